@@ -1,0 +1,26 @@
+//! A daemonless container runtime with Docker's command line and networking of its own: one nftables
+//! table, programmed over netlink in single transactions, and links, addresses and routes over rtnetlink.
+//! No other program is ever run.
+//!
+//! ```text
+//! main ─► cli ─► engine ─┬─► container ─► (libcontainer) ─┐
+//!                        ├─► image ───────────────────────┤
+//!                        └─► network ─► nft, netlink ─────┴─► store, netns, sysctl ─► sys
+//!                                                                  names, process ◄─ everyone
+//! ```
+//!
+//! Arrows point downwards only; `tests/architecture.rs` holds the table and checks it.
+
+pub mod cli;
+pub mod container;
+pub mod engine;
+pub mod image;
+pub mod names;
+pub mod netlink;
+pub mod netns;
+pub mod network;
+pub mod nft;
+pub mod process;
+pub mod store;
+pub mod sys;
+pub mod sysctl;

@@ -1,0 +1,231 @@
+//! Names that are checked once, where they enter the program, and trusted from there on.
+//!
+//! Each type can only be made by its parser, so that a function that takes one never has to ask whether it
+//! is well-formed. All of them are plain text on disk and on the command line.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a name was refused. The text is complete: it quotes the name and says what is allowed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NameError {
+    /// The name has no characters.
+    #[error("a {kind} name must not be empty")]
+    Empty {
+        /// What was to be named.
+        kind: &'static str,
+    },
+    /// The name has more bytes than the kernel or the file system takes.
+    #[error("\"{name}\" is too long for a {kind} name: {length} bytes, at most {limit}")]
+    TooLong {
+        /// What was to be named.
+        kind: &'static str,
+        /// The refused name.
+        name: String,
+        /// Its length in bytes.
+        length: usize,
+        /// The most bytes it may have.
+        limit: usize,
+    },
+    /// A character that is not allowed, or not allowed at that place.
+    #[error("\"{name}\" is not a valid {kind} name: only [a-zA-Z0-9][a-zA-Z0-9_.-]* is allowed")]
+    Malformed {
+        /// What was to be named.
+        kind: &'static str,
+        /// The refused name.
+        name: String,
+    },
+    /// Words with a meaning of their own on the command line.
+    #[error("\"{name}\" is reserved and cannot name a {kind}")]
+    Reserved {
+        /// What was to be named.
+        kind: &'static str,
+        /// The refused name.
+        name: String,
+    },
+    /// Something that should be a container id but is not 64 hexadecimal digits.
+    #[error("\"{0}\" is not a container id: expected 64 lower-case hexadecimal digits")]
+    NotAnId(String),
+}
+
+/// Docker's rule for the names of objects: `[a-zA-Z0-9][a-zA-Z0-9_.-]*`.
+fn check(kind: &'static str, name: &str, limit: usize) -> Result<(), NameError> {
+    if name.is_empty() {
+        return Err(NameError::Empty { kind });
+    }
+    let first = name.as_bytes()[0].is_ascii_alphanumeric();
+    let rest = name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-'));
+    if !first || !rest {
+        return Err(NameError::Malformed { kind, name: name.to_owned() });
+    }
+    if name.len() > limit {
+        return Err(NameError::TooLong { kind, name: name.to_owned(), length: name.len(), limit });
+    }
+    Ok(())
+}
+
+macro_rules! name_type {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            /// The name as text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl AsRef<std::path::Path> for $type {
+            fn as_ref(&self) -> &std::path::Path {
+                self.0.as_ref()
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> String {
+                name.0
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = NameError;
+            fn try_from(name: String) -> Result<Self, NameError> {
+                name.parse()
+            }
+        }
+    };
+}
+
+name_type! {
+    /// The 64 hexadecimal digits that identify one container for ever.
+    ContainerId
+}
+name_type! {
+    /// A container's name, unique among the containers of one root directory.
+    ContainerName
+}
+name_type! {
+    /// A network's name. It is also the name of its bridge device, so it fits in 15 bytes.
+    NetworkName
+}
+name_type! {
+    /// A network device's name: 1 to 15 bytes (`IFNAMSIZ` less the final NUL).
+    IfName
+}
+
+/// The most bytes of a device name (`IFNAMSIZ` is 16 and counts the final NUL, `<linux/if.h>`).
+pub const IF_NAME_MAX: usize = 15;
+
+impl FromStr for ContainerId {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
+        if text.len() == 64 && text.bytes().all(hex) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(NameError::NotAnId(text.to_owned()))
+        }
+    }
+}
+
+impl ContainerId {
+    /// A new random id.
+    ///
+    /// # Errors
+    /// The kernel's random number generator cannot be read.
+    pub fn generate() -> Result<Self, std::io::Error> {
+        use std::fmt::Write as _;
+        let mut bytes = [0_u8; 32];
+        getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+        let mut text = String::with_capacity(64);
+        for byte in bytes {
+            // Writing to a String cannot fail.
+            write!(text, "{byte:02x}").ok();
+        }
+        Ok(Self(text))
+    }
+
+    /// The first twelve digits, as listings show it.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        &self.0[..12]
+    }
+}
+
+impl FromStr for ContainerName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        // 255 bytes is the longest file name of the file systems in use; the name is a file of the index.
+        check("container", text, 255)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl FromStr for NetworkName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        check("network", text, IF_NAME_MAX)?;
+        if matches!(text, "host" | "none" | "container") {
+            return Err(NameError::Reserved { kind: "network", name: text.to_owned() });
+        }
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl FromStr for IfName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        check("device", text, IF_NAME_MAX)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl IfName {
+    /// The name as nftables stores it in a set of `ifname`s: 16 bytes, padded with NUL.
+    #[must_use]
+    pub fn padded(&self) -> [u8; 16] {
+        let mut bytes = [0; 16];
+        bytes[..self.0.len()].copy_from_slice(self.0.as_bytes());
+        bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_name_is_a_device_name() {
+        assert_eq!("testbr0".parse::<NetworkName>().unwrap().as_str(), "testbr0");
+        for bad in ["", "-a", ".", "..", "a/b", "a b", "a:b", "ä", "host", "none", "sixteen-bytes-xx"] {
+            assert!(bad.parse::<NetworkName>().is_err(), "{bad:?} was accepted");
+        }
+    }
+
+    #[test]
+    fn ids_are_64_hex_digits() {
+        let id = ContainerId::generate().unwrap();
+        assert_eq!(id.as_str().parse::<ContainerId>().unwrap(), id);
+        assert!("abc".parse::<ContainerId>().is_err());
+        assert!("G".repeat(64).parse::<ContainerId>().is_err());
+        assert_ne!(id, ContainerId::generate().unwrap());
+    }
+
+    #[test]
+    fn refusals_quote_the_name_and_the_rule() {
+        let error = "a b".parse::<ContainerName>().unwrap_err().to_string();
+        assert!(error.contains("\"a b\"") && error.contains("[a-zA-Z0-9]"), "{error}");
+    }
+}

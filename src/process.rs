@@ -1,0 +1,91 @@
+//! Processes as they can be recognised later: by pid *and* start time, in one boot.
+//!
+//! A pid alone says nothing, because the kernel hands it out again. Who is recorded as an owner of a name,
+//! an address or a port is recorded as a [`Process`], and whoever needs the thing next asks
+//! [`Process::is_alive`].
+
+use std::io;
+
+use serde::{Deserialize, Serialize};
+
+/// One process for all time of one boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// The process id in the initial pid namespace.
+    pub pid: i32,
+    /// When it was started, in clock ticks after boot (field 22 of `/proc/PID/stat`, proc(5)).
+    pub start_time: u64,
+}
+
+impl Process {
+    /// The process that runs this code.
+    ///
+    /// # Errors
+    /// `/proc` is not mounted.
+    pub fn current() -> io::Result<Self> {
+        Self::of(nix::unistd::getpid().as_raw())
+    }
+
+    /// The process that has the pid now.
+    ///
+    /// # Errors
+    /// There is no such process (`NotFound`), or `/proc` is not mounted.
+    pub fn of(pid: i32) -> io::Result<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        let fields = parse_stat(&stat)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat")))?;
+        Ok(Self { pid, start_time: fields.start_time })
+    }
+
+    /// Whether this very process still runs. A zombie has ended.
+    #[must_use]
+    pub fn is_alive(self) -> bool {
+        std::fs::read_to_string(format!("/proc/{}/stat", self.pid))
+            .ok()
+            .and_then(|stat| parse_stat(&stat))
+            .is_some_and(|stat| stat.start_time == self.start_time && !matches!(stat.state, 'Z' | 'X'))
+    }
+}
+
+struct Stat {
+    state: char,
+    start_time: u64,
+}
+
+/// The command in parentheses may itself hold spaces and parentheses: the fields start after the last one.
+fn parse_stat(stat: &str) -> Option<Stat> {
+    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace();
+    let state = fields.next()?.chars().next()?;
+    // The state is field 3, the start time field 22.
+    Some(Stat { state, start_time: fields.nth(22 - 3 - 1)?.parse().ok()? })
+}
+
+/// The kernel's name for the current boot. What was recorded under another one belongs to nobody now.
+///
+/// # Errors
+/// `/proc` is not mounted.
+pub fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_alive_and_its_pid_with_another_start_is_not() {
+        let me = Process::current().unwrap();
+        assert!(me.is_alive());
+        assert!(!Process { start_time: me.start_time + 1, ..me }.is_alive());
+        assert!(!Process { pid: i32::MAX, ..me }.is_alive());
+    }
+
+    #[test]
+    fn a_command_with_parentheses_does_not_shift_the_fields() {
+        let stat = "7 (a) R 1 (b) c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 9 9";
+        let parsed = parse_stat(stat).unwrap();
+        assert_eq!((parsed.state, parsed.start_time), ('S', 4242));
+        assert!(parse_stat("7 (a").is_none());
+    }
+}

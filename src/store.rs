@@ -1,0 +1,350 @@
+//! Where things lie on disk, and the three ways in which files are touched: whole-file atomic writes,
+//! exclusive creation, and advisory locks.
+//!
+//! ```text
+//! ROOT  (survives a reboot)                       RUN_ROOT  (does not)
+//! ├── network/                                    ├── boot-id            the boot all this belongs to
+//! │   ├── ipam/subnet.json                        ├── network/
+//! │   ├── ipam/lock                               │   ├── lock
+//! │   └── network/NAME                            │   ├── forwarding     sysctls that mydocker switched on
+//! ├── containers/ID/config.json                   │   └── endpoints/NETWORK/ID
+//! ├── containers/ID/ID-json.log                   ├── containers/ID/…    sockets, OCI bundle
+//! ├── names/NAME -> ID                            └── libcontainer/ID/   state of the OCI runtime library
+//! └── overlay2/ID/{upper,work,merged}
+//! ```
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+
+use crate::names::{ContainerId, ContainerName, NetworkName};
+
+/// The two directories everything lies in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    root: PathBuf,
+    run_root: PathBuf,
+}
+
+impl Layout {
+    /// A layout below `root` (kept over reboots) and `run_root` (not kept). Nothing is created yet.
+    #[must_use]
+    pub fn new(root: impl Into<PathBuf>, run_root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), run_root: run_root.into() }
+    }
+
+    /// The directory that survives a reboot.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The directory that does not survive a reboot.
+    #[must_use]
+    pub fn run_root(&self) -> &Path {
+        &self.run_root
+    }
+
+    /// The file of address bitmaps.
+    #[must_use]
+    pub fn subnet_file(&self) -> PathBuf {
+        self.root.join("network/ipam/subnet.json")
+    }
+
+    /// The lock that guards [`Layout::subnet_file`].
+    #[must_use]
+    pub fn subnet_lock(&self) -> PathBuf {
+        self.root.join("network/ipam/lock")
+    }
+
+    /// The directory of network records.
+    #[must_use]
+    pub fn networks(&self) -> PathBuf {
+        self.root.join("network/network")
+    }
+
+    /// One network's record.
+    #[must_use]
+    pub fn network(&self, name: &NetworkName) -> PathBuf {
+        self.networks().join(name)
+    }
+
+    /// The lock that orders the creation and removal of networks; container starts do not take it.
+    #[must_use]
+    pub fn network_lock(&self) -> PathBuf {
+        self.run_root.join("network/lock")
+    }
+
+    /// Which forwarding sysctls mydocker switched on and has to switch off again.
+    #[must_use]
+    pub fn forwarding(&self) -> PathBuf {
+        self.run_root.join("network/forwarding")
+    }
+
+    /// The directory with one directory of endpoints for each network.
+    #[must_use]
+    pub fn endpoints(&self) -> PathBuf {
+        self.run_root.join("network/endpoints")
+    }
+
+    /// The directory of all containers.
+    #[must_use]
+    pub fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
+    /// One container's directory.
+    #[must_use]
+    pub fn container(&self, id: &ContainerId) -> PathBuf {
+        self.containers().join(id)
+    }
+
+    /// One container's record.
+    #[must_use]
+    pub fn container_record(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("config.json")
+    }
+
+    /// One container's log, in Docker's `json-file` format.
+    #[must_use]
+    pub fn container_log(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join(format!("{id}-json.log"))
+    }
+
+    /// The directory of symbolic links from container names to ids: a name is taken by creating its link.
+    #[must_use]
+    pub fn container_names(&self) -> PathBuf {
+        self.root.join("names")
+    }
+
+    /// The link that holds one container name.
+    #[must_use]
+    pub fn container_name(&self, name: &ContainerName) -> PathBuf {
+        self.container_names().join(name)
+    }
+
+    /// The directory of one container's copy-on-write file system: `upper`, `work`, `merged`.
+    #[must_use]
+    pub fn overlay(&self, id: &ContainerId) -> PathBuf {
+        self.root.join("overlay2").join(id)
+    }
+
+    /// What one running container needs until it ends: sockets and the OCI bundle.
+    #[must_use]
+    pub fn container_run(&self, id: &ContainerId) -> PathBuf {
+        self.run_root.join("containers").join(id)
+    }
+
+    /// The state directory of the OCI runtime library.
+    #[must_use]
+    pub fn libcontainer(&self) -> PathBuf {
+        self.run_root.join("libcontainer")
+    }
+
+    /// Where a container's network namespace is pinned. Not below `RUN_ROOT`: `ip netns` looks there.
+    #[must_use]
+    pub fn netns(id: &ContainerId) -> PathBuf {
+        Path::new("/run/netns").join(id)
+    }
+}
+
+/// Whether a write has to be on the disk before the call returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Survives a power failure: file and directory are synced.
+    Synced,
+    /// Survives the end of the process at any instant, but not a power failure. For what a reboot makes
+    /// void anyway.
+    Process,
+}
+
+/// Replaces the file `path` by `contents` in one step: readers see the old or the new file, never a part.
+///
+/// The directory must exist. The file is only readable by its owner.
+///
+/// # Errors
+/// Any error of the file system; the old file is then still in place.
+pub fn write_atomic(path: &Path, contents: &[u8], durability: Durability) -> io::Result<()> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    // The pid keeps two writers apart; the leading dot keeps listings from taking it for a record.
+    let temporary = directory.join(format!(".{name}.{}", std::process::id()));
+    let written = (|| {
+        let mut file =
+            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(contents)?;
+        if durability == Durability::Synced {
+            file.sync_all()?;
+        }
+        std::fs::rename(&temporary, path)
+    })();
+    if written.is_err() {
+        // The first error is the one to report.
+        std::fs::remove_file(&temporary).ok();
+    } else if durability == Durability::Synced {
+        File::open(directory)?.sync_all()?;
+    }
+    written
+}
+
+/// Reads a file; a file that does not exist is `None`.
+///
+/// # Errors
+/// Any error of the file system but "does not exist".
+pub fn read_if_exists(path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(contents) => Ok(Some(contents)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Removes a file; "already gone" is success.
+///
+/// # Errors
+/// Any error of the file system but "does not exist".
+pub fn remove_if_exists(path: &Path) -> io::Result<()> {
+    match std::fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a directory and all in it; "already gone" is success.
+///
+/// # Errors
+/// Any error of the file system but "does not exist".
+pub fn remove_tree_if_exists(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// The names of the entries of a directory that are not temporary files, sorted. No directory: no names.
+///
+/// # Errors
+/// The directory exists but cannot be read.
+pub fn list(directory: &Path) -> io::Result<Vec<String>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') {
+            names.push(name);
+        }
+    }
+    names.sort_unstable();
+    Ok(names)
+}
+
+/// An exclusive advisory lock on a file, released when dropped or when the process ends in any way.
+#[derive(Debug)]
+pub struct Lock {
+    _file: Flock<File>,
+}
+
+impl Lock {
+    /// How long a lock is waited for. Locks are held for single file writes, so a holder that takes longer
+    /// is stopped or stuck, and an error is of more use than a hang.
+    pub const PATIENCE: Duration = Duration::from_secs(10);
+
+    /// Takes the lock `path`, which is created with its directory if need be.
+    ///
+    /// # Errors
+    /// The file cannot be made, or the lock was not free within [`Lock::PATIENCE`] (`TimedOut`).
+    pub fn exclusive(path: &Path) -> io::Result<Self> {
+        let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
+        let mut file = match open() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+                open()?
+            }
+            other => other?,
+        };
+        let deadline = Instant::now() + Self::PATIENCE;
+        let mut pause = Duration::from_micros(50);
+        loop {
+            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+                Ok(lock) => return Ok(Self { _file: lock }),
+                Err((returned, Errno::EWOULDBLOCK | Errno::EINTR)) if Instant::now() < deadline => {
+                    file = returned;
+                    std::thread::sleep(pause);
+                    pause = (pause * 2).min(Duration::from_millis(5));
+                }
+                Err((_, Errno::EWOULDBLOCK)) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        format!(
+                            "the lock {} was held for {} seconds",
+                            path.display(),
+                            Self::PATIENCE.as_secs()
+                        ),
+                    ));
+                }
+                Err((_, errno)) => return Err(errno.into()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_write_replaces_the_file_whole_and_leaves_no_temporary() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("record");
+        for durability in [Durability::Process, Durability::Synced] {
+            write_atomic(&path, b"first, longer", durability).unwrap();
+            write_atomic(&path, b"second", durability).unwrap();
+            assert_eq!(std::fs::read(&path).unwrap(), b"second");
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_keeps_the_old_file() {
+        let directory = tempfile::tempdir().unwrap();
+        // A directory cannot be replaced by a file: the rename fails after the temporary was written.
+        let path = directory.path().join("taken");
+        std::fs::create_dir(&path).unwrap();
+        assert!(write_atomic(&path, b"x", Durability::Process).is_err());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_lock_excludes_a_second_holder_until_it_is_dropped() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("sub/lock");
+        let first = Lock::exclusive(&path).unwrap();
+        let other = std::thread::spawn({
+            let path = path.clone();
+            move || Lock::exclusive(&path).map(|_| Instant::now())
+        });
+        std::thread::sleep(Duration::from_millis(30));
+        let released = Instant::now();
+        drop(first);
+        assert!(other.join().unwrap().unwrap() >= released);
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_an_error() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("nothing");
+        assert_eq!(read_if_exists(&path).unwrap(), None);
+        remove_if_exists(&path).unwrap();
+        remove_tree_if_exists(&path).unwrap();
+        assert_eq!(list(&path).unwrap(), Vec::<String>::new());
+    }
+}
