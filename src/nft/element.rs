@@ -2,15 +2,14 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
 
 use ipnet::{Ipv4Net, Ipv6Net};
 use netlink_packet_core::{DefaultNla, NLA_F_NESTED};
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, SetElementAttribute, SetElementFlags,
 };
-use serde::{Deserialize, Serialize};
 
+use super::proto::Proto;
 use super::schema::Set;
 use crate::names::IfName;
 
@@ -20,63 +19,6 @@ pub const COMMENT_MAX: usize = 127;
 
 /// `NFTA_DATA_VALUE`, the attribute that wraps every key and datum (`<linux/netfilter/nf_tables.h>`).
 const NFTA_DATA_VALUE: u16 = 1;
-
-/// A transport protocol whose ports can be published.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Proto {
-    /// TCP, protocol 6.
-    Tcp,
-    /// UDP, protocol 17.
-    Udp,
-    /// SCTP, protocol 132.
-    Sctp,
-}
-
-impl Proto {
-    /// The protocol's number in the IP header (IANA protocol numbers).
-    #[must_use]
-    pub const fn number(self) -> u8 {
-        match self {
-            Self::Tcp => 6,
-            Self::Udp => 17,
-            Self::Sctp => 132,
-        }
-    }
-
-    /// The protocol with that number, if it is one whose ports can be published.
-    #[must_use]
-    pub const fn from_number(number: u8) -> Option<Self> {
-        match number {
-            6 => Some(Self::Tcp),
-            17 => Some(Self::Udp),
-            132 => Some(Self::Sctp),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for Proto {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-            Self::Sctp => "sctp",
-        })
-    }
-}
-
-impl FromStr for Proto {
-    type Err = ElementError;
-    fn from_str(text: &str) -> Result<Self, ElementError> {
-        match text {
-            "tcp" => Ok(Self::Tcp),
-            "udp" => Ok(Self::Udp),
-            "sctp" => Ok(Self::Sctp),
-            _ => Err(ElementError::UnknownProtocol(text.to_owned())),
-        }
-    }
-}
 
 /// Why a published port cannot be expressed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -635,15 +577,5 @@ mod tests {
         let to = "10.0.0.2".parse().unwrap();
         let backward = PublishedRange::new("0.0.0.0".parse().unwrap(), Proto::Tcp, 2, 1, to, None);
         assert_eq!(backward, Err(ElementError::BackwardRange { first: 2, last: 1 }));
-        assert_eq!("icmp".parse::<Proto>(), Err(ElementError::UnknownProtocol("icmp".to_owned())));
-    }
-
-    #[test]
-    fn protocols_are_lower_case_everywhere() {
-        for proto in [Proto::Tcp, Proto::Udp, Proto::Sctp] {
-            assert_eq!(proto.to_string().parse::<Proto>().unwrap(), proto);
-            assert_eq!(serde_json::to_string(&proto).unwrap(), format!("\"{proto}\""));
-            assert_eq!(Proto::from_number(proto.number()), Some(proto));
-        }
     }
 }

@@ -3,15 +3,19 @@
 //!
 //! What is variable is never in a rule: rules look up sets and maps (`schema`).
 
-use std::borrow::Cow;
 use std::fmt;
 
 use super::expr::{
-    Base, CtKey, Expr, FIB_DADDR, FIB_IIF, FIB_PRESENT, FIB_RESULT_OIF, FIB_RESULT_TYPE, FIB_SADDR, Family,
-    MetaKey, REG_1, REG_2, Verdict, word,
+    CtKey, Expr, FIB_DADDR, FIB_IIF, FIB_PRESENT, FIB_RESULT_OIF, FIB_RESULT_TYPE, FIB_SADDR, Family, REG_2,
+    Verdict, word,
 };
 use super::schema::Set;
 use super::skeleton::Skeleton;
+use super::vocabulary::{
+    IPS_DST_NAT, RTN_LOCAL, accept, ct_has, daddr4, daddr4_first_byte, daddr6, daddr6_first_byte, datum_of,
+    dnat, drop, equal, equal_number, fib, goto, iifname, in_set, ip4, ip6, mask, masquerade, not_equal,
+    not_in_set, oifname, port_key4, port_key6, saddr4, saddr4_first_byte, saddr6, same_bridge, verdict,
+};
 
 /// The six chains, in the order in which they stand in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -384,159 +388,6 @@ fn postrouting() -> Vec<Rule> {
             ],
         ),
     ]
-}
-
-/// `RTN_LOCAL`, an address of the host (`<linux/rtnetlink.h>`).
-const RTN_LOCAL: u32 = 2;
-/// The connection's destination was translated (`<linux/netfilter/nf_conntrack_common.h>`).
-const IPS_DST_NAT: u32 = 0x20;
-
-// The vocabulary, as nft compiles it. A matched value goes through register 1.
-
-/// `meta nfproto ipv4`
-fn ip4() -> Vec<Expr> {
-    [meta(MetaKey::NfProto, REG_1), equal(&[Family::Ip4 as u8])].concat()
-}
-
-/// `meta nfproto ipv6`
-fn ip6() -> Vec<Expr> {
-    [meta(MetaKey::NfProto, REG_1), equal(&[Family::Ip6 as u8])].concat()
-}
-
-fn meta(key: MetaKey, into: u32) -> Vec<Expr> {
-    vec![Expr::Meta { key, into }]
-}
-
-fn iifname() -> Vec<Expr> {
-    meta(MetaKey::IifName, REG_1)
-}
-
-fn oifname() -> Vec<Expr> {
-    meta(MetaKey::OifName, REG_1)
-}
-
-fn ip_header(offset: u32, length: u32) -> Vec<Expr> {
-    vec![Expr::Payload { base: Base::Network, offset, length, into: REG_1 }]
-}
-
-fn saddr4() -> Vec<Expr> {
-    ip_header(12, 4)
-}
-
-fn daddr4() -> Vec<Expr> {
-    ip_header(16, 4)
-}
-
-fn saddr6() -> Vec<Expr> {
-    ip_header(8, 16)
-}
-
-fn daddr6() -> Vec<Expr> {
-    ip_header(24, 16)
-}
-
-/// All that a /8 needs.
-fn saddr4_first_byte() -> Vec<Expr> {
-    ip_header(12, 1)
-}
-
-fn daddr4_first_byte() -> Vec<Expr> {
-    ip_header(16, 1)
-}
-
-fn daddr6_first_byte() -> Vec<Expr> {
-    ip_header(24, 1)
-}
-
-/// `. meta l4proto . th dport` behind an IPv4 address in register 1.
-fn port_key4() -> Vec<Expr> {
-    [meta(MetaKey::L4Proto, word(1)), destination_port(word(2))].concat()
-}
-
-/// `. meta l4proto . th dport` behind an IPv6 address in register 1.
-fn port_key6() -> Vec<Expr> {
-    [meta(MetaKey::L4Proto, REG_2), destination_port(word(5))].concat()
-}
-
-/// TCP, UDP and SCTP have the destination port at the same place.
-fn destination_port(into: u32) -> Vec<Expr> {
-    vec![Expr::Payload { base: Base::Transport, offset: 2, length: 2, into }]
-}
-
-/// `iifname . oifname @same_bridge`
-fn same_bridge() -> Vec<Expr> {
-    [meta(MetaKey::IifName, REG_1), meta(MetaKey::OifName, REG_2), in_set(Set::SameBridge)].concat()
-}
-
-fn fib(flags: u32, result: u32) -> Vec<Expr> {
-    vec![Expr::Fib { flags, result, into: REG_1 }]
-}
-
-/// One of these bits is set: `(value & bits) != 0`, in the host's byte order.
-fn ct_has(key: CtKey, bits: u32) -> Vec<Expr> {
-    let bits = bits.to_ne_bytes().to_vec();
-    vec![
-        Expr::Ct { key, into: REG_1 },
-        Expr::Mask { register: REG_1, mask: bits.into() },
-        Expr::Cmp { register: REG_1, negated: true, data: Cow::Borrowed(&[0; 4]) },
-    ]
-}
-
-fn mask(mask: &'static [u8]) -> Vec<Expr> {
-    vec![Expr::Mask { register: REG_1, mask: mask.into() }]
-}
-
-fn equal(data: &'static [u8]) -> Vec<Expr> {
-    vec![Expr::Cmp { register: REG_1, negated: false, data: data.into() }]
-}
-
-fn not_equal(data: &'static [u8]) -> Vec<Expr> {
-    vec![Expr::Cmp { register: REG_1, negated: true, data: data.into() }]
-}
-
-fn equal_number(number: u32) -> Vec<Expr> {
-    vec![Expr::Cmp { register: REG_1, negated: false, data: number.to_ne_bytes().to_vec().into() }]
-}
-
-fn lookup(set: Set, into: Option<u32>, inverted: bool) -> Vec<Expr> {
-    vec![Expr::Lookup { set: set.name().into(), key: REG_1, into, inverted }]
-}
-
-fn in_set(set: Set) -> Vec<Expr> {
-    lookup(set, None, false)
-}
-
-fn not_in_set(set: Set) -> Vec<Expr> {
-    lookup(set, None, true)
-}
-
-/// A map's datum, in place of the key.
-fn datum_of(map: Set) -> Vec<Expr> {
-    lookup(map, Some(REG_1), false)
-}
-
-fn dnat(family: Family, port: Option<u32>) -> Vec<Expr> {
-    vec![Expr::Dnat { family, address: REG_1, port }]
-}
-
-fn masquerade() -> Vec<Expr> {
-    vec![Expr::Masquerade]
-}
-
-fn verdict(verdict: Verdict) -> Vec<Expr> {
-    vec![Expr::Verdict(verdict)]
-}
-
-fn accept() -> Vec<Expr> {
-    verdict(Verdict::Accept)
-}
-
-fn drop() -> Vec<Expr> {
-    verdict(Verdict::Drop)
-}
-
-fn goto(chain: Chain) -> Vec<Expr> {
-    verdict(Verdict::Goto(chain.name().into()))
 }
 
 #[cfg(test)]

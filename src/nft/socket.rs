@@ -281,3 +281,62 @@ pub(super) fn userdata_text(mut userdata: &[u8], wanted: u8) -> Option<String> {
     }
     None
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::element::Published;
+    use super::super::proto::Proto;
+    use super::super::skeleton::Skeleton;
+    use super::*;
+    use crate::netns::{self, NetNs};
+
+    fn port(host_port: u16) -> Element {
+        let (host, to) = ([0, 0, 0, 0].into(), [172, 18, 0, 2].into());
+        Published::new(host, Proto::Tcp, host_port, to, 80, None).unwrap().into()
+    }
+
+    /// Kernels before 6.0 do not say which of the elements of a message they refuse.
+    #[test]
+    fn the_culprit_is_found_without_the_kernels_help() {
+        assert!(
+            nix::unistd::geteuid().is_root(),
+            "this test makes a network namespace and must be run as root"
+        );
+        let dir = tempfile::tempdir().unwrap();
+        let pin = dir.path().join("netns");
+        let ns = NetNs::create_pinned(&pin).unwrap();
+        let mut socket = ns.run(Socket::open).unwrap().unwrap();
+        socket.inner.set_ext_ack(false).unwrap();
+
+        assert_eq!(socket.contains(&port(1)).unwrap(), Presence::TableMissing);
+        let mut delete = Transaction::new();
+        delete.delete(port(1)).delete(port(2));
+        let result = socket.commit(delete.clone());
+        assert!(matches!(result, Err(CommitError::Missing { what: Missing::Table })), "{result:?}");
+
+        let mut transaction = Transaction::new();
+        transaction.add_skeleton(Skeleton::default()).create(port(1));
+        socket.commit(transaction).unwrap();
+        assert_eq!(socket.contains(&port(2)).unwrap(), Presence::ElementMissing);
+        match socket.commit(delete) {
+            Err(CommitError::Missing { what: Missing::Element(element) }) => assert_eq!(element, port(2)),
+            other => panic!("{other:?}"),
+        }
+        let mut create = Transaction::new();
+        create.create(port(3)).create(port(1)).create(port(2));
+        match socket.commit(create) {
+            Err(CommitError::Exists { element }) => assert_eq!(element, port(1)),
+            other => panic!("{other:?}"),
+        }
+        netns::unpin(&pin).unwrap();
+    }
+
+    #[test]
+    fn comments_are_found_among_other_user_data() {
+        assert_eq!(comment(b"\x00\x04web\0").as_deref(), Some("web"));
+        assert_eq!(comment(b"\x05\x02ab\x00\x04web\0").as_deref(), Some("web"));
+        assert_eq!(comment(b"\x05\x02ab"), None);
+        assert_eq!(comment(b"\x00\xffweb"), None);
+        assert_eq!(userdata_text(b"\x00\x04\0\0\0\0\x07\x02x\0", 7).as_deref(), Some("x"));
+    }
+}

@@ -425,3 +425,70 @@ fn of_two_that_make_the_table_one_succeeds_and_both_elements_stay() {
         assert!(list.contains("\"br-a\"") && list.contains("\"br-b\""), "round {round}: {list}");
     }
 }
+
+#[test]
+fn the_dump_is_what_nft_lists() {
+    let (host, mut socket) = Host::with_table();
+    assert_eq!(socket.dump().unwrap().unwrap(), host.list());
+    socket.commit(creating(sample())).unwrap();
+    assert_eq!(socket.dump().unwrap().unwrap(), host.list());
+    // Every form of an element, and more than one message's worth of answers.
+    let mut transaction = Transaction::new();
+    transaction.renew_forward_guards(Skeleton { guard_ipv4_forwarding: true, guard_ipv6_forwarding: true });
+    transaction.extend((0..3000).map(|n| commented("198.51.100.1", 30_000 + n, "172.18.0.9", "web")));
+    transaction.extend((0..300).map(|n| Element::Bridge(format!("br{n}").parse().unwrap())));
+    transaction.extend((0..300).map(|n| Element::SameBridge(format!("br{n}").parse().unwrap())));
+    transaction.extend((0..200).map(|n| Element::Subnet4(format!("10.{n}.0.0/30").parse().unwrap())));
+    transaction.extend((0..200).map(|n| Element::Subnet6(format!("fd01:{n}::/56").parse().unwrap())));
+    for subnet in ["203.0.113.7/32", "224.0.0.0/3", "203.0.113.8/32"] {
+        transaction.create(Element::Subnet4(subnet.parse().unwrap()));
+    }
+    transaction.create(Element::Subnet6("ff00::/8".parse().unwrap()));
+    transaction.create(range("198.51.100.10", 1024, 2047, "172.18.0.4"));
+    transaction.create(range("198.51.100.10", 5, 5, "172.18.0.4"));
+    transaction.create(range("fd00:51::1", 1, 65535, "fd00:18::4"));
+    transaction.create(port("::ffff:1.2.3.4", Proto::Sctp, 1, "fd00::1:0:0:2", 65535));
+    socket.commit(transaction).unwrap();
+    assert_eq!(socket.dump().unwrap().unwrap(), host.list());
+}
+
+#[test]
+fn the_dump_shows_what_is_foreign() {
+    let host = Host::new();
+    let mut socket = host.socket();
+    assert_eq!(socket.dump().unwrap(), None);
+    host.load("table inet other {\n chain forward {\n accept\n }\n}\n");
+    assert_eq!(socket.dump().unwrap(), None);
+    host.load("table inet mydocker {\n chain c {\n tcp dport 80 counter accept\n }\n}\n");
+    let dump = socket.dump().unwrap().unwrap();
+    assert!(dump.contains("# unknown: counter"), "{dump}");
+    assert!(!dump.contains("other"), "{dump}");
+}
+
+#[test]
+fn a_dump_while_the_table_changes_is_whole() {
+    let (host, mut socket) = Host::with_table();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut socket = host.socket();
+            let element = Element::Bridge("br-x".parse().unwrap());
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                socket.commit(creating([element.clone()])).unwrap();
+                let mut delete = Transaction::new();
+                delete.delete(element.clone());
+                socket.commit(delete).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(2));
+            }
+        });
+        let end = Skeleton::default().to_string();
+        for _ in 0..20 {
+            match socket.dump() {
+                Ok(dump) => assert!(dump.unwrap().ends_with(&end[end.len() - 2000..])),
+                Err(CommitError::Stale) => {}
+                Err(error) => panic!("{error}"),
+            }
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
