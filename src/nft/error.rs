@@ -8,6 +8,7 @@ use nix::errno::Errno;
 
 use super::TABLE;
 use super::element::Element;
+use super::element_bytes::{LIST_ELEMENTS, LIST_SET, LIST_TABLE};
 use super::frames::{Frame, GENMSG, HEADER, attributes, frames, positions};
 use super::skeleton::Object;
 use super::transaction::{Batch, What};
@@ -136,17 +137,14 @@ impl Refusal {
 
     /// What the attribute at [`Refusal::offset`] of the message is.
     pub(super) fn guilty(&self, message: &[u8]) -> Option<Guilty> {
-        const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
-        const NFTA_SET_ELEM_LIST_SET: u16 = 2;
-        const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
         let offset = self.offset?;
         let message = frames(message).next()?.bytes;
         let (start, kind) =
             positions(message, HEADER + GENMSG).take_while(|(start, _)| *start <= offset).last()?;
         match kind {
-            NFTA_SET_ELEM_LIST_TABLE => Some(Guilty::Table),
-            NFTA_SET_ELEM_LIST_SET => Some(Guilty::Set),
-            NFTA_SET_ELEM_LIST_ELEMENTS => {
+            LIST_TABLE => Some(Guilty::Table),
+            LIST_SET => Some(Guilty::Set),
+            LIST_ELEMENTS => {
                 let items = positions(message, start + 4).take_while(|(start, _)| *start <= offset).count();
                 Some(Guilty::Item(items.checked_sub(1)?))
             }

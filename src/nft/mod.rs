@@ -12,7 +12,8 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `element`, `proto` | [`Element`]: what is put in and taken out, its keys, its nft text |
+//! | `element`, `proto` | [`Element`]: what is put in and taken out, and its nft text |
+//! | `element_bytes` | elements as the kernel takes them |
 //! | `schema` | the twelve sets and maps: types, flags, comments |
 //! | `expr`, `expr_text` | the expressions that rules are made of: to bytes, from bytes, to nft's syntax |
 //! | `rules`, `vocabulary` | the rules of the six chains, and the parts they are put together from |
@@ -27,6 +28,7 @@
 
 mod dump;
 mod element;
+mod element_bytes;
 mod error;
 mod expr;
 mod expr_text;
