@@ -129,8 +129,8 @@ impl Refusal {
         Some(refusal)
     }
 
-    /// True where an element is refused because of one that is there: `EEXIST`, on older kernels `ENOTEMPTY`
-    /// for an overlap, and `EBUSY` for a map's element that leads elsewhere.
+    /// True where an element is refused because of one that is there: `EEXIST`, on some kernels `ENOTEMPTY` or
+    /// `EBUSY` for an overlap.
     pub(super) fn is_conflict(&self) -> bool {
         matches!(self.errno, Errno::EEXIST | Errno::ENOTEMPTY | Errno::EBUSY)
     }
@@ -152,8 +152,9 @@ impl Refusal {
         }
     }
 
-    /// What the kernel did not want, for a refusal that is about no element.
-    pub(super) fn explain(self, what: &What) -> CommitError {
+    /// What the kernel did not want, for a refusal that is about no element. `table_is_new`: the transaction
+    /// makes the table.
+    pub(super) fn explain(self, what: &What, table_is_new: bool) -> CommitError {
         let Self { errno, text, .. } = self;
         let named = match what {
             What::Batch => "the transaction".to_owned(),
@@ -167,12 +168,15 @@ impl Refusal {
                 CommitError::Unsupported { what: named, errno }
             }
             (Errno::EEXIST, What::Object(Object::Table { .. })) => CommitError::TableExists,
-            (Errno::ENOENT, What::Object(Object::DeleteTable | Object::Flush(_))) => {
+            (Errno::ENOENT, What::Object(Object::DeleteTable)) => {
                 CommitError::Missing { what: Missing::Table }
             }
-            // A chain type or an expression whose module there is not: all that the object refers to was made
-            // earlier in the same transaction.
-            (Errno::ENOENT, What::Object(_)) => CommitError::Unsupported { what: named, errno },
+            // All that it refers to was made earlier in the same transaction: what is not there is the module of
+            // a chain type or of an expression.
+            (Errno::ENOENT, What::Object(_)) if table_is_new => {
+                CommitError::Unsupported { what: named, errno }
+            }
+            (Errno::ENOENT, What::Object(_)) => CommitError::Missing { what: Missing::Table },
             _ => CommitError::Refused { what: named, errno, text },
         }
     }
@@ -190,6 +194,11 @@ pub(super) enum Guilty {
 }
 
 impl Batch {
+    /// True if it makes the table, in whatever way.
+    pub(super) fn makes_table(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.what, What::Object(Object::Table { .. })))
+    }
+
     /// The message with that number, as bytes, and what it does.
     pub(super) fn message(&self, seq: u32) -> Option<(&[u8], &What)> {
         let step = self.steps.get(usize::try_from(seq).ok()?)?;
@@ -208,6 +217,8 @@ pub(super) fn element_of_item(elements: &[Element], item: usize) -> Option<&Elem
 
 #[cfg(test)]
 mod tests {
+    use super::super::rules::Chain;
+    use super::super::skeleton::Skeleton;
     use super::super::transaction::Transaction;
     use super::*;
 
@@ -241,12 +252,21 @@ mod tests {
     #[test]
     fn errors_name_what_was_refused() {
         let refusal = |errno| Refusal { seq: 0, errno, offset: None, text: Some("why".to_owned()) };
-        let error = refusal(Errno::EOPNOTSUPP).explain(&What::Object(Object::Table { exclusive: true }));
-        assert!(error.to_string().contains("NF_TABLES_INET"), "{error}");
-        assert!(matches!(refusal(Errno::EPERM).explain(&What::Batch), CommitError::PermissionDenied));
-        assert!(matches!(refusal(Errno::ERESTART).explain(&What::Batch), CommitError::Stale));
         let error =
-            refusal(Errno::EINVAL).explain(&What::Object(Object::Set(super::super::schema::Set::Bridges)));
+            refusal(Errno::EOPNOTSUPP).explain(&What::Object(Object::Table { exclusive: true }), true);
+        assert!(error.to_string().contains("NF_TABLES_INET"), "{error}");
+        assert!(matches!(refusal(Errno::EPERM).explain(&What::Batch, false), CommitError::PermissionDenied));
+        assert!(matches!(refusal(Errno::ERESTART).explain(&What::Batch, false), CommitError::Stale));
+        let error = refusal(Errno::EINVAL)
+            .explain(&What::Object(Object::Set(super::super::schema::Set::Bridges)), true);
         assert_eq!(error.to_string(), "the kernel refused the set bridges: Invalid argument (why)");
+        let rule = || What::Object(Object::Rule(Chain::Guard.rules(Skeleton::default()).remove(2)));
+        let error = refusal(Errno::ENOENT).explain(&rule(), true);
+        assert!(
+            matches!(&error, CommitError::Unsupported { what, .. } if what.contains("fib saddr")),
+            "{error}"
+        );
+        let error = refusal(Errno::ENOENT).explain(&rule(), false);
+        assert!(matches!(error, CommitError::Missing { what: Missing::Table }), "{error}");
     }
 }

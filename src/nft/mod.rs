@@ -23,8 +23,9 @@
 //! | `dump`, `listing` | reading the table back, printing it as nft does |
 //!
 //! Everything the rules decide, and why, is written above each rule in `rules`. The crates: rustables builds
-//! the table, the chains and every rule that it can express; netlink-packet-netfilter builds the sets, the
-//! elements and the remaining rules (concatenated keys in 4-byte registers, `fib`, inverted look-ups, `ct status`).
+//! the table, the chains and every rule that it can express; netlink-packet-netfilter builds the sets and the
+//! remaining rules (concatenated keys in 4-byte registers, `fib`, inverted look-ups, `ct status`) and all
+//! requests; elements are written by hand, for speed.
 
 mod dump;
 mod element;

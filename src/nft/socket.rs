@@ -161,7 +161,7 @@ impl Socket {
                 None if self.has_set(element.set())? => Ok(Answer::ElementMissing),
                 None => Ok(Answer::TableMissing),
             },
-            Some(refusal) => Err(refusal.explain(&What::Elements { create: false, elements: 0..0 })),
+            Some(refusal) => Err(refusal.explain(&What::Elements { create: false, elements: 0..0 }, false)),
         }
     }
 
@@ -175,20 +175,23 @@ impl Socket {
         match refused {
             None => Ok(true),
             Some(refusal) if refusal.errno == Errno::ENOENT => Ok(false),
-            Some(refusal) => Err(refusal.explain(&What::Batch)),
+            Some(refusal) => Err(refusal.explain(&What::Batch, false)),
         }
     }
 
     /// Turns a refusal into an error that names what it was about.
     fn explain(&mut self, batch: &Batch, refusal: Refusal) -> CommitError {
-        let Some((message, what)) = batch.message(refusal.seq) else { return refusal.explain(&What::Batch) };
-        let What::Elements { create, elements } = what else { return refusal.explain(what) };
+        let table_is_new = batch.makes_table();
+        let Some((message, what)) = batch.message(refusal.seq) else {
+            return refusal.explain(&What::Batch, table_is_new);
+        };
+        let What::Elements { create, elements } = what else { return refusal.explain(what, table_is_new) };
         let elements = &batch.elements[elements.clone()];
         let set = elements.first().map_or("", |element| element.set().name());
         let missing = refusal.errno == Errno::ENOENT;
         let conflict = *create && refusal.is_conflict();
         if !(missing || conflict) {
-            return refusal.explain(what);
+            return refusal.explain(what, table_is_new);
         }
         let element = match refusal.guilty(message) {
             Some(Guilty::Table) => return CommitError::Missing { what: Missing::Table },
@@ -202,7 +205,7 @@ impl Socket {
         match element.or_else(|| elements.first().cloned()) {
             Some(element) if missing => CommitError::Missing { what: Missing::Element(element) },
             Some(element) => CommitError::Exists { element },
-            None => refusal.explain(what),
+            None => refusal.explain(what, table_is_new),
         }
     }
 
