@@ -21,6 +21,10 @@ mod fixture;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
+mod network;
+#[cfg(test)]
+mod packets;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod space;

@@ -140,6 +140,13 @@ pub(crate) fn tcp_dropped(space: &Namespace, to: &str) {
     tcp_within(space, to, SILENCE).dropped();
 }
 
+/// Connects over TCP from inside the namespace; anything but an answer will do.
+#[track_caller]
+pub(crate) fn tcp_closed(space: &Namespace, to: &str) {
+    let probe = tcp_within(space, to, SILENCE);
+    assert!(!matches!(probe, Probe::Answered(_)), "{} reached {to}: {probe:?}", space.name);
+}
+
 #[track_caller]
 fn tcp_within(space: &Namespace, to: &str, patience: Duration) -> Probe {
     let target: SocketAddr = to.parse().unwrap_or_else(|error| panic!("{to}: {error}"));
