@@ -51,28 +51,25 @@ impl Probe {
 
 /// A server that runs until it is dropped.
 pub(crate) struct Server {
-    /// Where it listens.
-    pub(crate) address: SocketAddr,
     seen: Arc<Mutex<Vec<SocketAddr>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Server {
-    /// A TCP server inside the namespace. Port 0 takes a free one.
+    /// A TCP server inside the namespace.
     #[track_caller]
     pub(crate) fn tcp(space: &Namespace, address: &str) -> Self {
         let listener = space.run(|| TcpListener::bind(address));
         let listener =
             listener.unwrap_or_else(|error| panic!("listen on tcp {address} in {}: {error}", space.name));
-        let address = listener.local_addr().expect("the listener's address");
         listener.set_nonblocking(true).expect("a non-blocking listener");
-        Self::serve(address, listener, |listener| {
+        Self::serve(listener, |listener, note| {
             let (mut stream, peer) = listener.accept().ok()?;
+            note(peer);
             stream.set_nonblocking(false).expect("a blocking stream");
             // A client that has gone again has still been seen.
-            stream.write_all(peer.to_string().as_bytes()).ok();
-            Some(peer)
+            stream.write_all(peer.to_string().as_bytes()).ok()
         })
     }
 
@@ -81,19 +78,17 @@ impl Server {
     pub(crate) fn udp(space: &Namespace, address: &str) -> Self {
         let socket = space.run(|| UdpSocket::bind(address));
         let socket = socket.unwrap_or_else(|error| panic!("bind udp {address} in {}: {error}", space.name));
-        let address = socket.local_addr().expect("the socket's address");
         socket.set_nonblocking(true).expect("a non-blocking socket");
-        Self::serve(address, socket, |socket| {
+        Self::serve(socket, |socket, note| {
             let (_, peer) = socket.recv_from(&mut [0; 64]).ok()?;
-            socket.send_to(peer.to_string().as_bytes(), peer).ok();
-            Some(peer)
+            note(peer);
+            socket.send_to(peer.to_string().as_bytes(), peer).ok().map(drop)
         })
     }
 
     fn serve<S: std::os::fd::AsFd + Send + 'static>(
-        address: SocketAddr,
         socket: S,
-        answer: impl Fn(&S) -> Option<SocketAddr> + Send + 'static,
+        answer: impl Fn(&S, &dyn Fn(SocketAddr)) -> Option<()> + Send + 'static,
     ) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let stop = Arc::new(AtomicBool::new(false));
@@ -103,13 +98,14 @@ impl Server {
                 while !stop.load(Ordering::Relaxed) {
                     let mut waiting = [PollFd::new(socket.as_fd(), PollFlags::POLLIN)];
                     poll(&mut waiting, PollTimeout::from(20_u8)).ok();
-                    while let Some(peer) = answer(&socket) {
-                        seen.lock().expect("the list of clients").push(peer);
-                    }
+                    // Noted before it is answered: whoever has an answer finds itself in the list.
+                    while answer(&socket, &|peer| seen.lock().expect("the list of clients").push(peer))
+                        .is_some()
+                    {}
                 }
             }
         });
-        Self { address, seen, stop, thread: Some(thread) }
+        Self { seen, stop, thread: Some(thread) }
     }
 
     /// The addresses of the clients so far, as the server saw them.
