@@ -257,6 +257,26 @@ impl Host {
         self.space.ok(&["nft", "flush", "chain", "inet", "mydocker", chain]);
     }
 
+    /// Ends every process of this host at once, supervisors and containers alike, as a crash would.
+    pub(crate) fn kill_everything(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let processes = self.processes();
+            if processes.is_empty() {
+                break;
+            }
+            if Instant::now() > deadline {
+                eprintln!("processes that cannot be ended: {processes:?}");
+                break;
+            }
+            for (pid, _) in processes {
+                // It may have ended meanwhile.
+                kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
     /// Waits until nothing of any container or network is left, and fails with what stays.
     #[track_caller]
     pub(crate) fn assert_nothing_left(&self) {
@@ -376,23 +396,7 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        // Supervisors clean up after containers that end, so everything is killed until nothing is left.
-        let deadline = Instant::now() + Duration::from_secs(20);
-        loop {
-            let processes = self.processes();
-            if processes.is_empty() {
-                break;
-            }
-            if Instant::now() > deadline {
-                eprintln!("processes that cannot be ended: {processes:?}");
-                break;
-            }
-            for (pid, _) in processes {
-                // It may have ended meanwhile.
-                kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
-            }
-            std::thread::sleep(Duration::from_millis(5));
-        }
+        self.kill_everything();
         for target in self.mounts().iter().rev() {
             self.space.run(|| umount2(target.as_str(), MntFlags::MNT_DETACH).ok());
         }

@@ -17,15 +17,27 @@
 )]
 
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod execve;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod host;
+#[cfg(test)]
+mod ipam;
+#[cfg(test)]
+mod lifecycle;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
 mod program;
+#[cfg(test)]
+mod run;
+#[cfg(test)]
+mod seeds;
 #[cfg(test)]
 mod space;
 #[cfg(test)]

@@ -6,7 +6,7 @@
 
 use crate::host::{Container, HOST, Host, NEIGHBOUR, OUTSIDE, SIDE};
 use crate::space::Namespace;
-use crate::wire::{Probe, Server, ping, tcp, tcp_closed, tcp_dropped, udp, udp_dropped};
+use crate::wire::{Probe, Server, ping, ping_dropped, tcp, tcp_closed, tcp_dropped, udp, udp_dropped};
 
 /// A host with one network `front`, with bridged frames passing netfilter or not.
 fn front(bridge_netfilter: bool) -> Host {
@@ -322,6 +322,7 @@ fn internal_network_is_closed(bridge_netfilter: bool) {
     assert_eq!(tcp(&peer.space, &format!("{}:80", inner.address)).seen_as(), peer.address.to_string());
     // S6: nothing leaves, and nothing comes in.
     tcp_closed(&inner.space, &format!("{OUTSIDE}:80"));
+    ping_dropped(&inner.space, OUTSIDE);
     tcp_closed(&inner.space, &format!("{}:80", web.address));
     tcp_closed(&inner.space, "172.20.0.1:8080");
     tcp_closed(&inner.space, &format!("{HOST}:8080"));
