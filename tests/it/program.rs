@@ -207,9 +207,13 @@ impl Running {
     #[track_caller]
     pub(crate) fn wait_for(&self, text: &str) {
         let deadline = Instant::now() + PATIENCE;
-        while !self.stdout().contains(text) {
+        loop {
+            let ended = self.stdout.reader.is_finished();
+            if self.stdout().contains(text) {
+                return;
+            }
             assert!(
-                Instant::now() < deadline,
+                !ended && Instant::now() < deadline,
                 "{} never wrote {text:?}; stdout: {:?}; stderr: {:?}",
                 self.what,
                 self.stdout(),
