@@ -1,1 +1,12 @@
-//! (to be written)
+//! Links, addresses and routes over rtnetlink, and the questions about sockets that publishing has to ask.
+//!
+//! Requests that belong together are built first and sent in one system call ([`Batch`]); the kernel carries
+//! them out in order while it is in that call. Which policy makes them necessary is not known here.
+
+mod link;
+mod route;
+mod sock_diag;
+
+pub use link::{BridgeSpec, Link, MacAddress, VethSpec};
+pub use route::{Batch, HostAddress, HostRoute, RequestError, RouteSocket};
+pub use sock_diag::{Listener, find_listeners};

@@ -1,1 +1,6 @@
-//! (to be written)
+//! Networks
+
+mod ipam;
+mod record;
+mod subnet;
+mod subnet_file;

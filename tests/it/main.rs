@@ -35,6 +35,8 @@ mod packets;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod ruleset;
+#[cfg(test)]
 mod run;
 #[cfg(test)]
 mod seeds;

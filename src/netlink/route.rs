@@ -1,0 +1,336 @@
+//! The rtnetlink socket: a batch of requests out, one acknowledgement for each back.
+
+use std::io;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
+    NetlinkPayload,
+};
+use netlink_packet_route::RouteNetlinkMessage;
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::LinkMessage;
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
+use netlink_sys::protocols::NETLINK_ROUTE;
+use netlink_sys::{Socket, SocketAddr};
+use nix::errno::Errno;
+use rtnetlink::{AddressMessageBuilder, RouteMessageBuilder};
+
+use super::Link;
+
+/// A request that the kernel refused, or that could not be brought to it.
+#[derive(Debug, thiserror::Error)]
+#[error("the kernel refused to {action}")]
+pub struct RequestError {
+    /// What was asked for, as a verb and its object.
+    pub action: &'static str,
+    /// The answer.
+    #[source]
+    pub source: io::Error,
+}
+
+impl RequestError {
+    /// The kernel's error number; `EIO` where the error has none.
+    #[must_use]
+    pub fn errno(&self) -> Errno {
+        self.source.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+    }
+
+    /// Whether the request was to remove something that is not there.
+    #[must_use]
+    pub fn is_already_gone(&self) -> bool {
+        matches!(self.errno(), Errno::ENODEV | Errno::ENOENT | Errno::ESRCH | Errno::EADDRNOTAVAIL)
+    }
+}
+
+/// Requests that go to the kernel in one system call, in order.
+///
+/// The kernel does not stop at one that fails: it goes on with the next. So a batch holds what belongs
+/// together, and who sends it undoes all of it when any part failed.
+#[derive(Debug, Default)]
+pub struct Batch {
+    bytes: Vec<u8>,
+    actions: Vec<&'static str>,
+}
+
+impl Batch {
+    /// An empty batch.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Appends one request. The sequence number is its place in the batch.
+    pub(super) fn push(&mut self, action: &'static str, message: RouteNetlinkMessage, flags: u16) {
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | NLM_F_ACK | flags;
+        self.actions.push(action);
+        header.sequence_number = u32::try_from(self.actions.len()).unwrap_or(u32::MAX);
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        message.finalize();
+        let start = self.bytes.len();
+        // Each message starts on a multiple of four bytes (NLMSG_ALIGN, <linux/netlink.h>).
+        self.bytes.resize(start + message.buffer_len().next_multiple_of(4), 0);
+        message.serialize(&mut self.bytes[start..start + message.buffer_len()]);
+    }
+
+    /// Adds an address to a device; it must not have it yet.
+    pub fn add_address(&mut self, link: u32, address: IpNet) {
+        let message = match address {
+            IpNet::V4(net) => AddressMessageBuilder::<std::net::Ipv4Addr>::new()
+                .index(link)
+                .address(net.addr(), net.prefix_len())
+                .build(),
+            IpNet::V6(net) => AddressMessageBuilder::<std::net::Ipv6Addr>::new()
+                .index(link)
+                .address(net.addr(), net.prefix_len())
+                .build(),
+        };
+        self.push("add the address", RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL);
+    }
+
+    /// Adds the default route of the gateway's family.
+    pub fn add_default_route(&mut self, link: u32, gateway: IpAddr) {
+        let message = match gateway {
+            IpAddr::V4(gateway) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+                .output_interface(link)
+                .gateway(gateway)
+                .build(),
+            IpAddr::V6(gateway) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+                .output_interface(link)
+                .gateway(gateway)
+                .build(),
+        };
+        self.push("add the default route", RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL);
+    }
+}
+
+/// An address of a network device of this namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostAddress {
+    /// The address and the prefix of its link.
+    pub address: IpNet,
+    /// The device's index.
+    pub link: u32,
+}
+
+/// A route of this namespace to something narrower than everything.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostRoute {
+    /// What it leads to.
+    pub destination: IpNet,
+    /// The index of the device it leads through, where there is one.
+    pub link: Option<u32>,
+}
+
+/// A socket to the kernel's routing netlink in the namespace it was opened in.
+#[derive(Debug)]
+pub struct RouteSocket {
+    socket: Socket,
+}
+
+/// Larger than any single datagram the kernel sends for a dump (`NLMSG_GOODSIZE` and the 32 KiB it may grow
+/// to when the reader offers more, af_netlink.c).
+const RECEIVE_BUFFER: usize = 64 * 1024;
+
+impl RouteSocket {
+    /// Opens a socket in the calling thread's namespace.
+    ///
+    /// # Errors
+    /// The kernel has no such socket to give.
+    pub fn open() -> io::Result<Self> {
+        let mut socket = Socket::new(NETLINK_ROUTE)?;
+        socket.bind_auto()?;
+        socket.connect(&SocketAddr::new(0, 0))?;
+        // Errors then carry a reason in words and not the whole request.
+        socket.set_ext_ack(true)?;
+        socket.set_cap_ack(true)?;
+        Ok(Self { socket })
+    }
+
+    /// Sends a batch and waits until the kernel has answered every request in it.
+    ///
+    /// # Errors
+    /// The first request that was refused. Those after it were tried all the same.
+    pub fn run(&mut self, batch: &Batch) -> Result<(), RequestError> {
+        self.exchange(batch).map(drop)
+    }
+
+    /// Like [`RouteSocket::run`]; returns the links that the kernel sent back for `RTM_GETLINK` requests.
+    ///
+    /// # Errors
+    /// The first request that was refused.
+    pub fn query(&mut self, batch: &Batch) -> Result<Vec<Link>, RequestError> {
+        Ok(self.exchange(batch)?.iter().map(Link::from_message).collect())
+    }
+
+    fn exchange(&mut self, batch: &Batch) -> Result<Vec<LinkMessage>, RequestError> {
+        let transport = |source| RequestError { action: "take a request", source };
+        self.socket.send(&batch.bytes, 0).map_err(transport)?;
+        let mut links = Vec::new();
+        let mut refused: Option<(usize, RequestError)> = None;
+        let mut waiting = batch.actions.len();
+        while waiting > 0 {
+            let datagram = self.receive().map_err(transport)?;
+            for message in messages(&datagram) {
+                let message = message.map_err(transport)?;
+                match message.payload {
+                    NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(link)) => links.push(link),
+                    NetlinkPayload::Error(answer) => {
+                        waiting = waiting.saturating_sub(1);
+                        let place = (message.header.sequence_number as usize).saturating_sub(1);
+                        let earlier = refused.as_ref().is_some_and(|(at, _)| *at < place);
+                        if answer.code.is_some() && !earlier {
+                            let action = batch.actions.get(place).copied().unwrap_or("answer");
+                            refused = Some((place, RequestError { action, source: answer.to_io() }));
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+        refused.map_or(Ok(links), |(_, error)| Err(error))
+    }
+
+    fn receive(&self) -> io::Result<Vec<u8>> {
+        let mut datagram = Vec::with_capacity(RECEIVE_BUFFER);
+        loop {
+            match self.socket.recv(&mut datagram, 0) {
+                Ok(_) => return Ok(datagram),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn dump(
+        &mut self,
+        action: &'static str,
+        request: RouteNetlinkMessage,
+    ) -> Result<Vec<RouteNetlinkMessage>, RequestError> {
+        let error = |source| RequestError { action, source };
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+        let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
+        message.finalize();
+        let mut bytes = vec![0; message.buffer_len()];
+        message.serialize(&mut bytes);
+        self.socket.send(&bytes, 0).map_err(error)?;
+        let mut found = Vec::new();
+        loop {
+            let datagram = self.receive().map_err(error)?;
+            for message in messages(&datagram) {
+                match message.map_err(error)?.payload {
+                    NetlinkPayload::InnerMessage(inner) => found.push(inner),
+                    NetlinkPayload::Done(_) => return Ok(found),
+                    NetlinkPayload::Error(answer) => return Err(error(answer.to_io())),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// All addresses of this namespace. Only for the creation of networks: the cost grows with their number.
+    ///
+    /// # Errors
+    /// The kernel refused the listing.
+    pub fn addresses(&mut self) -> Result<Vec<HostAddress>, RequestError> {
+        let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
+        let answers = self.dump("list the addresses", request)?;
+        Ok(answers.into_iter().filter_map(host_address).collect())
+    }
+
+    /// The unicast routes of the main table but the default routes. Only for the creation of networks.
+    ///
+    /// # Errors
+    /// The kernel refused the listing.
+    pub fn routes(&mut self) -> Result<Vec<HostRoute>, RequestError> {
+        let request = RouteNetlinkMessage::GetRoute(RouteMessage::default());
+        let answers = self.dump("list the routes", request)?;
+        Ok(answers.into_iter().filter_map(host_route).collect())
+    }
+}
+
+/// The messages of one datagram.
+fn messages(datagram: &[u8]) -> impl Iterator<Item = io::Result<NetlinkMessage<RouteNetlinkMessage>>> + '_ {
+    let mut offset = 0;
+    std::iter::from_fn(move || {
+        let rest = datagram.get(offset..).filter(|rest| rest.len() >= 16)?;
+        let length = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
+        // A length below the header's would never advance.
+        let whole = rest.get(..length.max(16))?;
+        offset += length.max(16).next_multiple_of(4);
+        Some(NetlinkMessage::deserialize(whole).map_err(io::Error::other))
+    })
+}
+
+fn host_address(message: RouteNetlinkMessage) -> Option<HostAddress> {
+    let RouteNetlinkMessage::NewAddress(message) = message else { return None };
+    let mut address = None;
+    for attribute in &message.attributes {
+        match attribute {
+            // On a point-to-point link IFA_ADDRESS is the other end; IFA_LOCAL is ours.
+            AddressAttribute::Local(local) => address = Some(*local),
+            AddressAttribute::Address(other) => address = address.or(Some(*other)),
+            _ => {}
+        }
+    }
+    let address = IpNet::new(address?, message.header.prefix_len).ok()?;
+    Some(HostAddress { address, link: message.header.index })
+}
+
+fn host_route(message: RouteNetlinkMessage) -> Option<HostRoute> {
+    let RouteNetlinkMessage::NewRoute(message) = message else { return None };
+    let header = &message.header;
+    if header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
+        return None;
+    }
+    let mut destination = None;
+    let mut link = None;
+    for attribute in &message.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(address)) => {
+                destination = Some(IpAddr::V4(*address));
+            }
+            RouteAttribute::Destination(RouteAddress::Inet6(address)) => {
+                destination = Some(IpAddr::V6(*address));
+            }
+            RouteAttribute::Oif(index) => link = Some(*index),
+            _ => {}
+        }
+    }
+    let destination = IpNet::new(destination?, header.destination_prefix_length).ok()?;
+    (destination.prefix_len() > 0).then_some(HostRoute { destination, link })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// Whatever the kernel may send: no panic, no endless loop.
+        #[test]
+        fn any_datagram_is_read_to_its_end(bytes in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let count = messages(&bytes).count();
+            prop_assert!(count <= bytes.len() / 16);
+        }
+    }
+
+    #[test]
+    fn a_batch_is_aligned_and_numbered() {
+        let mut batch = Batch::new();
+        batch.add_address(7, "10.0.0.1/24".parse().unwrap());
+        batch.add_default_route(7, "10.0.0.254".parse().unwrap());
+        let read: Vec<_> = messages(&batch.bytes).map(Result::unwrap).collect();
+        assert_eq!(read.iter().map(|m| m.header.sequence_number).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(batch.bytes.len() % 4, 0);
+        let address = host_address(match &read[0].payload {
+            NetlinkPayload::InnerMessage(inner) => inner.clone(),
+            other => panic!("{other:?}"),
+        });
+        assert_eq!(address, Some(HostAddress { address: "10.0.0.1/24".parse().unwrap(), link: 7 }));
+    }
+}

@@ -1,0 +1,507 @@
+//! The file of address bitmaps, `ROOT/network/ipam/subnet.json`, changed in place.
+//!
+//! ```text
+//! {"10.89.0.0/24":"1100…01","192.168.0.0/24":"1110…01"}
+//!  ^ key           ^ one character for each address
+//! ```
+//!
+//! The length of each string follows from its key, so finding a subnet means hopping from key to key with one
+//! small read each, and taking or giving back an address means writing one byte. Only a new subnet rewrites
+//! the file. All of it happens under one lock, which is never held for longer than a few such writes.
+
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+
+use super::ipam::{self, Bitmap};
+use super::record::RecordError;
+use super::subnet::Subnet;
+use crate::store::{self, Durability, Layout, Lock};
+
+/// Why the file could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum SubnetFileError {
+    /// Reading, writing or locking failed.
+    #[error("cannot use the address file {path}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file had to be rebuilt, and a record it would be rebuilt from cannot be read.
+    #[error("cannot rebuild the address file {path}")]
+    Rebuild {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the record.
+        #[source]
+        source: RecordError,
+    },
+}
+
+/// What the records say is in use: every subnet with its taken addresses.
+pub type InUse = Vec<(Subnet, Vec<Ipv4Addr>)>;
+
+/// The open file, with the lock on it held until this is dropped.
+pub struct SubnetFile<'a> {
+    path: PathBuf,
+    file: File,
+    in_use: &'a dyn Fn() -> Result<InUse, RecordError>,
+    _lock: Lock,
+}
+
+/// The longest `"` of an end, `,"A.B.C.D/N":"`, with room to see a malformed one.
+const KEY_WINDOW: usize = 48;
+/// How much of a bitmap is read at a time while looking for a free address.
+const READ: usize = 256 * 1024;
+
+/// What a search for a subnet finds.
+enum Found {
+    /// The offset of its first character.
+    At(u64),
+    Absent,
+    /// The file is not of the form above.
+    Malformed,
+}
+
+impl<'a> SubnetFile<'a> {
+    /// Locks and opens the file. Where it is missing, or turns out to be damaged later, it is made anew from
+    /// what `in_use` says.
+    ///
+    /// # Errors
+    /// The lock or the file cannot be opened or made.
+    pub fn open(
+        layout: &Layout,
+        in_use: &'a dyn Fn() -> Result<InUse, RecordError>,
+    ) -> Result<Self, SubnetFileError> {
+        let path = layout.subnet_file();
+        let error = |source| SubnetFileError::Io { path: path.clone(), source };
+        let lock = Lock::exclusive(&layout.subnet_lock()).map_err(error)?;
+        let file = match open(&path) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                let bitmaps = rebuilt(in_use)
+                    .map_err(|source| SubnetFileError::Rebuild { path: path.clone(), source })?;
+                store::write_atomic(&path, &serialize(&bitmaps), Durability::Synced).map_err(error)?;
+                open(&path).map_err(error)?
+            }
+            Err(e) => return Err(error(e)),
+        };
+        Ok(Self { path, file, in_use, _lock: lock })
+    }
+
+    fn error(&self, source: io::Error) -> SubnetFileError {
+        SubnetFileError::Io { path: self.path.clone(), source }
+    }
+
+    /// Takes the lowest free address and returns it; `None` when there is none. Before
+    /// the byte is written, `record` is called with the address: what it writes down is there before the
+    /// address is taken, and if it fails nothing has changed.
+    ///
+    /// # Errors
+    /// The file's own errors, and those of `record`.
+    pub fn allocate<E: From<SubnetFileError>>(
+        &mut self,
+        subnet: Subnet,
+        record: impl FnOnce(Ipv4Addr) -> Result<(), E>,
+    ) -> Result<Option<Ipv4Addr>, E> {
+        let start = self.offset_of(subnet)?;
+        let Some(number) = self.find_free(start, subnet).map_err(|e| self.error(e))? else {
+            return Ok(None);
+        };
+        let address = subnet.address(number);
+        record(address)?;
+        self.write(start, number, ipam::TAKEN)?;
+        Ok(Some(address))
+    }
+
+    /// Takes one address, after `record` as in [`SubnetFile::allocate`]; false if it is taken.
+    ///
+    /// # Errors
+    /// The file's own errors, and those of `record`.
+    pub fn take<E: From<SubnetFileError>>(
+        &mut self,
+        subnet: Subnet,
+        address: Ipv4Addr,
+        record: impl FnOnce() -> Result<(), E>,
+    ) -> Result<bool, E> {
+        let Some(number) = subnet.number(address) else { return Ok(false) };
+        let start = self.offset_of(subnet)?;
+        if subnet.is_reserved(number) || self.read(start, number)? != ipam::FREE {
+            return Ok(false);
+        }
+        record()?;
+        self.write(start, number, ipam::TAKEN)?;
+        Ok(true)
+    }
+
+    /// Gives an address back. One that is free, reserved or of another subnet is left as it is.
+    ///
+    /// # Errors
+    /// The file cannot be read or written.
+    pub fn release(&mut self, subnet: Subnet, address: Ipv4Addr) -> Result<(), SubnetFileError> {
+        let Some(number) = subnet.number(address).filter(|number| !subnet.is_reserved(*number)) else {
+            return Ok(());
+        };
+        let start = self.offset_of(subnet)?;
+        self.write(start, number, ipam::FREE)
+    }
+
+    /// Writes a subnet's bitmap with exactly the given addresses taken, whatever was there before. This
+    /// rewrites the file, with the cost of all subnets in it.
+    ///
+    /// # Errors
+    /// The file cannot be written; the old one is still in place.
+    pub fn reset(
+        &mut self,
+        subnet: Subnet,
+        taken: impl IntoIterator<Item = Ipv4Addr>,
+    ) -> Result<(), SubnetFileError> {
+        let mut bitmaps = self.read_all()?;
+        bitmaps.insert(subnet, bitmap_of(subnet, taken));
+        self.replace(&bitmaps)
+    }
+
+    /// The addresses that are taken, network and broadcast address not among them.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn taken(&mut self, subnet: Subnet) -> Result<Vec<Ipv4Addr>, SubnetFileError> {
+        let Some(start) = self.find(subnet)? else { return Ok(Vec::new()) };
+        let mut characters = vec![0; subnet.size() as usize];
+        self.file.read_exact_at(&mut characters, start).map_err(|e| self.error(e))?;
+        let numbers = (1..subnet.size() - 1).filter(|n| characters[*n as usize] == ipam::TAKEN);
+        Ok(numbers.map(|number| subnet.address(number)).collect())
+    }
+
+    /// Where the bitmap of the subnet starts; a subnet that is not in the file yet is added to it.
+    fn offset_of(&mut self, subnet: Subnet) -> Result<u64, SubnetFileError> {
+        if let Some(start) = self.find(subnet)? {
+            return Ok(start);
+        }
+        self.reset(subnet, [])?;
+        self.find(subnet)?.ok_or_else(|| self.error(io::ErrorKind::InvalidData.into()))
+    }
+
+    /// Finds the subnet's bitmap; a file of another form is first brought into ours.
+    fn find(&mut self, subnet: Subnet) -> Result<Option<u64>, SubnetFileError> {
+        for _ in 0..2 {
+            match self.search(subnet).map_err(|e| self.error(e))? {
+                Found::At(start) => return Ok(Some(start)),
+                Found::Absent => return Ok(None),
+                Found::Malformed => {
+                    let bitmaps = self.read_all()?;
+                    self.replace(&bitmaps)?;
+                }
+            }
+        }
+        Err(self.error(io::ErrorKind::InvalidData.into()))
+    }
+
+    /// All bitmaps of the file, however it is spelled. A damaged file is kept beside the new one under the
+    /// name `subnet.json.damaged`, and the bitmaps come from the records.
+    fn read_all(&mut self) -> Result<BTreeMap<Subnet, Bitmap>, SubnetFileError> {
+        let text = std::fs::read(&self.path).map_err(|e| self.error(e))?;
+        if let Some(bitmaps) = parse_leniently(&text) {
+            return Ok(bitmaps);
+        }
+        tracing::warn!(path = %self.path.display(), "the address file is damaged: rebuilding it from the records");
+        let bitmaps = rebuilt(self.in_use)
+            .map_err(|source| SubnetFileError::Rebuild { path: self.path.clone(), source })?;
+        let kept = self.path.with_extension("json.damaged");
+        store::write_atomic(&kept, &text, Durability::Process).map_err(|e| self.error(e))?;
+        Ok(bitmaps)
+    }
+
+    fn read(&self, start: u64, number: u32) -> Result<u8, SubnetFileError> {
+        let mut character = [0];
+        self.file.read_exact_at(&mut character, start + u64::from(number)).map_err(|e| self.error(e))?;
+        Ok(character[0])
+    }
+
+    fn write(&self, start: u64, number: u32, character: u8) -> Result<(), SubnetFileError> {
+        self.file.write_all_at(&[character], start + u64::from(number)).map_err(|e| self.error(e))
+    }
+
+    fn find_free(&self, start: u64, subnet: Subnet) -> io::Result<Option<u32>> {
+        let size = subnet.size() as usize;
+        let mut buffer = vec![0; size.min(READ)];
+        let mut done = 0;
+        while done < size {
+            let length = (size - done).min(READ);
+            let run = &mut buffer[..length];
+            self.file.read_exact_at(run, start + done as u64)?;
+            if let Some(place) = ipam::lowest_free(run) {
+                let number = u32::try_from(done + place).map_err(io::Error::other)?;
+                // Files of other programs may mark the ends free; they are never handed out.
+                if !subnet.is_reserved(number) {
+                    return Ok(Some(number));
+                }
+                if number != 0 {
+                    return Ok(None);
+                }
+                self.file.write_all_at(&[ipam::TAKEN], start)?;
+                continue;
+            }
+            done += length;
+        }
+        Ok(None)
+    }
+
+    /// Hops from key to key. An entry counts once the quotation mark behind its last character is seen.
+    fn search(&self, subnet: Subnet) -> io::Result<Found> {
+        let mut position = 0;
+        let mut window = [0; KEY_WINDOW];
+        let mut previous: Option<(Subnet, u64)> = None;
+        loop {
+            let have = read_up_to(&self.file, &mut window, position)?;
+            let lead: &[u8] = if previous.is_none() { b"{" } else { b"\"" };
+            let Some(rest) = window[..have].strip_prefix(lead) else { return Ok(Found::Malformed) };
+            if let Some((_, start)) = previous.filter(|(key, _)| *key == subnet) {
+                return Ok(Found::At(start));
+            }
+            if rest.starts_with(b"}") {
+                return Ok(Found::Absent);
+            }
+            let rest = if previous.is_none() { Some(rest) } else { rest.strip_prefix(b",") };
+            let Some((key, rest)) = rest.and_then(split_key) else { return Ok(Found::Malformed) };
+            let start = position + (have - rest.len()) as u64;
+            position = start + u64::from(key.size());
+            previous = Some((key, start));
+        }
+    }
+
+    /// Writes all bitmaps to a new file and goes on with it.
+    fn replace(&mut self, bitmaps: &BTreeMap<Subnet, Bitmap>) -> Result<(), SubnetFileError> {
+        let replaced = store::write_atomic(&self.path, &serialize(bitmaps), Durability::Synced);
+        self.file = replaced.and_then(|()| open(&self.path)).map_err(|e| self.error(e))?;
+        Ok(())
+    }
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(path)
+}
+
+fn rebuilt(in_use: &dyn Fn() -> Result<InUse, RecordError>) -> Result<BTreeMap<Subnet, Bitmap>, RecordError> {
+    Ok(in_use()?.into_iter().map(|(subnet, taken)| (subnet, bitmap_of(subnet, taken))).collect())
+}
+
+fn bitmap_of(subnet: Subnet, taken: impl IntoIterator<Item = Ipv4Addr>) -> Bitmap {
+    let mut bitmap = Bitmap::empty(subnet);
+    for number in taken.into_iter().filter_map(|address| subnet.number(address)) {
+        bitmap.take(number);
+    }
+    bitmap
+}
+
+/// `"KEY":"` at the start of the text: the key and what follows.
+fn split_key(text: &[u8]) -> Option<(Subnet, &[u8])> {
+    let text = text.strip_prefix(b"\"")?;
+    let end = text.iter().position(|c| *c == b'"')?;
+    let key = std::str::from_utf8(&text[..end]).ok()?;
+    let rest = text[end..].strip_prefix(b"\":\"")?;
+    let subnet: Subnet = key.parse().ok()?;
+    // `10.0.0.1/24` would be found under another name than it is written.
+    (subnet.to_string() == key).then_some((subnet, rest))
+}
+
+fn read_up_to(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
+    let mut done = 0;
+    while done < buffer.len() {
+        match file.read_at(&mut buffer[done..], position + done as u64)? {
+            0 => break,
+            more => done += more,
+        }
+    }
+    Ok(done)
+}
+
+/// Any JSON object of subnets and bit strings, older spellings included; `None` for anything else.
+fn parse_leniently(text: &[u8]) -> Option<BTreeMap<Subnet, Bitmap>> {
+    let entries: BTreeMap<String, String> = serde_json::from_slice(text).ok()?;
+    let parse = |(key, bits): (String, String)| {
+        let subnet: Subnet = key.parse().ok()?;
+        Some((subnet, Bitmap::parse(subnet, &bits).ok()?))
+    };
+    entries.into_iter().map(parse).collect()
+}
+
+fn serialize(bitmaps: &BTreeMap<Subnet, Bitmap>) -> Vec<u8> {
+    let mut text = vec![b'{'];
+    for (subnet, bitmap) in bitmaps {
+        if text.len() > 1 {
+            text.push(b',');
+        }
+        text.extend_from_slice(format!("\"{subnet}\":\"").as_bytes());
+        text.extend_from_slice(bitmap.as_bytes());
+        text.push(b'"');
+    }
+    text.push(b'}');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn layout(directory: &Path) -> Layout {
+        let layout = Layout::new(directory.join("root"), directory.join("run"));
+        std::fs::create_dir_all(layout.subnet_file().parent().unwrap()).unwrap();
+        layout
+    }
+
+    fn nothing() -> Result<InUse, RecordError> {
+        Ok(Vec::new())
+    }
+
+    fn allocate(file: &mut SubnetFile<'_>, subnet: Subnet) -> Option<Ipv4Addr> {
+        file.allocate::<SubnetFileError>(subnet, |_| Ok(())).unwrap()
+    }
+
+    fn bits(prefix: &str, size: usize) -> String {
+        format!("{prefix}{}1", "0".repeat(size - 1 - prefix.len()))
+    }
+
+    #[test]
+    fn the_first_allocation_writes_the_documented_string() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = layout(directory.path());
+        let subnet: Subnet = "192.168.0.0/24".parse().unwrap();
+        let mut file = SubnetFile::open(&layout, &nothing).unwrap();
+        assert_eq!(allocate(&mut file, subnet), Some([192, 168, 0, 1].into()));
+        let text = || std::fs::read_to_string(layout.subnet_file()).unwrap();
+        assert_eq!(text(), format!("{{\"192.168.0.0/24\":\"{}\"}}", bits("11", 256)));
+        file.release(subnet, [192, 168, 0, 1].into()).unwrap();
+        assert_eq!(text(), format!("{{\"192.168.0.0/24\":\"{}\"}}", bits("1", 256)));
+    }
+
+    #[test]
+    fn an_allocation_changes_one_byte_of_the_same_file() {
+        use std::os::unix::fs::MetadataExt as _;
+        let directory = tempfile::tempdir().unwrap();
+        let layout = layout(directory.path());
+        let subnets: Vec<Subnet> =
+            ["10.0.0.0/30", "10.1.0.0/16", "10.2.0.0/24"].iter().map(|s| s.parse().unwrap()).collect();
+        let mut file = SubnetFile::open(&layout, &nothing).unwrap();
+        for subnet in &subnets {
+            allocate(&mut file, *subnet);
+        }
+        let before = std::fs::read(layout.subnet_file()).unwrap();
+        let inode = std::fs::metadata(layout.subnet_file()).unwrap().ino();
+        assert_eq!(allocate(&mut file, subnets[1]), Some([10, 1, 0, 2].into()));
+        let after = std::fs::read(layout.subnet_file()).unwrap();
+        assert_eq!(before.iter().zip(&after).filter(|(a, b)| a != b).count(), 1);
+        assert_eq!(
+            (before.len(), inode),
+            (after.len(), std::fs::metadata(layout.subnet_file()).unwrap().ino())
+        );
+    }
+
+    #[test]
+    fn a_record_that_fails_leaves_the_address_free() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = layout(directory.path());
+        let subnet: Subnet = "10.0.0.0/24".parse().unwrap();
+        let mut file = SubnetFile::open(&layout, &nothing).unwrap();
+        let failed: Result<_, SubnetFileError> = file.allocate(subnet, |_| {
+            Err(SubnetFileError::Io { path: PathBuf::new(), source: io::ErrorKind::Other.into() })
+        });
+        assert!(failed.is_err());
+        assert_eq!(allocate(&mut file, subnet), Some([10, 0, 0, 1].into()));
+    }
+
+    #[test]
+    fn other_spellings_are_carried_on_with() {
+        let subnet: Subnet = "192.168.0.0/24".parse().unwrap();
+        let older = format!("{{\"192.168.0.0/24\":\"1{}\"}}", "0".repeat(254));
+        let spaced = format!("{{ \"192.168.0.0/24\" : \"{}\" }}\n", bits("11", 256));
+        let newline = format!("{{\"192.168.0.0/24\":\"{}\"}}\n", bits("11", 256));
+        for text in [older, spaced, newline] {
+            let directory = tempfile::tempdir().unwrap();
+            let layout = layout(directory.path());
+            std::fs::write(layout.subnet_file(), &text).unwrap();
+            let mut file = SubnetFile::open(&layout, &nothing).unwrap();
+            assert_eq!(allocate(&mut file, subnet), Some([192, 168, 0, 2].into()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_file_is_rebuilt_from_the_records_and_kept() {
+        let subnet: Subnet = "10.0.0.0/24".parse().unwrap();
+        let in_use = || Ok(vec![(subnet, vec![Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 3)])]);
+        for text in ["", "{", "garbage", "{\"10.0.0.0/24\":\"110\"}", "[1,2]", "{\"10.0.0.0/24\":7}"] {
+            let directory = tempfile::tempdir().unwrap();
+            let layout = layout(directory.path());
+            std::fs::write(layout.subnet_file(), text).unwrap();
+            let mut file = SubnetFile::open(&layout, &in_use).unwrap();
+            assert_eq!(allocate(&mut file, subnet), Some([10, 0, 0, 2].into()), "{text:?}");
+            assert_eq!(allocate(&mut file, subnet), Some([10, 0, 0, 4].into()), "{text:?}");
+            let kept = layout.subnet_file().with_extension("json.damaged");
+            assert_eq!(std::fs::read_to_string(kept).unwrap(), text);
+        }
+    }
+
+    #[test]
+    fn two_holders_take_turns_and_never_get_the_same_address() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = layout(directory.path());
+        let subnet: Subnet = "10.0.0.0/24".parse().unwrap();
+        let mut all: Vec<Ipv4Addr> = std::thread::scope(|scope| {
+            let work = || {
+                let one = || allocate(&mut SubnetFile::open(&layout, &nothing).unwrap(), subnet).unwrap();
+                (0..30).map(|_| one()).collect::<Vec<_>>()
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        all.sort_unstable();
+        assert_eq!(all, (1..=120).map(|n| Ipv4Addr::new(10, 0, 0, n)).collect::<Vec<_>>());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        /// The durable allocator and the pure one, with two subnets in one file.
+        #[test]
+        fn the_file_behaves_like_the_bitmap(
+            steps in proptest::collection::vec((0_usize..2, proptest::option::of(0_u32..66)), 0..120)
+        ) {
+            let directory = tempfile::tempdir().unwrap();
+            let layout = layout(directory.path());
+            let subnets: [Subnet; 2] = ["10.9.0.0/26".parse().unwrap(), "10.1.0.0/28".parse().unwrap()];
+            let mut model = subnets.map(Bitmap::empty);
+            for (which, release) in steps {
+                let subnet = subnets[which];
+                let mut file = SubnetFile::open(&layout, &nothing).unwrap();
+                match release {
+                    Some(number) => {
+                        model[which].release(number);
+                        file.release(subnet, subnet.address(number)).unwrap();
+                    }
+                    None => {
+                        let expected = model[which].allocate().map(|number| subnet.address(number));
+                        prop_assert_eq!(allocate(&mut file, subnet), expected);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn any_file_is_read_or_rebuilt(text in "[{}\",:01a/. \\n]{0,60}") {
+            let directory = tempfile::tempdir().unwrap();
+            let layout = layout(directory.path());
+            std::fs::write(layout.subnet_file(), &text).unwrap();
+            let subnet: Subnet = "10.0.0.0/29".parse().unwrap();
+            let mut file = SubnetFile::open(&layout, &nothing).unwrap();
+            prop_assert_eq!(allocate(&mut file, subnet), Some(Ipv4Addr::new(10, 0, 0, 1)));
+        }
+    }
+}

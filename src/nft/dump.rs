@@ -1,0 +1,142 @@
+//! Reading the table back from the kernel.
+//!
+//! Answers are cut into attributes by number (`frames`), and not by the parsers of netlink-packet-netfilter:
+//! those panic on nested attributes that are cut short, and they know neither `fib` nor `nat` nor `ct`.
+
+use netlink_packet_core::{NLM_F_DUMP, NLM_F_DUMP_INTR};
+use netlink_packet_netfilter::nftables::{
+    ChainAttribute, ChainMessage, NfTablesMessage, RuleAttribute, RuleMessage, SetAttribute, SetElementList,
+    SetElementMessage, SetMessage, TableAttribute, TableMessage,
+};
+use nix::errno::Errno;
+
+use super::TABLE;
+use super::error::{CommitError, Refusal};
+use super::expr::text;
+use super::frames::{Frame, attribute, push};
+use super::listing::{Chain, Rule, Set, Table};
+use super::socket::Socket;
+use super::transaction::What;
+
+/// How often a dump is begun again because the rule set changed while it was being read.
+const ATTEMPTS: usize = 20;
+
+/// Why a dump did not succeed.
+enum Interrupted {
+    /// The rule set changed: what was read does not fit together.
+    Changed,
+    /// An error that will not go away.
+    Failed(CommitError),
+}
+
+impl From<std::io::Error> for Interrupted {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+impl Socket {
+    /// The table as the kernel holds it, in nft's own syntax: exactly what `nft list table inet mydocker` prints.
+    /// None if there is no such table.
+    ///
+    /// What is not of mydocker's making and not understood is printed as `# unknown: …`.
+    ///
+    /// # Errors
+    /// [`CommitError::Stale`] where the rule set never stood still; any other where the kernel refuses to answer.
+    pub fn dump(&mut self) -> Result<Option<String>, CommitError> {
+        for _ in 0..ATTEMPTS {
+            match (Dump { socket: self, generation: None }).table() {
+                Ok(table) => return Ok(table.map(|table| table.to_string())),
+                Err(Interrupted::Changed) => {}
+                Err(Interrupted::Failed(error)) => return Err(error),
+            }
+        }
+        Err(CommitError::Stale)
+    }
+}
+
+/// One attempt to read the whole table.
+struct Dump<'a> {
+    socket: &'a mut Socket,
+    /// The generation of the rule set that the first answer was about; every answer carries one.
+    generation: Option<u16>,
+}
+
+impl Dump<'_> {
+    fn table(&mut self) -> Result<Option<Table>, Interrupted> {
+        let name = TableAttribute::Name(TABLE.to_owned());
+        let request = NfTablesMessage::GetTable(TableMessage { attributes: vec![name] });
+        let Some(tables) = self.ask(request, 0)? else { return Ok(None) };
+        let mut table = Table::parse(tables.first().map(Vec::as_slice).unwrap_or_default());
+
+        let attributes = vec![SetAttribute::Table(TABLE.to_owned())];
+        for set in self.list(NfTablesMessage::GetSet(SetMessage { attributes }))? {
+            let mut set = Set::parse(&set);
+            let attributes =
+                vec![SetElementList::Table(TABLE.to_owned()), SetElementList::Set(set.name().to_owned())];
+            let request = NfTablesMessage::GetSetElement(SetElementMessage { attributes });
+            for message in self.list(request)? {
+                set.add_elements(&message);
+            }
+            table.sets.push(set);
+        }
+
+        let attributes = vec![ChainAttribute::Table(TABLE.to_owned())];
+        let chains = self.list(NfTablesMessage::GetChain(ChainMessage { attributes }))?;
+        // The kernel lists the chains of every table.
+        let ours = |chain: &&Vec<u8>| attribute(chain, NFTA_CHAIN_TABLE).map(text).as_deref() == Some(TABLE);
+        table.chains = chains.iter().filter(ours).map(|chain| Chain::parse(chain)).collect();
+
+        let attributes = vec![RuleAttribute::Table(TABLE.to_owned())];
+        for rule in self.list(NfTablesMessage::GetRule(RuleMessage { attributes }))? {
+            let chain = attribute(&rule, NFTA_RULE_CHAIN).map(text);
+            let chain = table.chains.iter_mut().find(|of| Some(of.name()) == chain.as_deref());
+            chain.ok_or(Interrupted::Changed)?.rules.push(Rule::parse(&rule));
+        }
+        Ok(Some(table))
+    }
+
+    /// Everything of a kind; that the table is gone means that it was deleted since.
+    fn list(&mut self, request: NfTablesMessage) -> Result<Vec<Vec<u8>>, Interrupted> {
+        self.ask(request, NLM_F_DUMP)?.ok_or(Interrupted::Changed)
+    }
+
+    /// The attributes of each message of the answer; None if what is asked for is not there.
+    fn ask(&mut self, request: NfTablesMessage, flags: u16) -> Result<Option<Vec<Vec<u8>>>, Interrupted> {
+        let mut bytes = Vec::with_capacity(64);
+        push(&mut bytes, request, flags, 1);
+        self.socket.send(&bytes)?;
+        let mut answers = Vec::new();
+        let mut refused = None;
+        let mut interrupted = false;
+        let generation = &mut self.generation;
+        let overflow = self.socket.drain(|frame| {
+            interrupted |= frame.flags & NLM_F_DUMP_INTR != 0;
+            if let Some(number) = generation_of(frame) {
+                interrupted |= *generation.get_or_insert(number) != number;
+                answers.push(frame.attributes().to_vec());
+            }
+            refused = refused.take().or_else(|| Refusal::read(frame));
+        })?;
+        match refused {
+            Some(refusal) if refusal.errno == Errno::ENOENT => Ok(None),
+            Some(Refusal { errno: Errno::EINTR, .. }) => Err(Interrupted::Changed),
+            Some(refusal) => Err(Interrupted::Failed(refusal.explain(&What::Batch))),
+            None if interrupted || overflow => Err(Interrupted::Changed),
+            None => Ok(Some(answers)),
+        }
+    }
+}
+
+const NFTA_CHAIN_TABLE: u16 = 1;
+const NFTA_RULE_CHAIN: u16 = 2;
+
+/// The generation that a message of nf_tables carries as resource id; None for messages of netlink itself.
+fn generation_of(frame: Frame<'_>) -> Option<u16> {
+    /// Types below are netlink's own: errors and ends of dumps.
+    const NLMSG_MIN_TYPE: u16 = 16;
+    if frame.kind < NLMSG_MIN_TYPE {
+        return None;
+    }
+    Some(u16::from_be_bytes(frame.payload().get(2..4)?.try_into().ok()?))
+}

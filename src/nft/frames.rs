@@ -1,0 +1,223 @@
+//! Netlink messages as bytes: cutting answers into messages and attributes without trusting them, and writing a
+//! batch with an index of what each of its messages was.
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator,
+};
+use netlink_packet_netfilter::nftables::NfTablesMessage;
+use netlink_packet_netfilter::none::ControlMessage;
+use netlink_packet_netfilter::{
+    NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
+};
+
+/// The length of `struct nlmsghdr`.
+pub(super) const HEADER: usize = 16;
+/// The length of `struct nfgenmsg`, which stands before the attributes.
+pub(super) const GENMSG: usize = 4;
+/// `NFNL_SUBSYS_NFTABLES`: the resource of a batch, and the upper byte of message types.
+const SUBSYSTEM: u16 = 10;
+
+/// One message of an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame<'a> {
+    pub(super) kind: u16,
+    pub(super) flags: u16,
+    pub(super) seq: u32,
+    /// The whole message.
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// What follows the header.
+    pub(super) fn payload(&self) -> &'a [u8] {
+        self.bytes.get(HEADER..).unwrap_or_default()
+    }
+
+    /// What follows the header of nfnetlink.
+    pub(super) fn attributes(&self) -> &'a [u8] {
+        self.payload().get(GENMSG..).unwrap_or_default()
+    }
+}
+
+/// The messages in `bytes`, up to the first that is cut off.
+pub(super) fn frames(mut bytes: &[u8]) -> impl Iterator<Item = Frame<'_>> {
+    std::iter::from_fn(move || {
+        let buffer = NetlinkBuffer::new_checked(bytes).ok()?;
+        let length = usize::try_from(buffer.length()).ok()?;
+        let frame = Frame {
+            kind: buffer.message_type(),
+            flags: buffer.flags(),
+            seq: buffer.sequence_number(),
+            bytes: &bytes[..length],
+        };
+        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
+        Some(frame)
+    })
+}
+
+/// The attributes in `bytes`, each with its number, up to the first that is cut off.
+pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+    NlasIterator::new(bytes).map_while(Result::ok).map(|attribute| {
+        let length = usize::from(attribute.length());
+        (attribute.kind(), attribute.into_inner().get(4..length).unwrap_or_default())
+    })
+}
+
+/// The first attribute with that number.
+pub(super) fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
+    attributes(bytes).find(|(number, _)| *number == kind).map(|(_, value)| value)
+}
+
+/// The attributes from byte `start` of `bytes` on: where each begins, and its number.
+pub(super) fn positions(bytes: &[u8], start: usize) -> impl Iterator<Item = (usize, u16)> {
+    attributes(bytes.get(start..).unwrap_or_default()).scan(start, |next, (kind, value)| {
+        let here = *next;
+        *next += (4 + value.len()).next_multiple_of(4);
+        Some((here, kind))
+    })
+}
+
+/// A number as nf_tables sends it.
+pub(super) fn be32(bytes: &[u8]) -> Option<u32> {
+    Some(u32::from_be_bytes(bytes.try_into().ok()?))
+}
+
+/// Appends one message.
+pub(super) fn push(bytes: &mut Vec<u8>, message: NfTablesMessage, flags: u16, seq: u32) {
+    push_inner(bytes, NetfilterProtoFamily::Inet, 0, message, flags, seq);
+}
+
+fn push_inner(
+    bytes: &mut Vec<u8>,
+    family: NetfilterProtoFamily,
+    resource: u16,
+    inner: impl Into<NetfilterMessageInner>,
+    flags: u16,
+    seq: u32,
+) {
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | flags;
+    header.sequence_number = seq;
+    let inner = NetfilterMessage::new(NetfilterHeader::new(family, 0, resource), inner);
+    let mut message = NetlinkMessage::new(header, NetlinkPayload::from(inner));
+    message.finalize();
+    let start = bytes.len();
+    bytes.resize(start + message.buffer_len(), 0);
+    message.serialize(&mut bytes[start..]);
+}
+
+/// A batch being written. Every message has its place in `steps` as its sequence number.
+#[derive(Debug)]
+pub(super) struct Writer<W> {
+    bytes: Vec<u8>,
+    steps: Vec<Step<W>>,
+}
+
+/// Where a message of the batch begins, and what it does.
+#[derive(Debug)]
+pub(super) struct Step<W> {
+    pub(super) start: usize,
+    pub(super) what: W,
+}
+
+impl<W> Writer<W> {
+    /// Begins a batch. `what` is blamed for refusals of the batch as a whole.
+    pub(super) fn begin(capacity: usize, what: W) -> Self {
+        let mut writer = Self { bytes: Vec::with_capacity(capacity), steps: Vec::with_capacity(4) };
+        writer.step(what);
+        push_inner(
+            &mut writer.bytes,
+            NetfilterProtoFamily::Unspec,
+            SUBSYSTEM,
+            ControlMessage::BatchBegin,
+            0,
+            0,
+        );
+        writer
+    }
+
+    fn step(&mut self, what: W) -> u32 {
+        // A batch has at most some hundred messages.
+        let seq = u32::try_from(self.steps.len()).unwrap_or(u32::MAX);
+        self.steps.push(Step { start: self.bytes.len(), what });
+        seq
+    }
+
+    /// Adds a message.
+    pub(super) fn message(&mut self, what: W, message: NfTablesMessage, flags: u16) {
+        let seq = self.step(what);
+        push(&mut self.bytes, message, flags, seq);
+    }
+
+    /// Adds a message that rustables wrote, with a number of ours and without its request for an acknowledgement:
+    /// acknowledgements come even for a batch that is rolled back, and enough of them overflow the socket.
+    pub(super) fn splice(&mut self, what: W, frame: Frame<'_>, flags: u16) {
+        let seq = self.step(what);
+        let start = self.bytes.len();
+        self.bytes.extend(frame.bytes);
+        let mut header = NetlinkBuffer::new(&mut self.bytes[start..]);
+        header.set_sequence_number(seq);
+        header.set_flags(frame.flags & !NLM_F_ACK | flags);
+    }
+
+    /// Ends the batch.
+    pub(super) fn end(mut self) -> (Vec<u8>, Vec<Step<W>>) {
+        let seq = u32::try_from(self.steps.len()).unwrap_or(u32::MAX);
+        push_inner(
+            &mut self.bytes,
+            NetfilterProtoFamily::Unspec,
+            SUBSYSTEM,
+            ControlMessage::BatchEnd,
+            0,
+            seq,
+        );
+        (self.bytes, self.steps)
+    }
+}
+
+/// The messages of a rustables batch, without the two that frame it.
+pub(super) fn rustables_frames(batch: &[u8]) -> impl Iterator<Item = Frame<'_>> {
+    const BATCH_BEGIN: u16 = 16;
+    const BATCH_END: u16 = 17;
+    frames(batch).filter(|frame| !matches!(frame.kind, BATCH_BEGIN | BATCH_END))
+}
+
+#[cfg(test)]
+mod tests {
+    use netlink_packet_netfilter::nftables::{TableAttribute, TableMessage};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_batch_is_framed_and_numbered() {
+        let mut writer = Writer::begin(0, "begin");
+        let table = TableMessage { attributes: vec![TableAttribute::Name("t".to_owned())] };
+        writer.message("table", NfTablesMessage::NewTable(table), 0x400);
+        let mut theirs = rustables::Batch::new();
+        let table = rustables::Table::new(rustables::ProtocolFamily::Inet).with_name("u");
+        theirs.add(&table, rustables::MsgType::Add);
+        let theirs = theirs.finalize();
+        for frame in rustables_frames(&theirs) {
+            writer.splice("theirs", frame, 0x200);
+        }
+        let (bytes, steps) = writer.end();
+        let seen: Vec<_> = frames(&bytes).map(|frame| (frame.kind, frame.flags, frame.seq)).collect();
+        // REQUEST 1, CREATE 0x400, EXCL 0x200; no ACK (4) anywhere.
+        assert_eq!(seen, [(16, 1, 0), (0xa00, 0x401, 1), (0xa00, 0x601, 2), (17, 1, 3)]);
+        assert_eq!(steps.iter().map(|step| step.what).collect::<Vec<_>>(), ["begin", "table", "theirs"]);
+        let starts: Vec<_> = steps.iter().map(|step| step.start).collect();
+        assert_eq!(starts, [0, 20, 48]);
+        assert_eq!(&bytes[16..20], [0, 0, 0, 10], "family, version, resource id of nf_tables");
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_are_cut_without_a_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            for frame in frames(&bytes) {
+                let _ = attributes(frame.attributes()).count();
+            }
+            let _ = attributes(&bytes).count();
+        }
+    }
+}

@@ -1,0 +1,275 @@
+//! Changes that happen together or not at all.
+
+use std::fmt;
+
+use netlink_packet_core::{Emitable as _, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_netfilter::nftables::{NfTablesMessage, SetElementList, SetElementMessage};
+
+use super::TABLE;
+use super::element::{Element, Item};
+use super::frames::{Step, Writer};
+use super::rules::Chain;
+use super::schema::Set;
+use super::skeleton::{Object, Skeleton, TABLE_COMMENT, write};
+
+/// The most elements in one message. With it the kernel's work per message stays short.
+const ELEMENTS_PER_MESSAGE: usize = 1000;
+/// The most bytes of elements in one message: they are one attribute, whose length is a `u16`.
+const BYTES_PER_MESSAGE: usize = 60_000;
+
+/// A list of changes to the table, in order.
+///
+/// Nothing happens until it is committed by a [`Socket`](super::Socket), and then all of it or nothing. Its
+/// `Display` is a script for `nft -f` that does the same.
+#[derive(Debug, Clone, Default)]
+pub struct Transaction {
+    operations: Vec<Operation>,
+}
+
+#[derive(Debug, Clone)]
+enum Operation {
+    Rebuild(Skeleton),
+    AddSkeleton(Skeleton),
+    RenewForward(Skeleton),
+    DeleteTable,
+    Create(Element),
+    Delete(Element),
+}
+
+impl Transaction {
+    /// A transaction that changes nothing yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { operations: Vec::new() }
+    }
+
+    /// True if there is nothing to commit.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.operations.is_empty()
+    }
+
+    /// Adds an element. If one with the same key is there (or, for subnets and ranges, one that overlaps it),
+    /// the whole transaction fails with [`CommitError::Exists`](super::CommitError::Exists).
+    pub fn create(&mut self, element: impl Into<Element>) -> &mut Self {
+        self.operations.push(Operation::Create(element.into()));
+        self
+    }
+
+    /// Takes an element out. If it is not there, the whole transaction fails with
+    /// [`CommitError::Missing`](super::CommitError::Missing). Only the key counts, not where a port leads.
+    pub fn delete(&mut self, element: impl Into<Element>) -> &mut Self {
+        self.operations.push(Operation::Delete(element.into()));
+        self
+    }
+
+    /// Makes the table anew, whether it is there or not; nothing that was in it remains.
+    pub fn rebuild(&mut self, skeleton: Skeleton) -> &mut Self {
+        self.operations.push(Operation::Rebuild(skeleton));
+        self
+    }
+
+    /// Makes the table; if there is one already, the whole transaction fails with
+    /// [`CommitError::TableExists`](super::CommitError::TableExists). Of two processes that do this at once,
+    /// one succeeds, and neither destroys what the other put in.
+    pub fn add_skeleton(&mut self, skeleton: Skeleton) -> &mut Self {
+        self.operations.push(Operation::AddSkeleton(skeleton));
+        self
+    }
+
+    /// Replaces the rules of the chain `forward` by those of `skeleton`: the guards of the two families come and
+    /// go, everything else stays. Any number of times, with the same result.
+    pub fn renew_forward_guards(&mut self, skeleton: Skeleton) -> &mut Self {
+        self.operations.push(Operation::RenewForward(skeleton));
+        self
+    }
+
+    /// Deletes the table with everything in it.
+    pub fn delete_table(&mut self) -> &mut Self {
+        self.operations.push(Operation::DeleteTable);
+        self
+    }
+
+    /// The transaction as the bytes that the kernel takes.
+    #[must_use]
+    pub fn finalize(self) -> Batch {
+        // One element is some 200 bytes; more of them let the buffer grow.
+        let mut writer = Writer::begin(512, What::Batch);
+        let mut elements = Vec::new();
+        let mut run = Run::default();
+        for operation in self.operations {
+            let objects = match operation {
+                Operation::Create(element) => {
+                    run.push(true, element, &mut writer, &mut elements);
+                    continue;
+                }
+                Operation::Delete(element) => {
+                    run.push(false, element, &mut writer, &mut elements);
+                    continue;
+                }
+                // The first "add" makes the "delete" succeed.
+                Operation::Rebuild(skeleton) => {
+                    let replace = [Object::Table { exclusive: false }, Object::DeleteTable];
+                    let table = [Object::Table { exclusive: false }];
+                    replace.into_iter().chain(table).chain(skeleton.contents()).collect()
+                }
+                Operation::AddSkeleton(skeleton) => {
+                    std::iter::once(Object::Table { exclusive: true }).chain(skeleton.contents()).collect()
+                }
+                Operation::RenewForward(skeleton) => std::iter::once(Object::Flush(Chain::Forward))
+                    .chain(Chain::Forward.rules(skeleton).into_iter().map(Object::Rule))
+                    .collect(),
+                Operation::DeleteTable => vec![Object::DeleteTable],
+            };
+            run.flush(&mut writer, &mut elements);
+            write(objects, &mut writer);
+        }
+        run.flush(&mut writer, &mut elements);
+        let (bytes, steps) = writer.end();
+        Batch { bytes, steps, elements }
+    }
+}
+
+impl Extend<Element> for Transaction {
+    /// [`create`](Self::create)s each element.
+    fn extend<T: IntoIterator<Item = Element>>(&mut self, elements: T) {
+        self.operations.extend(elements.into_iter().map(Operation::Create));
+    }
+}
+
+/// Elements that are all created or all deleted, one after the other: their order does not matter, so that those
+/// of one set can share a message.
+#[derive(Default)]
+struct Run {
+    create: bool,
+    elements: Vec<Element>,
+}
+
+impl Run {
+    fn push(&mut self, create: bool, element: Element, writer: &mut Writer<What>, done: &mut Vec<Element>) {
+        if self.create != create {
+            self.flush(writer, done);
+            self.create = create;
+        }
+        self.elements.push(element);
+    }
+
+    /// Writes the messages, and moves the elements to the end of `done`.
+    fn flush(&mut self, writer: &mut Writer<What>, done: &mut Vec<Element>) {
+        self.elements.sort_by_key(Element::set);
+        let mut start = done.len();
+        for of_one_set in self.elements.chunk_by(|a, b| a.set() == b.set()) {
+            let mut rest = of_one_set;
+            while let Some(set) = rest.first().map(Element::set) {
+                let (items, count) = chunk(rest, self.create);
+                let what = What::Elements { create: self.create, elements: start..start + count };
+                let flags = if self.create { NLM_F_CREATE | NLM_F_EXCL } else { 0 };
+                writer.message(what, message(set, items, self.create), flags);
+                start += count;
+                rest = &rest[count..];
+            }
+        }
+        done.append(&mut self.elements);
+    }
+}
+
+/// As many elements of one set as fit in a message: what the kernel takes, and how many there are.
+fn chunk(elements: &[Element], with_data: bool) -> (Vec<Item>, usize) {
+    let mut items = Vec::with_capacity(elements.len().min(ELEMENTS_PER_MESSAGE));
+    let mut bytes = 0;
+    for (count, element) in elements.iter().enumerate() {
+        let before = items.len();
+        element.push_items(&mut items, with_data);
+        let added: &[Item] = &items[before..];
+        bytes += added.buffer_len();
+        if count == ELEMENTS_PER_MESSAGE || bytes > BYTES_PER_MESSAGE {
+            items.truncate(before);
+            return (items, count);
+        }
+    }
+    (items, elements.len())
+}
+
+fn message(set: Set, items: Vec<Item>, create: bool) -> NfTablesMessage {
+    let message = element_message(set, items);
+    if create { NfTablesMessage::NewSetElement(message) } else { NfTablesMessage::DeleteSetElement(message) }
+}
+
+/// The message about elements of one set, for all three operations on elements.
+pub(super) fn element_message(set: Set, items: Vec<Item>) -> SetElementMessage {
+    SetElementMessage {
+        attributes: vec![
+            SetElementList::Table(TABLE.to_owned()),
+            SetElementList::Set(set.name().to_owned()),
+            SetElementList::Elements(items),
+        ],
+    }
+}
+
+/// What a message of a batch does: the index for the kernel's errors.
+#[derive(Debug)]
+pub(super) enum What {
+    /// The batch as a whole.
+    Batch,
+    /// A change of the skeleton.
+    Object(Object),
+    /// Creates or deletes these of the batch's elements.
+    Elements { create: bool, elements: std::ops::Range<usize> },
+}
+
+/// A finished transaction: the bytes that are sent, and what each message in them was.
+#[derive(Debug)]
+pub struct Batch {
+    pub(super) bytes: Vec<u8>,
+    pub(super) steps: Vec<Step<What>>,
+    pub(super) elements: Vec<Element>,
+}
+
+impl Batch {
+    /// The length in bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// True if it changes nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.steps.len() <= 1
+    }
+}
+
+impl fmt::Display for Transaction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // In a script that makes the table, nft (1.0.6) itself adds the elements of an interval set twice, and
+        // so refuses to `create` them. In a new table there is nothing they could be in conflict with.
+        let makes_table =
+            |operation: &Operation| matches!(operation, Operation::Rebuild(_) | Operation::AddSkeleton(_));
+        let verb = if self.operations.iter().any(makes_table) { "add" } else { "create" };
+        for operation in &self.operations {
+            match operation {
+                Operation::Rebuild(skeleton) => {
+                    write!(f, "add table inet {TABLE}\ndelete table inet {TABLE}\n{skeleton}")?;
+                }
+                // `create table` with the whole table in it would not find its own sets in nft 1.0.6.
+                Operation::AddSkeleton(skeleton) => {
+                    write!(f, "create table inet {TABLE} {{\n\tcomment \"{TABLE_COMMENT}\"\n}}\n{skeleton}")?;
+                }
+                Operation::RenewForward(skeleton) => {
+                    writeln!(f, "flush chain inet {TABLE} forward")?;
+                    for rule in Chain::Forward.rules(*skeleton) {
+                        writeln!(f, "add rule inet {TABLE} forward {rule}")?;
+                    }
+                }
+                Operation::DeleteTable => writeln!(f, "delete table inet {TABLE}")?,
+                Operation::Create(element) => writeln!(f, "{verb} element inet {TABLE} {element}")?,
+                Operation::Delete(element) => {
+                    write!(f, "delete element inet {TABLE} {} {{ ", element.set().name())?;
+                    element.write_key(f)?;
+                    writeln!(f, " }}")?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
