@@ -1,4 +1,46 @@
-//! End-to-end tests against the running kernel, in network namespaces of their own.
+//! mydocker from the outside: its command line, the files it leaves, the kernel objects it makes, and real
+//! packets through them.
+//!
+//! Every test makes a [`host::Host`]: throw-away network namespaces and a mount namespace of its own, with
+//! its own state directories. Nothing here touches the machine's own namespaces or an address outside the
+//! test's, so the tests run in parallel. They need root and say so; none is skipped.
+//!
+//! ```text
+//! outside 203.0.113.7 ── 198.51.100.1 ─┐
+//! neighbour              198.51.100.20 ┼─ one Ethernet segment ── 198.51.100.10 host ─┬─ mydocker's bridges
+//!                                      │   (a bridge in `lan`)                        └─ 192.0.2.1 ── 192.0.2.2 side
+//! ```
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the tests run programs and write plain files; the rule is about the product"
+)]
 
 #[cfg(test)]
+mod demo;
+#[cfg(test)]
+mod execve;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod host;
+#[cfg(test)]
+mod ipam;
+#[cfg(test)]
+mod lifecycle;
+#[cfg(test)]
+mod network;
+#[cfg(test)]
+mod packets;
+#[cfg(test)]
+mod program;
+#[cfg(test)]
 mod ruleset;
+#[cfg(test)]
+mod run;
+#[cfg(test)]
+mod seeds;
+#[cfg(test)]
+mod space;
+#[cfg(test)]
+mod wire;

@@ -1,0 +1,151 @@
+//! No other program is ever run: what the kernel says was executed, by mydocker and by all that it starts.
+
+use std::path::Path;
+
+use crate::host::Host;
+use crate::program::Output;
+
+const MYDOCKER: &str = env!("CARGO_BIN_EXE_mydocker");
+
+/// One call that the kernel saw.
+#[derive(Debug)]
+struct Execution {
+    path: String,
+    succeeded: bool,
+}
+
+/// Runs a mydocker command with all its descendants under strace, and returns what was executed.
+#[track_caller]
+fn traced(host: &Host, log: &Path, arguments: &[&str]) -> (Output, Vec<Execution>) {
+    let log_path = log.to_str().unwrap();
+    let strace = [
+        "strace",
+        "-f",
+        "-qq",
+        "-e",
+        "trace=execve,execveat",
+        "-e",
+        "signal=none",
+        "-s",
+        "512",
+        "-o",
+        log_path,
+    ];
+    let output = host.program(&[&strace, &["--", MYDOCKER][..], arguments].concat()).run_in(&host.space);
+    let text = std::fs::read_to_string(log).expect("strace's log");
+    let executions: Vec<Execution> = text.lines().filter(|line| line.contains("exec")).map(parse).collect();
+    assert_eq!(executions.first().map(|call| call.path.as_str()), Some(MYDOCKER), "{text}");
+    (output, executions)
+}
+
+/// `1234  execve("/bin/x", ["x", "y"], 0x… /* 9 vars */) = 0`, also when another process's line came between.
+fn parse(line: &str) -> Execution {
+    let path = line.split('"').nth(1).unwrap_or_default().to_owned();
+    // A call that ends the thread that makes it is reported in two halves, the second without the path.
+    Execution {
+        path,
+        succeeded: line.ends_with("= 0") || line.contains("unfinished") || line.contains("resumed"),
+    }
+}
+
+/// Whether it is mydocker, by the path it was started by or as the file that the process already runs.
+fn is_mydocker(path: &str) -> bool {
+    path == MYDOCKER || path == "/proc/self/exe"
+}
+
+/// Fails if anything was executed but mydocker and, inside the container, these.
+#[track_caller]
+fn only(executions: &[Execution], commands: &[&str]) {
+    for call in executions {
+        // A search along PATH fails everywhere but at one place, and always under the command's own name.
+        let searched =
+            !call.succeeded && commands.iter().any(|command| Path::new(&call.path).ends_with(command));
+        let expected = is_mydocker(&call.path) || commands.contains(&call.path.as_str()) || searched;
+        assert!(expected || call.path.is_empty(), "{} was executed: {executions:?}", call.path);
+    }
+    for command in commands.iter().filter(|command| command.starts_with('/')) {
+        let ran = executions.iter().any(|call| call.succeeded && call.path == **command);
+        assert!(ran, "{command} should have been executed: {executions:?}");
+    }
+}
+
+#[test]
+fn networks_are_made_and_removed_without_another_program() {
+    let host = Host::new();
+    let log = host.scratch("strace").join("log");
+    for arguments in [
+        &["network", "create", "--subnet", "172.18.0.0/16", "front"][..],
+        &["network", "list"],
+        &["network", "inspect", "front"],
+        &["network", "rules"],
+        &["network", "remove", "front"],
+    ] {
+        let (output, executions) = traced(&host, &log, arguments);
+        output.ok();
+        only(&executions, &[]);
+    }
+    host.assert_nothing_left();
+}
+
+#[test]
+fn containers_are_run_and_removed_without_another_program_but_their_own() {
+    let host = Host::new();
+    let log = host.scratch("strace").join("log");
+    host.network("front", "172.18.0.0/16", &[]);
+    let run = [
+        "run",
+        "--net",
+        "front",
+        "-p",
+        "8080:80",
+        "--name",
+        "c",
+        &host.image,
+        "/bin/sh",
+        "-c",
+        "/bin/true; /bin/id",
+    ];
+    let (output, executions) = traced(&host, &log, &run);
+    output.ok();
+    only(&executions, &["/bin/sh", "/bin/true", "/bin/id"]);
+    for arguments in [&["ps", "-a"][..], &["logs", "c"], &["inspect", "c"], &["rm", "c"]] {
+        let (output, executions) = traced(&host, &log, arguments);
+        output.ok();
+        only(&executions, &[]);
+    }
+    // Detached: strace stays until the supervisor and the container have ended too.
+    let run = ["run", "-d", "--rm", "--net", "front", &host.image, "/bin/sleep", "0.2"];
+    let (output, executions) = traced(&host, &log, &run);
+    output.ok();
+    only(&executions, &["/bin/sleep"]);
+    host.assert_no_container_left();
+}
+
+#[test]
+fn exec_and_stop_run_nothing_but_the_command() {
+    let host = Host::new();
+    let log = host.scratch("strace").join("log");
+    host.network("front", "172.18.0.0/16", &[]);
+    host.container("c", "front", &[]);
+    let (output, executions) = traced(&host, &log, &["exec", "c", "/bin/true"]);
+    output.ok();
+    only(&executions, &["/bin/true"]);
+    for arguments in [&["stop", "-t", "0", "c"][..], &["rm", "c"]] {
+        let (output, executions) = traced(&host, &log, arguments);
+        output.ok();
+        only(&executions, &[]);
+    }
+}
+
+#[test]
+fn the_trace_does_see_other_programs() {
+    let host = Host::new();
+    let log = host.scratch("strace").join("log");
+    let strace = ["strace", "-f", "-qq", "-e", "trace=execve,execveat", "-o", log.to_str().unwrap(), "--"];
+    host.space.ok(&[&strace[..], &["sh", "-c", "/bin/true; nft --version >/dev/null; exit 0"]].concat());
+    let text = std::fs::read_to_string(&log).unwrap();
+    let executions: Vec<Execution> = text.lines().filter(|line| line.contains("exec")).map(parse).collect();
+    assert!(executions.iter().any(|call| call.succeeded && call.path == "/bin/true"), "{text}");
+    assert!(executions.iter().any(|call| call.succeeded && call.path.ends_with("/nft")), "{text}");
+    assert!(std::panic::catch_unwind(|| only(&executions, &[])).is_err());
+}

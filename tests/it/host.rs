@@ -1,0 +1,515 @@
+//! The host under test and what surrounds it. The drawing is in `main.rs`.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use nix::mount::{MntFlags, umount2};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::program::{Output, Program, Running};
+use crate::space::Namespace;
+
+/// The host's address on its uplink.
+pub(crate) const HOST: &str = "198.51.100.10";
+/// The address of the host behind the uplink, as a server and as a client.
+pub(crate) const OUTSIDE: &str = "203.0.113.7";
+/// The address of the neighbour, on the same link as the host.
+pub(crate) const NEIGHBOUR: &str = "198.51.100.20";
+/// The host's address on its second link: see [`Host::add_side_link`].
+pub(crate) const HOST_SIDE: &str = "192.0.2.1";
+/// The address of the one other host on the second link.
+pub(crate) const SIDE: &str = "192.0.2.2";
+
+/// A host with its own network and mount namespace, its own state directories, and hosts around it.
+pub(crate) struct Host {
+    /// The host itself: mydocker runs here.
+    pub(crate) space: Namespace,
+    /// A server and client behind the uplink. It has no route to any container.
+    pub(crate) outside: Namespace,
+    /// A host on the same link, free to add routes and to send what it likes.
+    pub(crate) neighbour: Namespace,
+    /// Holds the bridge that is the link. Nobody's host.
+    _lan: Namespace,
+    /// The file system of small containers: busybox, `etc/passwd`, `www`.
+    pub(crate) image: String,
+    root: PathBuf,
+    run_root: PathBuf,
+    devices: BTreeSet<String>,
+    ids: Ids,
+    directory: Option<tempfile::TempDir>,
+}
+
+/// The ids of the containers that were ever seen in the root directory.
+type Ids = Arc<Mutex<BTreeSet<String>>>;
+
+/// A running container, as `inspect` describes it.
+pub(crate) struct Container {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) address: Ipv4Addr,
+    /// Its network namespace, by its pin. A test's thread in it is as good as a process of the container.
+    pub(crate) space: Namespace,
+}
+
+/// What [`Host::leftovers`] looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// What containers leave; networks may be there.
+    Containers,
+    /// Everything.
+    All,
+}
+
+impl Host {
+    /// Makes the host. Forwarding is off, as on a fresh machine.
+    pub(crate) fn new() -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "this test makes network namespaces: run it as root");
+        let directory =
+            tempfile::Builder::new().prefix("mydocker-it-").tempdir().expect("a temporary directory");
+        let (lan, outside, neighbour) =
+            (Namespace::new("lan"), Namespace::new("outside"), Namespace::new("neighbour"));
+        let space = Namespace::with_mounts("host");
+        lan.ip("link add lan0 type bridge\nlink set lan0 up\n");
+        for (other, port, device) in [
+            (&space, "port-host", "uplink0"),
+            (&outside, "port-out", "eth0"),
+            (&neighbour, "port-nb", "eth0"),
+        ] {
+            other.ip(&format!("link add {device} type veth peer name {port} netns {}\n", lan.path()));
+            lan.ip(&format!("link set {port} master lan0 up\n"));
+        }
+        space.ip(&format!(
+            "address add {HOST}/24 dev uplink0\nlink set uplink0 up\nroute add default via 198.51.100.1\n"
+        ));
+        outside.ip(&format!(
+            "address add {OUTSIDE}/32 dev lo\naddress add 198.51.100.1/24 dev eth0\nlink set eth0 up\n\
+             route replace 198.51.100.0/24 dev eth0 src {OUTSIDE}\n"
+        ));
+        neighbour.ip(&format!(
+            "address add {NEIGHBOUR}/24 dev eth0\nlink set eth0 up\nroute add default via 198.51.100.1\n"
+        ));
+        space.set_sysctl("net/ipv4/ip_forward", "0");
+        let image = directory.path().join("image");
+        make_image(&image);
+        let host = Self {
+            devices: devices(&space),
+            space,
+            outside,
+            neighbour,
+            _lan: lan,
+            image: image.to_str().expect("a plain path").to_owned(),
+            root: directory.path().join("root"),
+            run_root: directory.path().join("run"),
+            ids: Ids::default(),
+            directory: Some(directory),
+        };
+        let busybox = host.space.program(&["chroot", &host.image, "/bin/true"]);
+        assert!(
+            busybox.status.success(),
+            "the tests need a static busybox (package busybox-static): {busybox}"
+        );
+        host
+    }
+
+    /// Gives the host a second link, with one more host on it that answers through ours.
+    pub(crate) fn add_side_link(&mut self) -> Namespace {
+        let side = Namespace::new("side");
+        self.space.ip(&format!(
+            "link add side0 type veth peer name eth0 netns {}\naddress add {HOST_SIDE}/24 dev side0\n\
+             link set side0 up\n",
+            side.path()
+        ));
+        side.ip(&format!(
+            "address add {SIDE}/24 dev eth0\nlink set eth0 up\nroute add default via {HOST_SIDE}\n"
+        ));
+        self.devices.insert("side0".to_owned());
+        side
+    }
+
+    /// Sets whether bridged frames pass the host's netfilter hooks (`br_netfilter`).
+    pub(crate) fn set_bridge_netfilter(&self, on: bool) {
+        let name = "net/bridge/bridge-nf-call-iptables";
+        let there = || self.space.run(|| Path::new("/proc/sys").join(name).exists());
+        if !there() && !on {
+            return;
+        }
+        if !there() {
+            self.space.ok(&["modprobe", "br_netfilter"]);
+        }
+        self.space.set_sysctl(name, if on { "1" } else { "0" });
+    }
+
+    /// A path below the directory that survives a reboot.
+    pub(crate) fn root(&self, below: &str) -> PathBuf {
+        self.root.join(below)
+    }
+
+    /// A path below the directory that does not survive a reboot.
+    pub(crate) fn run_root(&self, below: &str) -> PathBuf {
+        self.run_root.join(below)
+    }
+
+    /// A new directory that goes when the host goes.
+    pub(crate) fn scratch(&self, name: &str) -> PathBuf {
+        let path = self.directory.as_ref().expect("the host's directory").path().join(name);
+        std::fs::create_dir(&path).expect("a scratch directory");
+        path
+    }
+
+    /// A mydocker command line, not yet started.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Program {
+        self.program(&[&[env!("CARGO_BIN_EXE_mydocker")], arguments].concat())
+    }
+
+    /// A command line that runs mydocker in some way of its own (below `strace`, say): the same environment.
+    pub(crate) fn program(&self, command: &[&str]) -> Program {
+        let (ids, containers) = (Arc::clone(&self.ids), self.root("containers"));
+        Program::new(command)
+            .environment("MYDOCKER_ROOT", self.root.to_str().expect("a plain path"))
+            .environment("MYDOCKER_RUN_ROOT", self.run_root.to_str().expect("a plain path"))
+            .watched(Box::new(move || note_ids(&ids, &containers)))
+    }
+
+    /// Runs mydocker to its end.
+    #[track_caller]
+    pub(crate) fn mydocker(&self, arguments: &[&str]) -> Output {
+        let output = self.command(arguments).run_in(&self.space);
+        // What it left running has its directory now; what ended meanwhile was seen by the watch.
+        note_ids(&self.ids, &self.root("containers"));
+        output
+    }
+
+    /// Starts mydocker and leaves it running.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        self.command(arguments).start_in(&self.space)
+    }
+
+    /// Runs a command in a container of the small image with `run --rm` and further options.
+    #[track_caller]
+    pub(crate) fn run(&self, options: &[&str], command: &[&str]) -> Output {
+        self.mydocker(&[&["run", "--rm"], options, &[&self.image], command].concat())
+    }
+
+    /// Creates a bridge network with this subnet.
+    #[track_caller]
+    pub(crate) fn network(&self, name: &str, subnet: &str, options: &[&str]) {
+        let arguments = [&["network", "create", "--subnet", subnet], options, &[name]].concat();
+        assert_eq!(self.mydocker(&arguments).ok(), name);
+    }
+
+    /// Starts a container of the small image that sleeps, on this network.
+    #[track_caller]
+    pub(crate) fn container(&self, name: &str, network: &str, options: &[&str]) -> Container {
+        let mut arguments = vec!["run", "-d", "--name", name, "--net", network];
+        arguments.extend(options);
+        arguments.extend([self.image.as_str(), "sleep", "100000"]);
+        self.mydocker(&arguments).ok();
+        self.container_named(name, network)
+    }
+
+    /// A running container that has an address on this network.
+    #[track_caller]
+    pub(crate) fn container_named(&self, name: &str, network: &str) -> Container {
+        let record = self.inspect(name);
+        let id = record["Id"].as_str().expect("an id").to_owned();
+        let address = &record["NetworkSettings"]["Networks"][network]["IPAddress"];
+        let address = address.as_str().unwrap_or_else(|| panic!("no address on {network}: {record}"));
+        Container {
+            space: Namespace::pinned(&self.space, &Path::new("/run/netns").join(&id)),
+            name: name.to_owned(),
+            address: address.parse().unwrap_or_else(|error| panic!("the address {address:?}: {error}")),
+            id,
+        }
+    }
+
+    /// What `inspect` says of one container.
+    #[track_caller]
+    pub(crate) fn inspect(&self, container: &str) -> Value {
+        self.mydocker(&["inspect", container]).json()[0].clone()
+    }
+
+    /// What `network inspect` says of one network.
+    #[track_caller]
+    pub(crate) fn inspect_network(&self, network: &str) -> Value {
+        self.mydocker(&["network", "inspect", network]).json()[0].clone()
+    }
+
+    /// What `ip -j` prints.
+    #[track_caller]
+    pub(crate) fn ip_json(&self, arguments: &[&str]) -> Value {
+        self.space.program(&[&["ip", "-j", "-d"], arguments].concat()).json()
+    }
+
+    /// mydocker's table as nft lists it; empty when there is none.
+    pub(crate) fn table(&self) -> String {
+        let output = self.space.program(&["nft", "list", "table", "inet", "mydocker"]);
+        if output.status.success() { output.stdout } else { String::new() }
+    }
+
+    /// Empties one chain of mydocker's table, to prove that it was this chain that stopped an attempt.
+    #[track_caller]
+    pub(crate) fn without_chain(&self, chain: &str) {
+        self.space.ok(&["nft", "flush", "chain", "inet", "mydocker", chain]);
+    }
+
+    /// Ends every process of this host at once, supervisors and containers alike, as a crash would.
+    pub(crate) fn kill_everything(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            let processes = self.processes();
+            if processes.is_empty() {
+                break;
+            }
+            if Instant::now() > deadline {
+                eprintln!("processes that cannot be ended: {processes:?}");
+                break;
+            }
+            for (pid, _) in processes {
+                // It may have ended meanwhile.
+                kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Waits until nothing of any container or network is left, and fails with what stays.
+    #[track_caller]
+    pub(crate) fn assert_nothing_left(&self) {
+        self.assert_no_leftovers(Scope::All);
+    }
+
+    /// Waits until nothing of any container is left, and fails with what stays.
+    #[track_caller]
+    pub(crate) fn assert_no_container_left(&self) {
+        self.assert_no_leftovers(Scope::Containers);
+    }
+
+    #[track_caller]
+    fn assert_no_leftovers(&self, scope: Scope) {
+        // The kernel destroys a network namespace, and the devices in it, a moment after its last user went.
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let left = self.leftovers(scope);
+            if left.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "left behind:\n  {}", left.join("\n  "));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// All that mydocker has left, in words. Looks with other eyes than mydocker's own.
+    pub(crate) fn leftovers(&self, scope: Scope) -> Vec<String> {
+        let mut left = Vec::new();
+        for device in devices(&self.space).difference(&self.devices) {
+            let bridge =
+                || self.space.run(|| Path::new("/sys/class/net").join(device).join("bridge").exists());
+            if scope == Scope::All || !bridge() {
+                left.push(format!("device {device}"));
+            }
+        }
+        if scope == Scope::All {
+            let tables = self.space.ok(&["nft", "list", "tables"]);
+            left.extend(tables.lines().filter(|line| line.contains("mydocker")).map(str::to_owned));
+        }
+        left.extend(self.mounts().into_iter().map(|target| format!("mount {target}")));
+        let pins = self.space.run(|| files_below(Path::new("/run/netns")));
+        left.extend(pins.iter().map(|path| format!("pin {}", path.display())));
+        for (base, allowed) in [(&self.root, STAYS_IN_ROOT), (&self.run_root, STAYS_IN_RUN_ROOT)] {
+            for path in files_below(base) {
+                let below = path.strip_prefix(base).unwrap_or(&path);
+                let of_a_container = OF_CONTAINERS.iter().any(|directory| below.starts_with(directory));
+                let stays = allowed.iter().any(|stays| below == Path::new(stays));
+                if of_a_container || (scope == Scope::All && !stays) {
+                    left.push(format!("file {}", path.display()));
+                }
+            }
+        }
+        left.extend(self.processes().into_iter().map(|(pid, why)| format!("process {pid} ({why})")));
+        left.extend(self.cgroups().iter().map(|path| format!("cgroup {}", path.display())));
+        left
+    }
+
+    /// The mount points below the state directories and of pinned namespaces, the innermost last.
+    fn mounts(&self) -> Vec<String> {
+        let table = self.space.run(|| std::fs::read_to_string("/proc/thread-self/mountinfo"));
+        let table = table.expect("the mount table");
+        let targets = table.lines().filter_map(|line| line.split(' ').nth(4));
+        let base = self.root.parent().expect("the host's directory");
+        let ours = |target: &&str| Path::new(target).starts_with(base) || target.starts_with("/run/netns/");
+        targets.filter(ours).map(str::to_owned).collect()
+    }
+
+    /// The processes that belong to this host: that name its directory in their command line, environment or
+    /// mount table, or that are in one of its namespaces.
+    fn processes(&self) -> Vec<(i32, String)> {
+        let base = self.root.parent().expect("the host's directory").to_str().expect("a plain path");
+        let inodes = self.space.inodes();
+        let mut found = Vec::new();
+        for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
+                continue;
+            };
+            if entry.file_name().to_string_lossy() == std::process::id().to_string() {
+                continue;
+            }
+            let holds = |file: &str| {
+                let bytes = std::fs::read(entry.path().join(file)).unwrap_or_default();
+                bytes.windows(base.len()).any(|window| window == base.as_bytes())
+            };
+            let within = |namespace: &str| {
+                let link = std::fs::read_link(entry.path().join("ns").join(namespace)).unwrap_or_default();
+                inodes.iter().any(|inode| link.to_string_lossy().ends_with(&format!("[{inode}]")))
+            };
+            let why = ["cmdline", "environ", "mountinfo"].into_iter().find(|file| holds(file));
+            let why = why.or_else(|| ["net", "mnt"].into_iter().find(|namespace| within(namespace)));
+            // A zombie has neither: it has ended, and waits only for its parent.
+            if let Some(why) = why {
+                let command = std::fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+                found.push((pid, format!("{}, by its {why}", command.trim_end())));
+            }
+        }
+        found
+    }
+
+    /// The cgroups with a name that holds the id of a container of ours.
+    fn cgroups(&self) -> Vec<PathBuf> {
+        note_ids(&self.ids, &self.root("containers"));
+        let ids = self.ids.lock().expect("the ids");
+        let mut found = Vec::new();
+        if !ids.is_empty() {
+            directories_below(Path::new("/sys/fs/cgroup"), &mut |path| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                if ids.iter().any(|id| name.contains(id)) {
+                    found.push(path.to_owned());
+                }
+            });
+        }
+        found
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.kill_everything();
+        for target in self.mounts().iter().rev() {
+            self.space.run(|| umount2(target.as_str(), MntFlags::MNT_DETACH).ok());
+        }
+        // Deepest first; a cgroup may take a moment to notice that its last process has gone.
+        let mut cgroups = self.cgroups();
+        cgroups.sort_by_key(|path| std::cmp::Reverse(path.components().count()));
+        for cgroup in cgroups {
+            remove_cgroup(&cgroup);
+        }
+        if let Some(directory) = self.directory.take() {
+            if let Err(error) = directory.close() {
+                eprintln!("a directory that cannot be removed: {error}");
+            }
+        }
+        // The namespaces, with all devices and tables in them, go with the last descriptors.
+    }
+}
+
+/// What may stay for ever: the file of address bitmaps keeps a freed subnet's line, as the seeds show.
+const STAYS_IN_ROOT: &[&str] = &["network/ipam/subnet.json", "network/ipam/lock"];
+const STAYS_IN_RUN_ROOT: &[&str] = &["boot-id", "network/lock"];
+/// What holds files of containers, below either directory.
+const OF_CONTAINERS: &[&str] = &["containers", "names", "overlay2", "libcontainer", "network/endpoints"];
+
+fn note_ids(ids: &Ids, containers: &Path) {
+    let Ok(entries) = std::fs::read_dir(containers) else { return };
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    ids.lock().expect("the ids").extend(names.filter(|name| name.len() == 64));
+}
+
+/// The network devices of a namespace with a `/sys` of its own.
+fn devices(space: &Namespace) -> BTreeSet<String> {
+    let entries =
+        space.run(|| std::fs::read_dir("/sys/class/net").expect("/sys").flatten().collect::<Vec<_>>());
+    let links = entries.iter().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_symlink()));
+    links.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect()
+}
+
+/// Everything below a directory that is not a directory.
+fn files_below(directory: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let Ok(entries) = std::fs::read_dir(directory) else { return found };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(files_below(&entry.path()));
+        } else {
+            found.push(entry.path());
+        }
+    }
+    found
+}
+
+fn directories_below(directory: &Path, visit: &mut impl FnMut(&Path)) {
+    // Other tests' cgroups come and go meanwhile.
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    for entry in entries.flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            visit(&entry.path());
+            directories_below(&entry.path(), visit);
+        }
+    }
+}
+
+fn remove_cgroup(path: &Path) {
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while let Err(error) = std::fs::remove_dir(path) {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            return;
+        }
+        if Instant::now() > deadline {
+            eprintln!("a cgroup that cannot be removed: {}: {error}", path.display());
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Makes a small file system around the machine's static busybox.
+fn make_image(image: &Path) {
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    for directory in
+        ["bin", "dev", "etc", "home/tester", "proc", "root", "sys", "tmp", "var/lib", "www/cgi-bin"]
+    {
+        std::fs::create_dir_all(image.join(directory)).expect("a directory of the image");
+    }
+    std::fs::set_permissions(image.join("tmp"), std::fs::Permissions::from_mode(0o1777))
+        .expect("a public /tmp");
+    let busybox = ["/usr/bin/busybox", "/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
+    let busybox = busybox.expect("the tests need busybox (package busybox-static)");
+    std::fs::copy(busybox, image.join("bin/busybox")).expect("copy busybox");
+    for applet in [
+        "cat", "chmod", "chown", "date", "dd", "echo", "env", "false", "grep", "head", "hostname", "httpd",
+        "id", "ip", "kill", "ls", "mkdir", "mknod", "mount", "nc", "ping", "ps", "pwd", "rm", "sed", "seq",
+        "sh", "sleep", "stat", "stty", "touch", "true", "tty", "umount", "wc", "wget", "whoami", "top",
+        "test", "unshare",
+    ] {
+        symlink("busybox", image.join("bin").join(applet)).expect("an applet");
+    }
+    let write = |name: &str, mode: u32, text: &str| {
+        std::fs::write(image.join(name), text).expect("a file of the image");
+        std::fs::set_permissions(image.join(name), std::fs::Permissions::from_mode(mode)).expect("its mode");
+    };
+    write(
+        "etc/passwd",
+        0o644,
+        "root:x:0:0:root:/root:/bin/sh\ntester:x:1234:2345:tester:/home/tester:/bin/sh\n",
+    );
+    write("etc/group", 0o644, "root:x:0:\ntesters:x:2345:\nhelpers:x:3456:tester\n");
+    write("etc/not-executable", 0o644, "#!/bin/sh\necho no\n");
+    write("www/index.html", 0o644, "a page from a container\n");
+    write(
+        "www/cgi-bin/peer",
+        0o755,
+        "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n%s' \"$REMOTE_ADDR\"\n",
+    );
+}
