@@ -81,7 +81,7 @@ fn networks_are_made_and_removed_without_another_program() {
         &["network", "remove", "front"],
     ] {
         let (output, executions) = traced(&host, &log, arguments);
-        output.ok();
+        assert!(output.ok().contains("front"), "{output}");
         only(&executions, &[]);
     }
     host.assert_nothing_left();

@@ -32,9 +32,9 @@ fn addresses(link: &Value) -> Vec<String> {
 
 #[track_caller]
 fn refused_and_nothing_made(host: &Host, arguments: &[&str], needles: &[&str]) {
-    let before = host.leftovers(crate::host::Scope::All);
+    let before = host.leftovers(crate::leftovers::Scope::All);
     host.mydocker(&[&["network", "create"], arguments].concat()).refused(REFUSED, needles);
-    assert_eq!(host.leftovers(crate::host::Scope::All), before, "a refusal changes nothing");
+    assert_eq!(host.leftovers(crate::leftovers::Scope::All), before, "a refusal changes nothing");
 }
 
 #[test]

@@ -147,8 +147,7 @@ fn seed_2_networks_endpoints_and_the_allocator() {
     host.network("testbridgenet", "172.18.0.0/24", &[]);
     let run = ["run", "-it", "-p", "80:80", "--net", "testbridgenet", "-name", "ece", &host.image, "sh"];
     let mut shell = host.command(&run).on_a_terminal().start_in(&host.space);
-    shell.say("echo ready\n");
-    shell.wait_for("ready\r\n");
+    shell.wait_for("# ");
     let ece = host.container_named("ece", "testbridgenet");
     let other = host.container("other", "testbridgenet", &[]);
     assert_eq!(
