@@ -184,6 +184,14 @@ impl FromStr for NetworkName {
     }
 }
 
+impl NetworkName {
+    /// The name of the network that containers are connected to when nobody names one.
+    #[must_use]
+    pub fn of_default() -> Self {
+        Self("default".to_owned())
+    }
+}
+
 impl FromStr for IfName {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {

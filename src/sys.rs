@@ -56,6 +56,109 @@ pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Sends `signal` to the process behind a pidfd: it reaches that process or nobody (Linux 5.1).
+///
+/// # Errors
+/// The process has ended (`ESRCH`), or the signal does not exist (`EINVAL`).
+pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
+    let no_info = std::ptr::null::<libc::siginfo_t>();
+    // SAFETY: pidfd_send_signal(2) reads no memory of ours when the siginfo pointer is null.
+    let result =
+        unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_fd().as_raw_fd(), signal, no_info, 0) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
+}
+
+/// Gives every signal its default action and blocks none, as a program expects to find them.
+///
+/// Rust's runtime ignores `SIGPIPE` and our event loops block `SIGCHLD`; both would survive execve(2).
+pub fn reset_signals() {
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: SIG_DFL is no handler of ours that could run; the C library refuses the signals that it
+        // keeps for itself, and the kernel refuses SIGKILL and SIGSTOP, which are at their default anyway.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
+    // The call cannot fail with a valid set.
+    nix::sys::signal::SigSet::empty().thread_set_mask().ok();
+}
+
+/// Marks every descriptor from `first` on to be closed by the next execve(2) (Linux 5.11).
+///
+/// # Errors
+/// The kernel is older.
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    let flags = libc::CLOSE_RANGE_CLOEXEC;
+    // SAFETY: with CLOSE_RANGE_CLOEXEC close_range(2) closes nothing, it only sets flags.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, flags) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
+}
+
+/// The other end of a pseudo terminal whose master is `master`, without any path (Linux 4.13).
+///
+/// # Errors
+/// `master` is no pseudo terminal's master (`ENOTTY`).
+pub fn pty_peer(master: impl AsFd) -> io::Result<OwnedFd> {
+    let flags = libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC;
+    // SAFETY: TIOCGPTPEER takes open flags by value and returns a new descriptor or -1 (ioctl_tty(2)).
+    let result = unsafe { libc::ioctl(master.as_fd().as_raw_fd(), libc::TIOCGPTPEER, flags) };
+    let fd = nix::errno::Errno::result(result)?;
+    // SAFETY: the kernel just returned this descriptor to us; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Receives one descriptor that the peer of the Unix socket sends with its next message.
+///
+/// # Errors
+/// The peer sent none (`UnexpectedEof`), or the socket failed.
+pub fn receive_fd(socket: impl AsFd) -> io::Result<OwnedFd> {
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
+    let mut text = [0_u8; 64];
+    let mut parts = [io::IoSliceMut::new(&mut text)];
+    let mut space = nix::cmsg_space!(RawFd);
+    let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+    let message = recvmsg::<UnixAddr>(socket.as_fd().as_raw_fd(), &mut parts, Some(&mut space), flags)?;
+    for control in message.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(fds) = control
+            && let Some(&fd) = fds.first()
+        {
+            // SAFETY: the kernel just installed this descriptor for us; nobody else owns it.
+            return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
+        }
+    }
+    Err(io::ErrorKind::UnexpectedEof.into())
+}
+
+/// Our own binary on a mount of its own that is read-only and not in any mount namespace.
+///
+/// A process started from it shows inside a container as `/proc/PID/exe`; through this mount nobody can
+/// open the file for writing, whatever they do to get at it (CVE-2019-5736).
+fn read_only_self() -> io::Result<OwnedFd> {
+    let path = c"/proc/self/exe";
+    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
+    // SAFETY: open_tree(2) reads a NUL-terminated path and returns a new descriptor or -1.
+    let result = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
+    let fd = RawFd::try_from(nix::errno::Errno::result(result)?).map_err(io::Error::other)?;
+    // SAFETY: the kernel just returned this descriptor to us; nobody else owns it.
+    let tree = unsafe { OwnedFd::from_raw_fd(fd) };
+    let read_only =
+        libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
+    // SAFETY: mount_setattr(2) reads a NUL-terminated path and `size` bytes of one `mount_attr`; both
+    // outlive the call.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            tree.as_raw_fd(),
+            c"".as_ptr(),
+            libc::AT_EMPTY_PATH,
+            &raw const read_only,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    nix::errno::Errno::result(result)?;
+    Ok(tree)
+}
+
 /// Starts our own binary again with `arguments`, with the three standard descriptors as given. This is the
 /// only process that mydocker itself ever starts.
 ///
@@ -67,9 +170,19 @@ pub fn spawn_self<S: AsRef<OsStr>>(
     stdout: Stdio,
     stderr: Stdio,
 ) -> io::Result<Child> {
-    // /proc/self/exe is the very file this process runs, even if the path it was started by now leads to
-    // another one.
+    use std::os::unix::process::CommandExt as _;
+    // Without the mount (Linux before 5.12, or a process that itself runs from such a mount on Linux before
+    // 6.15) the file is named directly: /proc/self/exe is the very file this process runs, even if the path
+    // it was started by now leads to another one.
+    let tree = read_only_self();
+    let program = match &tree {
+        Ok(tree) => format!("/proc/self/fd/{}", tree.as_raw_fd()),
+        Err(_) => "/proc/self/exe".to_owned(),
+    };
     #[expect(clippy::disallowed_methods, reason = "the one re-execution of our own binary")]
-    let mut command = std::process::Command::new("/proc/self/exe");
-    command.args(arguments).stdin(stdin).stdout(stdout).stderr(stderr).spawn()
+    let mut command = std::process::Command::new(program);
+    command.arg0("mydocker").args(arguments);
+    // systemd's activation variables would make libcontainer hand descriptors on to a container.
+    command.env_remove("LISTEN_FDS").env_remove("LISTEN_PID").env_remove("LISTEN_FDNAMES");
+    command.stdin(stdin).stdout(stdout).stderr(stderr).spawn()
 }

@@ -1,10 +1,272 @@
 //! The command line: arguments in, tables, JSON and exit codes out. No business rule lives here.
+//!
+//! One file for each subcommand holds its arguments and its `run`. Errors are printed here, once: what was
+//! tried, why it failed, and where there is one a remedy on a line of its own.
+
+mod exec;
+mod inspect;
+mod logs;
+mod network;
+mod output;
+mod ps;
+mod rm;
+mod run;
+mod spelling;
+mod stop;
+mod supervise;
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Mutex;
+
+use clap::Parser as _;
+use clap::error::ErrorKind;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{self, Layer, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::engine::{ConfigError, ContainerPath, Engine, EngineError, EnvVar};
+use crate::store::Layout;
+
+/// Wrong usage.
+const USAGE: u8 = 2;
+/// The command failed.
+const FAILED: u8 = 1;
+
+/// A daemonless container runtime with native nftables networking
+#[derive(Debug, clap::Parser)]
+#[command(name = "mydocker", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(after_help = "Example:\n  mydocker run --rm -it / sh")]
+struct Arguments {
+    /// The directory that survives a reboot: networks, containers, layers
+    #[arg(long, value_name = "DIR", env = "MYDOCKER_ROOT", default_value = "/var/lib/mydocker")]
+    root: PathBuf,
+    /// The directory that does not: sockets, endpoints
+    #[arg(long, value_name = "DIR", env = "MYDOCKER_RUN_ROOT", default_value = "/run/mydocker")]
+    run_root: PathBuf,
+    /// How much is told on standard error: off, error, warn, info, debug or trace
+    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    log_level: LevelFilter,
+    /// How it is told: lines for people or JSON objects with level, msg and time
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    log_format: LogFormat,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+impl LogFormat {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Network(network::Args),
+    Run(Box<run::Args>),
+    Exec(exec::Args),
+    Ps(ps::Args),
+    Logs(logs::Args),
+    Stop(stop::Args),
+    Rm(rm::Args),
+    Inspect(inspect::Args),
+    #[command(hide = true)]
+    Supervise(supervise::Args),
+}
+
+/// What every command gets.
+struct Context {
+    layout: Layout,
+    log_level: LevelFilter,
+    log_format: LogFormat,
+    engine: Option<Engine>,
+}
+
+impl Context {
+    /// The engine, opened when it is first needed.
+    fn engine(&mut self) -> Result<&mut Engine, CommandError> {
+        let engine = match self.engine.take() {
+            Some(engine) => engine,
+            None => Engine::new(self.layout.clone(), self.supervisor_arguments()),
+        };
+        Ok(self.engine.insert(engine))
+    }
+
+    /// How our own binary is to be called for a supervisor of this very layout.
+    fn supervisor_arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        let mut option = |name: &str, value: OsString| arguments.extend([OsString::from(name), value]);
+        option("--root", self.layout.root().into());
+        option("--run-root", self.layout.run_root().into());
+        option("--log-level", self.log_level.to_string().into());
+        option("--log-format", self.log_format.as_str().into());
+        arguments.push("supervise".into());
+        arguments
+    }
+}
+
+/// An error on its way to the user.
+#[derive(Debug)]
+struct CommandError {
+    message: String,
+    hint: Option<String>,
+    /// The exit status of `run` and `exec`.
+    run_status: u8,
+}
+
+impl CommandError {
+    fn report(&self) {
+        output::complain(&format!("error: {}", self.message));
+        if let Some(hint) = &self.hint {
+            output::complain(&format!("hint: {hint}"));
+        }
+    }
+}
+
+impl From<EngineError> for CommandError {
+    fn from(error: EngineError) -> Self {
+        Self { message: crate::engine::one_line(&error), hint: error.hint(), run_status: error.run_status() }
+    }
+}
 
 /// Runs the command that `arguments` (the program's name first) asks for.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    drop(arguments.into_iter());
-    ExitCode::SUCCESS
+    let arguments = spelling::normalize(arguments.into_iter().collect());
+    let parsed = match Arguments::try_parse_from(&arguments) {
+        Ok(parsed) => parsed,
+        Err(error) => return usage(&error),
+    };
+    log_to_stderr(parsed.log_level, parsed.log_format);
+    let mut context = Context {
+        layout: Layout::new(parsed.root, parsed.run_root),
+        log_level: parsed.log_level,
+        log_format: parsed.log_format,
+        engine: None,
+    };
+    let runs_a_command = matches!(parsed.command, Command::Run(_) | Command::Exec(_));
+    let result = match parsed.command {
+        Command::Network(args) => network::run(args, &mut context),
+        Command::Run(args) => run::run(*args, &mut context),
+        Command::Exec(args) => exec::run(args, &mut context),
+        Command::Ps(args) => ps::run(args, &mut context),
+        Command::Logs(args) => logs::run(args, &mut context),
+        Command::Stop(args) => stop::run(args, &mut context),
+        Command::Rm(args) => rm::run(args, &mut context),
+        Command::Inspect(args) => inspect::run(args, &mut context),
+        Command::Supervise(args) => supervise::run(args, &mut context),
+    };
+    result.unwrap_or_else(|error| {
+        error.report();
+        ExitCode::from(if runs_a_command { error.run_status } else { FAILED })
+    })
+}
+
+/// Help and version are results; everything else is wrong usage, told on one line with a hint below.
+fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        // Nobody reads it: nothing to be done.
+        error.print().ok();
+        return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+    }
+    let text = error.render().to_string();
+    let mut paragraphs = text.split("\n\n").map(|paragraph| {
+        let words: Vec<&str> = paragraph.split_whitespace().collect();
+        words.join(" ")
+    });
+    output::complain(&paragraphs.next().unwrap_or_default());
+    let hints: Vec<String> = paragraphs.filter(|paragraph| !paragraph.is_empty()).collect();
+    if !hints.is_empty() {
+        output::complain(&format!("hint: {}", hints.join("; ")));
+    }
+    ExitCode::from(USAGE)
+}
+
+/// Logs go to a copy of standard error: where a container's first process is made, descriptor 2 becomes the
+/// container's own before our code in it has ended, and our log is not the container's output.
+fn log_to_stderr(level: LevelFilter, format: LogFormat) {
+    use std::os::fd::AsFd as _;
+    // Without a standard error there is nowhere to log to.
+    let Ok(stderr) = std::io::stderr().as_fd().try_clone_to_owned() else { return };
+    let builder = tracing_subscriber::fmt()
+        .with_max_level(level)
+        .with_writer(Mutex::new(File::from(stderr)))
+        .with_target(false);
+    match format {
+        LogFormat::Text => builder.with_ansi(false).finish().with(RuntimeNoise { level }).init(),
+        LogFormat::Json => {
+            builder.event_format(output::JsonLines).finish().with(RuntimeNoise { level }).init();
+        }
+    }
+}
+
+/// Keeps what the OCI runtime library says to itself out of the log, unless everything is wanted: its errors
+/// come back as errors and are told once, and it warns of what is so by intent.
+struct RuntimeNoise {
+    level: LevelFilter,
+}
+
+impl<S: tracing::Subscriber> Layer<S> for RuntimeNoise {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>, _: layer::Context<'_, S>) -> bool {
+        let library =
+            metadata.target().starts_with("libcontainer") || metadata.target().starts_with("libcgroups");
+        !library || self.level >= LevelFilter::DEBUG
+    }
+}
+
+/// `KEY=VALUE`, or `KEY` alone with an empty value, as Docker's labels.
+fn key_value(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    if key.is_empty() {
+        return Err(format!("\"{text}\" has no name before the equals sign"));
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// A directory of a container, as an option's value.
+fn container_path(text: &str) -> Result<ContainerPath, ConfigError> {
+    ContainerPath::new(std::path::Path::new(text))
+}
+
+/// The environment options of `run` and `exec`: a name alone takes over the caller's own value, and is left
+/// out where the caller has none.
+fn environment(words: &[String]) -> Result<Vec<EnvVar>, CommandError> {
+    let complete = words.iter().filter_map(|word| {
+        if word.contains('=') {
+            return Some(word.clone());
+        }
+        std::env::var(word).ok().map(|value| format!("{word}={value}"))
+    });
+    let parsed: Result<Vec<EnvVar>, _> = complete.map(|word| word.parse()).collect();
+    parsed.map_err(|error: ConfigError| EngineError::from(error).into())
+}
+
+/// Does something to each container and prints what it was called by. One that fails does not keep the others.
+fn for_each(
+    names: &[String],
+    context: &mut Context,
+    mut work: impl FnMut(&mut Engine, &str) -> Result<(), EngineError>,
+) -> Result<ExitCode, CommandError> {
+    let mut code = ExitCode::SUCCESS;
+    for name in names {
+        match work(context.engine()?, name) {
+            Ok(()) => output::print(&format!("{name}\n")),
+            Err(error) => {
+                CommandError::from(error).report();
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
 }

@@ -1,1 +1,31 @@
-//! (to be written)
+//! Containers without their networks: from a request to a running process and its record, its root file
+//! system, its output and its end.
+//!
+//! Each running container has one small process, its supervisor, which made it, reads its output, writes the
+//! log, serves clients and records how it ended. Clients talk to it over a socket ([`protocol`]).
+//!
+//! ```text
+//! request ─► config ─► spec ─► runtime ─► (libcontainer) ─► executor ─► the command
+//!                                 │                            └ seccomp
+//!                 record, index   └─► supervisor ─► log
+//!                                         ▲ protocol
+//!                                      attach ─► terminal
+//! ```
+
+pub mod attach;
+pub mod capability;
+pub mod cgroup;
+pub mod config;
+pub mod executor;
+pub mod index;
+pub mod log;
+pub mod protocol;
+pub mod record;
+pub mod rootfs;
+pub mod runtime;
+pub mod seccomp;
+pub mod signal;
+pub mod spec;
+pub mod supervisor;
+pub mod terminal;
+pub mod user;

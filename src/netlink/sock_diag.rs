@@ -4,6 +4,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
 
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket, SocketAddr};
@@ -28,6 +29,8 @@ const IPPROTO_UDP: u8 = 17;
 pub struct Listener {
     /// The address it is bound to; unspecified for every address.
     pub address: IpAddr,
+    /// The port.
+    pub port: u16,
     /// Whether an IPv6 socket leaves the IPv4 port to others.
     pub v6_only: bool,
     /// The inode that `/proc/PID/fd` shows for it.
@@ -47,23 +50,25 @@ impl Listener {
     }
 }
 
-/// The sockets of the calling thread's namespace that hold `port` of the IP protocol number `protocol`.
-/// For protocols other than TCP and UDP the list is empty.
+/// The sockets of the calling thread's namespace that hold one of `ports` of the IP protocol number
+/// `protocol`. For protocols other than TCP and UDP the list is empty.
 ///
 /// # Errors
 /// The kernel cannot be asked (`ENOENT` where it was built without `INET_DIAG`).
-pub fn find_listeners(protocol: u8, port: u16) -> io::Result<Vec<Listener>> {
+pub fn find_listeners(protocol: u8, ports: RangeInclusive<u16>) -> io::Result<Vec<Listener>> {
     let Some((_, states)) = STATES.iter().find(|(number, _)| *number == protocol) else {
         return Ok(Vec::new());
     };
     let mut socket = Socket::new(NETLINK_SOCK_DIAG)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
+    // With a port in the question the kernel skips all other sockets; with 0 it lists them all.
+    let asked = if ports.start() == ports.end() { *ports.start() } else { 0 };
     let mut found = Vec::new();
     for family in [libc::AF_INET, libc::AF_INET6] {
         let family = u8::try_from(family).map_err(io::Error::other)?;
-        socket.send(&request(family, protocol, *states, port), 0)?;
-        while !receive(&socket, port, &mut found)? {}
+        socket.send(&request(family, protocol, *states, asked), 0)?;
+        while !receive(&socket, &ports, &mut found)? {}
     }
     Ok(found)
 }
@@ -77,13 +82,13 @@ fn request(family: u8, protocol: u8, states: u32, port: u16) -> [u8; HEADER + RE
     bytes[HEADER] = family;
     bytes[HEADER + 1] = protocol;
     bytes[HEADER + 4..HEADER + 8].copy_from_slice(&states.to_ne_bytes());
-    // The source port of the id: the kernel then skips all other sockets.
+    // The source port of the id.
     bytes[HEADER + 8..HEADER + 10].copy_from_slice(&port.to_be_bytes());
     bytes
 }
 
 /// Reads one datagram; true once the listing is complete.
-fn receive(socket: &Socket, port: u16, found: &mut Vec<Listener>) -> io::Result<bool> {
+fn receive(socket: &Socket, ports: &RangeInclusive<u16>, found: &mut Vec<Listener>) -> io::Result<bool> {
     let mut datagram = Vec::with_capacity(64 * 1024);
     socket.recv(&mut datagram, 0)?;
     let mut rest = &datagram[..];
@@ -97,18 +102,16 @@ fn receive(socket: &Socket, port: u16, found: &mut Vec<Listener>) -> io::Result<
                 let code = body.get(..4).map_or(0, |b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
                 return Err(io::Error::from_raw_os_error(code.saturating_neg()));
             }
-            _ => found.extend(listener(body, port)),
+            _ => found.extend(listener(body).filter(|listener| ports.contains(&listener.port))),
         }
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(false)
 }
 
-fn listener(body: &[u8], port: u16) -> Option<Listener> {
+fn listener(body: &[u8]) -> Option<Listener> {
     let answer = body.get(..ANSWER)?;
-    if answer[4..6] != port.to_be_bytes() {
-        return None;
-    }
+    let port = u16::from_be_bytes([answer[4], answer[5]]);
     let source: [u8; 16] = answer[8..24].try_into().ok()?;
     let address = if i32::from(answer[0]) == libc::AF_INET {
         IpAddr::V4(Ipv4Addr::new(source[0], source[1], source[2], source[3]))
@@ -117,7 +120,7 @@ fn listener(body: &[u8], port: u16) -> Option<Listener> {
         address.to_ipv4_mapped().map_or(IpAddr::V6(address), IpAddr::V4)
     };
     let inode = u32::from_ne_bytes(answer[68..72].try_into().ok()?);
-    Some(Listener { address, v6_only: has_v6_only(&body[ANSWER..]), inode })
+    Some(Listener { address, port, v6_only: has_v6_only(&body[ANSWER..]), inode })
 }
 
 fn has_v6_only(mut attributes: &[u8]) -> bool {
@@ -140,13 +143,18 @@ mod tests {
     proptest! {
         #[test]
         fn any_answer_is_read_without_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            listener(&body, 80);
+            listener(&body);
         }
     }
 
     #[test]
     fn sockets_conflict_as_bind_would() {
-        let on = |address: &str, v6_only| Listener { address: address.parse().unwrap(), v6_only, inode: 1 };
+        let on = |address: &str, v6_only| Listener {
+            address: address.parse().unwrap(),
+            port: 1,
+            v6_only,
+            inode: 1,
+        };
         let any4 = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         let one: IpAddr = "192.0.2.1".parse().unwrap();
         assert!(on("0.0.0.0", false).conflicts_with(one));
@@ -161,12 +169,13 @@ mod tests {
     fn finds_a_socket_of_this_very_process() {
         let tcp = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let port = tcp.local_addr().unwrap().port();
-        let found = find_listeners(IPPROTO_TCP, port).unwrap();
+        let found = find_listeners(IPPROTO_TCP, port..=port).unwrap();
         assert!(found.iter().any(|l| l.address == IpAddr::V4(Ipv4Addr::LOCALHOST)), "{found:?}");
         drop(tcp);
-        assert_eq!(find_listeners(IPPROTO_TCP, port).unwrap(), []);
+        assert_eq!(find_listeners(IPPROTO_TCP, port..=port).unwrap(), []);
         let udp = std::net::UdpSocket::bind("[::]:0").unwrap();
-        let found = find_listeners(IPPROTO_UDP, udp.local_addr().unwrap().port()).unwrap();
+        let port = udp.local_addr().unwrap().port();
+        let found = find_listeners(IPPROTO_UDP, port - 1..=port).unwrap();
         assert!(found.iter().any(|l| l.conflicts_with("192.0.2.1".parse().unwrap())), "{found:?}");
     }
 }

@@ -1,6 +1,88 @@
-//! Networks
+//! Networks: what they are, who is connected to them, and how that becomes devices and set elements.
+//!
+//! [`Networks`] is the door: it holds the sockets and carries out what the engine asks for. Behind it, pure
+//! values decide ([`Subnet`], [`PortRequest`], the allocator, the plan), records remember, and a
+//! [`NetworkDriver`] makes the devices.
+//!
+//! ```text
+//! Networks ─┬─ manage    create, remove, list          records: ROOT/network/network/NAME
+//!           ├─ attach    connect, disconnect, publish  endpoints: RUN_ROOT/network/endpoints/NETWORK/ADDRESS
+//!           └─ restore   after a reboot, a flush       addresses: ROOT/network/ipam/subnet.json
+//! ```
+//!
+//! Order rules: a record is written before the kernel is touched and removed after; an address is given back
+//! only when its interface has left the bridge; a port is ours only if its exclusive creation succeeded.
 
+mod attach;
+mod bridge;
+mod driver;
+mod endpoint;
+mod error;
+mod forwarding;
+mod host;
 mod ipam;
+mod manage;
+mod plan;
+mod port;
 mod record;
+mod restore;
 mod subnet;
 mod subnet_file;
+
+use crate::nft;
+use crate::store::Layout;
+
+pub use attach::ConnectRequest;
+pub use bridge::BridgeDriver;
+pub use driver::{DriverError, NetworkDriver};
+pub use endpoint::Endpoint;
+pub use error::NetworkError;
+pub use host::{HostListener, Occupant};
+pub use ipam::{Bitmap, BitmapError};
+pub use manage::{CreateRequest, Inspection, default_name};
+pub use port::{PortError, PortMapping, PortRange, PortRequest};
+pub use record::{DEFAULT_MTU, DriverKind, Network, Phase, RecordError};
+pub use subnet::{Subnet, SubnetError};
+pub use subnet_file::{InUse, SubnetFile, SubnetFileError};
+
+/// All networks of one layout, with the sockets to the kernel.
+///
+/// A netfilter socket is only closed when this is dropped: closing one shortly after a deletion waits for
+/// the kernel, so it is the last thing a command does.
+#[derive(Debug)]
+pub struct Networks {
+    layout: Layout,
+    bridge: Option<BridgeDriver>,
+    nft: Option<nft::Socket>,
+}
+
+impl Networks {
+    /// The networks recorded in `layout`. Nothing is opened yet.
+    #[must_use]
+    pub fn new(layout: Layout) -> Self {
+        Self { layout, bridge: None, nft: None }
+    }
+
+    fn bridge(&mut self) -> Result<&mut BridgeDriver, NetworkError> {
+        let driver = match self.bridge.take() {
+            Some(driver) => driver,
+            None => BridgeDriver::open()
+                .map_err(|source| NetworkError::Driver { action: "use networks".to_owned(), source })?,
+        };
+        Ok(self.bridge.insert(driver))
+    }
+
+    fn driver(&mut self, kind: DriverKind) -> Result<&mut dyn NetworkDriver, NetworkError> {
+        match kind {
+            DriverKind::Bridge => Ok(self.bridge()?),
+        }
+    }
+
+    fn nft(&mut self) -> Result<&mut nft::Socket, NetworkError> {
+        let socket = match self.nft.take() {
+            Some(socket) => socket,
+            None => nft::Socket::open().map_err(NetworkError::NftSocket)?,
+        };
+        Ok(self.nft.insert(socket))
+    }
+}

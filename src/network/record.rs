@@ -238,7 +238,7 @@ impl Form {
 
 /// A record and where it comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loaded {
+pub(super) struct Loaded {
     /// The network.
     pub network: Network,
     /// Whether another program wrote the record: only its first three members were there.
@@ -249,7 +249,7 @@ pub struct Loaded {
 ///
 /// # Errors
 /// The file cannot be read, is damaged, or is of a newer version.
-pub fn load(layout: &Layout, name: &NetworkName) -> Result<Option<Loaded>, RecordError> {
+pub(super) fn load(layout: &Layout, name: &NetworkName) -> Result<Option<Loaded>, RecordError> {
     let path = layout.network(name);
     let contents =
         store::read_if_exists(&path).map_err(|source| RecordError::Io { path: path.clone(), source })?;
@@ -263,10 +263,10 @@ fn parse(path: PathBuf, name: &NetworkName, bytes: &[u8]) -> Result<Loaded, Reco
         version: Option<u32>,
     }
     // The version first: a newer form may have members that this one refuses.
-    if let Ok(VersionOnly { version: Some(version) }) = serde_json::from_slice(bytes) {
-        if version != VERSION {
-            return Err(RecordError::Version { path, version });
-        }
+    if let Ok(VersionOnly { version: Some(version) }) = serde_json::from_slice(bytes)
+        && version != VERSION
+    {
+        return Err(RecordError::Version { path, version });
     }
     let read = serde_json::from_slice::<Form>(bytes).map_err(|e| e.to_string()).and_then(Form::into_network);
     match read {
@@ -282,7 +282,7 @@ fn parse(path: PathBuf, name: &NetworkName, bytes: &[u8]) -> Result<Loaded, Reco
 ///
 /// # Errors
 /// The file system refused; an older record is still in place.
-pub fn save(layout: &Layout, network: &Network) -> Result<(), RecordError> {
+pub(super) fn save(layout: &Layout, network: &Network) -> Result<(), RecordError> {
     let path = layout.network(&network.name);
     let error = |source| RecordError::Io { path: path.clone(), source };
     let text = serde_json::to_vec(&Form::from(network)).map_err(|e| error(e.into()))?;
@@ -294,7 +294,7 @@ pub fn save(layout: &Layout, network: &Network) -> Result<(), RecordError> {
 ///
 /// # Errors
 /// The file system refused.
-pub fn remove(layout: &Layout, name: &NetworkName) -> Result<(), RecordError> {
+pub(super) fn remove(layout: &Layout, name: &NetworkName) -> Result<(), RecordError> {
     let path = layout.network(name);
     store::remove_if_exists(&path).map_err(|source| RecordError::Io { path, source })
 }
@@ -303,7 +303,7 @@ pub fn remove(layout: &Layout, name: &NetworkName) -> Result<(), RecordError> {
 ///
 /// # Errors
 /// The directory or any record in it cannot be read.
-pub fn load_all(layout: &Layout) -> Result<Vec<Network>, RecordError> {
+pub(super) fn load_all(layout: &Layout) -> Result<Vec<Network>, RecordError> {
     let directory = layout.networks();
     let names =
         store::list(&directory).map_err(|source| RecordError::Io { path: directory.clone(), source })?;
@@ -365,7 +365,7 @@ pub(super) mod tests {
         std::fs::create_dir_all(layout.networks()).unwrap();
         let name: NetworkName = "testbr0".parse().unwrap();
         let text = r#"{"Name":"testbr0","IPRange":{"IP":"192.168.0.1","Mask":"////AA=="},"Driver":"bridge"}"#;
-        std::fs::write(layout.network(&name), text).unwrap();
+        store::write_atomic(&layout.network(&name), text.as_bytes(), Durability::Process).unwrap();
         let loaded = load(&layout, &name).unwrap().unwrap();
         assert!(loaded.foreign);
         assert_eq!(loaded.network.gateway_net().to_string(), "192.168.0.1/24");
@@ -388,7 +388,7 @@ pub(super) mod tests {
             r#"{"Name":"n","IPRange":{"IP":"10.0.0.1","Mask":"////AA=="},"Driver":"vxlan"}"#,
             r#"{"Name":"n","Version":2,"Surprise":true}"#,
         ] {
-            std::fs::write(layout.network(&name), text).unwrap();
+            store::write_atomic(&layout.network(&name), text.as_bytes(), Durability::Process).unwrap();
             let error = load(&layout, &name).unwrap_err().to_string();
             assert!(error.contains(layout.network(&name).to_str().unwrap()), "{error}");
             assert_eq!(std::fs::read_to_string(layout.network(&name)).unwrap(), text);

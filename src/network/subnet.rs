@@ -9,9 +9,9 @@ use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 
 /// The widest subnet that is managed: 16,777,216 addresses, one character each in the file.
-pub const SHORTEST_PREFIX: u8 = 8;
+pub(super) const SHORTEST_PREFIX: u8 = 8;
 /// The smallest subnet with room for a gateway and a container.
-pub const LONGEST_PREFIX: u8 = 30;
+pub(super) const LONGEST_PREFIX: u8 = 30;
 
 /// Why a subnet was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

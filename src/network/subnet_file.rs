@@ -427,7 +427,7 @@ mod tests {
         for text in [older, spaced, newline] {
             let directory = tempfile::tempdir().unwrap();
             let layout = layout(directory.path());
-            std::fs::write(layout.subnet_file(), &text).unwrap();
+            store::write_atomic(&layout.subnet_file(), text.as_bytes(), Durability::Process).unwrap();
             let mut file = SubnetFile::open(&layout, &nothing).unwrap();
             assert_eq!(allocate(&mut file, subnet), Some([192, 168, 0, 2].into()), "{text}");
         }
@@ -440,7 +440,7 @@ mod tests {
         for text in ["", "{", "garbage", "{\"10.0.0.0/24\":\"110\"}", "[1,2]", "{\"10.0.0.0/24\":7}"] {
             let directory = tempfile::tempdir().unwrap();
             let layout = layout(directory.path());
-            std::fs::write(layout.subnet_file(), text).unwrap();
+            store::write_atomic(&layout.subnet_file(), text.as_bytes(), Durability::Process).unwrap();
             let mut file = SubnetFile::open(&layout, &in_use).unwrap();
             assert_eq!(allocate(&mut file, subnet), Some([10, 0, 0, 2].into()), "{text:?}");
             assert_eq!(allocate(&mut file, subnet), Some([10, 0, 0, 4].into()), "{text:?}");
@@ -498,7 +498,7 @@ mod tests {
         fn any_file_is_read_or_rebuilt(text in "[{}\",:01a/. \\n]{0,60}") {
             let directory = tempfile::tempdir().unwrap();
             let layout = layout(directory.path());
-            std::fs::write(layout.subnet_file(), &text).unwrap();
+            store::write_atomic(&layout.subnet_file(), text.as_bytes(), Durability::Process).unwrap();
             let subnet: Subnet = "10.0.0.0/29".parse().unwrap();
             let mut file = SubnetFile::open(&layout, &nothing).unwrap();
             prop_assert_eq!(allocate(&mut file, subnet), Some(Ipv4Addr::new(10, 0, 0, 1)));

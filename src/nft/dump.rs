@@ -121,7 +121,7 @@ impl Dump<'_> {
         match refused {
             Some(refusal) if refusal.errno == Errno::ENOENT => Ok(None),
             Some(Refusal { errno: Errno::EINTR, .. }) => Err(Interrupted::Changed),
-            Some(refusal) => Err(Interrupted::Failed(refusal.explain(&What::Batch))),
+            Some(refusal) => Err(Interrupted::Failed(refusal.explain(&What::Batch, false))),
             None if interrupted || overflow => Err(Interrupted::Changed),
             None => Ok(Some(answers)),
         }

@@ -4,10 +4,6 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
-use netlink_packet_core::{DefaultNla, NLA_F_NESTED};
-use netlink_packet_netfilter::nftables::{
-    DataAttribute, ListAttribute, SetElementAttribute, SetElementFlags,
-};
 
 use super::proto::Proto;
 use super::schema::Set;
@@ -16,9 +12,6 @@ use crate::names::IfName;
 /// The most bytes of an element's comment. nft refuses longer ones (`NFTNL_UDATA_COMMENT_MAXLEN`, which counts
 /// the final NUL, is 128).
 pub const COMMENT_MAX: usize = 127;
-
-/// `NFTA_DATA_VALUE`, the attribute that wraps every key and datum (`<linux/netfilter/nf_tables.h>`).
-const NFTA_DATA_VALUE: u16 = 1;
 
 /// Why a published port cannot be expressed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -267,9 +260,6 @@ impl From<PublishedRange> for Element {
     }
 }
 
-/// An element as the kernel takes it: the attributes of one `NFTA_LIST_ELEM`.
-pub(super) type Item = ListAttribute<SetElementAttribute>;
-
 impl Element {
     /// The set or map it belongs to.
     pub(super) const fn set(&self) -> Set {
@@ -286,81 +276,6 @@ impl Element {
             Self::Published(Published { ends: Ends::V6 { .. }, .. }) => Set::Published6,
             Self::PublishedRange(PublishedRange { ends: Ends::V4 { .. }, .. }) => Set::PublishedRanges4,
             Self::PublishedRange(PublishedRange { ends: Ends::V6 { .. }, .. }) => Set::PublishedRanges6,
-        }
-    }
-
-    /// How many [`Item`]s it is: a subnet is the start of an interval and its end.
-    pub(super) fn item_count(&self) -> usize {
-        match self {
-            Self::Subnet4(net) => 1 + usize::from(after4(*net).is_some()),
-            Self::Subnet6(net) => 1 + usize::from(after6(*net).is_some()),
-            _ => 1,
-        }
-    }
-
-    /// What identifies it in its set: the key, and the upper bounds of the key's fields if it is a range.
-    pub(super) fn key(&self) -> (Vec<u8>, Option<Vec<u8>>) {
-        match self {
-            Self::Bridge(name)
-            | Self::Internal(name)
-            | Self::Isolated(name)
-            | Self::Routed(name)
-            | Self::NoSpoofing(name) => (name.padded().to_vec(), None),
-            Self::SameBridge(name) => ([name.padded(), name.padded()].concat(), None),
-            Self::Subnet4(net) => (net.network().octets().to_vec(), None),
-            Self::Subnet6(net) => (net.network().octets().to_vec(), None),
-            Self::Published(published) => {
-                let Published { ends, proto, host_port, .. } = published;
-                (port_key(ends.host(), *proto, *host_port), None)
-            }
-            Self::PublishedRange(range) => {
-                let PublishedRange { ends, proto, first, last, .. } = range;
-                let host = ends.host();
-                (port_key(host, *proto, *first), Some(port_key(highest(host), *proto, *last)))
-            }
-        }
-    }
-
-    /// Appends what the kernel takes to add it or, `with_data` being false, to find or delete it.
-    pub(super) fn push_items(&self, items: &mut Vec<Item>, with_data: bool) {
-        let (key, key_end) = self.key();
-        let mut attributes = vec![SetElementAttribute::Key(DataAttribute::Value(key))];
-        if let Some(end) = key_end {
-            attributes.push(SetElementAttribute::KeyEnd(vec![DefaultNla::new(NFTA_DATA_VALUE, end)]));
-        }
-        if with_data {
-            if let Some(data) = self.data() {
-                attributes.push(SetElementAttribute::Data(DataAttribute::Value(data)));
-            }
-            if let Some(comment) = self.comment() {
-                attributes.push(SetElementAttribute::UserData(comment_userdata(comment)));
-            }
-        }
-        items.push(ListAttribute::Element(attributes));
-        let interval_end = match self {
-            Self::Subnet4(net) => after4(*net).map(|address| address.octets().to_vec()),
-            Self::Subnet6(net) => after6(*net).map(|address| address.octets().to_vec()),
-            _ => None,
-        };
-        if let Some(end) = interval_end {
-            items.push(ListAttribute::Element(vec![
-                SetElementAttribute::Key(DataAttribute::Value(end)),
-                SetElementAttribute::Flags(SetElementFlags::IntervalEnd),
-            ]));
-        }
-    }
-
-    /// The datum of a map's element.
-    fn data(&self) -> Option<Vec<u8>> {
-        match self {
-            Self::Published(published) => {
-                let mut data = octets(published.to());
-                data.extend(published.to_port.to_be_bytes());
-                data.extend([0; 2]);
-                Some(data)
-            }
-            Self::PublishedRange(range) => Some(octets(range.to())),
-            _ => None,
         }
     }
 
@@ -413,118 +328,12 @@ impl fmt::Display for Element {
     }
 }
 
-/// The first address after a subnet: where its interval ends. None for a subnet that ends with the last address.
-fn after4(net: Ipv4Net) -> Option<Ipv4Addr> {
-    u32::from(net.broadcast()).checked_add(1).map(Ipv4Addr::from)
-}
-
-/// [`after4`] for IPv6.
-fn after6(net: Ipv6Net) -> Option<Ipv6Addr> {
-    u128::from(net.broadcast()).checked_add(1).map(Ipv6Addr::from)
-}
-
-/// Address, protocol and port, each padded to four bytes, as concatenated keys are.
-fn port_key(host: IpAddr, proto: Proto, port: u16) -> Vec<u8> {
-    let mut key = octets(host);
-    key.extend([proto.number(), 0, 0, 0]);
-    key.extend(port.to_be_bytes());
-    key.extend([0; 2]);
-    key
-}
-
-/// The upper bound that goes with a range's host address: every address if it is unspecified, else itself.
-const fn highest(host: IpAddr) -> IpAddr {
-    match host {
-        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => IpAddr::V4(Ipv4Addr::BROADCAST),
-        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::from_bits(u128::MAX)),
-        address => address,
-    }
-}
-
-fn octets(address: IpAddr) -> Vec<u8> {
-    // Room for what a key appends: one allocation for each.
-    let mut bytes = Vec::with_capacity(24);
-    match address {
-        IpAddr::V4(address) => bytes.extend(address.octets()),
-        IpAddr::V6(address) => bytes.extend(address.octets()),
-    }
-    bytes
-}
-
-/// A comment as libnftnl stores it in the user data of tables, rules and elements: type 0, length, text, NUL.
-pub(super) fn comment_userdata(comment: &str) -> Vec<u8> {
-    super::schema::userdata_text(0, comment)
-}
-
-/// `NFTA_LIST_ELEM`, as the kernel expects it when a list of fields is nested by hand.
-pub(super) const NFTA_LIST_ELEM: u16 = 1 | NLA_F_NESTED;
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn published(host: &str, port: u16, to: &str) -> Element {
         Published::new(host.parse().unwrap(), Proto::Tcp, port, to.parse().unwrap(), 80, None).unwrap().into()
-    }
-
-    fn hex(bytes: &[u8]) -> String {
-        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-    }
-
-    #[test]
-    fn keys_are_padded_field_by_field() {
-        let element = published("0.0.0.0", 8080, "172.18.0.2");
-        assert_eq!(hex(&element.key().0), "00000000060000001f900000");
-        assert_eq!(hex(&element.data().unwrap()), "ac12000200500000");
-        let element = published("::", 8080, "fd00:18::2");
-        assert_eq!(hex(&element.key().0), "00000000000000000000000000000000060000001f900000");
-        assert_eq!(hex(&element.data().unwrap()), "fd00001800000000000000000000000200500000");
-        let name: IfName = "br-new".parse().unwrap();
-        assert_eq!(hex(&Element::Bridge(name.clone()).key().0), "62722d6e657700000000000000000000");
-        assert_eq!(
-            hex(&Element::SameBridge(name).key().0),
-            "62722d6e65770000000000000000000062722d6e657700000000000000000000"
-        );
-    }
-
-    #[test]
-    fn a_range_is_one_element_with_both_bounds() {
-        let range = |host: &str, to: &str| {
-            let element = PublishedRange::new(
-                host.parse().unwrap(),
-                Proto::Udp,
-                20000,
-                29999,
-                to.parse().unwrap(),
-                None,
-            );
-            Element::from(element.unwrap())
-        };
-        let (low, high) = range("0.0.0.0", "172.18.0.2").key();
-        assert_eq!(hex(&low), "00000000110000004e200000");
-        assert_eq!(hex(&high.unwrap()), "ffffffff11000000752f0000");
-        let (low, high) = range("198.51.100.10", "172.18.0.2").key();
-        assert_eq!(hex(&low), "c633640a110000004e200000");
-        assert_eq!(hex(&high.unwrap()), "c633640a11000000752f0000");
-        let (_, high) = range("::", "fd00::2").key();
-        assert_eq!(hex(&high.unwrap()), "ffffffffffffffffffffffffffffffff11000000752f0000");
-    }
-
-    #[test]
-    fn a_subnet_is_an_interval_and_ignores_host_bits() {
-        let items = |element: Element| {
-            let mut items = Vec::new();
-            element.push_items(&mut items, true);
-            assert_eq!(items.len(), element.item_count());
-            items
-        };
-        let ends = |element| format!("{:?}", items(element));
-        let text = ends(Element::Subnet4("172.30.0.1/16".parse().unwrap()));
-        assert!(text.contains("[172, 30, 0, 0]") && text.contains("[172, 31, 0, 0]"), "{text}");
-        assert!(text.contains("SetElementFlags(IntervalEnd)"), "{text}");
-        assert_eq!(items(Element::Subnet4("240.0.0.0/4".parse().unwrap())).len(), 1);
-        assert_eq!(items(Element::Subnet6("ff00::/8".parse().unwrap())).len(), 1);
-        assert_eq!(items(Element::Subnet6("fd00::/64".parse().unwrap())).len(), 2);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use nix::errno::Errno;
 
 use super::TABLE;
 use super::element::Element;
+use super::element_bytes::{LIST_ELEMENTS, LIST_SET, LIST_TABLE};
 use super::frames::{Frame, GENMSG, HEADER, attributes, frames, positions};
 use super::skeleton::Object;
 use super::transaction::{Batch, What};
@@ -128,25 +129,22 @@ impl Refusal {
         Some(refusal)
     }
 
-    /// True where an element is refused because of one that is there: `EEXIST`, on older kernels `ENOTEMPTY`
-    /// for an overlap, and `EBUSY` for a map's element that leads elsewhere.
+    /// True where an element is refused because of one that is there: `EEXIST`, on some kernels `ENOTEMPTY` or
+    /// `EBUSY` for an overlap.
     pub(super) fn is_conflict(&self) -> bool {
         matches!(self.errno, Errno::EEXIST | Errno::ENOTEMPTY | Errno::EBUSY)
     }
 
     /// What the attribute at [`Refusal::offset`] of the message is.
     pub(super) fn guilty(&self, message: &[u8]) -> Option<Guilty> {
-        const NFTA_SET_ELEM_LIST_TABLE: u16 = 1;
-        const NFTA_SET_ELEM_LIST_SET: u16 = 2;
-        const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
         let offset = self.offset?;
         let message = frames(message).next()?.bytes;
         let (start, kind) =
             positions(message, HEADER + GENMSG).take_while(|(start, _)| *start <= offset).last()?;
         match kind {
-            NFTA_SET_ELEM_LIST_TABLE => Some(Guilty::Table),
-            NFTA_SET_ELEM_LIST_SET => Some(Guilty::Set),
-            NFTA_SET_ELEM_LIST_ELEMENTS => {
+            LIST_TABLE => Some(Guilty::Table),
+            LIST_SET => Some(Guilty::Set),
+            LIST_ELEMENTS => {
                 let items = positions(message, start + 4).take_while(|(start, _)| *start <= offset).count();
                 Some(Guilty::Item(items.checked_sub(1)?))
             }
@@ -154,8 +152,9 @@ impl Refusal {
         }
     }
 
-    /// What the kernel did not want, for a refusal that is about no element.
-    pub(super) fn explain(self, what: &What) -> CommitError {
+    /// What the kernel did not want, for a refusal that is about no element. `table_is_new`: the transaction
+    /// makes the table.
+    pub(super) fn explain(self, what: &What, table_is_new: bool) -> CommitError {
         let Self { errno, text, .. } = self;
         let named = match what {
             What::Batch => "the transaction".to_owned(),
@@ -169,12 +168,15 @@ impl Refusal {
                 CommitError::Unsupported { what: named, errno }
             }
             (Errno::EEXIST, What::Object(Object::Table { .. })) => CommitError::TableExists,
-            (Errno::ENOENT, What::Object(Object::DeleteTable | Object::Flush(_))) => {
+            (Errno::ENOENT, What::Object(Object::DeleteTable)) => {
                 CommitError::Missing { what: Missing::Table }
             }
-            // A chain type or an expression whose module there is not: all that the object refers to was made
-            // earlier in the same transaction.
-            (Errno::ENOENT, What::Object(_)) => CommitError::Unsupported { what: named, errno },
+            // All that it refers to was made earlier in the same transaction: what is not there is the module of
+            // a chain type or of an expression.
+            (Errno::ENOENT, What::Object(_)) if table_is_new => {
+                CommitError::Unsupported { what: named, errno }
+            }
+            (Errno::ENOENT, What::Object(_)) => CommitError::Missing { what: Missing::Table },
             _ => CommitError::Refused { what: named, errno, text },
         }
     }
@@ -192,6 +194,11 @@ pub(super) enum Guilty {
 }
 
 impl Batch {
+    /// True if it makes the table, in whatever way.
+    pub(super) fn makes_table(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.what, What::Object(Object::Table { .. })))
+    }
+
     /// The message with that number, as bytes, and what it does.
     pub(super) fn message(&self, seq: u32) -> Option<(&[u8], &What)> {
         let step = self.steps.get(usize::try_from(seq).ok()?)?;
@@ -210,6 +217,8 @@ pub(super) fn element_of_item(elements: &[Element], item: usize) -> Option<&Elem
 
 #[cfg(test)]
 mod tests {
+    use super::super::rules::Chain;
+    use super::super::skeleton::Skeleton;
     use super::super::transaction::Transaction;
     use super::*;
 
@@ -243,12 +252,21 @@ mod tests {
     #[test]
     fn errors_name_what_was_refused() {
         let refusal = |errno| Refusal { seq: 0, errno, offset: None, text: Some("why".to_owned()) };
-        let error = refusal(Errno::EOPNOTSUPP).explain(&What::Object(Object::Table { exclusive: true }));
-        assert!(error.to_string().contains("NF_TABLES_INET"), "{error}");
-        assert!(matches!(refusal(Errno::EPERM).explain(&What::Batch), CommitError::PermissionDenied));
-        assert!(matches!(refusal(Errno::ERESTART).explain(&What::Batch), CommitError::Stale));
         let error =
-            refusal(Errno::EINVAL).explain(&What::Object(Object::Set(super::super::schema::Set::Bridges)));
+            refusal(Errno::EOPNOTSUPP).explain(&What::Object(Object::Table { exclusive: true }), true);
+        assert!(error.to_string().contains("NF_TABLES_INET"), "{error}");
+        assert!(matches!(refusal(Errno::EPERM).explain(&What::Batch, false), CommitError::PermissionDenied));
+        assert!(matches!(refusal(Errno::ERESTART).explain(&What::Batch, false), CommitError::Stale));
+        let error = refusal(Errno::EINVAL)
+            .explain(&What::Object(Object::Set(super::super::schema::Set::Bridges)), true);
         assert_eq!(error.to_string(), "the kernel refused the set bridges: Invalid argument (why)");
+        let rule = || What::Object(Object::Rule(Chain::Guard.rules(Skeleton::default()).remove(2)));
+        let error = refusal(Errno::ENOENT).explain(&rule(), true);
+        assert!(
+            matches!(&error, CommitError::Unsupported { what, .. } if what.contains("fib saddr")),
+            "{error}"
+        );
+        let error = refusal(Errno::ENOENT).explain(&rule(), false);
+        assert!(matches!(error, CommitError::Missing { what: Missing::Table }), "{error}");
     }
 }

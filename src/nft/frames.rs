@@ -2,7 +2,8 @@
 //! batch with an index of what each of its messages was.
 
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload, NlasIterator,
+    Emitable as _, NLM_F_ACK, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NlasIterator,
 };
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_packet_netfilter::none::ControlMessage;
@@ -82,6 +83,43 @@ pub(super) fn be32(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.try_into().ok()?))
 }
 
+/// Appends one attribute.
+pub(super) fn put(bytes: &mut Vec<u8>, kind: u16, value: &[u8]) {
+    nest(bytes, kind, |bytes| bytes.extend_from_slice(value));
+}
+
+/// Appends one attribute whose value is what `content` appends. It must stay below 64 KiB.
+pub(super) fn nest(bytes: &mut Vec<u8>, kind: u16, content: impl FnOnce(&mut Vec<u8>)) {
+    let start = bytes.len();
+    bytes.extend_from_slice(&[0; 4]);
+    content(bytes);
+    let length = u16::try_from(bytes.len() - start).unwrap_or(u16::MAX);
+    bytes[start..start + 2].copy_from_slice(&length.to_ne_bytes());
+    bytes[start + 2..start + 4].copy_from_slice(&kind.to_ne_bytes());
+    bytes.resize(bytes.len().next_multiple_of(4), 0);
+}
+
+/// Appends one message of nf_tables whose attributes are what `content` appends.
+pub(super) fn push_with<T>(
+    bytes: &mut Vec<u8>,
+    operation: u8,
+    flags: u16,
+    seq: u32,
+    content: impl FnOnce(&mut Vec<u8>) -> T,
+) -> T {
+    let start = bytes.len();
+    bytes.resize(start + HEADER + GENMSG, 0);
+    NetfilterHeader::new(NetfilterProtoFamily::Inet, 0, 0).emit(&mut bytes[start + HEADER..]);
+    let result = content(bytes);
+    let length = u32::try_from(bytes.len() - start).unwrap_or(u32::MAX);
+    let mut header = NetlinkBuffer::new(&mut bytes[start..]);
+    header.set_length(length);
+    header.set_message_type(SUBSYSTEM << 8 | u16::from(operation));
+    header.set_flags(NLM_F_REQUEST | flags);
+    header.set_sequence_number(seq);
+    result
+}
+
 /// Appends one message.
 pub(super) fn push(bytes: &mut Vec<u8>, message: NfTablesMessage, flags: u16, seq: u32) {
     push_inner(bytes, NetfilterProtoFamily::Inet, 0, message, flags, seq);
@@ -147,6 +185,21 @@ impl<W> Writer<W> {
     pub(super) fn message(&mut self, what: W, message: NfTablesMessage, flags: u16) {
         let seq = self.step(what);
         push(&mut self.bytes, message, flags, seq);
+    }
+
+    /// Adds a message whose attributes are what `content` appends.
+    pub(super) fn message_with<T>(
+        &mut self,
+        operation: u8,
+        flags: u16,
+        content: impl FnOnce(&mut Vec<u8>) -> T,
+        what: impl FnOnce(&T) -> W,
+    ) -> T {
+        let seq = u32::try_from(self.steps.len()).unwrap_or(u32::MAX);
+        let start = self.bytes.len();
+        let result = push_with(&mut self.bytes, operation, flags, seq, content);
+        self.steps.push(Step { start, what: what(&result) });
+        result
     }
 
     /// Adds a message that rustables wrote, with a number of ours and without its request for an acknowledgement:

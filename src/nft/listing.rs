@@ -7,6 +7,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::TABLE;
+use super::element_bytes;
 use super::expr::{Expr, decode, text};
 use super::expr_text;
 use super::frames::{attribute, attributes, be32};
@@ -28,16 +29,6 @@ mod set {
     pub(super) const FLAG_INTERVAL: u32 = 4;
     pub(super) const FLAG_MAP: u32 = 8;
     pub(super) const FLAG_CONCAT: u32 = 0x80;
-}
-mod element {
-    pub(super) const LIST: u16 = 3;
-    pub(super) const KEY: u16 = 1;
-    pub(super) const DATA: u16 = 2;
-    pub(super) const FLAGS: u16 = 3;
-    pub(super) const USERDATA: u16 = 6;
-    pub(super) const KEY_END: u16 = 10;
-    pub(super) const FLAG_INTERVAL_END: u32 = 1;
-    pub(super) const VALUE: u16 = 1;
 }
 mod chain {
     pub(super) const NAME: u16 = 3;
@@ -210,7 +201,7 @@ impl Set {
 
     /// Adds those of the attributes of an `NFT_MSG_NEWSETELEM`.
     pub(super) fn add_elements(&mut self, message: &[u8]) {
-        let list = attribute(message, element::LIST).unwrap_or_default();
+        let list = attribute(message, element_bytes::LIST_ELEMENTS).unwrap_or_default();
         self.elements.extend(attributes(list).map(|(_, element)| Element::parse(element)));
     }
 
@@ -299,15 +290,15 @@ impl Element {
     fn parse(bytes: &[u8]) -> Self {
         let mut parsed = Self::default();
         for (kind, content) in attributes(bytes) {
-            let value = || attribute(content, element::VALUE).unwrap_or_default().to_vec();
+            let value = || attribute(content, element_bytes::VALUE).unwrap_or_default().to_vec();
             match kind {
-                element::KEY => parsed.key = value(),
-                element::KEY_END => parsed.key_end = Some(value()),
-                element::DATA => parsed.data = value(),
-                element::USERDATA => parsed.comment = comment(content),
-                element::FLAGS => {
+                element_bytes::KEY => parsed.key = value(),
+                element_bytes::KEY_END => parsed.key_end = Some(value()),
+                element_bytes::DATA => parsed.data = value(),
+                element_bytes::USERDATA => parsed.comment = comment(content),
+                element_bytes::FLAGS => {
                     parsed.is_end =
-                        be32(content).is_some_and(|flags| flags & element::FLAG_INTERVAL_END != 0);
+                        be32(content).is_some_and(|flags| flags & element_bytes::FLAG_INTERVAL_END != 0);
                 }
                 other => parsed.unknown.push(other),
             }
@@ -526,7 +517,7 @@ mod tests {
                     elements: Vec::new(),
                 };
                 let list: Vec<u8> = elements.iter().flat_map(|element| nest(1, &all(element, wrap))).collect();
-                set.add_elements(&nest(element::LIST, &list));
+                set.add_elements(&nest(element_bytes::LIST_ELEMENTS, &list));
                 drop(set.to_string());
                 let list: Vec<u8> = expressions
                     .iter()

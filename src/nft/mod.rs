@@ -12,7 +12,8 @@
 //!
 //! | file | owns |
 //! |---|---|
-//! | `element`, `proto` | [`Element`]: what is put in and taken out, its keys, its nft text |
+//! | `element`, `proto` | [`Element`]: what is put in and taken out, and its nft text |
+//! | `element_bytes` | elements as the kernel takes them |
 //! | `schema` | the twelve sets and maps: types, flags, comments |
 //! | `expr`, `expr_text` | the expressions that rules are made of: to bytes, from bytes, to nft's syntax |
 //! | `rules`, `vocabulary` | the rules of the six chains, and the parts they are put together from |
@@ -22,11 +23,13 @@
 //! | `dump`, `listing` | reading the table back, printing it as nft does |
 //!
 //! Everything the rules decide, and why, is written above each rule in `rules`. The crates: rustables builds
-//! the table, the chains and every rule that it can express; netlink-packet-netfilter builds the sets, the
-//! elements and the remaining rules (concatenated keys in 4-byte registers, `fib`, inverted look-ups, `ct status`).
+//! the table, the chains and every rule that it can express; netlink-packet-netfilter builds the sets and the
+//! remaining rules (concatenated keys in 4-byte registers, `fib`, inverted look-ups, `ct status`) and all
+//! requests; elements are written by hand, for speed.
 
 mod dump;
 mod element;
+mod element_bytes;
 mod error;
 mod expr;
 mod expr_text;

@@ -2,13 +2,14 @@
 
 use std::fmt;
 
-use netlink_packet_core::DefaultNla;
+use netlink_packet_core::{DefaultNla, NLA_F_NESTED};
 use netlink_packet_netfilter::nftables::{
     NfTablesMessage, SetAttribute, SetDescription, SetFlags, SetMessage,
 };
 
 use super::TABLE;
-use super::element::NFTA_LIST_ELEM;
+use super::element_bytes::LIST_ELEM;
+use super::frames::put;
 
 /// A type of nft, as a field of a key or of a datum.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -230,7 +231,8 @@ impl Set {
         attributes.push(SetAttribute::Id(self as u32 + 1));
         if concatenated_ranges {
             // Unpadded lengths: by them the kernel splits the key into fields.
-            let fields = key.iter().map(|field| DefaultNla::new(NFTA_LIST_ELEM, field_length(*field)));
+            let fields =
+                key.iter().map(|field| DefaultNla::new(LIST_ELEM | NLA_F_NESTED, field_length(*field)));
             attributes.push(SetAttribute::Description(vec![SetDescription::Concat(fields.collect())]));
         }
         attributes.push(SetAttribute::UserData(userdata(key, data, comment)));
@@ -245,13 +247,12 @@ impl Set {
     }
 }
 
-/// One `NFTA_SET_FIELD_LEN` attribute: header (length 8, type 1) and the length.
+/// One `NFTA_SET_FIELD_LEN` attribute.
 fn field_length(field: Type) -> Vec<u8> {
-    let mut attribute = Vec::with_capacity(8);
-    attribute.extend(8_u16.to_ne_bytes());
-    attribute.extend(1_u16.to_ne_bytes());
-    attribute.extend(field.size().to_be_bytes());
-    attribute
+    const NFTA_SET_FIELD_LEN: u16 = 1;
+    let mut bytes = Vec::with_capacity(8);
+    put(&mut bytes, NFTA_SET_FIELD_LEN, &field.size().to_be_bytes());
+    bytes
 }
 
 /// The user data of a set, which only nft reads: byte order of key (type 0) and data (1), comment (7). A
@@ -270,6 +271,11 @@ fn userdata(key: &[Type], data: &[Type], comment: &str) -> Vec<u8> {
     }
     bytes.extend(userdata_text(7, comment));
     bytes
+}
+
+/// A comment as libnftnl stores it in the user data of tables, rules and elements.
+pub(super) fn comment_userdata(comment: &str) -> Vec<u8> {
+    userdata_text(0, comment)
 }
 
 /// One text of libnftnl's user data: type, length, text, NUL.

@@ -7,11 +7,10 @@ use netlink_packet_netfilter::nftables::{NfTablesMessage, RuleAttribute, RuleMes
 use rustables::{MsgType, ProtocolFamily};
 
 use super::TABLE;
-use super::element::comment_userdata;
 use super::expr::{Expr, to_rustables};
 use super::frames::{Frame, Writer, rustables_frames};
 use super::rules::{Chain, Rule};
-use super::schema::Set;
+use super::schema::{Set, comment_userdata};
 use super::transaction::What;
 
 /// What `nft list` shows above the table's sets.

@@ -5,17 +5,17 @@
 
 use std::io;
 
-use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 use nix::libc::{MSG_DONTWAIT, MSG_TRUNC};
 use nix::sys::socket::{setsockopt, sockopt};
 
 use super::element::Element;
+use super::element_bytes::{self, put_elements};
 use super::error::{CommitError, Guilty, Missing, Refusal, element_of_item};
-use super::frames::{Frame, attribute, attributes, frames, push};
+use super::frames::{Frame, attribute, attributes, frames, push, push_with};
 use super::schema::Set;
-use super::transaction::{Batch, Transaction, What, element_message};
+use super::transaction::{Batch, Transaction, What};
 
 /// The kernel never sends more at once to a reader with a buffer of this size (`NLMSG_GOODSIZE`, 32 KiB dumps).
 const REPLY: usize = 64 * 1024;
@@ -24,10 +24,8 @@ const LARGE: usize = 8 << 20;
 
 /// `NFT_MSG_NEWSETELEM` of the subsystem nf_tables, as message type.
 const NEWSETELEM: u16 = 10 << 8 | 12;
-const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
-const NFTA_SET_ELEM_KEY: u16 = 1;
-const NFTA_SET_ELEM_USERDATA: u16 = 6;
-const NFTA_SET_ELEM_KEY_END: u16 = 10;
+/// `NFT_MSG_GETSETELEM`.
+const GETSETELEM: u8 = 13;
 
 /// A socket to nf_tables, in the network namespace in which it was opened.
 ///
@@ -118,9 +116,10 @@ impl Socket {
         };
         // Sets of intervals answer with the interval that contains the key.
         let same = found.first().is_some_and(|item| {
-            let value = |kind| attribute(item, kind).and_then(|nested| attribute(nested, 1));
-            value(NFTA_SET_ELEM_KEY) == Some(&key)
-                && (key_end.is_none() || value(NFTA_SET_ELEM_KEY_END) == key_end.as_deref())
+            let value =
+                |kind| attribute(item, kind).and_then(|nested| attribute(nested, element_bytes::VALUE));
+            value(element_bytes::KEY) == Some(&*key)
+                && (key_end.is_none() || value(element_bytes::KEY_END) == key_end.as_deref())
         });
         let whole = found.len() == element.item_count();
         Ok(if same && whole { Presence::Present } else { Presence::ElementMissing })
@@ -135,23 +134,21 @@ impl Socket {
     /// [`CommitError`] where the kernel refuses to answer.
     pub fn lookup_comment(&mut self, element: &Element) -> Result<Option<String>, CommitError> {
         let Answer::Items(found) = self.get(element)? else { return Ok(None) };
-        let userdata = found.first().and_then(|item| attribute(item, NFTA_SET_ELEM_USERDATA));
+        let userdata = found.first().and_then(|item| attribute(item, element_bytes::USERDATA));
         Ok(userdata.and_then(comment))
     }
 
     /// Asks for one element.
     fn get(&mut self, element: &Element) -> Result<Answer, CommitError> {
-        let mut items = Vec::with_capacity(2);
-        element.push_items(&mut items, false);
-        let mut request = Vec::with_capacity(128);
-        let message = element_message(element.set(), items);
-        push(&mut request, NfTablesMessage::GetSetElement(message), 0, 1);
+        let mut request = Vec::with_capacity(256);
+        let one = std::slice::from_ref(element);
+        push_with(&mut request, GETSETELEM, 0, 1, |message| put_elements(message, element.set(), one, false));
         self.send(&request)?;
         let mut found = Vec::new();
         let mut refused = None;
         self.drain(|frame| {
             if frame.kind == NEWSETELEM {
-                let list = attribute(frame.attributes(), NFTA_SET_ELEM_LIST_ELEMENTS).unwrap_or_default();
+                let list = attribute(frame.attributes(), element_bytes::LIST_ELEMENTS).unwrap_or_default();
                 found.extend(attributes(list).map(|(_, item)| item.to_vec()));
             }
             refused = refused.take().or_else(|| Refusal::read(frame));
@@ -164,7 +161,7 @@ impl Socket {
                 None if self.has_set(element.set())? => Ok(Answer::ElementMissing),
                 None => Ok(Answer::TableMissing),
             },
-            Some(refusal) => Err(refusal.explain(&What::Elements { create: false, elements: 0..0 })),
+            Some(refusal) => Err(refusal.explain(&What::Elements { create: false, elements: 0..0 }, false)),
         }
     }
 
@@ -178,20 +175,23 @@ impl Socket {
         match refused {
             None => Ok(true),
             Some(refusal) if refusal.errno == Errno::ENOENT => Ok(false),
-            Some(refusal) => Err(refusal.explain(&What::Batch)),
+            Some(refusal) => Err(refusal.explain(&What::Batch, false)),
         }
     }
 
     /// Turns a refusal into an error that names what it was about.
     fn explain(&mut self, batch: &Batch, refusal: Refusal) -> CommitError {
-        let Some((message, what)) = batch.message(refusal.seq) else { return refusal.explain(&What::Batch) };
-        let What::Elements { create, elements } = what else { return refusal.explain(what) };
+        let table_is_new = batch.makes_table();
+        let Some((message, what)) = batch.message(refusal.seq) else {
+            return refusal.explain(&What::Batch, table_is_new);
+        };
+        let What::Elements { create, elements } = what else { return refusal.explain(what, table_is_new) };
         let elements = &batch.elements[elements.clone()];
         let set = elements.first().map_or("", |element| element.set().name());
         let missing = refusal.errno == Errno::ENOENT;
         let conflict = *create && refusal.is_conflict();
         if !(missing || conflict) {
-            return refusal.explain(what);
+            return refusal.explain(what, table_is_new);
         }
         let element = match refusal.guilty(message) {
             Some(Guilty::Table) => return CommitError::Missing { what: Missing::Table },
@@ -205,7 +205,7 @@ impl Socket {
         match element.or_else(|| elements.first().cloned()) {
             Some(element) if missing => CommitError::Missing { what: Missing::Element(element) },
             Some(element) => CommitError::Exists { element },
-            None => refusal.explain(what),
+            None => refusal.explain(what, table_is_new),
         }
     }
 

@@ -2,20 +2,19 @@
 
 use std::fmt;
 
-use netlink_packet_core::{Emitable as _, NLM_F_CREATE, NLM_F_EXCL};
-use netlink_packet_netfilter::nftables::{NfTablesMessage, SetElementList, SetElementMessage};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::TABLE;
-use super::element::{Element, Item};
+use super::element::Element;
+use super::element_bytes::put_elements;
 use super::frames::{Step, Writer};
 use super::rules::Chain;
-use super::schema::Set;
 use super::skeleton::{Object, Skeleton, TABLE_COMMENT, write};
 
-/// The most elements in one message. With it the kernel's work per message stays short.
-const ELEMENTS_PER_MESSAGE: usize = 1000;
-/// The most bytes of elements in one message: they are one attribute, whose length is a `u16`.
-const BYTES_PER_MESSAGE: usize = 60_000;
+/// `NFT_MSG_NEWSETELEM`.
+const NEWSETELEM: u8 = 12;
+/// `NFT_MSG_DELSETELEM`.
+const DELSETELEM: u8 = 14;
 
 /// A list of changes to the table, in order.
 ///
@@ -156,53 +155,25 @@ impl Run {
 
     /// Writes the messages, and moves the elements to the end of `done`.
     fn flush(&mut self, writer: &mut Writer<What>, done: &mut Vec<Element>) {
+        let create = self.create;
+        let (operation, flags) =
+            if create { (NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL) } else { (DELSETELEM, 0) };
         self.elements.sort_by_key(Element::set);
         let mut start = done.len();
         for of_one_set in self.elements.chunk_by(|a, b| a.set() == b.set()) {
             let mut rest = of_one_set;
             while let Some(set) = rest.first().map(Element::set) {
-                let (items, count) = chunk(rest, self.create);
-                let what = What::Elements { create: self.create, elements: start..start + count };
-                let flags = if self.create { NLM_F_CREATE | NLM_F_EXCL } else { 0 };
-                writer.message(what, message(set, items, self.create), flags);
+                let count = writer.message_with(
+                    operation,
+                    flags,
+                    |message| put_elements(message, set, rest, create),
+                    |count| What::Elements { create, elements: start..start + count },
+                );
                 start += count;
                 rest = &rest[count..];
             }
         }
         done.append(&mut self.elements);
-    }
-}
-
-/// As many elements of one set as fit in a message: what the kernel takes, and how many there are.
-fn chunk(elements: &[Element], with_data: bool) -> (Vec<Item>, usize) {
-    let mut items = Vec::with_capacity(elements.len().min(ELEMENTS_PER_MESSAGE));
-    let mut bytes = 0;
-    for (count, element) in elements.iter().enumerate() {
-        let before = items.len();
-        element.push_items(&mut items, with_data);
-        let added: &[Item] = &items[before..];
-        bytes += added.buffer_len();
-        if count == ELEMENTS_PER_MESSAGE || bytes > BYTES_PER_MESSAGE {
-            items.truncate(before);
-            return (items, count);
-        }
-    }
-    (items, elements.len())
-}
-
-fn message(set: Set, items: Vec<Item>, create: bool) -> NfTablesMessage {
-    let message = element_message(set, items);
-    if create { NfTablesMessage::NewSetElement(message) } else { NfTablesMessage::DeleteSetElement(message) }
-}
-
-/// The message about elements of one set, for all three operations on elements.
-pub(super) fn element_message(set: Set, items: Vec<Item>) -> SetElementMessage {
-    SetElementMessage {
-        attributes: vec![
-            SetElementList::Table(TABLE.to_owned()),
-            SetElementList::Set(set.name().to_owned()),
-            SetElementList::Elements(items),
-        ],
     }
 }
 

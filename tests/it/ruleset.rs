@@ -317,6 +317,10 @@ fn without_the_table_everything_says_so() {
     assert_eq!(socket.contains(&element).unwrap(), Presence::TableMissing);
     let result = socket.commit(creating([element]));
     assert!(matches!(result, Err(CommitError::Missing { what: Missing::Set("published4") })), "{result:?}");
+    host.load("table inet mydocker {\n chain forward {\n }\n}\n");
+    let mut renew = Transaction::new();
+    renew.renew_forward_guards(Skeleton::default());
+    missing(socket.commit(renew));
     socket.commit(delete_table).unwrap();
     assert_eq!(host.nft(&["list", "ruleset"], ""), "");
     socket.commit(Transaction::new()).unwrap();
@@ -491,4 +495,17 @@ fn a_dump_while_the_table_changes_is_whole() {
         }
         done.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+#[test]
+fn without_the_capability_it_is_named() {
+    let (host, _socket) = Host::with_table();
+    let result = host.ns.run(|| {
+        // Capabilities belong to the thread, and this one ends with the closure.
+        caps::drop(None, caps::CapSet::Effective, caps::Capability::CAP_NET_ADMIN).unwrap();
+        Socket::open().unwrap().commit(creating(sample()))
+    });
+    let error = result.unwrap().unwrap_err();
+    assert!(matches!(error, CommitError::PermissionDenied), "{error:?}");
+    assert!(error.to_string().contains("CAP_NET_ADMIN"));
 }

@@ -1,0 +1,52 @@
+//! `mydocker logs`
+
+use std::process::ExitCode;
+
+use crate::cli::{CommandError, Context};
+use crate::engine::{LogRequest, Stream};
+
+/// Print what a container wrote
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  mydocker logs -f --tail 100 web")]
+pub(super) struct Args {
+    /// Go on until the container ends
+    #[arg(long, short)]
+    follow: bool,
+    /// Start this many lines before the end; all for the whole log
+    #[arg(long, short = 'n', value_name = "LINES", default_value = "all", value_parser = tail)]
+    tail: Tail,
+    /// Print the time in front of each line
+    #[arg(long, short)]
+    timestamps: bool,
+    /// The container, by name or id
+    #[arg(value_name = "CONTAINER")]
+    container: String,
+}
+
+/// `None` is the whole log.
+#[derive(Debug, Clone, Copy)]
+struct Tail(Option<u64>);
+
+fn tail(text: &str) -> Result<Tail, String> {
+    match text {
+        "all" => Ok(Tail(None)),
+        number => number.parse().map(|n| Tail(Some(n))).map_err(|_| "expected a number or all".to_owned()),
+    }
+}
+
+pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    let request = LogRequest { follow: args.follow, tail: args.tail.0 };
+    context.engine()?.logs(&args.container, request, |entry| {
+        let line = if args.timestamps { format!("{} {}", entry.time, entry.text) } else { entry.text };
+        // A reader that has gone away ends the following.
+        match entry.stream {
+            Stream::Stdout => write_to(&mut std::io::stdout().lock(), &line),
+            Stream::Stderr => write_to(&mut std::io::stderr().lock(), &line),
+        }
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write_to(writer: &mut impl std::io::Write, line: &str) -> bool {
+    writer.write_all(line.as_bytes()).and_then(|()| writer.flush()).is_ok()
+}

@@ -1,0 +1,19 @@
+//! `mydocker network rules`
+
+use std::process::ExitCode;
+
+use crate::cli::output::print;
+use crate::cli::{CommandError, Context};
+
+/// Print the table inet mydocker as the kernel holds it, in nft's syntax; nft itself is not needed
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  mydocker network rules")]
+pub(in crate::cli) struct Args {}
+
+pub(super) fn run(_: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    // Without networks there is no table, and nothing to print.
+    if let Some(rules) = context.engine()?.rules()? {
+        print(&rules);
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,148 @@
+//! Results on standard output: aligned tables, JSON, names. A reader that has gone away is no error.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::{Map, Value};
+use tracing::field::{Field, Visit};
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::FmtContext;
+use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
+use tracing_subscriber::registry::LookupSpan;
+
+/// How a listing is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(super) enum Format {
+    /// Columns, with a line of titles.
+    #[default]
+    Table,
+    /// One JSON array.
+    Json,
+}
+
+/// Prints lines to standard output. Once the reader has gone (`| head`), the rest is dropped silently.
+pub(super) fn print(text: &str) {
+    let mut stdout = io::stdout().lock();
+    // There is nobody left to tell.
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).ok();
+}
+
+/// Prints a line to standard error.
+pub(super) fn complain(text: &str) {
+    // Nobody reads it: nothing to be done.
+    writeln!(io::stderr().lock(), "{text}").ok();
+}
+
+/// Prints a value as JSON, as people read it.
+pub(super) fn json(value: &impl Serialize) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => print(&format!("{text}\n")),
+        Err(error) => complain(&format!("error: cannot write JSON: {error}")),
+    }
+}
+
+/// Rows under titles, each column as wide as its widest cell, three spaces apart.
+#[derive(Debug)]
+pub(super) struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    pub(super) fn new(titles: &[&str]) -> Self {
+        Self { rows: vec![titles.iter().map(|title| (*title).to_owned()).collect()] }
+    }
+
+    pub(super) fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    pub(super) fn render(&self) -> String {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        let width = |column: usize| {
+            self.rows
+                .iter()
+                .filter_map(|row| row.get(column))
+                .map(|cell| cell.chars().count())
+                .max()
+                .unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let mut text = String::new();
+        for row in &self.rows {
+            let mut line = String::new();
+            for (cell, width) in row.iter().zip(&widths) {
+                line.push_str(&format!("{cell:<width$}   "));
+            }
+            text.push_str(line.trim_end());
+            text.push('\n');
+        }
+        text
+    }
+
+    pub(super) fn print(&self) {
+        print(&self.render());
+    }
+}
+
+/// Log lines as JSON objects: `{"level":"debug","msg":"…","time":"…",…}`.
+pub(super) struct JsonLines;
+
+impl<S, N> FormatEvent<S, N> for JsonLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        _: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut members = Members(Map::new());
+        members.0.insert("level".to_owned(), event.metadata().level().as_str().to_ascii_lowercase().into());
+        members.0.insert("time".to_owned(), chrono::Local::now().to_rfc3339().into());
+        event.record(&mut members);
+        writeln!(writer, "{}", Value::Object(members.0))
+    }
+}
+
+/// The fields of an event; its text is called `msg`.
+struct Members(Map<String, Value>);
+
+impl Members {
+    fn insert(&mut self, field: &Field, value: impl Into<Value>) {
+        let name = if field.name() == "message" { "msg" } else { field.name() };
+        self.0.insert(name.to_owned(), value.into());
+    }
+}
+
+impl Visit for Members {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.insert(field, format!("{value:?}"));
+    }
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.insert(field, value);
+    }
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.insert(field, value);
+    }
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.insert(field, value);
+    }
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.insert(field, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_lines_end_without_spaces() {
+        let mut table = Table::new(&["NAME", "IPRange", "Driver"]);
+        table.row(vec!["testbr0".into(), "192.168.0.1/24".into(), "bridge".into()]);
+        assert_eq!(table.render(), "NAME      IPRange          Driver\ntestbr0   192.168.0.1/24   bridge\n");
+    }
+}

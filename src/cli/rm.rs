@@ -1,0 +1,22 @@
+//! `mydocker rm`
+
+use std::process::ExitCode;
+
+use crate::cli::{CommandError, Context, for_each};
+
+/// Remove containers with everything they wrote
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  mydocker rm -f web")]
+pub(super) struct Args {
+    /// Kill those that run
+    #[arg(long, short)]
+    force: bool,
+    /// The containers, by name or id
+    #[arg(value_name = "CONTAINER", required = true)]
+    containers: Vec<String>,
+}
+
+pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    let force = args.force;
+    for_each(&args.containers, context, |engine, name| engine.remove_container(name, force))
+}

@@ -1,0 +1,171 @@
+//! Which control groups this host has, and what a container's have to be cleaned of.
+//!
+//! The library makes and fills a container's groups; they are removed here, because that has to work after
+//! a supervisor was killed at any moment, when the library's own state may be half-written or missing.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use nix::unistd::Pid;
+
+use crate::names::ContainerId;
+
+/// Where every distribution mounts control groups.
+const ROOT: &str = "/sys/fs/cgroup";
+
+/// How long killed processes may take to leave their groups.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a container's control groups could not be found or removed.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} the control group {path}")]
+pub struct CgroupError {
+    /// What was tried.
+    action: &'static str,
+    /// On which group.
+    path: PathBuf,
+    /// What the system said.
+    #[source]
+    source: io::Error,
+}
+
+/// How this host's control groups are arranged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Hierarchy {
+    /// Version 2: one tree for all controllers.
+    Unified,
+    /// Version 1: one tree for each controller, mounted on these directories.
+    Legacy(Vec<PathBuf>),
+}
+
+impl Hierarchy {
+    /// The arrangement of this host.
+    ///
+    /// # Errors
+    /// [`CgroupError`] if no control groups are mounted.
+    pub fn detect() -> Result<Self, CgroupError> {
+        let error = |source| CgroupError { action: "find", path: ROOT.into(), source };
+        if statfs(ROOT).map_err(|errno| error(errno.into()))?.filesystem_type() == CGROUP2_SUPER_MAGIC {
+            return Ok(Self::Unified);
+        }
+        Ok(Self::Legacy(legacy_mounts(&std::fs::read_to_string("/proc/self/mounts").map_err(error)?)))
+    }
+
+    /// Whether the devices of a container are restricted by its groups. Version 2 does that by a BPF program
+    /// which is not loaded; there a container gets no way to make or open device nodes instead.
+    #[must_use]
+    pub fn controls_devices(&self) -> bool {
+        match self {
+            Self::Unified => false,
+            Self::Legacy(mounts) => mounts.iter().any(|mount| mount.ends_with("devices")),
+        }
+    }
+
+    /// The directories of the groups `path`, an absolute path below each tree.
+    fn directories(&self, path: &Path) -> Vec<PathBuf> {
+        let below = path.strip_prefix("/").unwrap_or(path);
+        match self {
+            Self::Unified => vec![Path::new(ROOT).join(below)],
+            Self::Legacy(mounts) => mounts.iter().map(|mount| mount.join(below)).collect(),
+        }
+    }
+}
+
+/// The mount points of the version 1 controllers in the text of `/proc/self/mounts` (fstab(5)).
+fn legacy_mounts(mounts: &str) -> Vec<PathBuf> {
+    let mount_point = |line: &str| {
+        let mut fields = line.split(' ').skip(1);
+        let (path, kind) = (fields.next()?, fields.next()?);
+        (kind == "cgroup" && Path::new(path).starts_with(ROOT)).then(|| PathBuf::from(path))
+    };
+    let mut found: Vec<PathBuf> = mounts.lines().filter_map(mount_point).collect();
+    found.sort_unstable();
+    found.dedup();
+    found
+}
+
+/// The group of a container, below the root of each tree.
+#[must_use]
+pub fn path(id: &ContainerId) -> PathBuf {
+    Path::new("/mydocker").join(id)
+}
+
+/// Kills what is left in a container's groups and removes them; "already gone" is success.
+///
+/// # Errors
+/// [`CgroupError`] if processes do not leave within five seconds, or the system refuses.
+pub fn remove(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(), CgroupError> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut first_error = None;
+    for directory in hierarchy.directories(&path(id)) {
+        if let Err(error) = remove_group(&directory, deadline) {
+            first_error.get_or_insert(error);
+        }
+    }
+    first_error.map_or(Ok(()), Err)
+}
+
+fn remove_group(directory: &Path, deadline: Instant) -> Result<(), CgroupError> {
+    let error = |source| CgroupError { action: "remove", path: directory.to_owned(), source };
+    let mut pause = Duration::from_micros(200);
+    loop {
+        match std::fs::remove_dir(directory) {
+            Ok(()) => return Ok(()),
+            Err(gone) if gone.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(refused) if Instant::now() >= deadline => return Err(error(refused)),
+            Err(_) => {}
+        }
+        // A group that does not go has processes or groups in it.
+        for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                remove_group(&entry.path(), deadline)?;
+            }
+        }
+        for pid in members(directory) {
+            // The pid was read from the group a moment ago; who ended since then is no longer in it, and
+            // pids are given out again only after all others.
+            kill(pid, Signal::SIGKILL).ok();
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+}
+
+fn members(directory: &Path) -> Vec<Pid> {
+    let text = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    // 0 stands for processes of other pid namespaces; kill(2) would take it for our own process group.
+    text.lines().filter_map(|line| line.parse().ok()).filter(|&pid| pid > 0).map(Pid::from_raw).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn version_one_trees_are_found_among_other_mounts() {
+        let mounts = "proc /proc proc rw 0 0\n\
+            tmpfs /sys/fs/cgroup tmpfs rw 0 0\n\
+            cgroup /sys/fs/cgroup/devices cgroup rw,devices 0 0\n\
+            cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\n\
+            cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n\
+            cgroup /elsewhere cgroup rw,cpu 0 0\n";
+        let expected = ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/devices"];
+        assert_eq!(legacy_mounts(mounts), expected.map(PathBuf::from));
+        let legacy = Hierarchy::Legacy(legacy_mounts(mounts));
+        assert!(legacy.controls_devices());
+        assert!(!Hierarchy::Legacy(Vec::new()).controls_devices() && !Hierarchy::Unified.controls_devices());
+        let id = ContainerId::generate().unwrap();
+        let directories = legacy.directories(&path(&id));
+        assert_eq!(directories[1], Path::new("/sys/fs/cgroup/devices/mydocker").join(&id));
+    }
+
+    #[test]
+    fn groups_that_are_not_there_are_removed() {
+        let id = ContainerId::generate().unwrap();
+        remove(&Hierarchy::detect().unwrap(), &id).unwrap();
+        remove(&Hierarchy::Unified, &id).unwrap();
+    }
+}

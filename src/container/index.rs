@@ -1,0 +1,403 @@
+//! Which containers there are, and which names lead to them.
+//!
+//! ```text
+//! ROOT/containers/ID/        a container; without a record in it, one whose creation did not get that far
+//! ROOT/names/NAME -> ID      a name is taken by creating this link, which only one can do
+//! ```
+//!
+//! A record is written before its name is taken and a name is given back before the record goes, so a link
+//! without a record belongs to nobody and may be taken over.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::config::Config;
+use super::record::{Record, RecordError};
+use crate::names::{ContainerId, ContainerName};
+use crate::store::{self, Layout, Lock};
+
+/// How old a directory without a record has to be before it is taken for the remains of a killed creation.
+const UNFINISHED_AGE: Duration = Duration::from_secs(60);
+
+/// How many random names are tried before a number is appended.
+const NAME_ATTEMPTS: u32 = 16;
+
+/// Why a container could not be registered, found or forgotten.
+#[derive(Debug, thiserror::Error)]
+pub enum IndexError {
+    /// Another container has the name.
+    #[error("the name \"{name}\" is already in use by container {holder}")]
+    NameTaken {
+        /// The wanted name.
+        name: ContainerName,
+        /// Who has it.
+        holder: ContainerId,
+    },
+    /// Nothing has this name or id.
+    #[error("no such container: {0}")]
+    NotFound(String),
+    /// The beginning of more than one id.
+    #[error("\"{reference}\" is the beginning of {} container ids: {}", .matches.len(), shorten(.matches))]
+    Ambiguous {
+        /// What was looked for.
+        reference: String,
+        /// The containers it could be.
+        matches: Vec<ContainerId>,
+    },
+    /// The record itself.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The file system refused.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel's random number generator cannot be read.
+    #[error("cannot make up a name")]
+    Random(#[source] io::Error),
+}
+
+fn shorten(ids: &[ContainerId]) -> String {
+    ids.iter().map(ContainerId::short).collect::<Vec<_>>().join(", ")
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> IndexError {
+    let path = path.to_owned();
+    move |source| IndexError::Io { action, path, source }
+}
+
+/// Registers a new container: writes its record and takes its name, or makes one up.
+///
+/// # Errors
+/// [`IndexError::NameTaken`], and any refusal of the file system; nothing is left behind.
+pub fn create<N: Serialize + DeserializeOwned>(
+    layout: &Layout,
+    id: ContainerId,
+    name: Option<ContainerName>,
+    config: Config,
+    network: N,
+) -> Result<Record<N>, IndexError> {
+    let directory = layout.container(&id);
+    let make = |path: &Path, recursive| {
+        DirBuilder::new()
+            .recursive(recursive)
+            .mode(0o700)
+            .create(path)
+            .map_err(io_error("create the directory", path))
+    };
+    make(&layout.containers(), true)?;
+    make(&layout.container_names(), true)?;
+    make(&directory, false)?;
+    let registered = (|| {
+        let Some(name) = name else {
+            return create_with_random_name(layout, id.clone(), config, network);
+        };
+        let record = Record::new(id.clone(), name, config, network);
+        record.save(layout)?;
+        take_name(layout, &record.name, &id)?;
+        Ok(record)
+    })();
+    if registered.is_err() {
+        // The first error is the one to report.
+        store::remove_tree_if_exists(&directory).ok();
+    }
+    registered
+}
+
+fn create_with_random_name<N: Serialize + DeserializeOwned>(
+    layout: &Layout,
+    id: ContainerId,
+    config: Config,
+    network: N,
+) -> Result<Record<N>, IndexError> {
+    let mut record = Record::new(id, random_name(0)?, config, network);
+    let mut attempt = 0;
+    loop {
+        record.save(layout)?;
+        match take_name(layout, &record.name, &record.id) {
+            Err(IndexError::NameTaken { .. }) => {
+                attempt += 1;
+                record.name = random_name(attempt)?;
+            }
+            taken => return taken.map(|()| record),
+        }
+    }
+}
+
+/// Takes `name` for the container `id`, whose record must exist. In one step: of two who try, one succeeds.
+///
+/// # Errors
+/// [`IndexError::NameTaken`], and any refusal of the file system.
+pub fn take_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> Result<(), IndexError> {
+    let link = layout.container_name(name);
+    match symlink(id, &link) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        other => return other.map_err(io_error("create the link", &link)),
+    }
+    // The lock keeps two who find the same dead link apart; without a dead link nobody waits for it.
+    if let Some(holder) = living_holder(layout, &link)? {
+        return if holder == *id {
+            Ok(())
+        } else {
+            Err(IndexError::NameTaken { name: name.clone(), holder })
+        };
+    }
+    let lock = layout.container_names().join(".lock");
+    let _lock = Lock::exclusive(&lock).map_err(io_error("lock", &lock))?;
+    if let Some(holder) = living_holder(layout, &link)? {
+        return Err(IndexError::NameTaken { name: name.clone(), holder });
+    }
+    // Replaced in one step, so that the name is never free in between.
+    let replacement = layout.container_names().join(format!(".{id}"));
+    store::remove_if_exists(&replacement).map_err(io_error("remove", &replacement))?;
+    symlink(id, &replacement).map_err(io_error("create the link", &replacement))?;
+    std::fs::rename(&replacement, &link).map_err(io_error("replace the link", &link))
+}
+
+/// Who holds a name: `None` if the link is gone or leads to a container that is.
+fn living_holder(layout: &Layout, link: &Path) -> Result<Option<ContainerId>, IndexError> {
+    let target = match std::fs::read_link(link) {
+        Ok(target) => target,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(io_error("read the link", link)(error)),
+    };
+    let holder = target.to_str().and_then(|target| target.parse::<ContainerId>().ok());
+    Ok(holder.filter(|holder| layout.container_record(holder).exists()))
+}
+
+/// Gives a name back if it is `id`'s; "already gone" is success.
+///
+/// # Errors
+/// Any other refusal of the file system.
+pub fn release_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> Result<(), IndexError> {
+    let link = layout.container_name(name);
+    match std::fs::read_link(&link) {
+        Ok(target) if target == id.as_ref() as &Path => {
+            store::remove_if_exists(&link).map_err(io_error("remove", &link))
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("read the link", &link)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Forgets a container: its name, its record and its log. "Already gone" is success.
+///
+/// # Errors
+/// Any other refusal of the file system.
+pub fn remove(layout: &Layout, id: &ContainerId, name: &ContainerName) -> Result<(), IndexError> {
+    release_name(layout, name, id)?;
+    let directory = layout.container(id);
+    // The record first: what is left of a directory without one is nobody's.
+    let record = layout.container_record(id);
+    store::remove_if_exists(&record).map_err(io_error("remove", &record))?;
+    store::remove_tree_if_exists(&directory).map_err(io_error("remove", &directory))
+}
+
+/// The container that the user means by a full id, a name, or the beginning of an id, in this order.
+///
+/// # Errors
+/// [`IndexError::NotFound`] or [`IndexError::Ambiguous`].
+pub fn find(layout: &Layout, reference: &str) -> Result<ContainerId, IndexError> {
+    if let Ok(id) = reference.parse::<ContainerId>() {
+        if layout.container_record(&id).exists() {
+            return Ok(id);
+        }
+    }
+    if let Ok(name) = reference.parse::<ContainerName>() {
+        if let Some(id) = living_holder(layout, &layout.container_name(&name))? {
+            return Ok(id);
+        }
+    }
+    let not_found = || IndexError::NotFound(reference.to_owned());
+    if reference.is_empty() {
+        return Err(not_found());
+    }
+    let mut matches = list(layout)?;
+    matches.retain(|id| id.as_str().starts_with(reference));
+    match matches.len() {
+        0 => Err(not_found()),
+        1 => Ok(matches.remove(0)),
+        _ => Err(IndexError::Ambiguous { reference: reference.to_owned(), matches }),
+    }
+}
+
+/// The ids of all containers, in no meaningful order.
+///
+/// Directories that a killed creation left behind more than a minute ago are removed on the way.
+///
+/// # Errors
+/// The directory of containers cannot be read.
+pub fn list(layout: &Layout) -> Result<Vec<ContainerId>, IndexError> {
+    let directory = layout.containers();
+    let names = store::list(&directory).map_err(io_error("read the directory", &directory))?;
+    let mut ids = Vec::new();
+    for name in names {
+        let Ok(id) = name.parse::<ContainerId>() else { continue };
+        if layout.container_record(&id).exists() {
+            ids.push(id);
+        } else if is_abandoned(&layout.container(&id)) {
+            // Somebody else may be at it as well; the next listing tries again.
+            store::remove_tree_if_exists(&layout.container(&id)).ok();
+        }
+    }
+    Ok(ids)
+}
+
+fn is_abandoned(directory: &Path) -> bool {
+    let modified = std::fs::metadata(directory).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > UNFINISHED_AGE))
+}
+
+const ADJECTIVES: [&str; 40] = [
+    "agile", "amber", "bold", "brisk", "calm", "candid", "clever", "cosmic", "crisp", "daring", "deft",
+    "eager", "early", "fair", "fleet", "gentle", "glad", "golden", "hardy", "humble", "keen", "kind",
+    "lively", "lucid", "mellow", "merry", "nimble", "noble", "patient", "plucky", "proud", "quick", "quiet",
+    "rapid", "serene", "sharp", "steady", "sunny", "vivid", "witty",
+];
+
+const SURNAMES: [&str; 40] = [
+    "abel", "babbage", "bell", "bohr", "boole", "cantor", "cerf", "church", "curie", "darwin", "dijkstra",
+    "euler", "faraday", "fermat", "fermi", "galois", "gauss", "hamilton", "hamming", "hilbert", "hopper",
+    "kay", "kepler", "knuth", "lamarr", "liskov", "lovelace", "maxwell", "meitner", "newton", "noether",
+    "pascal", "planck", "postel", "ritchie", "shannon", "tesla", "torvalds", "turing", "wirth",
+];
+
+/// A made-up name; after many attempts that were all taken, with a number.
+fn random_name(attempt: u32) -> Result<ContainerName, IndexError> {
+    let mut bytes = [0_u8; 8];
+    let random = |error| IndexError::Random(io::Error::other(error));
+    getrandom::fill(&mut bytes).map_err(random)?;
+    let pick = |words: &'static [&'static str], byte: u8| words[usize::from(byte) % words.len()];
+    let mut name = format!("{}_{}", pick(&ADJECTIVES, bytes[0]), pick(&SURNAMES, bytes[1]));
+    if attempt >= NAME_ATTEMPTS {
+        name.push_str(&u32::from_le_bytes([bytes[2], bytes[3], bytes[4], bytes[5]]).to_string());
+    }
+    name.parse().map_err(|error| IndexError::Random(io::Error::other(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::tests::minimal;
+    use super::*;
+
+    fn layout() -> (tempfile::TempDir, Layout) {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path().join("root"), directory.path().join("run"));
+        (directory, layout)
+    }
+
+    fn make(layout: &Layout, name: Option<&str>) -> Result<Record<()>, IndexError> {
+        let name = name.map(|name| name.parse().unwrap());
+        create(layout, ContainerId::generate().unwrap(), name, minimal(&["true"]), ())
+    }
+
+    #[test]
+    fn a_name_belongs_to_one_container_until_it_is_removed() {
+        let (_directory, layout) = layout();
+        let first = make(&layout, Some("web")).unwrap();
+        match make(&layout, Some("web")) {
+            Err(IndexError::NameTaken { holder, .. }) => assert_eq!(holder, first.id),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(list(&layout).unwrap(), std::slice::from_ref(&first.id), "the refused one left nothing");
+        assert_eq!(find(&layout, "web").unwrap(), first.id);
+        remove(&layout, &first.id, &first.name).unwrap();
+        remove(&layout, &first.id, &first.name).unwrap();
+        assert!(matches!(find(&layout, "web"), Err(IndexError::NotFound(_))));
+        make(&layout, Some("web")).unwrap();
+    }
+
+    #[test]
+    fn a_dead_link_is_taken_over_by_exactly_one() {
+        let (_directory, layout) = layout();
+        for round in 0..20 {
+            let name: ContainerName = format!("web{round}").parse().unwrap();
+            std::fs::create_dir_all(layout.container_names()).unwrap();
+            symlink(ContainerId::generate().unwrap(), layout.container_name(&name)).unwrap();
+            let tries: Vec<_> = std::thread::scope(|scope| {
+                let threads: Vec<_> =
+                    (0..4).map(|_| scope.spawn(|| make(&layout, Some(name.as_str())))).collect();
+                threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+            });
+            let won: Vec<_> = tries.into_iter().filter_map(Result::ok).collect();
+            assert_eq!(won.len(), 1);
+            assert_eq!(find(&layout, name.as_str()).unwrap(), won[0].id);
+        }
+    }
+
+    #[test]
+    fn a_removed_container_does_not_take_another_ones_name_with_it() {
+        let (_directory, layout) = layout();
+        let first = make(&layout, Some("web")).unwrap();
+        std::fs::remove_file(layout.container_record(&first.id)).unwrap();
+        let second = make(&layout, Some("web")).unwrap();
+        remove(&layout, &first.id, &first.name).unwrap();
+        assert_eq!(find(&layout, "web").unwrap(), second.id);
+    }
+
+    #[test]
+    fn containers_are_found_by_the_beginning_of_their_ids() {
+        let (_directory, layout) = layout();
+        let make_id = |text: String| {
+            let id: ContainerId = text.parse().unwrap();
+            create(&layout, id.clone(), None, minimal(&["true"]), ()).unwrap();
+            id
+        };
+        let first = make_id(format!("ab1{}", "0".repeat(61)));
+        let second = make_id(format!("ab2{}", "0".repeat(61)));
+        assert_eq!(find(&layout, first.as_str()).unwrap(), first);
+        assert_eq!(find(&layout, "ab2").unwrap(), second);
+        let error = find(&layout, "ab").unwrap_err();
+        assert!(matches!(&error, IndexError::Ambiguous { matches, .. } if matches.len() == 2), "{error}");
+        assert!(error.to_string().contains(first.short()), "{error}");
+        // A name comes before the beginning of an id.
+        let named = make(&layout, Some("ab")).unwrap();
+        assert_eq!(find(&layout, "ab").unwrap(), named.id);
+        for unknown in ["", "ac", "..", "a/b"] {
+            assert!(matches!(find(&layout, unknown), Err(IndexError::NotFound(_))), "{unknown:?}");
+        }
+    }
+
+    #[test]
+    fn made_up_names_are_names_and_do_not_run_out() {
+        let (_directory, layout) = layout();
+        for attempt in [0, NAME_ATTEMPTS] {
+            random_name(attempt).unwrap();
+        }
+        let holder = make(&layout, Some("holder")).unwrap().id;
+        for adjective in ADJECTIVES {
+            for surname in SURNAMES {
+                take_name(&layout, &format!("{adjective}_{surname}").parse().unwrap(), &holder).unwrap();
+            }
+        }
+        // All of them are taken: a number makes one more.
+        let name = make(&layout, None).unwrap().name;
+        assert!(name.as_str().ends_with(|last: char| last.is_ascii_digit()), "{name}");
+    }
+
+    #[test]
+    fn the_remains_of_a_killed_creation_are_removed_when_they_are_old() {
+        let (_directory, layout) = layout();
+        let id = ContainerId::generate().unwrap();
+        let directory = layout.container(&id);
+        std::fs::create_dir_all(&directory).unwrap();
+        assert_eq!(list(&layout).unwrap(), []);
+        assert!(directory.exists());
+        let old = std::time::SystemTime::now() - 2 * UNFINISHED_AGE;
+        std::fs::File::open(&directory).unwrap().set_modified(old).unwrap();
+        assert_eq!(list(&layout).unwrap(), []);
+        assert!(!directory.exists());
+    }
+}

@@ -1,0 +1,465 @@
+//! Making, starting, joining and deleting containers through `libcontainer`.
+//!
+//! ```text
+//! RUN_ROOT/containers/ID/config.json     the OCI specification: this directory is the bundle
+//! RUN_ROOT/containers/ID/attach.sock     where clients reach the supervisor
+//! RUN_ROOT/libcontainer/ID/              the library's own state
+//! ```
+//!
+//! The library clones without executing anything, so all of this is only to be called by a process with one
+//! thread; it changes that process (it is no longer dumpable), so there is one process for each container.
+
+use std::error::Error as _;
+use std::fs::{DirBuilder, File};
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use libcontainer::container::Container;
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::error::LibcontainerError;
+use libcontainer::oci_spec::OciSpecError;
+use libcontainer::syscall::syscall::SyscallType;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, Uid, fchown, pipe2};
+use serde::{Deserialize, Serialize};
+
+use super::capability::{self, CapabilityError};
+use super::cgroup::{self, CgroupError, Hierarchy};
+use super::config::{Command, Config, ContainerPath, EnvVar, UserSpec};
+use super::executor::{CommandError, ContainerExecutor, Report};
+use super::rootfs::{self, Rootfs, RootfsError};
+use super::seccomp::{Filters, SeccompError};
+use super::spec;
+use super::terminal::ConsoleSocket;
+use super::user::{self, Identity, UserError};
+use crate::names::ContainerId;
+use crate::process::Process;
+use crate::store::{self, Durability, Layout};
+use crate::sys;
+
+/// How long the processes of a failed start may take to end.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Why a container or a process in it could not be made, started or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum RuntimeError {
+    /// The command is at fault.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The user is at fault.
+    #[error(transparent)]
+    User(#[from] UserError),
+    /// The working directory or the root file system is at fault.
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
+    /// The control groups are at fault.
+    #[error(transparent)]
+    Cgroup(#[from] CgroupError),
+    /// The capabilities are at fault.
+    #[error(transparent)]
+    Capability(#[from] CapabilityError),
+    /// The seccomp filter is at fault.
+    #[error(transparent)]
+    Seccomp(#[from] SeccompError),
+    /// The library's builders refuse a value.
+    #[error("cannot write the container's OCI specification")]
+    Spec(#[source] OciSpecError),
+    /// A file, socket or descriptor of ours.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The library failed.
+    #[error("cannot {action} the container: {reason}")]
+    Library {
+        /// What was tried.
+        action: &'static str,
+        /// Its error and the causes, on one line.
+        reason: String,
+    },
+    /// There is no process to join.
+    #[error("container {0} is not running")]
+    NotRunning(ContainerId),
+}
+
+impl RuntimeError {
+    /// The exit status that Docker's `run` and `exec` have for it.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Command(error) => error.exit_code(),
+            _ => 125,
+        }
+    }
+
+    fn library(action: &'static str, program: &str, error: &LibcontainerError) -> Self {
+        let mut reason = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Its errors repeat their causes more often than not.
+            if !reason.contains(&text) {
+                reason = format!("{reason}: {text}");
+            }
+            cause = error.source();
+        }
+        match CommandError::in_text(program, &reason) {
+            Some(error) => Self::Command(error),
+            None => Self::Library { action, reason: reason.replace('\n', " ") },
+        }
+    }
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RuntimeError {
+    let path = path.to_owned();
+    move |source| RuntimeError::Io { action, path, source }
+}
+
+/// Our ends of a process's standard streams.
+#[derive(Debug)]
+pub enum Streams {
+    /// Pipes.
+    Pipes {
+        /// Where its input is written, if it has any.
+        stdin: Option<OwnedFd>,
+        /// Where its output is read.
+        stdout: OwnedFd,
+        /// Where its error output is read.
+        stderr: OwnedFd,
+    },
+    /// The master of its terminal.
+    Terminal(OwnedFd),
+}
+
+/// A process in a container, with its streams. It is a child of this process, which has to reap it.
+#[derive(Debug)]
+pub struct Task {
+    process: Process,
+    pub(super) streams: Streams,
+    pub(super) start: Start,
+}
+
+impl Task {
+    /// The process, by its pid on the host.
+    #[must_use]
+    pub fn process(&self) -> Process {
+        self.process
+    }
+}
+
+/// The right to let a container's command run, once.
+#[derive(Debug)]
+pub(super) struct Start {
+    program: String,
+    /// Nothing for a process that has joined a container: it runs already.
+    pending: Option<(Container, Report)>,
+}
+
+impl Start {
+    /// Lets the command run, and returns once it does.
+    ///
+    /// # Errors
+    /// [`RuntimeError::Command`] if execve(2) failed; the process has ended then.
+    pub(super) fn start(&mut self) -> Result<(), RuntimeError> {
+        let Some((mut container, report)) = self.pending.take() else { return Ok(()) };
+        container.start().map_err(|error| RuntimeError::library("start", &self.program, &error))?;
+        Ok(report.wait(&self.program)?)
+    }
+}
+
+/// The other ends, until the process has them.
+struct Theirs {
+    stdin: OwnedFd,
+    stdout: OwnedFd,
+    stderr: OwnedFd,
+}
+
+/// Pipes for the streams of a process of the user `uid`, who may also open them anew by `/dev/stdout`.
+fn pipes(open_stdin: bool, uid: u32) -> io::Result<(Streams, Theirs)> {
+    let owned = |fd: OwnedFd| -> io::Result<OwnedFd> {
+        fchown(&fd, Some(Uid::from_raw(uid)), None)?;
+        Ok(fd)
+    };
+    let (stdout, their_stdout) = pipe2(OFlag::O_CLOEXEC)?;
+    let (stderr, their_stderr) = pipe2(OFlag::O_CLOEXEC)?;
+    let (stdin, their_stdin) = if open_stdin {
+        let (theirs, ours) = pipe2(OFlag::O_CLOEXEC)?;
+        (Some(ours), owned(theirs)?)
+    } else {
+        (None, File::open("/dev/null")?.into())
+    };
+    let theirs = Theirs { stdin: their_stdin, stdout: owned(their_stdout)?, stderr: owned(their_stderr)? };
+    Ok((Streams::Pipes { stdin, stdout, stderr }, theirs))
+}
+
+/// How a process is connected: the arguments of the library's builder, and what becomes [`Streams`].
+enum Connection {
+    Pipes(Streams, Theirs),
+    Terminal(ConsoleSocket),
+}
+
+impl Connection {
+    fn new(tty: bool, open_stdin: bool, uid: u32, directory: &Path) -> Result<Self, RuntimeError> {
+        if !tty {
+            let (streams, theirs) = pipes(open_stdin, uid).map_err(io_error("make pipes for", directory))?;
+            return Ok(Self::Pipes(streams, theirs));
+        }
+        // Several processes may be about to join one container at the same time.
+        let name = format!("console-{}.sock", std::process::id());
+        let socket = ConsoleSocket::listen(directory, &name);
+        Ok(Self::Terminal(socket.map_err(io_error("listen for the terminal in", directory))?))
+    }
+
+    fn builder(
+        &mut self,
+        layout: &Layout,
+        id: &ContainerId,
+        executor: ContainerExecutor,
+    ) -> Result<ContainerBuilder, LibcontainerError> {
+        let builder = ContainerBuilder::new(id.to_string(), SyscallType::default())
+            .with_root_path(layout.libcontainer())?
+            .with_executor(executor);
+        Ok(match self {
+            Self::Terminal(socket) => builder.with_console_socket(Some(socket.path().to_owned())),
+            Self::Pipes(_, theirs) => {
+                let copy = |fd: &OwnedFd| fd.try_clone().map_err(LibcontainerError::OtherIO);
+                builder
+                    .with_stdin(copy(&theirs.stdin)?)
+                    .with_stdout(copy(&theirs.stdout)?)
+                    .with_stderr(copy(&theirs.stderr)?)
+            }
+        })
+    }
+
+    /// Our ends, once the process has its own.
+    fn finish(self, uid: u32) -> io::Result<Streams> {
+        match self {
+            Self::Pipes(streams, _) => Ok(streams),
+            Self::Terminal(socket) => {
+                let master = socket.receive()?;
+                // The user opens /dev/tty's other name, too; only root could, as the kernel made it.
+                fchown(sys::pty_peer(&master)?, Some(Uid::from_raw(uid)), None)?;
+                Ok(Streams::Terminal(master))
+            }
+        }
+    }
+}
+
+/// Makes a container whose command waits for [`Supervisor::start`].
+///
+/// Its root file system is mounted; `netns` is its network namespace, `None` the host's. Remains of an
+/// earlier run that was not deleted are deleted first.
+///
+/// # Errors
+/// [`RuntimeError`]. What was made is removed again, except the bundle, which [`delete`] removes.
+///
+/// [`Supervisor::start`]: super::supervisor::Supervisor::start
+pub fn create(
+    layout: &Layout,
+    id: &ContainerId,
+    config: &Config,
+    rootfs: &Rootfs,
+    netns: Option<&Path>,
+) -> Result<Task, RuntimeError> {
+    if layout.libcontainer().join(id).exists() {
+        delete(layout, id)?;
+    }
+    let hierarchy = Hierarchy::detect()?;
+    let identity = user::lookup(rootfs.path(), config.user.as_ref())?;
+    if let Some(directory) = &config.working_dir {
+        rootfs::ensure_directory(rootfs.path(), directory)?;
+    }
+    let capabilities = capability::of_container(hierarchy.controls_devices())?;
+    let inputs = spec::Inputs {
+        id,
+        rootfs: rootfs.path(),
+        netns,
+        identity: &identity,
+        capabilities: &capabilities,
+        hierarchy: &hierarchy,
+    };
+    let spec = spec::build(config, &inputs).map_err(RuntimeError::Spec)?;
+    let bundle = layout.container_run(id);
+    prepare_directories(layout, &bundle)?;
+    write_json(&bundle.join("config.json"), &spec)?;
+
+    let filters = Filters::for_capabilities(&capabilities)?;
+    let (executor, report) = ContainerExecutor::new(filters).map_err(io_error("make a pipe for", &bundle))?;
+    let mut connection = Connection::new(config.tty, config.open_stdin, identity.uid, &bundle)?;
+    let program = config.command.program();
+    let built = connection
+        .builder(layout, id, executor)
+        .and_then(|builder| builder.as_init(&bundle).with_systemd(false).with_detach(true).build());
+    let container = match built {
+        Ok(container) => container,
+        Err(error) => {
+            let error = RuntimeError::library("create", program, &error);
+            reap_all(PATIENCE);
+            return Err(error);
+        }
+    };
+    let made: Result<_, RuntimeError> = (|| {
+        let pid = container.pid().ok_or_else(|| RuntimeError::NotRunning(id.clone()))?.as_raw();
+        let process = Process::of(pid).map_err(io_error("find the first process of", &bundle))?;
+        let streams =
+            connection.finish(identity.uid).map_err(io_error("take over the terminal in", &bundle))?;
+        Ok((process, streams))
+    })();
+    let (process, streams) = made.inspect_err(|_| {
+        // The first error is the one to report.
+        delete(layout, id).ok();
+    })?;
+    let start = Start { program: program.to_owned(), pending: Some((container, report)) };
+    Ok(Task { process, streams, start })
+}
+
+/// What is to be run in a container that runs already.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExecRequest {
+    /// The program and its arguments.
+    pub command: Command,
+    /// Variables besides the container's own.
+    pub env: Vec<EnvVar>,
+    /// Where it starts; without one, where the container's command did.
+    pub working_dir: Option<ContainerPath>,
+    /// As whom it runs; without one, as the container's command does.
+    pub user: Option<UserSpec>,
+    /// Whether it gets a terminal.
+    pub tty: bool,
+    /// Whether its standard input is kept open for the client.
+    pub open_stdin: bool,
+}
+
+/// Runs a command in the container whose first process is `init`. It runs when the call returns.
+///
+/// It gets the container's namespaces, groups, capabilities and seccomp filter.
+///
+/// # Errors
+/// [`RuntimeError`]; nothing runs then, and this process has no children left.
+pub fn exec(
+    layout: &Layout,
+    id: &ContainerId,
+    config: &Config,
+    init: Process,
+    request: &ExecRequest,
+) -> Result<Task, RuntimeError> {
+    let hierarchy = Hierarchy::detect()?;
+    // Through the process, its mounts are seen as well as its layers.
+    let root = PathBuf::from(format!("/proc/{}/root", init.pid));
+    let user = request.user.as_ref().or(config.user.as_ref());
+    let directory = request.working_dir.as_ref().or(config.working_dir.as_ref());
+    let found: Result<Identity, RuntimeError> = (|| {
+        let identity = user::lookup(&root, user)?;
+        if let Some(directory) = directory {
+            rootfs::open_directory(&root, directory)?;
+        }
+        Ok(identity)
+    })();
+    // Asked after the directory was used: had the pid changed hands before, it was another process's.
+    if !init.is_alive() {
+        return Err(RuntimeError::NotRunning(id.clone()));
+    }
+    let identity = found?;
+    let capabilities = capability::of_container(hierarchy.controls_devices())?;
+    let process = spec::process(&spec::Task {
+        words: request.command.words(),
+        env: spec::environment(config, id, &identity, request.tty, &request.env),
+        cwd: directory.map_or(Path::new("/"), |path| path.as_path()),
+        tty: request.tty,
+        identity: &identity,
+        capabilities: &capabilities,
+    })
+    .map_err(RuntimeError::Spec)?;
+    let bundle = layout.container_run(id);
+    let description = bundle.join(format!("exec-{}.json", std::process::id()));
+    write_json(&description, &process)?;
+    let joined =
+        join(layout, id, request, &identity, &description, Filters::for_capabilities(&capabilities)?);
+    store::remove_if_exists(&description).map_err(io_error("remove", &description))?;
+    joined.inspect_err(|_| reap_all(PATIENCE))
+}
+
+fn join(
+    layout: &Layout,
+    id: &ContainerId,
+    request: &ExecRequest,
+    identity: &Identity,
+    description: &Path,
+    filters: Filters,
+) -> Result<Task, RuntimeError> {
+    let bundle = layout.container_run(id);
+    let program = request.command.program();
+    let (executor, report) = ContainerExecutor::new(filters).map_err(io_error("make a pipe for", &bundle))?;
+    let mut connection = Connection::new(request.tty, request.open_stdin, identity.uid, &bundle)?;
+    let built = connection.builder(layout, id, executor).and_then(|builder| {
+        builder.as_tenant().with_detach(true).with_process(Some(description.to_owned())).build()
+    });
+    // Whatever the library says, the process itself tells best why it could not become the command.
+    let pid = match (built, report.wait(program)) {
+        (_, Err(error)) => return Err(error.into()),
+        (Err(error), Ok(())) => return Err(RuntimeError::library("join", program, &error)),
+        (Ok(pid), Ok(())) => pid.as_raw(),
+    };
+    let process = Process::of(pid).map_err(io_error("find the process that joined", &bundle))?;
+    let streams = connection.finish(identity.uid).map_err(io_error("take over the terminal in", &bundle))?;
+    Ok(Task { process, streams, start: Start { program: program.to_owned(), pending: None } })
+}
+
+/// Removes all that [`create`] made: what still runs in the container is killed, its control groups, the
+/// library's state and the bundle go. "Already gone" is success, and any process may do it.
+///
+/// # Errors
+/// The first thing that could not be removed; the others were tried none the less.
+pub fn delete(layout: &Layout, id: &ContainerId) -> Result<(), RuntimeError> {
+    let groups = Hierarchy::detect().and_then(|hierarchy| cgroup::remove(&hierarchy, id));
+    // Children of this process that were killed with the groups.
+    reap_all(Duration::ZERO);
+    let directories = [layout.libcontainer().join(id), layout.container_run(id)];
+    let removed = directories
+        .map(|directory| store::remove_tree_if_exists(&directory).map_err(io_error("remove", &directory)));
+    groups.map_err(RuntimeError::from).and(removed.into_iter().collect())
+}
+
+/// Takes note of children that have ended, and waits for the others for a while. Only for processes whose
+/// children are all of no further interest.
+fn reap_all(patience: Duration) {
+    let deadline = std::time::Instant::now() + patience;
+    loop {
+        match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) if std::time::Instant::now() >= deadline => return,
+            Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(1)),
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+fn prepare_directories(layout: &Layout, bundle: &Path) -> Result<(), RuntimeError> {
+    for directory in [&layout.libcontainer(), bundle] {
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(directory)
+            .map_err(io_error("create the directory", directory))?;
+    }
+    Ok(())
+}
+
+fn write_json(path: &Path, value: &impl Serialize) -> Result<(), RuntimeError> {
+    serde_json::to_vec(value)
+        .map_err(io::Error::from)
+        .and_then(|text| store::write_atomic(path, &text, Durability::Process))
+        .map_err(io_error("write", path))
+}

@@ -1,0 +1,215 @@
+//! Containers are created, listed, inspected, stopped and removed here. How they are started is in `start`,
+//! what runs beside them in `supervise`.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use super::connection::{Connection, NetworkMode};
+use super::{Engine, EngineError, privileges};
+use crate::container::config::{
+    Command, Config, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, UserSpec,
+};
+use crate::container::record::{RecordError, State};
+use crate::container::signal::{self, Signal};
+use crate::container::{index, record, rootfs};
+use crate::image;
+use crate::names::{ContainerId, ContainerName};
+use crate::network::PortRequest;
+
+/// A container's record, with the engine's part in it.
+pub type Record = record::Record<Connection>;
+
+/// How long a supervisor may take to clean up after its container has ended.
+const CLEANUP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A container as the user wants it.
+#[derive(Debug, Clone)]
+pub struct CreateContainer {
+    /// Its name; one is made up without.
+    pub name: Option<ContainerName>,
+    /// The image as the user wrote it.
+    pub image: String,
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// The environment.
+    pub env: Vec<EnvVar>,
+    /// The host name.
+    pub hostname: Option<Hostname>,
+    /// Where the command starts.
+    pub working_dir: Option<ContainerPath>,
+    /// As whom it runs.
+    pub user: Option<UserSpec>,
+    /// Whether it gets a terminal.
+    pub tty: bool,
+    /// Whether standard input is kept open.
+    pub open_stdin: bool,
+    /// Whether standard input ends with the client that feeds it.
+    pub stdin_once: bool,
+    /// Whether it is removed when it ends.
+    pub auto_remove: bool,
+    /// The user's own remarks.
+    pub labels: Vec<(String, String)>,
+    /// The network.
+    pub network: NetworkMode,
+    /// The wanted address.
+    pub ip: Option<Ipv4Addr>,
+    /// The ports to publish.
+    pub ports: Vec<PortRequest>,
+}
+
+/// A container with its state as it is now, which may be more than its record knows.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    /// The record.
+    pub record: Record,
+    /// The state now.
+    pub state: State,
+}
+
+impl Engine {
+    /// Registers a container without starting it. Nothing but its record exists afterwards.
+    ///
+    /// # Errors
+    /// Whatever is wrong with the request as far as it can be told without starting; nothing is left behind.
+    pub fn create_container(&mut self, request: CreateContainer) -> Result<Record, EngineError> {
+        privileges::for_containers()?;
+        check_network_options(&request)?;
+        let image = image::find(&request.image)?;
+        let config = Config {
+            image: image.reference,
+            layers: image.layers,
+            command: Command::new(request.command)?,
+            env: request.env,
+            hostname: request.hostname,
+            working_dir: request.working_dir,
+            user: request.user,
+            tty: request.tty,
+            open_stdin: request.open_stdin,
+            stdin_once: request.stdin_once,
+            auto_remove: request.auto_remove,
+            labels: request.labels.into_iter().collect(),
+            stop_signal: Signal::TERM,
+            stop_timeout: DEFAULT_STOP_TIMEOUT,
+        };
+        match &request.network {
+            NetworkMode::Network(name) => drop(self.networks.get(name.as_str())?),
+            NetworkMode::Default => drop(self.networks.default_network()?),
+            NetworkMode::Host | NetworkMode::None => {}
+        }
+        let id = ContainerId::generate()
+            .map_err(|source| EngineError::Io { action: "make a random id", source })?;
+        let connection =
+            Connection { mode: request.network, ip: request.ip, ports: request.ports, endpoints: Vec::new() };
+        Ok(index::create(&self.layout, id, request.name, config, connection)?)
+    }
+
+    /// The container that the user means by a name, an id or the beginning of one.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub fn find(&self, reference: &str) -> Result<Snapshot, EngineError> {
+        self.snapshot(&index::find(&self.layout, reference)?)
+    }
+
+    fn snapshot(&self, id: &ContainerId) -> Result<Snapshot, EngineError> {
+        let record = Record::load(&self.layout, id)?;
+        let state = record.status()?;
+        Ok(Snapshot { record, state })
+    }
+
+    /// All containers, the newest first; without `all` only those that run.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub fn containers(&self, all: bool) -> Result<Vec<Snapshot>, EngineError> {
+        let mut found = Vec::new();
+        for id in index::list(&self.layout)? {
+            match self.snapshot(&id) {
+                Ok(snapshot) if all || snapshot.state.is_running() => found.push(snapshot),
+                Ok(_) => {}
+                // Removed since the listing.
+                Err(EngineError::Record(RecordError::NotFound(_))) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        found.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.record.created));
+        Ok(found)
+    }
+
+    /// Ends a container: its stop signal, and after `seconds` `SIGKILL`. Returns when everything of it is
+    /// taken down. One that does not run is left as it is.
+    ///
+    /// # Errors
+    /// The container cannot be found or signalled.
+    pub fn stop(&mut self, reference: &str, seconds: Option<u32>) -> Result<(), EngineError> {
+        privileges::for_containers()?;
+        let snapshot = self.find(reference)?;
+        let config = &snapshot.record.config;
+        let grace = Duration::from_secs(u64::from(seconds.unwrap_or(config.stop_timeout)));
+        self.end(&snapshot.record, config.stop_signal, grace)
+    }
+
+    /// Ends a container's processes, and waits for the supervisor to take everything down, or does it where
+    /// there is no supervisor any more.
+    fn end(&mut self, record: &Record, signal: Signal, grace: Duration) -> Result<(), EngineError> {
+        if record.is_orphaned()? {
+            if let State::Running { init, .. } = &record.state {
+                signal::terminate(*init, signal, Some(grace))?;
+            }
+            return self.clean_up_orphan(record);
+        }
+        let supervisor = match &record.state {
+            State::Running { init, supervisor, .. } => {
+                signal::terminate(*init, signal, Some(grace))?;
+                *supervisor
+            }
+            State::Starting { supervisor, .. } => {
+                // It cleans up after itself when it is asked to end before the container has started.
+                signal::send(*supervisor, Signal::TERM)?;
+                *supervisor
+            }
+            State::Created | State::Exited(_) => return Ok(()),
+        };
+        if signal::wait(supervisor, Some(CLEANUP_PATIENCE))? {
+            Ok(())
+        } else {
+            Err(EngineError::SupervisorStuck(record.name.clone()))
+        }
+    }
+
+    /// Removes a container with everything it wrote. One that runs is only removed by `force`, which kills it.
+    ///
+    /// # Errors
+    /// The container cannot be found, or runs and `force` is not given.
+    pub fn remove_container(&mut self, reference: &str, force: bool) -> Result<(), EngineError> {
+        privileges::for_containers()?;
+        let Snapshot { record, state } = self.find(reference)?;
+        if !state.can_remove() {
+            if !force {
+                return Err(EngineError::IsRunning { action: "remove", name: record.name });
+            }
+            self.end(&record, Signal::KILL, CLEANUP_PATIENCE)?;
+        } else if record.is_orphaned()? {
+            self.clean_up_orphan(&record)?;
+        }
+        self.forget(&record)
+    }
+
+    /// Removes what is left of a container that does not run: its layer, its log, its record, its name.
+    pub(super) fn forget(&self, record: &Record) -> Result<(), EngineError> {
+        rootfs::remove(&self.layout, &record.id)?;
+        Ok(index::remove(&self.layout, &record.id, &record.name)?)
+    }
+}
+
+fn check_network_options(request: &CreateContainer) -> Result<(), EngineError> {
+    let without_ports = matches!(request.network, NetworkMode::Host | NetworkMode::None);
+    let other = || format!("--net {}", request.network.as_str());
+    if without_ports && !request.ports.is_empty() {
+        return Err(EngineError::Conflict { option: "--publish", other: other() });
+    }
+    if request.ip.is_some() && without_ports {
+        return Err(EngineError::Conflict { option: "--ip", other: other() });
+    }
+    Ok(())
+}

@@ -1,0 +1,167 @@
+//! What can go wrong, from wherever it comes, on its way to the user.
+
+use crate::container::attach::AttachError;
+use crate::container::config::ConfigError;
+use crate::container::index::IndexError;
+use crate::container::log::LogError;
+use crate::container::protocol::{Failure, ProtocolError};
+use crate::container::record::RecordError;
+use crate::container::rootfs::RootfsError;
+use crate::container::runtime::RuntimeError;
+use crate::container::signal::ProcessError;
+use crate::container::supervisor::SupervisorError;
+use crate::image::ImageError;
+use crate::names::ContainerName;
+use crate::netns::NetNsError;
+use crate::network::NetworkError;
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Not enough privileges.
+    #[error("cannot {action} without the capability {capability}")]
+    Privilege {
+        /// What was tried.
+        action: &'static str,
+        /// The capability that is missing.
+        capability: &'static str,
+    },
+    /// Options that exclude each other.
+    #[error("{option} cannot be used with {other}")]
+    Conflict {
+        /// One option.
+        option: &'static str,
+        /// The other.
+        other: String,
+    },
+    /// The container has to run for this.
+    #[error("cannot {action} container {name}: it is not running")]
+    NotRunning {
+        /// What was tried.
+        action: &'static str,
+        /// The container.
+        name: ContainerName,
+    },
+    /// The container must not run for this.
+    #[error("cannot {action} container {name}: it is running")]
+    IsRunning {
+        /// What was tried.
+        action: &'static str,
+        /// The container.
+        name: ContainerName,
+    },
+    /// The supervisor did not finish in time.
+    #[error("container {0} has ended, but its supervisor is still cleaning up")]
+    SupervisorStuck(ContainerName),
+    /// The supervisor went away without a word while the container was being started.
+    #[error("cannot start container {0}: its supervisor was killed")]
+    SupervisorLost(ContainerName),
+    /// The supervisor went away without a word.
+    #[error("lost the connection to the container: its supervisor was killed")]
+    ConnectionLost,
+    /// `-it` needs a terminal.
+    #[error("cannot use standard input as a terminal: it is none")]
+    NoTerminal,
+    /// The supervisor reported why it could not start the container.
+    #[error("{}", .0.message)]
+    Start(Failure),
+    /// Something about networks.
+    #[error(transparent)]
+    Network(#[from] NetworkError),
+    /// Something about the image.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+    /// Something about what the container is to be.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Something about the container's name or registration.
+    #[error(transparent)]
+    Index(#[from] IndexError),
+    /// Something about the container's record.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// Something about the container's file system.
+    #[error(transparent)]
+    Rootfs(#[from] RootfsError),
+    /// Something about the container's processes.
+    #[error(transparent)]
+    Runtime(#[from] RuntimeError),
+    /// A process could not be signalled or watched.
+    #[error(transparent)]
+    Process(#[from] ProcessError),
+    /// The connection between client and supervisor.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// The connection between client and supervisor.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+    /// The supervisor itself.
+    #[error(transparent)]
+    Supervisor(#[from] SupervisorError),
+    /// The log could not be read.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The container's network namespace.
+    #[error(transparent)]
+    NetNs(#[from] NetNsError),
+    /// A file of the run directory, or our own process.
+    #[error("cannot {action}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl EngineError {
+    /// What the user can do about it, where there is something.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Privilege { .. } => Some("run mydocker as root".to_owned()),
+            Self::Start(failure) => failure.hint.clone(),
+            Self::Network(error) => error.hint(),
+            Self::Image(error) => error.hint(),
+            Self::Index(IndexError::NameTaken { name, .. }) => {
+                Some(format!("choose another --name, or remove that container with: mydocker rm {name}"))
+            }
+            Self::Index(IndexError::NotFound(_)) => {
+                Some("list all containers with: mydocker ps -a".to_owned())
+            }
+            Self::NoTerminal => Some("leave out -t, or run it from a terminal".to_owned()),
+            Self::IsRunning { name, .. } => {
+                Some(format!("stop it first with: mydocker stop {name}; or use --force"))
+            }
+            _ => None,
+        }
+    }
+
+    /// The exit status for commands that otherwise return a container's: 125, 126 or 127.
+    #[must_use]
+    pub fn run_status(&self) -> u8 {
+        match self {
+            Self::Start(failure) => failure.code,
+            Self::Runtime(error) => error.exit_code(),
+            _ => 125,
+        }
+    }
+}
+
+/// An error with its causes on one line, each told once.
+#[must_use]
+pub fn one_line(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let text = error.to_string();
+        // Errors that only pass another one on repeat its text.
+        if !line.ends_with(&text) {
+            line.push_str(": ");
+            line.push_str(&text);
+        }
+        cause = error.source();
+    }
+    line.replace('\n', " ")
+}

@@ -1,0 +1,239 @@
+//! What a supervisor does besides watching: it brings a container up, takes it down when it has ended, and
+//! writes the record in between.
+//!
+//! ```text
+//! up    record `starting` → namespace made and pinned → overlay mounted → first process made, waiting →
+//!       addresses, interface, ports → record `running` → command runs → client told
+//! down  ports, interface, address → control groups → namespace → mount → record `exited` → clients told
+//! ```
+
+use std::os::unix::net::UnixStream;
+
+use super::start::Job;
+use super::{Engine, EngineError, NetworkMode, Record, one_line};
+use crate::container::cgroup::Hierarchy;
+use crate::container::log::Writer;
+use crate::container::protocol::{Failure, Message as _, Order, Reply};
+use crate::container::record::{Exit, State};
+use crate::container::supervisor::{self, Ended, Options, Supervisor};
+use crate::container::{rootfs, runtime};
+use crate::names::{ContainerId, IfName};
+use crate::netns::{self, NetNs};
+use crate::network::{ConnectRequest, Endpoint};
+use crate::process::Process;
+use crate::store::Layout;
+
+impl Engine {
+    /// Serves the client that started this process and is connected to its standard input. Returns when the
+    /// container, or the command in it, has ended. Only to be called by a process of its own.
+    ///
+    /// # Errors
+    /// The order could not be understood, or the end could not be recorded; why a container could not be
+    /// started is told to the client.
+    pub fn supervise(&mut self) -> Result<(), EngineError> {
+        let client = supervisor::begin()?;
+        let order = Order::<Job>::receive(&client)?;
+        match &order.job {
+            Job::Run(id) => self.supervise_container(&id.clone(), client, &order),
+            Job::Exec(id, request) => self.supervise_command(id, request, client, &order),
+        }
+    }
+
+    fn supervise_container(
+        &mut self,
+        id: &ContainerId,
+        client: UnixStream,
+        order: &Order<Job>,
+    ) -> Result<(), EngineError> {
+        let kept =
+            client.try_clone().map_err(|source| EngineError::Io { action: "keep the client", source })?;
+        let mut endpoints = Vec::new();
+        let brought_up = self.claim(id).and_then(|record| {
+            self.bring_up(&record, client, order, &mut endpoints).inspect_err(|error| {
+                // The first error is the one to report.
+                self.take_down(id, &endpoints).ok();
+                self.record_exit(id, exit_of_failure(error)).ok();
+            })
+        });
+        let mut supervisor = match brought_up {
+            Ok(supervisor) => supervisor,
+            Err(error) => return refuse(kept, &error),
+        };
+        // Only the supervisor's own copy shows the client when it is closed.
+        drop(kept);
+        let ended = supervisor.run();
+        let taken_down = self.take_down(id, &endpoints);
+        let Ended { code, at } = ended?;
+        let exit = Exit { code: i32::from(code), started: None, finished: Some(at), error: None };
+        let record = self.record_exit(id, exit)?;
+        if record.config.auto_remove {
+            self.forget(&record)?;
+        }
+        supervisor.finish(code)?;
+        taken_down
+    }
+
+    /// Makes this process the one that starts the container.
+    fn claim(&mut self, id: &ContainerId) -> Result<Record, EngineError> {
+        let stale = Record::load(&self.layout, id)?;
+        if stale.is_orphaned()? {
+            self.clean_up_orphan(&stale)?;
+        }
+        Record::update(&self.layout, id, |record| {
+            if !record.status()?.can_start() {
+                return Err(EngineError::IsRunning { action: "start", name: record.name.clone() });
+            }
+            record.state = State::starting()?;
+            Ok(record.clone())
+        })
+    }
+
+    /// Everything up to the running command. What was made shows in `endpoints` and under the container's
+    /// id, so that the caller can take it down.
+    fn bring_up(
+        &mut self,
+        record: &Record,
+        client: UnixStream,
+        order: &Order<Job>,
+        endpoints: &mut Vec<Endpoint>,
+    ) -> Result<Supervisor, EngineError> {
+        let (id, config) = (&record.id, &record.config);
+        let pin = Layout::netns(id);
+        let netns = match record.network.mode {
+            NetworkMode::Host => None,
+            _ => {
+                // A pin of that id can only be left over from a supervisor that was killed.
+                netns::unpin(&pin)?;
+                Some(NetNs::create_pinned(&pin)?)
+            }
+        };
+        let devices = Hierarchy::detect().map_err(runtime::RuntimeError::from)?.controls_devices();
+        let rootfs = rootfs::mount_overlay(&self.layout, id, &config.layers, devices)?;
+        let path = netns.as_ref().map(|_| pin.as_path());
+        let task = runtime::create(&self.layout, id, config, &rootfs, path)?;
+        let init = task.process();
+        if let Some(netns) = &netns {
+            endpoints.extend(self.connect(record, init, netns)?);
+        }
+        let options = Options {
+            log: Some(Writer::open(&self.layout.container_log(id))?),
+            listener: Some(supervisor::listen(&self.layout, id)?),
+            client: Some(client),
+            subscribe: order.subscribe,
+            size: order.size,
+            stdin_once: config.stdin_once,
+            stop_signal: config.stop_signal,
+            spool: self.layout.container(id),
+        };
+        let mut supervisor = Supervisor::new(task, options)?;
+        Record::update(&self.layout, id, |record| {
+            record.state = State::running(init)?;
+            record.network.endpoints.clone_from(endpoints);
+            Ok::<(), EngineError>(())
+        })?;
+        supervisor.start()?;
+        Ok(supervisor)
+    }
+
+    fn connect(
+        &mut self,
+        record: &Record,
+        init: Process,
+        netns: &NetNs,
+    ) -> Result<Option<Endpoint>, EngineError> {
+        let Some(network) = record.network.mode.network() else {
+            self.networks.connect_to_nothing(netns)?;
+            return Ok(None);
+        };
+        let current =
+            Process::current().map_err(|source| EngineError::Io { action: "read /proc", source })?;
+        let request = ConnectRequest {
+            network: &network,
+            container: &record.id,
+            container_name: record.name.as_str(),
+            owners: &[current, init],
+            container_if: first_interface()?,
+            address: record.network.ip,
+            ports: &record.network.ports,
+        };
+        Ok(Some(self.networks.connect(&request, netns)?))
+    }
+
+    /// Writes down that a run is over, and returns the record.
+    fn record_exit(&self, id: &ContainerId, exit: Exit) -> Result<Record, EngineError> {
+        Record::update(&self.layout, id, |record| {
+            let started = match &record.state {
+                State::Running { started, .. } => Some(*started),
+                _ => None,
+            };
+            record.network.endpoints.clear();
+            record.state = State::Exited(Exit { started, ..exit });
+            Ok(record.clone())
+        })
+    }
+
+    fn supervise_command(
+        &mut self,
+        id: &ContainerId,
+        request: &runtime::ExecRequest,
+        client: UnixStream,
+        order: &Order<Job>,
+    ) -> Result<(), EngineError> {
+        let kept =
+            client.try_clone().map_err(|source| EngineError::Io { action: "keep the client", source })?;
+        let joined = (|| {
+            let record = Record::load(&self.layout, id)?;
+            let State::Running { init, .. } = record.status()? else {
+                return Err(EngineError::NotRunning { action: "run a command in", name: record.name });
+            };
+            let task = runtime::exec(&self.layout, id, &record.config, init, request)?;
+            let options = Options {
+                log: None,
+                listener: None,
+                client: Some(client),
+                subscribe: order.subscribe,
+                size: order.size,
+                stdin_once: true,
+                stop_signal: record.config.stop_signal,
+                spool: self.layout.container(id),
+            };
+            let mut supervisor = Supervisor::new(task, options)?;
+            supervisor.start()?;
+            Ok(supervisor)
+        })();
+        match joined {
+            Ok(mut supervisor) => {
+                drop(kept);
+                let ended = supervisor.run()?;
+                Ok(supervisor.finish(ended.code)?)
+            }
+            Err(error) => refuse(kept, &error),
+        }
+    }
+}
+
+/// The name of a container's first interface.
+fn first_interface() -> Result<IfName, EngineError> {
+    Ok("eth0".parse().map_err(crate::network::NetworkError::from)?)
+}
+
+fn exit_of_failure(error: &EngineError) -> Exit {
+    Exit {
+        code: i32::from(error.run_status()),
+        started: None,
+        finished: Some(chrono::Utc::now()),
+        error: Some(one_line(error)),
+    }
+}
+
+/// Tells the client why there will be no container.
+fn refuse(mut client: UnixStream, error: &EngineError) -> Result<(), EngineError> {
+    use std::io::Write as _;
+    let failure = Failure { code: error.run_status(), message: one_line(error), hint: error.hint() };
+    let mut bytes = Vec::new();
+    Reply::Failed(failure).encode(&mut bytes);
+    client.set_nonblocking(false).map_err(|source| EngineError::Io { action: "tell the client", source })?;
+    // A client that has gone does not want to know.
+    client.write_all(&bytes).ok();
+    Ok(())
+}

@@ -1,0 +1,437 @@
+//! A container is connected to a network, its ports are published, and both are undone.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use super::endpoint::{self, Endpoint};
+use super::error::NetworkError;
+use super::host;
+use super::port::{PortMapping, PortRange, PortRequest};
+use super::record::{self, Network, Phase};
+use super::subnet::Subnet;
+use super::subnet_file::SubnetFile;
+use super::{DriverError, Networks, plan};
+use crate::names::{ContainerId, IfName, NetworkName};
+use crate::netlink::MacAddress;
+use crate::netns::NetNs;
+use crate::nft::{CommitError, Element, Presence, Transaction};
+use crate::process::Process;
+use crate::sysctl;
+
+/// How many digits of the container's id name the host's end of the pair, unless that name is taken.
+const HOST_IF_DIGITS: usize = 5;
+/// How often another free port is tried for a mapping without a host port.
+const EPHEMERAL_TRIES: u32 = 64;
+
+/// A container that is to be connected.
+#[derive(Debug, Clone)]
+pub struct ConnectRequest<'a> {
+    /// The network.
+    pub network: &'a NetworkName,
+    /// The container.
+    pub container: &'a ContainerId,
+    /// Its name, for messages and remarks.
+    pub container_name: &'a str,
+    /// The processes that answer for the connection: when all have ended, it is void.
+    pub owners: &'a [Process],
+    /// The name of the interface in the container.
+    pub container_if: IfName,
+    /// The wanted address; `None` for the lowest free one.
+    pub address: Option<Ipv4Addr>,
+    /// The ports to publish.
+    pub ports: &'a [PortRequest],
+}
+
+impl Networks {
+    /// Connects a namespace to a network and publishes its ports: address, interface, routes, elements.
+    ///
+    /// # Errors
+    /// Anything that is wrong with the request or that the kernel refuses; nothing is left behind but the
+    /// interface, which goes with the namespace.
+    pub fn connect(&mut self, request: &ConnectRequest<'_>, netns: &NetNs) -> Result<Endpoint, NetworkError> {
+        let network = self.usable(request.network)?;
+        let endpoint = self.reserve(&network, request)?;
+        let connected = self.attach(&network, endpoint.clone(), netns).and_then(|attached| {
+            if request.ports.is_empty() {
+                return Ok(attached);
+            }
+            self.publish(attached, request.ports)
+        });
+        connected.inspect_err(|_| {
+            // The first error is the one to report.
+            if let Err(error) = self.disconnect(&endpoint) {
+                tracing::warn!(%error, "cannot undo the connection; its address is free once this process ends");
+            }
+        })
+    }
+
+    /// Switches `lo` on in a namespace that is connected to no network.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or the kernel refuses.
+    pub fn connect_to_nothing(&mut self, netns: &NetNs) -> Result<(), NetworkError> {
+        super::bridge::loopback_up(netns).map_err(|source| NetworkError::Driver {
+            action: "switch the container's loopback device on".to_owned(),
+            source,
+        })
+    }
+
+    /// Takes an address and writes the endpoint's record, in that order's safe way (see `endpoint`).
+    fn reserve(&mut self, network: &Network, request: &ConnectRequest<'_>) -> Result<Endpoint, NetworkError> {
+        let subnet = network.subnet;
+        let container = request.container_name.to_owned();
+        let endpoint_at = |address: Ipv4Addr| {
+            Ok::<_, NetworkError>(Endpoint {
+                network: network.name.clone(),
+                container: request.container.clone(),
+                container_name: container.clone(),
+                owners: request.owners.to_vec(),
+                address: Ipv4Net::new_assert(address, subnet.net().prefix_len()),
+                gateway: (!network.internal).then_some(network.gateway),
+                mac: MacAddress::from_ipv4(address),
+                host_if: host_if(request.container, HOST_IF_DIGITS)?,
+                container_if: request.container_if.clone(),
+                ports: Vec::new(),
+            })
+        };
+        let address = match request.address {
+            Some(address) => self.take_address(network, request, address, &endpoint_at)?,
+            None => self.take_any_address(network, request, &endpoint_at)?,
+        };
+        let endpoint = endpoint_at(address)?;
+        // Who removes the network marks its record before looking for endpoints; we wrote ours before
+        // looking at that mark. One of the two sees the other.
+        let still_there = record::load(&self.layout, &network.name)?;
+        if still_there.is_none_or(|loaded| loaded.network.phase == Phase::Removing) {
+            self.release_address(&endpoint, subnet)?;
+            return Err(NetworkError::BeingRemoved { container, network: network.name.clone() });
+        }
+        Ok(endpoint)
+    }
+
+    fn take_any_address(
+        &mut self,
+        network: &Network,
+        request: &ConnectRequest<'_>,
+        endpoint_at: &dyn Fn(Ipv4Addr) -> Result<Endpoint, NetworkError>,
+    ) -> Result<Ipv4Addr, NetworkError> {
+        // A second look after the addresses of dead owners were given back.
+        for reclaim in [false, true] {
+            let in_use = || self.in_use();
+            let mut file = SubnetFile::open(&self.layout, &in_use)?;
+            if reclaim {
+                self.reclaim_dead(network, &mut file)?;
+            }
+            let record = |address| Ok(endpoint::save(&self.layout, &endpoint_at(address)?)?);
+            if let Some(address) = file.allocate::<NetworkError>(network.subnet, record)? {
+                return Ok(address);
+            }
+        }
+        Err(NetworkError::SubnetExhausted {
+            container: request.container_name.to_owned(),
+            network: network.name.clone(),
+            subnet: network.subnet,
+            usable: network.subnet.size() - 2,
+        })
+    }
+
+    fn take_address(
+        &mut self,
+        network: &Network,
+        request: &ConnectRequest<'_>,
+        address: Ipv4Addr,
+        endpoint_at: &dyn Fn(Ipv4Addr) -> Result<Endpoint, NetworkError>,
+    ) -> Result<Ipv4Addr, NetworkError> {
+        let container = || request.container_name.to_owned();
+        let usable = network.subnet.number(address).is_some_and(|n| !network.subnet.is_reserved(n));
+        if !usable {
+            let (network, subnet) = (network.name.clone(), network.subnet);
+            return Err(NetworkError::AddressOutside { container: container(), network, address, subnet });
+        }
+        let in_use = || self.in_use();
+        let mut file = SubnetFile::open(&self.layout, &in_use)?;
+        let holder = endpoint::load(&self.layout, &network.name, address)?;
+        if let Some(dead) = holder.as_ref().filter(|holder| !holder.is_alive()) {
+            file.release(network.subnet, dead.address.addr())?;
+        }
+        let record = || Ok::<(), NetworkError>(endpoint::save(&self.layout, &endpoint_at(address)?)?);
+        if file.take(network.subnet, address, record)? {
+            return Ok(address);
+        }
+        let holder = match holder {
+            Some(holder) => Some(format!("container {}", holder.container_name)),
+            None if address == network.gateway => Some("the gateway".to_owned()),
+            None => None,
+        };
+        let network = network.name.clone();
+        Err(NetworkError::AddressTaken { container: container(), network, address, holder })
+    }
+
+    /// Gives back the addresses of owners that are dead, under the lock of the address file.
+    fn reclaim_dead(&self, network: &Network, file: &mut SubnetFile<'_>) -> Result<(), NetworkError> {
+        for endpoint in endpoint::load_all(&self.layout, &network.name)? {
+            if !endpoint.is_alive() {
+                tracing::debug!(address = %endpoint.address, container = %endpoint.container_name, "reclaiming");
+                file.release(network.subnet, endpoint.address.addr())?;
+                endpoint::remove(&self.layout, &endpoint)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the endpoint's address back, unless it has another holder by now.
+    pub(super) fn release_address(&self, endpoint: &Endpoint, subnet: Subnet) -> Result<(), NetworkError> {
+        let in_use = || self.in_use();
+        let mut file = SubnetFile::open(&self.layout, &in_use)?;
+        let holder = endpoint::load(&self.layout, &endpoint.network, endpoint.address.addr())?;
+        if holder.is_some_and(|holder| holder.container == endpoint.container) {
+            file.release(subnet, endpoint.address.addr())?;
+            endpoint::remove(&self.layout, endpoint)?;
+        }
+        Ok(())
+    }
+
+    /// Makes the interface. Where the device name is taken, a longer one is tried and recorded.
+    fn attach(
+        &mut self,
+        network: &Network,
+        mut endpoint: Endpoint,
+        netns: &NetNs,
+    ) -> Result<Endpoint, NetworkError> {
+        for digits in HOST_IF_DIGITS..=crate::names::IF_NAME_MAX {
+            if digits > HOST_IF_DIGITS {
+                endpoint.host_if = host_if(&endpoint.container, digits)?;
+                endpoint::save(&self.layout, &endpoint)?;
+            }
+            match self.driver(network.driver)?.connect(network, &endpoint, netns) {
+                Ok(()) => return Ok(endpoint),
+                Err(DriverError::DeviceExists(_)) if digits < crate::names::IF_NAME_MAX => {}
+                Err(source) => {
+                    let action =
+                        format!("connect container {} to network {}", endpoint.container_name, network.name);
+                    return Err(NetworkError::Driver { action, source });
+                }
+            }
+        }
+        Ok(endpoint)
+    }
+
+    /// Publishes the ports of an endpoint in one transaction.
+    fn publish(&mut self, mut endpoint: Endpoint, ports: &[PortRequest]) -> Result<Endpoint, NetworkError> {
+        for attempt in 0..EPHEMERAL_TRIES {
+            endpoint.ports = resolve(ports, &endpoint.container_name)?;
+            if let Some(error) = listened(&endpoint) {
+                // A free port was chosen badly; a port the user chose stays taken.
+                if is_ephemeral(&error, ports) {
+                    continue;
+                }
+                return Err(error);
+            }
+            // The record first: a rebuild of the table by another command then brings these ports too.
+            endpoint::save(&self.layout, &endpoint)?;
+            match self.commit_ports(&endpoint) {
+                Ok(()) => return Ok(endpoint),
+                Err(error) if is_ephemeral(&error, ports) && attempt + 1 < EPHEMERAL_TRIES => {}
+                Err(NetworkError::PortPublished { .. }) if self.reclaim_ports(&endpoint)? => {}
+                Err(error) => {
+                    // Somebody else's port must not come back as ours in a rebuild.
+                    endpoint.ports.clear();
+                    endpoint::save(&self.layout, &endpoint)?;
+                    return Err(error);
+                }
+            }
+        }
+        let port = ports.iter().find(|port| port.host.is_none());
+        Err(NetworkError::NoFreePort {
+            port: port.map_or(String::new(), |port| format!("{}/{}", port.container, port.proto)),
+            container: endpoint.container_name,
+        })
+    }
+
+    fn commit_ports(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        let elements = plan::endpoint_elements(endpoint)?;
+        let mut transaction = Transaction::new();
+        for element in &elements {
+            transaction.create(element.clone());
+        }
+        match self.nft()?.commit(transaction) {
+            Ok(()) => Ok(()),
+            Err(CommitError::Exists { element }) => self.port_taken(endpoint, &element, &elements),
+            Err(source) => Err(NetworkError::Table {
+                action: format!("publish the ports of container {}", endpoint.container_name),
+                source,
+            }),
+        }
+    }
+
+    /// Either another command has just rebuilt the table with our ports in it, from our record; or somebody
+    /// else has one of them: then either a living container, which is named, or a dead one, whose elements
+    /// are taken away.
+    fn port_taken(
+        &mut self,
+        endpoint: &Endpoint,
+        taken: &Element,
+        elements: &[Element],
+    ) -> Result<(), NetworkError> {
+        let table = |source| NetworkError::Table { action: "look for a published port".to_owned(), source };
+        let holder = self.nft()?.lookup_comment(taken).map_err(table)?;
+        if holder.as_deref() == Some(endpoint.comment()) {
+            for element in elements {
+                if !matches!(self.nft()?.contains(element).map_err(table)?, Presence::Present) {
+                    return Err(taken_by(endpoint, taken, holder));
+                }
+            }
+            return Ok(());
+        }
+        Err(taken_by(endpoint, taken, holder))
+    }
+
+    /// Disconnects dead containers that still hold a port this endpoint wants; false if there was none.
+    fn reclaim_ports(&mut self, endpoint: &Endpoint) -> Result<bool, NetworkError> {
+        let mut reclaimed = false;
+        for network in record::load_all(&self.layout)? {
+            for other in endpoint::load_all(&self.layout, &network.name)? {
+                let wanted = endpoint.ports.iter().any(|port| other.ports.iter().any(|o| o.overlaps(port)));
+                if wanted && !other.is_alive() {
+                    self.disconnect(&other)?;
+                    reclaimed = true;
+                }
+            }
+        }
+        Ok(reclaimed)
+    }
+
+    /// Takes the endpoint's ports away, its interface off the network, and gives its address back, in this
+    /// order. Goes on after an error and reports the first; what is gone already is no error.
+    ///
+    /// # Errors
+    /// The kernel or the file system refused something.
+    pub fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        let unpublished = self.unpublish(endpoint);
+        let detached = self.bridge().and_then(|driver| {
+            use super::NetworkDriver as _;
+            driver.disconnect(endpoint).map_err(|source| NetworkError::Driver {
+                action: format!(
+                    "disconnect container {} from network {}",
+                    endpoint.container_name, endpoint.network
+                ),
+                source,
+            })
+        });
+        // An interface that may still be on the bridge keeps its address.
+        let released = detached.and_then(|()| {
+            let subnet = Subnet::new(endpoint.address);
+            subnet.map_or(Ok(()), |subnet| self.release_address(endpoint, subnet))
+        });
+        unpublished.and(released)
+    }
+
+    fn unpublish(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        if endpoint.ports.is_empty() {
+            return Ok(());
+        }
+        let elements = plan::endpoint_elements(endpoint)?;
+        let action = || format!("take away the ports of container {}", endpoint.container_name);
+        let mut transaction = Transaction::new();
+        for element in &elements {
+            transaction.delete(element.clone());
+        }
+        match self.nft()?.commit(transaction) {
+            Ok(()) => Ok(()),
+            // Some are gone: then one by one.
+            Err(CommitError::Missing { .. }) => {
+                for element in elements {
+                    let mut transaction = Transaction::new();
+                    transaction.delete(element);
+                    match self.nft()?.commit(transaction) {
+                        Ok(()) | Err(CommitError::Missing { .. }) => {}
+                        Err(source) => return Err(NetworkError::Table { action: action(), source }),
+                    }
+                }
+                Ok(())
+            }
+            Err(source) => Err(NetworkError::Table { action: action(), source }),
+        }
+    }
+
+    /// The endpoints of a container in a network, found by looking through the network's. Only for
+    /// containers whose supervisor died: a living one knows its endpoints.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub fn endpoints_of(
+        &self,
+        network: &NetworkName,
+        container: &ContainerId,
+    ) -> Result<Vec<Endpoint>, NetworkError> {
+        let mut endpoints = endpoint::load_all(&self.layout, network)?;
+        endpoints.retain(|endpoint| endpoint.container == *container);
+        Ok(endpoints)
+    }
+}
+
+fn host_if(container: &ContainerId, digits: usize) -> Result<IfName, NetworkError> {
+    Ok(container.as_str()[..digits].parse()?)
+}
+
+/// Chooses host ports where the user left them open.
+fn resolve(ports: &[PortRequest], container: &str) -> Result<Vec<PortMapping>, NetworkError> {
+    let resolve_one = |port: &PortRequest| {
+        let host = match port.host {
+            Some(host) => host,
+            None => free_ports(port.container.count()).ok_or_else(|| NetworkError::NoFreePort {
+                port: format!("{}/{}", port.container, port.proto),
+                container: container.to_owned(),
+            })?,
+        };
+        Ok(PortMapping { host_ip: port.host_ip, host, container: port.container, proto: port.proto })
+    };
+    ports.iter().map(resolve_one).collect()
+}
+
+/// Consecutive ports at a random place of the range that the kernel itself chooses from.
+fn free_ports(count: u32) -> Option<PortRange> {
+    let text = sysctl::read("net/ipv4/ip_local_port_range").ok().flatten()?;
+    let mut bounds = text.split_whitespace().filter_map(|word| word.parse::<u32>().ok());
+    let (low, high) = (bounds.next()?, bounds.next()?);
+    let room = (high + 1).checked_sub(low + count)?;
+    let random = getrandom::u32().ok()?;
+    let first = low + random % (room + 1);
+    Some(PortRange { first: u16::try_from(first).ok()?, last: u16::try_from(first + count - 1).ok()? })
+}
+
+fn listened(endpoint: &Endpoint) -> Option<NetworkError> {
+    endpoint.ports.iter().find_map(|mapping| {
+        let listener = host::listener_on(mapping)?;
+        let container = endpoint.container_name.clone();
+        Some(NetworkError::PortListened { mapping: mapping.clone(), container, listener })
+    })
+}
+
+fn taken_by(endpoint: &Endpoint, taken: &Element, holder: Option<String>) -> NetworkError {
+    let is_taken = |mapping: &&PortMapping| match taken {
+        Element::Published(p) => {
+            p.proto() == mapping.proto && (mapping.host.first..=mapping.host.last).contains(&p.host_port())
+        }
+        _ => false,
+    };
+    let mapping = endpoint.ports.iter().find(is_taken).or_else(|| endpoint.ports.first());
+    match mapping {
+        Some(mapping) => NetworkError::PortPublished {
+            mapping: mapping.clone(),
+            container: endpoint.container_name.clone(),
+            holder,
+        },
+        None => NetworkError::NoFreePort { port: String::new(), container: endpoint.container_name.clone() },
+    }
+}
+
+/// Whether the error is about a port that we chose ourselves and can choose again.
+fn is_ephemeral(error: &NetworkError, ports: &[PortRequest]) -> bool {
+    let mapping = match error {
+        NetworkError::PortPublished { mapping, .. } | NetworkError::PortListened { mapping, .. } => mapping,
+        _ => return false,
+    };
+    ports.iter().any(|p| p.host.is_none() && p.container == mapping.container && p.proto == mapping.proto)
+}

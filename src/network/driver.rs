@@ -1,0 +1,84 @@
+//! The border between what a network is and the devices it is made of.
+
+use super::endpoint::Endpoint;
+use super::record::Network;
+use crate::names::IfName;
+use crate::netlink::RequestError;
+use crate::netns::{NetNs, NetNsError};
+use crate::sysctl::SysctlError;
+
+/// Makes and removes the devices of one kind of network. Filtering and address translation are not a
+/// driver's business: they follow from the records and are the same for all drivers.
+pub trait NetworkDriver {
+    /// The driver's name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Makes the network's own devices. What is there already and fits is kept.
+    ///
+    /// # Errors
+    /// The kernel refused; what was made is removed again.
+    fn create(&mut self, network: &Network) -> Result<(), DriverError>;
+
+    /// Removes the network's own devices. What is gone already is no error.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn delete(&mut self, network: &Network) -> Result<(), DriverError>;
+
+    /// Whether the network's own devices are there.
+    ///
+    /// # Errors
+    /// The kernel refused to tell, or a device of that name is of another kind.
+    fn exists(&mut self, network: &Network) -> Result<bool, DriverError>;
+
+    /// Gives the namespace an interface in the network, with address and routes, switched on.
+    ///
+    /// # Errors
+    /// The kernel refused. What was made goes with the namespace; [`NetworkDriver::disconnect`] takes it off
+    /// the network at once.
+    fn connect(&mut self, network: &Network, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError>;
+
+    /// Takes an endpoint's interface off the network: from then on no packet goes in or out. What is gone
+    /// already is no error.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), DriverError>;
+}
+
+/// Why a driver could not do its work.
+#[derive(Debug, thiserror::Error)]
+pub enum DriverError {
+    /// A request to the kernel failed.
+    #[error(transparent)]
+    Request(#[from] RequestError),
+    /// A kernel parameter could not be set.
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
+    /// The namespace could not be entered.
+    #[error(transparent)]
+    NetNs(#[from] NetNsError),
+    /// No netlink socket could be opened.
+    #[error("cannot talk to the kernel's routing netlink")]
+    Socket(#[source] std::io::Error),
+    /// The name is in use by a device that is no bridge.
+    #[error("a device named {0} exists and is not a bridge")]
+    NotABridge(IfName),
+    /// The host's end of the pair cannot have this name.
+    #[error("a device named {0} exists already")]
+    DeviceExists(IfName),
+    /// The kernel attaches no further port to the bridge.
+    #[error("the bridge {0} is full: the kernel allows 1,023 ports on one bridge")]
+    BridgeFull(IfName),
+    /// The kernel was built without something.
+    #[error("this kernel cannot make {what}: it lacks {option}")]
+    Unsupported {
+        /// The kind of device.
+        what: &'static str,
+        /// The build option that is missing.
+        option: &'static str,
+    },
+    /// A device that was just made cannot be found.
+    #[error("the device {0} vanished while it was being set up")]
+    Vanished(IfName),
+}

@@ -1,0 +1,141 @@
+//! Endpoint records: which container has which address of which network, and which ports it publishes.
+//!
+//! ```text
+//! RUN_ROOT/network/endpoints/NETWORK/ADDRESS
+//! ```
+//!
+//! The file is named by the address, so an address has one holder by construction. It is written before the
+//! address is marked as taken and removed after it was marked as free: a record whose owner is dead is void,
+//! and whoever gets the address next replaces it. Nothing here survives a reboot, just as the interfaces.
+
+use std::io;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+
+use ipnet::Ipv4Net;
+use serde::{Deserialize, Serialize};
+
+use super::port::PortMapping;
+use super::record::RecordError;
+use crate::names::{ContainerId, IfName, NetworkName};
+use crate::netlink::MacAddress;
+use crate::process::Process;
+use crate::store::{self, Durability, Layout};
+
+/// A container's place in a network.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoint {
+    /// The network.
+    pub network: NetworkName,
+    /// The container.
+    pub container: ContainerId,
+    /// The container's name, for messages.
+    pub container_name: String,
+    /// The container's first process and its supervisor: when both have ended, this record is void.
+    pub owners: Vec<Process>,
+    /// The container's address, with the prefix length of the subnet.
+    pub address: Ipv4Net,
+    /// Where its default route leads; none on an internal network.
+    pub gateway: Option<Ipv4Addr>,
+    /// Its Ethernet address.
+    pub mac: MacAddress,
+    /// The device on the host, a port of the network's bridge.
+    pub host_if: IfName,
+    /// The device in the container.
+    pub container_if: IfName,
+    /// The published ports.
+    pub ports: Vec<PortMapping>,
+}
+
+impl Endpoint {
+    /// Whether anybody still answers for this endpoint.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        self.owners.iter().any(|owner| owner.is_alive())
+    }
+
+    /// The remark at the elements of its ports: the container's name, or its short id where that is too long
+    /// for a remark.
+    #[must_use]
+    pub fn comment(&self) -> &str {
+        if self.container_name.len() <= crate::nft::COMMENT_MAX {
+            &self.container_name
+        } else {
+            self.container.short()
+        }
+    }
+
+    fn path(&self, layout: &Layout) -> PathBuf {
+        directory(layout, &self.network).join(self.address.addr().to_string())
+    }
+}
+
+fn directory(layout: &Layout, network: &NetworkName) -> PathBuf {
+    layout.endpoints().join(network)
+}
+
+/// Writes the record.
+///
+/// # Errors
+/// The file system refused.
+pub(super) fn save(layout: &Layout, endpoint: &Endpoint) -> Result<(), RecordError> {
+    let path = endpoint.path(layout);
+    let error = |source| RecordError::Io { path: path.clone(), source };
+    let text = serde_json::to_vec(endpoint).map_err(|e| error(e.into()))?;
+    match store::write_atomic(&path, &text, Durability::Process) {
+        // Only the first endpoint of a network finds no directory.
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {
+            std::fs::create_dir_all(directory(layout, &endpoint.network)).map_err(error)?;
+            store::write_atomic(&path, &text, Durability::Process).map_err(error)
+        }
+        other => other.map_err(error),
+    }
+}
+
+/// Removes the record, if it is still this endpoint's own: the address may have a new holder.
+///
+/// # Errors
+/// The file system refused.
+pub(super) fn remove(layout: &Layout, endpoint: &Endpoint) -> Result<(), RecordError> {
+    let path = endpoint.path(layout);
+    store::remove_if_exists(&path).map_err(|source| RecordError::Io { path, source })
+}
+
+/// The holder of an address; a record that cannot be read counts as none, because it is never written but
+/// whole.
+///
+/// # Errors
+/// The file exists but the file system does not give it out.
+pub(super) fn load(
+    layout: &Layout,
+    network: &NetworkName,
+    address: Ipv4Addr,
+) -> Result<Option<Endpoint>, RecordError> {
+    let path = directory(layout, network).join(address.to_string());
+    let bytes = store::read_if_exists(&path).map_err(|source| RecordError::Io { path, source })?;
+    Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
+}
+
+/// All endpoints of a network, those of dead owners among them.
+///
+/// # Errors
+/// The directory cannot be read.
+pub(super) fn load_all(layout: &Layout, network: &NetworkName) -> Result<Vec<Endpoint>, RecordError> {
+    let path = directory(layout, network);
+    let names = store::list(&path).map_err(|source| RecordError::Io { path, source })?;
+    let mut endpoints = Vec::with_capacity(names.len());
+    for address in names.iter().filter_map(|name| name.parse().ok()) {
+        endpoints.extend(load(layout, network, address)?);
+    }
+    Ok(endpoints)
+}
+
+/// Removes the directory of a network that is gone.
+///
+/// # Errors
+/// The file system refused.
+pub(super) fn remove_all(layout: &Layout, network: &NetworkName) -> Result<(), RecordError> {
+    let path = directory(layout, network);
+    store::remove_tree_if_exists(&path).map_err(|source| RecordError::Io { path, source })
+}

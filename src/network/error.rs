@@ -1,0 +1,238 @@
+//! What can go wrong with networks, in the words a user needs.
+
+use std::net::Ipv4Addr;
+
+use super::driver::DriverError;
+use super::host::{self, HostListener, Occupant};
+use super::port::PortMapping;
+use super::record::RecordError;
+use super::subnet::Subnet;
+use super::subnet_file::SubnetFileError;
+use crate::names::{IfName, NameError, NetworkName};
+use crate::nft::{CommitError, ElementError};
+use crate::sysctl::SysctlError;
+
+/// Why an operation on networks failed. Nothing is left changed.
+#[derive(Debug, thiserror::Error)]
+pub enum NetworkError {
+    /// The name cannot name a network.
+    #[error("cannot create the network")]
+    Name(#[from] NameError),
+    /// A network of that name exists.
+    #[error("cannot create network {0}: a network of that name exists")]
+    NameTaken(NetworkName),
+    /// There is no such network.
+    #[error("no such network: {0}")]
+    NotFound(String),
+    /// The subnet is in use.
+    #[error("cannot create network {name} with subnet {subnet}: it overlaps {occupant}")]
+    Overlap {
+        /// The network.
+        name: NetworkName,
+        /// Its subnet.
+        subnet: Subnet,
+        /// Who has these addresses.
+        occupant: Occupant,
+    },
+    /// The pool for networks without a subnet of their own is used up.
+    #[error(
+        "cannot create network {0}: every /{prefix} of {pool}/{pool_prefix} overlaps a network, an address or a route",
+        prefix = host::POOL_SUBNET_PREFIX, pool = host::POOL, pool_prefix = host::POOL_PREFIX
+    )]
+    PoolExhausted(NetworkName),
+    /// The gateway is no address that the network could have.
+    #[error("cannot create network {name}: the gateway {gateway} is not a host address of {subnet}")]
+    GatewayOutside {
+        /// The network.
+        name: NetworkName,
+        /// The gateway.
+        gateway: Ipv4Addr,
+        /// The subnet.
+        subnet: Subnet,
+    },
+    /// Two different gateways were given.
+    #[error(
+        "cannot create network {name}: --gateway {option} and --subnet with host address {subnet} disagree"
+    )]
+    TwoGateways {
+        /// The network.
+        name: NetworkName,
+        /// What `--gateway` says.
+        option: Ipv4Addr,
+        /// What `--subnet` says.
+        subnet: Ipv4Addr,
+    },
+    /// A device that is not ours has the network's name.
+    #[error("cannot create network {name}: the host has a device named {device} already")]
+    DeviceTaken {
+        /// The network.
+        name: NetworkName,
+        /// The device.
+        device: IfName,
+    },
+    /// Containers are connected to it.
+    #[error("cannot remove network {name}: it is in use by {}", .containers.join(", "))]
+    InUse {
+        /// The network.
+        name: NetworkName,
+        /// The names of the containers.
+        containers: Vec<String>,
+    },
+    /// The wanted address is not one of the network's.
+    #[error(
+        "cannot connect container {container} to network {network}: {address} is not a host address of {subnet}"
+    )]
+    AddressOutside {
+        /// The container.
+        container: String,
+        /// The network.
+        network: NetworkName,
+        /// The address.
+        address: Ipv4Addr,
+        /// The network's subnet.
+        subnet: Subnet,
+    },
+    /// The wanted address is somebody else's.
+    #[error("cannot connect container {container} to network {network}: {address} is taken{}", .holder.as_ref().map_or(String::new(), |h| format!(" by {h}")))]
+    AddressTaken {
+        /// The container.
+        container: String,
+        /// The network.
+        network: NetworkName,
+        /// The address.
+        address: Ipv4Addr,
+        /// Who has it.
+        holder: Option<String>,
+    },
+    /// All addresses are in use.
+    #[error(
+        "cannot connect container {container} to network {network}: all {usable} addresses of {subnet} are taken"
+    )]
+    SubnetExhausted {
+        /// The container.
+        container: String,
+        /// The network.
+        network: NetworkName,
+        /// The subnet.
+        subnet: Subnet,
+        /// How many there are.
+        usable: u32,
+    },
+    /// Another container publishes the port.
+    #[error("cannot publish {} for container {container}: the port is already published by {}", .mapping.host_side(), .holder.as_ref().map_or("another container".to_owned(), |h| format!("container {h}")))]
+    PortPublished {
+        /// The mapping.
+        mapping: PortMapping,
+        /// The container.
+        container: String,
+        /// Who publishes it.
+        holder: Option<String>,
+    },
+    /// A process of the host listens on the port.
+    #[error(
+        "cannot publish {} for container {container}: {} listens on {}",
+        .mapping.host_side(),
+        .listener.process.as_deref().unwrap_or("a process of the host"),
+        std::net::SocketAddr::new(.listener.address, .listener.port)
+    )]
+    PortListened {
+        /// The mapping.
+        mapping: PortMapping,
+        /// The container.
+        container: String,
+        /// Who listens.
+        listener: HostListener,
+    },
+    /// No free port was found for a mapping without a host port.
+    #[error("cannot publish port {port} for container {container}: no free port was found on the host")]
+    NoFreePort {
+        /// The container's port.
+        port: String,
+        /// The container.
+        container: String,
+    },
+    /// The network is being removed by another command.
+    #[error("cannot connect container {container}: network {network} is being removed")]
+    BeingRemoved {
+        /// The container.
+        container: String,
+        /// The network.
+        network: NetworkName,
+    },
+    /// Devices, addresses or routes could not be made or removed.
+    #[error("cannot {action}")]
+    Driver {
+        /// What was tried, with the names of the network and the container.
+        action: String,
+        /// Why it failed.
+        #[source]
+        source: DriverError,
+    },
+    /// The table could not be changed.
+    #[error("cannot {action}")]
+    Table {
+        /// What was tried.
+        action: String,
+        /// Why it failed.
+        #[source]
+        source: CommitError,
+    },
+    /// No netlink socket to the firewall could be opened.
+    #[error("cannot talk to the kernel's nftables")]
+    NftSocket(#[source] CommitError),
+    /// A record could not be read or written.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The file of addresses could not be used.
+    #[error(transparent)]
+    Subnets(#[from] SubnetFileError),
+    /// Forwarding could not be switched on or off.
+    #[error(transparent)]
+    Sysctl(#[from] SysctlError),
+    /// A file of the run directory could not be used.
+    #[error("cannot {action}")]
+    Io {
+        /// What was tried.
+        action: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A published port that cannot be an element.
+    #[error("cannot publish a port")]
+    Element(#[from] ElementError),
+}
+
+impl NetworkError {
+    /// What the user can do about it, where there is something.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::NotFound(_) => "list the networks with: mydocker network list".to_owned(),
+            Self::NameTaken(name) => format!("look at it with: mydocker network inspect {name}"),
+            Self::Overlap { .. } => "choose another --subnet, or leave it out to get a free one".to_owned(),
+            Self::PoolExhausted(_) => "choose a subnet with --subnet".to_owned(),
+            Self::DeviceTaken { device, .. } => {
+                format!("choose another name, or remove the device with: ip link delete {device}")
+            }
+            Self::InUse { .. } => "stop these containers first".to_owned(),
+            Self::AddressTaken { .. } => "choose another --ip, or leave it out to get a free one".to_owned(),
+            Self::SubnetExhausted { .. } => "create a network with a larger --subnet".to_owned(),
+            Self::PortPublished { holder: Some(holder), .. } => {
+                format!("choose another host port, or stop it with: mydocker stop {holder}")
+            }
+            Self::PortPublished { .. } | Self::PortListened { .. } => "choose another host port".to_owned(),
+            Self::Driver { source: DriverError::BridgeFull(_), .. } => {
+                "spread the containers over several networks".to_owned()
+            }
+            Self::Driver { source: DriverError::NotABridge(_), .. } => {
+                "rename or remove that device".to_owned()
+            }
+            Self::Record(RecordError::Damaged { path, .. }) => {
+                format!("mend or move {} away; mydocker does not overwrite it", path.display())
+            }
+            _ => return None,
+        };
+        Some(hint)
+    }
+}

@@ -1,0 +1,372 @@
+//! Networks are created, listed, inspected and removed here, one at a time under one lock. Container starts
+//! do not take that lock.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use super::endpoint::{self, Endpoint};
+use super::error::NetworkError;
+use super::forwarding::{self, SwitchedOn};
+use super::host::Occupied;
+use super::record::{self, DEFAULT_MTU, DriverKind, Network, Phase};
+use super::subnet::Subnet;
+use super::subnet_file::SubnetFile;
+use super::{Networks, plan};
+use crate::names::{ContainerId, IfName, NetworkName};
+use crate::nft::{CommitError, Transaction};
+use crate::store::Lock;
+
+/// The bridge of the network for containers that name none.
+const DEFAULT_BRIDGE: &str = "mydocker0";
+
+/// The name of the network for containers that name none.
+#[must_use]
+pub fn default_name() -> NetworkName {
+    NetworkName::of_default()
+}
+
+/// A network as the user wants it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateRequest {
+    /// Its name.
+    pub name: NetworkName,
+    /// What makes its devices.
+    pub driver: DriverKind,
+    /// Its addresses, and the gateway where the subnet was written with host bits; `None` for a free subnet.
+    pub subnet: Option<(Subnet, Option<Ipv4Addr>)>,
+    /// The bridge's address; `None` for the lowest.
+    pub gateway: Option<Ipv4Addr>,
+    /// Nothing is to be forwarded in or out.
+    pub internal: bool,
+    /// Other networks are to reach it through published ports only.
+    pub isolated: bool,
+    /// The largest packet, in bytes.
+    pub mtu: u32,
+    /// The user's own remarks.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl CreateRequest {
+    /// A request with nothing but a name.
+    #[must_use]
+    pub fn new(name: NetworkName) -> Self {
+        Self {
+            name,
+            driver: DriverKind::Bridge,
+            subnet: None,
+            gateway: None,
+            internal: false,
+            isolated: false,
+            mtu: DEFAULT_MTU,
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
+/// A network with all that is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspection {
+    /// The record.
+    pub network: Network,
+    /// The endpoints of living containers.
+    pub endpoints: Vec<Endpoint>,
+    /// The addresses that are taken, the gateway among them.
+    pub taken: Vec<Ipv4Addr>,
+    /// How many more containers fit.
+    pub free: u32,
+}
+
+impl Networks {
+    /// The recorded networks, by name.
+    ///
+    /// # Errors
+    /// A record cannot be read.
+    pub fn list(&self) -> Result<Vec<Network>, NetworkError> {
+        Ok(record::load_all(&self.layout)?)
+    }
+
+    /// One network with its endpoints and addresses.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotFound`], or a file cannot be read.
+    pub fn inspect(&self, name: &str) -> Result<Inspection, NetworkError> {
+        let network = self.get(name)?;
+        let in_use = || self.in_use();
+        let taken = SubnetFile::open(&self.layout, &in_use)?.taken(network.subnet)?;
+        let mut endpoints = endpoint::load_all(&self.layout, &network.name)?;
+        endpoints.retain(|endpoint| endpoint.is_alive());
+        let usable = network.subnet.size() - 2;
+        let free = usable.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX));
+        Ok(Inspection { network, endpoints, taken, free })
+    }
+
+    /// One network's record.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotFound`], or the record cannot be read.
+    pub fn get(&self, name: &str) -> Result<Network, NetworkError> {
+        // A text that cannot be a name cannot be the name of a network either.
+        let parsed: NetworkName = name.parse().map_err(|_| NetworkError::NotFound(name.to_owned()))?;
+        let loaded = record::load(&self.layout, &parsed)?;
+        loaded.map(|l| l.network).ok_or_else(|| NetworkError::NotFound(name.to_owned()))
+    }
+
+    pub(super) fn lock(&self) -> Result<Lock, NetworkError> {
+        Lock::exclusive(&self.layout.network_lock())
+            .map_err(|source| NetworkError::Io { action: "lock the networks".to_owned(), source })
+    }
+
+    /// Creates a network.
+    ///
+    /// # Errors
+    /// Anything that is wrong with the request or that the kernel refuses; nothing is left behind.
+    pub fn create(&mut self, request: &CreateRequest) -> Result<Network, NetworkError> {
+        self.prepare()?;
+        let _lock = self.lock()?;
+        let bridge = bridge_of(&request.name)?;
+        self.create_locked(request, bridge)
+    }
+
+    /// The network for containers that name none; it is created when it is not there.
+    ///
+    /// # Errors
+    /// As [`Networks::create`].
+    pub fn default_network(&mut self) -> Result<Network, NetworkError> {
+        match self.get(default_name().as_str()) {
+            Ok(network) if network.phase == Phase::Ready => return Ok(network),
+            Ok(_) | Err(NetworkError::NotFound(_)) => {}
+            Err(error) => return Err(error),
+        }
+        self.prepare()?;
+        let _lock = self.lock()?;
+        let name = default_name();
+        // Another command may have made it while this one waited.
+        match record::load(&self.layout, &name)? {
+            Some(loaded) if loaded.network.phase == Phase::Ready => Ok(loaded.network),
+            _ => self.create_locked(&CreateRequest::new(name.clone()), bridge_of(&name)?),
+        }
+    }
+
+    fn create_locked(&mut self, request: &CreateRequest, bridge: IfName) -> Result<Network, NetworkError> {
+        let name = &request.name;
+        if let Some(loaded) = record::load(&self.layout, name)? {
+            if loaded.network.phase == Phase::Ready {
+                return Err(NetworkError::NameTaken(name.clone()));
+            }
+            // We hold the lock, so whoever left it half-made or half-removed is dead.
+            self.tear_down(&loaded.network)?;
+        }
+        let networks = record::load_all(&self.layout)?;
+        let (subnet, gateway) = self.choose_addresses(request, &networks)?;
+        let network = Network {
+            name: name.clone(),
+            id: ContainerId::generate()
+                .map_err(|source| NetworkError::Io { action: "make a random id".to_owned(), source })?,
+            created: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Nanos, true),
+            driver: request.driver,
+            bridge,
+            subnet,
+            gateway,
+            internal: request.internal,
+            isolated: request.isolated,
+            mtu: request.mtu,
+            labels: request.labels.clone(),
+            reserved: Vec::new(),
+            phase: Phase::Creating,
+        };
+        if self.device_exists(&network)? {
+            return Err(NetworkError::DeviceTaken { name: name.clone(), device: network.bridge });
+        }
+        record::save(&self.layout, &network)?;
+        let built = self.build(&network).and_then(|()| {
+            let ready = Network { phase: Phase::Ready, ..network.clone() };
+            record::save(&self.layout, &ready)?;
+            Ok(ready)
+        });
+        built.inspect_err(|_| {
+            // The first error is the one to report.
+            if let Err(error) = self.tear_down(&network) {
+                tracing::warn!(network = %network.name, %error, "cannot undo the creation; the next command will");
+            }
+        })
+    }
+
+    fn device_exists(&mut self, network: &Network) -> Result<bool, NetworkError> {
+        match self.driver(network.driver)?.exists(network) {
+            Ok(exists) => Ok(exists),
+            Err(super::DriverError::NotABridge(_)) => Ok(true),
+            Err(source) => {
+                Err(NetworkError::Driver { action: format!("create network {}", network.name), source })
+            }
+        }
+    }
+
+    fn choose_addresses(
+        &mut self,
+        request: &CreateRequest,
+        networks: &[Network],
+    ) -> Result<(Subnet, Ipv4Addr), NetworkError> {
+        let name = &request.name;
+        let occupied = Occupied::find(networks, self.bridge()?.socket()).map_err(|source| {
+            NetworkError::Driver { action: format!("create network {name}"), source: source.into() }
+        })?;
+        let (subnet, of_subnet) = match request.subnet {
+            Some((subnet, gateway)) => {
+                if let Some(occupant) = occupied.occupant_of(subnet) {
+                    let occupant = occupant.clone();
+                    return Err(NetworkError::Overlap { name: name.clone(), subnet, occupant });
+                }
+                (subnet, gateway)
+            }
+            None => {
+                let free = occupied.first_free();
+                (free.ok_or_else(|| NetworkError::PoolExhausted(name.clone()))?, None)
+            }
+        };
+        let gateway = match (request.gateway, of_subnet) {
+            (Some(option), Some(subnet)) if option != subnet => {
+                return Err(NetworkError::TwoGateways { name: name.clone(), option, subnet });
+            }
+            (Some(gateway), _) | (None, Some(gateway)) => gateway,
+            (None, None) => subnet.address(1),
+        };
+        match subnet.number(gateway) {
+            Some(number) if !subnet.is_reserved(number) => Ok((subnet, gateway)),
+            _ => Err(NetworkError::GatewayOutside { name: name.clone(), gateway, subnet }),
+        }
+    }
+
+    /// Makes what the record says: addresses, table, forwarding, devices. The table comes before the
+    /// devices, so that no packet ever passes unguarded.
+    fn build(&mut self, network: &Network) -> Result<(), NetworkError> {
+        let in_use = || self.in_use();
+        // Whatever an earlier network left taken in the same subnet is void: the record is new.
+        SubnetFile::open(&self.layout, &in_use)?.reset(network.subnet, [network.gateway])?;
+        let (forwarding, news) = SwitchedOn::decide(&self.layout).map_err(|source| NetworkError::Io {
+            action: "note the state of forwarding".to_owned(),
+            source,
+        })?;
+        self.add_elements(network, forwarding, news)?;
+        forwarding::switch_on()?;
+        let action = format!("create network {}", network.name);
+        let driver = self.driver(network.driver)?;
+        driver.create(network).map_err(|source| NetworkError::Driver { action, source })
+    }
+
+    /// One transaction: the network's elements, and the whole table where it is missing.
+    fn add_elements(
+        &mut self,
+        network: &Network,
+        forwarding: SwitchedOn,
+        guard_is_new: bool,
+    ) -> Result<(), NetworkError> {
+        let mut elements = Transaction::new();
+        if guard_is_new {
+            elements.renew_forward_guards(forwarding.skeleton());
+        }
+        for element in plan::network_elements(network) {
+            elements.create(element);
+        }
+        match self.nft()?.commit(elements) {
+            Ok(()) => Ok(()),
+            // Also where elements of a half-removed network are left over.
+            Err(CommitError::Missing { .. } | CommitError::Exists { .. }) => {
+                let others = record::load_all(&self.layout)?;
+                self.rebuild_table(&others, forwarding)
+            }
+            Err(source) => {
+                Err(NetworkError::Table { action: format!("create network {}", network.name), source })
+            }
+        }
+    }
+
+    /// Removes a network.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotFound`], [`NetworkError::InUse`], or the kernel refuses: then the record stays, and
+    /// removing it again goes on where this stopped.
+    pub fn remove(&mut self, name: &str) -> Result<(), NetworkError> {
+        self.prepare()?;
+        let _lock = self.lock()?;
+        let network = self.get(name)?;
+        // From here on nobody connects to it; who did before shows up among the endpoints.
+        record::save(&self.layout, &Network { phase: Phase::Removing, ..network.clone() })?;
+        let mut endpoints = endpoint::load_all(&self.layout, &network.name)?;
+        endpoints.retain(|endpoint| endpoint.is_alive());
+        if !endpoints.is_empty() {
+            record::save(&self.layout, &network)?;
+            let containers = endpoints.into_iter().map(|endpoint| endpoint.container_name).collect();
+            return Err(NetworkError::InUse { name: network.name, containers });
+        }
+        self.tear_down(&network)
+    }
+
+    /// Takes everything of a network away; what is gone already is no error. The record goes last.
+    fn tear_down(&mut self, network: &Network) -> Result<(), NetworkError> {
+        let action = || format!("remove network {}", network.name);
+        self.driver(network.driver)?
+            .delete(network)
+            .map_err(|source| NetworkError::Driver { action: action(), source })?;
+        let others: Vec<Network> =
+            record::load_all(&self.layout)?.into_iter().filter(|other| other.name != network.name).collect();
+        if others.is_empty() {
+            self.tear_down_table()?;
+        } else {
+            self.delete_elements(network, &others)?;
+        }
+        for stale in endpoint::load_all(&self.layout, &network.name)? {
+            self.release_address(&stale, network.subnet)?;
+        }
+        let in_use = || self.in_use();
+        SubnetFile::open(&self.layout, &in_use)?.release(network.subnet, network.gateway)?;
+        endpoint::remove_all(&self.layout, &network.name)?;
+        record::remove(&self.layout, &network.name)?;
+        Ok(())
+    }
+
+    fn delete_elements(&mut self, network: &Network, others: &[Network]) -> Result<(), NetworkError> {
+        let mut elements = Transaction::new();
+        for element in plan::network_elements(network) {
+            elements.delete(element);
+        }
+        match self.nft()?.commit(elements) {
+            Ok(()) => Ok(()),
+            // Some of them are gone already; what must remain follows from the records.
+            Err(CommitError::Missing { .. }) => self.rebuild_table(others, SwitchedOn::load(&self.layout)),
+            Err(source) => {
+                Err(NetworkError::Table { action: format!("remove network {}", network.name), source })
+            }
+        }
+    }
+
+    /// With the last network the table goes, and forwarding if it was mydocker that switched it on; first
+    /// the forwarding, so that the host is no router for a moment.
+    fn tear_down_table(&mut self) -> Result<(), NetworkError> {
+        SwitchedOn::load(&self.layout).undo(&self.layout)?;
+        let mut transaction = Transaction::new();
+        transaction.delete_table();
+        match self.nft()?.commit(transaction) {
+            Ok(()) | Err(CommitError::Missing { .. }) => Ok(()),
+            Err(source) => {
+                Err(NetworkError::Table { action: "delete the table inet mydocker".to_owned(), source })
+            }
+        }
+    }
+
+    /// The table as the kernel holds it, in nft's own syntax; `None` when there is none.
+    ///
+    /// # Errors
+    /// The kernel refuses to list it.
+    pub fn rules(&mut self) -> Result<Option<String>, NetworkError> {
+        self.nft()?.dump().map_err(|source| NetworkError::Table {
+            action: "read the table inet mydocker".to_owned(),
+            source,
+        })
+    }
+}
+
+/// The bridge of a network: the device of the same name, but for the default network.
+fn bridge_of(name: &NetworkName) -> Result<IfName, NetworkError> {
+    let device = if *name == default_name() { DEFAULT_BRIDGE } else { name.as_str() };
+    Ok(device.parse()?)
+}

@@ -1,0 +1,152 @@
+//! Bringing the kernel back to what the records say: on the first use after a reboot, and after the table or
+//! a bridge was taken away.
+
+use super::endpoint::{self, Endpoint};
+use super::error::NetworkError;
+use super::forwarding::{self, SwitchedOn};
+use super::record::{self, Loaded, Network, Phase, RecordError};
+use super::subnet_file::{InUse, SubnetFile};
+use super::{Networks, plan};
+use crate::names::NetworkName;
+use crate::nft::{CommitError, Element, Presence, Transaction};
+use crate::process;
+use crate::store::{self, Durability};
+
+impl Networks {
+    /// To be called before networks are used or changed: clears away what an earlier boot left, and takes
+    /// over what other programs recorded.
+    pub(super) fn prepare(&mut self) -> Result<(), NetworkError> {
+        let error = |action: &str, source| NetworkError::Io { action: action.to_owned(), source };
+        let marker = self.layout.run_root().join("boot-id");
+        let boot = process::boot_id().map_err(|e| error("read the boot id", e))?;
+        let known = store::read_if_exists(&marker).map_err(|e| error("read the boot marker", e))?;
+        if known.as_deref() == Some(boot.as_bytes()) {
+            return Ok(());
+        }
+        let _lock = self.lock()?;
+        // An endpoint of another boot has no interface any more, whoever has its owner's pid now.
+        store::remove_tree_if_exists(&self.layout.endpoints())
+            .and_then(|()| store::remove_if_exists(&self.layout.forwarding()))
+            .map_err(|e| error("clear the run directory", e))?;
+        for name in store::list(&self.layout.networks()).map_err(|e| error("list the networks", e))? {
+            let Ok(name) = name.parse::<NetworkName>() else { continue };
+            if let Some(loaded) = record::load(&self.layout, &name)? {
+                let network = self.adopt(loaded)?;
+                let in_use = || self.in_use();
+                let mut taken = network.reserved.clone();
+                taken.push(network.gateway);
+                SubnetFile::open(&self.layout, &in_use)?.reset(network.subnet, taken)?;
+            }
+        }
+        store::write_atomic(&marker, boot.as_bytes(), Durability::Process)
+            .map_err(|e| error("write the boot marker", e))
+    }
+
+    /// Makes another program's record ours. The addresses it has taken stay taken for ever: nobody tells us
+    /// when they become free.
+    fn adopt(&self, loaded: Loaded) -> Result<Network, NetworkError> {
+        let Loaded { mut network, foreign } = loaded;
+        if foreign {
+            let in_use = || self.in_use();
+            network.reserved = SubnetFile::open(&self.layout, &in_use)?.taken(network.subnet)?;
+            network.reserved.retain(|address| *address != network.gateway);
+            record::save(&self.layout, &network)?;
+        }
+        Ok(network)
+    }
+
+    /// Which addresses are in use according to the records: what the address file is rebuilt from.
+    pub(super) fn in_use(&self) -> Result<InUse, RecordError> {
+        let mut all = InUse::new();
+        for network in record::load_all(&self.layout)? {
+            let mut taken = network.reserved.clone();
+            taken.push(network.gateway);
+            let endpoints = endpoint::load_all(&self.layout, &network.name)?;
+            taken.extend(endpoints.iter().filter(|e| e.is_alive()).map(|e| e.address.addr()));
+            all.push((network.subnet, taken));
+        }
+        Ok(all)
+    }
+
+    /// The named network, with everything of it in the kernel: what is missing there is put back first.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotFound`], or the kernel refuses.
+    pub(super) fn usable(&mut self, name: &NetworkName) -> Result<Network, NetworkError> {
+        self.prepare()?;
+        let not_found = || NetworkError::NotFound(name.to_string());
+        let loaded = record::load(&self.layout, name)?.ok_or_else(not_found)?;
+        if loaded.foreign {
+            let _lock = self.lock()?;
+            self.adopt(loaded.clone())?;
+        }
+        let network = loaded.network;
+        let element = Element::Bridge(network.bridge.clone());
+        let table = self.nft()?.contains(&element).map_err(|source| NetworkError::Table {
+            action: format!("look for network {name} in the table"),
+            source,
+        })?;
+        let action = format!("use network {name}");
+        let exists = self.driver(network.driver)?.exists(&network);
+        let exists = exists.map_err(|source| NetworkError::Driver { action, source })?;
+        let forwards = forwarding::is_on().map_err(|source| NetworkError::Io {
+            action: "read the state of forwarding".to_owned(),
+            source,
+        })?;
+        if !exists || !forwards || !matches!(table, Presence::Present) {
+            self.restore()?;
+        }
+        Ok(network)
+    }
+
+    /// Rebuilds table and bridges from the records.
+    fn restore(&mut self) -> Result<(), NetworkError> {
+        let _lock = self.lock()?;
+        tracing::debug!("restoring the kernel's state from the records");
+        let networks: Vec<Network> =
+            record::load_all(&self.layout)?.into_iter().filter(|n| n.phase == Phase::Ready).collect();
+        let (forwarding, _) = SwitchedOn::decide(&self.layout).map_err(|source| NetworkError::Io {
+            action: "note the state of forwarding".to_owned(),
+            source,
+        })?;
+        self.rebuild_table(&networks, forwarding)?;
+        forwarding::switch_on()?;
+        for network in &networks {
+            let action = format!("restore network {}", network.name);
+            let driver = self.driver(network.driver)?;
+            driver.create(network).map_err(|source| NetworkError::Driver { action, source })?;
+        }
+        Ok(())
+    }
+
+    /// Replaces the table by what the records of `networks` and their living endpoints say, in one
+    /// transaction. Connections that are being translated go on.
+    pub(super) fn rebuild_table(
+        &mut self,
+        networks: &[Network],
+        forwarding: SwitchedOn,
+    ) -> Result<(), NetworkError> {
+        let mut transaction = Transaction::new();
+        transaction.rebuild(forwarding.skeleton());
+        for network in networks {
+            for element in plan::network_elements(network) {
+                transaction.create(element);
+            }
+            for endpoint in self.living_endpoints(network)? {
+                for element in plan::endpoint_elements(&endpoint)? {
+                    transaction.create(element);
+                }
+            }
+        }
+        self.nft()?.commit(transaction).map_err(|source: CommitError| NetworkError::Table {
+            action: "rebuild the table inet mydocker".to_owned(),
+            source,
+        })
+    }
+
+    fn living_endpoints(&self, network: &Network) -> Result<Vec<Endpoint>, NetworkError> {
+        let mut endpoints = endpoint::load_all(&self.layout, &network.name)?;
+        endpoints.retain(|endpoint| endpoint.is_alive());
+        Ok(endpoints)
+    }
+}
