@@ -45,7 +45,8 @@ pub(crate) struct Host {
 /// The ids of the containers that were ever seen in the root directory.
 pub(crate) type Ids = Arc<Mutex<BTreeSet<String>>>;
 
-/// A running container, as `inspect` describes it.
+/// A running container, as `inspect` describes it. It holds the container's network namespace, and that the
+/// container's link: drop it before asking for leftovers.
 pub(crate) struct Container {
     pub(crate) id: String,
     pub(crate) name: String,
@@ -234,6 +235,19 @@ impl Host {
         self.space.program(&[&["ip", "-j", "-d"], arguments].concat()).json()
     }
 
+    /// The published ports that the kernel knows, as nft lists them, without the comments.
+    pub(crate) fn published(&self) -> Vec<String> {
+        let table = self.table();
+        let elements = table.lines().filter_map(|line| {
+            let line =
+                line.trim().trim_start_matches("elements = {").trim_end_matches([',', '}', ' ']).trim();
+            let (key, target) = line.split_once(" : ")?;
+            let key = key.split_once(" comment ").map_or(key, |(key, _)| key);
+            key.contains(" . ").then(|| format!("{key} : {target}"))
+        });
+        elements.filter(|element| element.starts_with(|c: char| c.is_ascii_digit())).collect()
+    }
+
     /// mydocker's table as nft lists it; empty when there is none.
     pub(crate) fn table(&self) -> String {
         let output = self.space.program(&["nft", "list", "table", "inet", "mydocker"]);
@@ -250,10 +264,8 @@ impl Host {
 impl Drop for Host {
     fn drop(&mut self) {
         self.clean_up();
-        if let Some(directory) = self.directory.take() {
-            if let Err(error) = directory.close() {
-                eprintln!("a directory that cannot be removed: {error}");
-            }
+        if let Some(Err(error)) = self.directory.take().map(tempfile::TempDir::close) {
+            eprintln!("a directory that cannot be removed: {error}");
         }
         // The namespaces, with all devices and tables in them, go with the last descriptors.
     }
