@@ -3,7 +3,8 @@
 # Usage: scripts/dependencies.sh build|demo|test     (Debian, Ubuntu and their kin; as root if anything is missing)
 set -euo pipefail
 
-oldest_rust=1.85
+# The oldest Rust that the crate and its dependencies build with.
+oldest_rust=$(sed -n 's/^rust-version *= *"\([0-9.]*\)".*/\1/p' "$(dirname "$0")/../Cargo.toml")
 
 case "${1:-}" in
   build) packages=(build-essential libclang-dev pkg-config) ;;

@@ -17,7 +17,7 @@ PATH=$work/bin:$PATH
 bold='' plain=''
 if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
 
-say() { printf '\n# %s\n' "$*"; }
+say() { printf '\n'; printf '# %s\n' "$@"; }
 show() { printf '%s$ %s%s\n' "$bold" "$*" "$plain"; }
 run() { show "$@"; "$@"; }
 fail() { printf '\nThe demo failed: %s\n' "$1" >&2; exit 1; }
@@ -26,7 +26,7 @@ expect() {
   local wanted=$1 got; shift
   show "$@"
   got=$("$@") || fail "the command above exited with $?"
-  printf '%s\n' "$got"
+  [ -z "$got" ] || printf '%s\n' "$got"
   [ "$got" = "$wanted" ] || fail "expected: $wanted"
 }
 
@@ -57,8 +57,8 @@ say "A network is a bridge, a subnet, and a few elements in one nftables table."
 run mydocker network create "$network"
 run mydocker network list
 
-say "A container whose image is this host's own system: / beneath, its own changes on top."
-say "Its web server listens on port 80, published as port $port of the host."
+say "A container whose image is this host's own system: / beneath, its own changes on top." \
+  "Its web server listens on port 80, published as port $port of the host."
 page='Hello from a container of mydocker.'
 script="mkdir /tmp/www && echo '$page' > /tmp/www/index.html && exec busybox httpd -f -p 80 -h /tmp/www"
 show mydocker run -d --name web --net "$network" -p "$port:80" / sh -c "\"$script\""

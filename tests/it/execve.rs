@@ -17,41 +17,46 @@ struct Execution {
 /// Runs a mydocker command with all its descendants under strace, and returns what was executed.
 #[track_caller]
 fn traced(host: &Host, log: &Path, arguments: &[&str]) -> (Output, Vec<Execution>) {
-    let log_path = log.to_str().unwrap();
-    let strace = [
-        "strace",
-        "-f",
-        "-qq",
-        "-e",
-        "trace=execve,execveat",
-        "-e",
-        "signal=none",
-        "-s",
-        "512",
-        "-o",
-        log_path,
-    ];
-    let output = host.program(&[&strace, &["--", MYDOCKER][..], arguments].concat()).run_in(&host.space);
+    let strace = [STRACE, &["-o", log.to_str().unwrap(), "--", MYDOCKER]].concat();
+    let output = host.program(&[&strace, arguments].concat()).run_in(&host.space);
     let text = std::fs::read_to_string(log).expect("strace's log");
-    let executions: Vec<Execution> = text.lines().filter(|line| line.contains("exec")).map(parse).collect();
+    let executions = executions(&text);
     assert_eq!(executions.first().map(|call| call.path.as_str()), Some(MYDOCKER), "{text}");
     (output, executions)
 }
 
-/// `1234  execve("/bin/x", ["x", "y"], 0x… /* 9 vars */) = 0`, also when another process's line came between.
-fn parse(line: &str) -> Execution {
-    let path = line.split('"').nth(1).unwrap_or_default().to_owned();
-    // A call that ends the thread that makes it is reported in two halves, the second without the path.
-    Execution {
-        path,
-        succeeded: line.ends_with("= 0") || line.contains("unfinished") || line.contains("resumed"),
+/// Follows all descendants, and notes what they execute and how they open their own file.
+const STRACE: &[&str] =
+    &["strace", "-f", "-qq", "-e", "trace=execve,execveat,open_tree", "-e", "signal=none", "-s", "512"];
+
+/// The calls in a log of lines like `1234  execve("/bin/x", ["x", "y"], 0x… /* 9 vars */) = 0`.
+fn executions(log: &str) -> Vec<Execution> {
+    let quoted = |line: &str| line.split('"').nth(1).unwrap_or_default().to_owned();
+    let mut own_file = Vec::new();
+    let mut executions = Vec::new();
+    for line in log.lines() {
+        let result = line.rsplit(" = ").next().unwrap_or_default();
+        if line.contains("open_tree(") && quoted(line) == "/proc/self/exe" {
+            own_file.push(format!("/proc/self/fd/{result}"));
+        } else if line.contains("execve(") || line.contains("execveat(") {
+            let path = quoted(line);
+            let path = if own_file.contains(&path) { OWN_FILE.to_owned() } else { path };
+            // Where another process's line comes between, the result stands on a line of its own: as a
+            // success it is judged more strictly.
+            executions.push(Execution { path, succeeded: result == "0" || line.contains("<unfinished") });
+        }
     }
+    executions
 }
 
-/// Whether it is mydocker, by the path it was started by or as the file that the process already runs.
+/// Whether it is mydocker: by the path it was started by, as the file that the process already runs, or
+/// by a descriptor of that file.
 fn is_mydocker(path: &str) -> bool {
-    path == MYDOCKER || path == "/proc/self/exe"
+    path == MYDOCKER || path == "/proc/self/exe" || path == OWN_FILE
 }
+
+/// What [`traced`] calls a descriptor that was opened on `/proc/self/exe`.
+const OWN_FILE: &str = "(a descriptor of /proc/self/exe)";
 
 /// Fails if anything was executed but mydocker and, inside the container, these.
 #[track_caller]
@@ -81,7 +86,7 @@ fn networks_are_made_and_removed_without_another_program() {
         &["network", "remove", "front"],
     ] {
         let (output, executions) = traced(&host, &log, arguments);
-        output.ok();
+        assert!(output.ok().contains("front"), "{output}");
         only(&executions, &[]);
     }
     host.assert_nothing_left();
@@ -141,11 +146,24 @@ fn exec_and_stop_run_nothing_but_the_command() {
 fn the_trace_does_see_other_programs() {
     let host = Host::new();
     let log = host.scratch("strace").join("log");
-    let strace = ["strace", "-f", "-qq", "-e", "trace=execve,execveat", "-o", log.to_str().unwrap(), "--"];
-    host.space.ok(&[&strace[..], &["sh", "-c", "/bin/true; nft --version >/dev/null; exit 0"]].concat());
+    let script = "/bin/true; nft --version >/dev/null; exit 0";
+    host.space.ok(&[STRACE, &["-o", log.to_str().unwrap(), "--", "sh", "-c", script]].concat());
     let text = std::fs::read_to_string(&log).unwrap();
-    let executions: Vec<Execution> = text.lines().filter(|line| line.contains("exec")).map(parse).collect();
+    let executions = executions(&text);
     assert!(executions.iter().any(|call| call.succeeded && call.path == "/bin/true"), "{text}");
     assert!(executions.iter().any(|call| call.succeeded && call.path.ends_with("/nft")), "{text}");
     assert!(std::panic::catch_unwind(|| only(&executions, &[])).is_err());
+}
+
+#[test]
+fn a_descriptor_counts_as_mydocker_only_when_it_was_opened_on_our_own_file() {
+    let log = "7 open_tree(AT_FDCWD, \"/proc/self/exe\", OPEN_TREE_CLONE|O_CLOEXEC) = 6\n\
+               7 execve(\"/proc/self/fd/6\", [\"mydocker\"], 0x7f /* 9 vars */) = 0\n\
+               7 execve(\"/proc/self/fd/7\", [\"mydocker\"], 0x7f /* 9 vars */) = 0\n\
+               8 execve(\"/bin/x\", [\"x\"], 0x7f /* 9 vars */ <unfinished ...>\n\
+               8 execve(\"/usr/bin/y\", [\"y\"], 0x7f /* 9 vars */) = -1 ENOENT (No such file or directory)";
+    let calls = executions(log);
+    let seen: Vec<(bool, bool)> =
+        calls.iter().map(|call| (is_mydocker(&call.path), call.succeeded)).collect();
+    assert_eq!(seen, [(true, true), (false, true), (false, true), (false, false)]);
 }

@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use crate::host::{HOST, HOST_SIDE, Host, NEIGHBOUR, OUTSIDE, SIDE, Scope};
+use crate::host::{HOST, HOST_SIDE, Host, NEIGHBOUR, OUTSIDE, SIDE};
+use crate::leftovers::Scope;
 use crate::program::{Program, eventually};
 use crate::wire::{Probe, Server, ping, tcp, tcp_dropped, udp, udp_dropped};
 

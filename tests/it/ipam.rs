@@ -140,6 +140,7 @@ fn files_of_the_seeds_programs_are_carried_on_with() {
     assert_eq!(container.address.to_string(), "192.168.0.2");
     assert!(crate::wire::ping(&container.space, "192.168.0.1"));
     assert_eq!(file(&host), only("192.168.0.0/24", "111", "1"));
+    drop(container);
     host.mydocker(&["rm", "-f", "c"]).ok();
     host.mydocker(&["network", "remove", "testbr0"]).ok();
     assert_eq!(file(&host), only("192.168.0.0/24", "1", "1"));

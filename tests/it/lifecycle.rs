@@ -212,12 +212,11 @@ fn a_container_that_ends_keeps_its_record_and_its_log_and_nothing_else() {
     ];
     let id = host.mydocker(&run).ok();
     assert_eq!(ended(&host, "c")["ExitCode"], 3);
-    let kept = |line: &String| {
-        line.starts_with("file ")
-            && ["/containers/", "/names/", "/overlay2/"].iter().any(|part| line.contains(part))
-    };
+    let records =
+        ["containers", "names", "overlay2"].map(|below| format!("file {}/", host.root(below).display()));
+    let kept = |line: &String| records.iter().any(|records| line.starts_with(records));
     eventually("all but records to go", || {
-        host.leftovers(crate::host::Scope::Containers).iter().all(kept).then_some(())
+        host.leftovers(crate::leftovers::Scope::Containers).iter().all(kept).then_some(())
     });
     assert!(host.root(&format!("containers/{id}/config.json")).exists());
     assert!(!host.table().contains("8080"));

@@ -27,6 +27,8 @@ mod host;
 #[cfg(test)]
 mod ipam;
 #[cfg(test)]
+mod leftovers;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod network;

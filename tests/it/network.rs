@@ -32,9 +32,9 @@ fn addresses(link: &Value) -> Vec<String> {
 
 #[track_caller]
 fn refused_and_nothing_made(host: &Host, arguments: &[&str], needles: &[&str]) {
-    let before = host.leftovers(crate::host::Scope::All);
+    let before = host.leftovers(crate::leftovers::Scope::All);
     host.mydocker(&[&["network", "create"], arguments].concat()).refused(REFUSED, needles);
-    assert_eq!(host.leftovers(crate::host::Scope::All), before, "a refusal changes nothing");
+    assert_eq!(host.leftovers(crate::leftovers::Scope::All), before, "a refusal changes nothing");
 }
 
 #[test]
@@ -167,7 +167,7 @@ fn malformed_subnets_are_refused() {
     }
     host.mydocker(&["network", "create", "--subnet", "", "bad"]).refused(REFUSED, &["subnet"]);
     let twice = ["--subnet", "10.1.0.0/24", "--subnet", "10.2.0.0/24", "bad"];
-    refused_and_nothing_made(&host, &twice, &["10.2.0.0/24"]);
+    refused_and_nothing_made(&host, &twice, &["--subnet"]);
     host.assert_nothing_left();
 }
 
@@ -354,7 +354,7 @@ fn rules_are_printed_in_a_syntax_that_nft_reads_back_as_the_same_table() {
     let other = crate::space::Namespace::new("other");
     crate::program::Program::new(&["nft", "-f", "-"]).input(&rules).run_in(&other).ok();
     assert_eq!(other.ok(&["nft", "list", "table", "inet", "mydocker"]), host.table().trim_end());
-    assert!(rules.contains("127.0.0.1 . udp . 5353 : 172.18.0.2 . 53"), "{rules}");
+    assert!(rules.contains("127.0.0.1 . udp . 5353") && rules.contains(": 172.18.0.2 . 53"), "{rules}");
 }
 
 #[test]

@@ -320,9 +320,11 @@ fn internal_network_is_closed(bridge_netfilter: bool) {
     let outside = Server::tcp(&host.outside, &format!("{OUTSIDE}:80"));
     // Within the network everything works.
     assert_eq!(tcp(&peer.space, &format!("{}:80", inner.address)).seen_as(), peer.address.to_string());
-    // S6: nothing leaves, and nothing comes in.
-    tcp_closed(&inner.space, &format!("{OUTSIDE}:80"));
+    // S6: nothing leaves, and nothing comes in, not even for a container that gives itself a default route.
+    assert!(!ping(&inner.space, OUTSIDE));
+    inner.space.ok(&["ip", "route", "replace", "default", "via", "172.20.0.1"]);
     ping_dropped(&inner.space, OUTSIDE);
+    tcp_closed(&inner.space, &format!("{OUTSIDE}:80"));
     tcp_closed(&inner.space, &format!("{}:80", web.address));
     tcp_closed(&inner.space, "172.20.0.1:8080");
     tcp_closed(&inner.space, &format!("{HOST}:8080"));

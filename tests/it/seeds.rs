@@ -22,8 +22,8 @@ fn line_with<'a>(text: &'a str, needles: &[&str]) -> &'a str {
 }
 
 /// The bitmaps that seed 0 shows after `network create` and after `network remove`.
-const AFTER_CREATE: &str = r#"{"192.168.0.0/24":"1100000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000001"}"#;
-const AFTER_REMOVE: &str = r#"{"192.168.0.0/24":"1000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000001"}"#;
+const AFTER_CREATE: &str = r#"{"192.168.0.0/24":"1100000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000001"}"#;
+const AFTER_REMOVE: &str = r#"{"192.168.0.0/24":"1000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000000001"}"#;
 
 /// Seed 0, "create a bridge, allocate its address, delete it": chapter 3 (`my-docker`).
 #[test]
@@ -84,6 +84,7 @@ fn seed_0_containers_reach_the_world_under_the_hosts_address() {
     }
 
     // 4.2: routes, rules and the device are gone after the removal.
+    drop((one, two));
     host.mydocker(&["rm", "-f", "one", "two"]).ok();
     host.mydocker(&["network", "remove", "testbridge"]).ok();
     assert!(!host.space.ok(&["ip", "route"]).contains("10.0.0.0"));
@@ -147,8 +148,7 @@ fn seed_2_networks_endpoints_and_the_allocator() {
     host.network("testbridgenet", "172.18.0.0/24", &[]);
     let run = ["run", "-it", "-p", "80:80", "--net", "testbridgenet", "-name", "ece", &host.image, "sh"];
     let mut shell = host.command(&run).on_a_terminal().start_in(&host.space);
-    shell.say("echo ready\n");
-    shell.wait_for("ready\r\n");
+    shell.wait_for("# ");
     let ece = host.container_named("ece", "testbridgenet");
     let other = host.container("other", "testbridgenet", &[]);
     assert_eq!(
@@ -190,9 +190,11 @@ fn seed_3_the_first_bitmaps_and_the_names_of_veth_pairs() {
     line_with(&inside, &["eth0@", "UP"]);
     line_with(&inside, &[&format!("altname cif-{name}")]);
     line_with(&host.space.ok(&["ip", "link", "show", "testbridge"]), &["LOWER_UP"]);
+    let name = name.to_owned();
     // 2.2.4: both ends go.
+    drop(container);
     host.mydocker(&["rm", "-f", "testcontainer"]).ok();
-    eventually("the pair to go", || (!host.space.ok(&["ip", "link", "show"]).contains(name)).then_some(()));
+    eventually("the pair to go", || (!host.space.ok(&["ip", "link", "show"]).contains(&name)).then_some(()));
     // 2.2.2, and nothing of the rules stays, which the tutorial still has to delete by hand.
     host.mydocker(&["network", "remove", "testbridge"]).ok();
     assert_eq!(std::fs::read_to_string(host.root("network/ipam/subnet.json")).unwrap(), AFTER_REMOVE);
@@ -266,6 +268,7 @@ fn seed_4_a_container_wired_by_hand() {
     }
     assert!(ping(&host.space, "162.16.0.2"));
     // The pair goes with the namespace, although mydocker never knew of it.
+    drop(bird);
     host.mydocker(&["rm", "-f", "bird"]).ok();
     host.mydocker(&["network", "remove", "testbridge"]).ok();
     host.assert_nothing_left();
