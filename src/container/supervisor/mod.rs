@@ -248,6 +248,8 @@ impl Supervisor {
     /// # Errors
     /// poll(2) fails, for lack of memory.
     pub fn run(&mut self) -> Result<Ended, SupervisorError> {
+        // Only memory is at stake.
+        sys::forget_code().ok();
         loop {
             self.reap();
             if let Some(ended) = self.ended {
