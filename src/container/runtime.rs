@@ -166,6 +166,14 @@ impl Task {
     }
 }
 
+#[cfg(test)]
+impl Task {
+    /// A task of a process that is nobody's child, to be supervised without a container.
+    pub(super) fn fake(process: Process, streams: Streams) -> Self {
+        Self { process, streams, start: Start { program: String::new(), pending: None } }
+    }
+}
+
 /// The right to let a container's command run, once.
 #[derive(Debug)]
 pub(super) struct Start {
