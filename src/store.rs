@@ -204,15 +204,22 @@ pub fn read_if_exists(path: &Path) -> io::Result<Option<Vec<u8>>> {
     }
 }
 
+/// Nothing can be there, either, where a directory on the way is not one.
+fn unless_gone(result: io::Result<()>) -> io::Result<()> {
+    match result {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {
+            Ok(())
+        }
+        other => other,
+    }
+}
+
 /// Removes a file; "already gone" is success.
 ///
 /// # Errors
 /// Any error of the file system but "does not exist".
 pub fn remove_if_exists(path: &Path) -> io::Result<()> {
-    match std::fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    unless_gone(std::fs::remove_file(path))
 }
 
 /// Removes a directory and all in it; "already gone" is success.
@@ -220,10 +227,7 @@ pub fn remove_if_exists(path: &Path) -> io::Result<()> {
 /// # Errors
 /// Any error of the file system but "does not exist".
 pub fn remove_tree_if_exists(path: &Path) -> io::Result<()> {
-    match std::fs::remove_dir_all(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    }
+    unless_gone(std::fs::remove_dir_all(path))
 }
 
 /// The names of the entries of a directory that are not temporary files, sorted. No directory: no names.

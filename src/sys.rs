@@ -71,12 +71,17 @@ pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
 
 /// Gives every signal its default action and blocks none, as a program expects to find them.
 ///
-/// Rust's runtime ignores `SIGPIPE` and our event loops block `SIGCHLD`; both would survive execve(2).
+/// Rust's runtime ignores `SIGPIPE`, the C library ignores a signal of its own in processes that it spawns,
+/// and our event loops block `SIGCHLD`; all that would survive execve(2).
 pub fn reset_signals() {
+    // The kernel's `struct sigaction` is at most four words; all zero, it is SIG_DFL without flags or mask.
+    let default = [0_u64; 4];
+    let no_old = std::ptr::null_mut::<u64>();
     for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL is no handler of ours that could run; the C library refuses the signals that it
-        // keeps for itself, and the kernel refuses SIGKILL and SIGSTOP, which are at their default anyway.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: rt_sigaction(2) reads one `struct sigaction` and writes none when the last pointer is null;
+        // SIG_DFL is no code of ours that could run. Not through the C library, which refuses signals 32
+        // and 33. SIGKILL and SIGSTOP are refused by the kernel, and at their default anyway.
+        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), no_old, size_of::<u64>()) };
     }
     // The call cannot fail with a valid set.
     nix::sys::signal::SigSet::empty().thread_set_mask().ok();

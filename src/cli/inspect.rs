@@ -115,7 +115,7 @@ fn network_settings(snapshot: &Snapshot, paths: &crate::engine::Paths) -> Value 
             let value = json!({
                 "IPAddress": endpoint.address.addr().to_string(),
                 "IPPrefixLen": endpoint.address.prefix_len(),
-                "Gateway": endpoint.gateway.map_or(String::new(), |gateway| gateway.to_string()),
+                "Gateway": endpoint.gateway.to_string(),
                 "MacAddress": endpoint.mac.to_string(),
                 "GlobalIPv6Address": "",
                 "HostInterface": endpoint.host_if,

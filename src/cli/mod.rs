@@ -27,8 +27,8 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{self, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use crate::engine::Layout;
 use crate::engine::{ConfigError, ContainerPath, Engine, EngineError, EnvVar};
-use crate::store::Layout;
 
 /// Wrong usage.
 const USAGE: u8 = 2;

@@ -10,13 +10,15 @@ use crate::names::{ContainerName, NameError};
 
 /// Create a container and run a command in it
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:
-  mydocker run --rm -it / sh
-  mydocker run -d --name web -p 8080:80 / python3 -m http.server 80
-
-IMAGE is the path of a directory with a root file system; it starts with / or . and is never written.
+#[command(
+    after_help = "IMAGE is the path of a directory with a root file system; it starts with / or . and is never written.
 The exit status is the command's own; 125 if mydocker failed, 126 if the command cannot be invoked,
-127 if it was not found, 128+N if signal N ended it.")]
+127 if it was not found, 128+N if signal N ended it.
+
+Examples:
+  mydocker run --rm -it / sh
+  mydocker run -d --name web -p 8080:80 / python3 -m http.server 80"
+)]
 pub(super) struct Args {
     /// Run in the background and print the container's id
     #[arg(long, short)]

@@ -30,7 +30,7 @@ const OUTPUT_MAX: usize = 64 << 10;
 /// What a pipe that is ready for writing takes without blocking: `PIPE_BUF` (pipe(7)).
 const WRITE_MAX: usize = 4096;
 
-/// The signals that a client without a terminal passes on, as Docker's `--sig-proxy` does.
+/// The signals that a client passes on whose keys do not reach the container, as Docker's `--sig-proxy` does.
 const PROXIED: [NixSignal; 6] = [
     NixSignal::SIGHUP,
     NixSignal::SIGINT,
@@ -40,7 +40,7 @@ const PROXIED: [NixSignal; 6] = [
     NixSignal::SIGUSR2,
 ];
 
-/// The signals that end a client with a terminal, which has to be restored first.
+/// The signals that end a client whose terminal is raw, and has to be restored first.
 const ENDING: [NixSignal; 4] = [NixSignal::SIGHUP, NixSignal::SIGINT, NixSignal::SIGQUIT, NixSignal::SIGTERM];
 
 /// Why a client cannot be connected, or not any more.
@@ -93,7 +93,7 @@ pub enum Outcome {
     Failed(Failure),
     /// Nobody reads the caller's output any more (`EPIPE`); the container runs on.
     OutputClosed,
-    /// A signal ended the caller, which had a terminal; the container runs on.
+    /// A signal ended the caller, whose terminal was raw; the container runs on.
     Interrupted(Signal),
     /// The supervisor ended without a word: it was killed, and the container with it.
     Lost,
@@ -189,19 +189,22 @@ pub fn terminal_size(io: Io<'_>) -> Option<(u16, u16)> {
 
 /// Connects the caller's streams with a container until it ends or the caller cannot go on.
 ///
-/// With `tty`, the caller's terminal is raw from the start of the command until this returns, in whatever
-/// way, and signals that end the caller do so here. Without it, those signals are passed on to the container.
+/// With `tty` and input, the caller's terminal is raw from the start of the command until this returns, in
+/// whatever way, and signals that end the caller do so here. Otherwise those signals are passed on to the
+/// container.
 ///
 /// # Errors
 /// [`AttachError::Own`] for the caller's streams (input that is no terminal with `tty`), and
 /// [`AttachError::Protocol`].
 pub fn relay(stream: UnixStream, io: Io<'_>, tty: bool) -> Result<Outcome, AttachError> {
     stream.set_nonblocking(true).map_err(ProtocolError::Io)?;
-    let signals = Signals::watch(tty)?;
+    let proxy = !tty || io.stdin.is_none();
+    let signals = Signals::watch(tty, proxy)?;
     let mut relay = Relay {
         stream,
         io,
         tty,
+        proxy,
         raw: None,
         decoder: Decoder::default(),
         requests: Vec::new(),
@@ -221,13 +224,11 @@ struct Signals {
 }
 
 impl Signals {
-    fn watch(tty: bool) -> Result<Self, AttachError> {
+    fn watch(tty: bool, proxy: bool) -> Result<Self, AttachError> {
         let mut watched = SigSet::empty();
+        watched.extend(if proxy { &PROXIED[..] } else { &ENDING[..] }.iter().copied());
         if tty {
-            watched.extend(ENDING);
             watched.add(NixSignal::SIGWINCH);
-        } else {
-            watched.extend(PROXIED);
         }
         let before = watched.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(own("block signals"))?;
         let fd = SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
@@ -249,6 +250,8 @@ struct Relay<'a> {
     stream: UnixStream,
     io: Io<'a>,
     tty: bool,
+    /// Whether signals go to the container.
+    proxy: bool,
     raw: Option<RawMode<BorrowedFd<'a>>>,
     decoder: Decoder,
     /// Frames that the supervisor has not taken yet.
@@ -357,10 +360,10 @@ impl Relay<'_> {
             let Ok(signal) = Signal::from_number(number) else { continue };
             if number == NixSignal::SIGWINCH as i32 {
                 self.send_size();
-            } else if self.tty {
-                return Ok(Some(Outcome::Interrupted(signal)));
-            } else {
+            } else if self.proxy {
                 self.request(&Request::Signal(signal));
+            } else {
+                return Ok(Some(Outcome::Interrupted(signal)));
             }
         }
     }

@@ -39,6 +39,12 @@ pub enum CommandError {
         /// The command's first word.
         program: String,
     },
+    /// The program is there, but not what it needs to be executed.
+    #[error("cannot run \"{program}\": its interpreter or loader does not exist in the container")]
+    NoInterpreter {
+        /// The command's first word.
+        program: String,
+    },
     /// The program is there, but cannot be executed.
     #[error("cannot run \"{program}\"")]
     NotExecutable {
@@ -73,7 +79,9 @@ impl CommandError {
     fn new(program: &str, stage: Stage, errno: Errno) -> Self {
         let program = program.to_owned();
         let step = match (stage, errno) {
-            (Stage::Find | Stage::Exec, Errno::ENOENT | Errno::ENOTDIR) => return Self::NotFound { program },
+            (Stage::Find, Errno::ENOENT | Errno::ENOTDIR) => return Self::NotFound { program },
+            // The file itself was found a moment ago.
+            (Stage::Exec, Errno::ENOENT) => return Self::NoInterpreter { program },
             (Stage::Find | Stage::Exec, _) => {
                 return Self::NotExecutable { program, source: errno.into() };
             }
@@ -87,7 +95,7 @@ impl CommandError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotFound { .. } => 127,
+            Self::NotFound { .. } | Self::NoInterpreter { .. } => 127,
             Self::NotExecutable { .. } => 126,
             Self::Unsafe { .. } => 125,
         }

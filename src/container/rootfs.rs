@@ -218,7 +218,7 @@ pub fn unmount(layout: &Layout, id: &ContainerId) -> Result<(), RootfsError> {
         match umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
             // Once more, in case a start that was killed had mounted it twice.
             Ok(()) => {}
-            Err(Errno::EINVAL | Errno::ENOENT) => return Ok(()),
+            Err(Errno::EINVAL | Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
             Err(errno) => return Err(RootfsError::Unmount { path, source: errno.into() }),
         }
     }

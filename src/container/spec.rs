@@ -201,7 +201,9 @@ fn linux(inputs: &Inputs<'_>) -> Result<Linux, OciSpecError> {
     let no_devices = LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build()?;
     let mut read_only: Vec<String> = READ_ONLY.map(str::to_owned).into();
     if let Hierarchy::Legacy(mounts) = inputs.hierarchy {
-        // The library mounts version 1 trees writable, whatever the mount's options say.
+        // The library mounts version 1 trees, and the tmpfs they are in, writable whatever the mount's options
+        // say.
+        read_only.push("/sys/fs/cgroup".to_owned());
         read_only.extend(mounts.iter().map(|mount| mount.display().to_string()));
     }
     LinuxBuilder::default()

@@ -78,7 +78,7 @@ impl Engine {
         let config = Config {
             image: image.reference,
             layers: image.layers,
-            command: Command::new(request.command)?,
+            command: Command::try_from(request.command)?,
             env: request.env,
             hostname: request.hostname,
             working_dir: request.working_dir,
@@ -203,13 +203,13 @@ impl Engine {
 }
 
 fn check_network_options(request: &CreateContainer) -> Result<(), EngineError> {
-    let without_ports = matches!(request.network, NetworkMode::Host | NetworkMode::None);
-    let other = || format!("--net {}", request.network.as_str());
-    if without_ports && !request.ports.is_empty() {
-        return Err(EngineError::Conflict { option: "--publish", other: other() });
+    if request.network.network().is_some() {
+        return Ok(());
     }
-    if request.ip.is_some() && without_ports {
-        return Err(EngineError::Conflict { option: "--ip", other: other() });
-    }
-    Ok(())
+    let option = match (&request.ip, request.ports.first()) {
+        (Some(ip), _) => format!("--ip {ip}"),
+        (None, Some(port)) => format!("--publish {port}"),
+        (None, None) => return Ok(()),
+    };
+    Err(EngineError::Conflict { option, other: format!("--net {}", request.network.as_str()) })
 }

@@ -30,7 +30,7 @@ pub enum EngineError {
     #[error("{option} cannot be used with {other}")]
     Conflict {
         /// One option.
-        option: &'static str,
+        option: String,
         /// The other.
         other: String,
     },

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use crate::names::ContainerId;
 use crate::network::Networks;
-use crate::store::Layout;
+pub use crate::store::Layout;
 
 pub use crate::container::config::{ConfigError, ContainerPath, EnvVar, Hostname, UserSpec};
 pub use crate::container::protocol::Stream;

@@ -90,7 +90,7 @@ impl Engine {
         }
         let (tty, interactive) = (request.tty, request.interactive);
         let request = runtime::ExecRequest {
-            command: Command::new(request.command)?,
+            command: Command::try_from(request.command)?,
             env: request.env,
             working_dir: request.working_dir,
             user: request.user,

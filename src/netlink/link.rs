@@ -179,9 +179,10 @@ impl Batch {
     /// Lets a bridge port send a frame back where it came from: a container that uses its own published port
     /// needs it where br_netfilter translates bridged packets.
     pub fn set_hairpin(&mut self, port: &IfName) {
-        // By name, so that it can travel in the batch that makes the port.
+        // By name, so that it can travel in the batch that makes the port; and RTM_NEWLINK, because
+        // RTM_SETLINK ignores what belongs to the port's kind (rtnetlink.c).
         let message = LinkBridgePort::new(0).name(port.as_str()).hairpin(true).build();
-        self.push("set hairpin mode", RouteNetlinkMessage::SetLink(message), 0);
+        self.push("set hairpin mode", RouteNetlinkMessage::NewLink(message), 0);
     }
 
     /// Asks for one device by its name; the answer comes from [`super::RouteSocket::query`].

@@ -3,10 +3,12 @@
 //! Requests that belong together are built first and sent in one system call ([`Batch`]); the kernel carries
 //! them out in order while it is in that call. Which policy makes them necessary is not known here.
 
+mod conntrack;
 mod link;
 mod route;
 mod sock_diag;
 
+pub use conntrack::{forget_translated_udp, forget_untranslated_udp};
 pub use link::{BridgeSpec, Link, MacAddress, VethSpec};
 pub use route::{Batch, HostAddress, HostRoute, RequestError, RouteSocket};
 pub use sock_diag::{Listener, find_listeners};

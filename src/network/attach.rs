@@ -13,9 +13,9 @@ use super::subnet::Subnet;
 use super::subnet_file::SubnetFile;
 use super::{DriverError, Networks, plan};
 use crate::names::{ContainerId, IfName, NetworkName};
-use crate::netlink::MacAddress;
+use crate::netlink::{self, MacAddress};
 use crate::netns::NetNs;
-use crate::nft::{CommitError, Element, Presence, Transaction};
+use crate::nft::{CommitError, Element, Presence, Proto, Transaction};
 use crate::process::Process;
 use crate::sysctl;
 
@@ -88,7 +88,7 @@ impl Networks {
                 container_name: container.clone(),
                 owners: request.owners.to_vec(),
                 address: Ipv4Net::new_assert(address, subnet.net().prefix_len()),
-                gateway: (!network.internal).then_some(network.gateway),
+                gateway: network.gateway,
                 mac: MacAddress::from_ipv4(address),
                 host_if: host_if(request.container, HOST_IF_DIGITS)?,
                 container_if: request.container_if.clone(),
@@ -116,17 +116,16 @@ impl Networks {
         request: &ConnectRequest<'_>,
         endpoint_at: &dyn Fn(Ipv4Addr) -> Result<Endpoint, NetworkError>,
     ) -> Result<Ipv4Addr, NetworkError> {
-        // A second look after the addresses of dead owners were given back.
-        for reclaim in [false, true] {
-            let in_use = || self.in_use();
-            let mut file = SubnetFile::open(&self.layout, &in_use)?;
-            if reclaim {
-                self.reclaim_dead(network, &mut file)?;
+        if let Some(address) = self.allocate(network, endpoint_at)? {
+            return Ok(address);
+        }
+        for dead in endpoint::load_all(&self.layout, &network.name)? {
+            if !dead.is_alive() {
+                self.disconnect(&dead)?;
             }
-            let record = |address| Ok(endpoint::save(&self.layout, &endpoint_at(address)?)?);
-            if let Some(address) = file.allocate::<NetworkError>(network.subnet, record)? {
-                return Ok(address);
-            }
+        }
+        if let Some(address) = self.allocate(network, endpoint_at)? {
+            return Ok(address);
         }
         Err(NetworkError::SubnetExhausted {
             container: request.container_name.to_owned(),
@@ -149,12 +148,13 @@ impl Networks {
             let (network, subnet) = (network.name.clone(), network.subnet);
             return Err(NetworkError::AddressOutside { container: container(), network, address, subnet });
         }
-        let in_use = || self.in_use();
-        let mut file = SubnetFile::open(&self.layout, &in_use)?;
         let holder = endpoint::load(&self.layout, &network.name, address)?;
         if let Some(dead) = holder.as_ref().filter(|holder| !holder.is_alive()) {
-            file.release(network.subnet, dead.address.addr())?;
+            // With its ports: once its record is replaced, nobody knows whose they were.
+            self.disconnect(dead)?;
         }
+        let in_use = || self.in_use();
+        let mut file = SubnetFile::open(&self.layout, &in_use)?;
         let record = || Ok::<(), NetworkError>(endpoint::save(&self.layout, &endpoint_at(address)?)?);
         if file.take(network.subnet, address, record)? {
             return Ok(address);
@@ -168,16 +168,25 @@ impl Networks {
         Err(NetworkError::AddressTaken { container: container(), network, address, holder })
     }
 
-    /// Gives back the addresses of owners that are dead, under the lock of the address file.
-    fn reclaim_dead(&self, network: &Network, file: &mut SubnetFile<'_>) -> Result<(), NetworkError> {
-        for endpoint in endpoint::load_all(&self.layout, &network.name)? {
-            if !endpoint.is_alive() {
-                tracing::debug!(address = %endpoint.address, container = %endpoint.container_name, "reclaiming");
-                file.release(network.subnet, endpoint.address.addr())?;
-                endpoint::remove(&self.layout, &endpoint)?;
+    fn allocate(
+        &self,
+        network: &Network,
+        endpoint_at: &dyn Fn(Ipv4Addr) -> Result<Endpoint, NetworkError>,
+    ) -> Result<Option<Ipv4Addr>, NetworkError> {
+        let in_use = || self.in_use();
+        SubnetFile::open(&self.layout, &in_use)?.allocate(network.subnet, |address| {
+            // What the file calls free may be in use all the same, if somebody else has written it.
+            if address == network.gateway || self.living_holder(network, address)?.is_some() {
+                return Ok(false);
             }
-        }
-        Ok(())
+            endpoint::save(&self.layout, &endpoint_at(address)?)?;
+            Ok(true)
+        })
+    }
+
+    fn living_holder(&self, network: &Network, address: Ipv4Addr) -> Result<Option<Endpoint>, NetworkError> {
+        let holder = endpoint::load(&self.layout, &network.name, address)?;
+        Ok(holder.filter(Endpoint::is_alive))
     }
 
     /// Gives the endpoint's address back, unless it has another holder by now.
@@ -205,7 +214,11 @@ impl Networks {
                 endpoint::save(&self.layout, &endpoint)?;
             }
             match self.driver(network.driver)?.connect(network, &endpoint, netns) {
-                Ok(()) => return Ok(endpoint),
+                Ok(()) => {
+                    let (container, address) = (&endpoint.container_name, endpoint.address);
+                    tracing::debug!(%container, %address, device = %endpoint.host_if, "connected");
+                    return Ok(endpoint);
+                }
                 Err(DriverError::DeviceExists(_)) if digits < crate::names::IF_NAME_MAX => {}
                 Err(source) => {
                     let action =
@@ -231,7 +244,10 @@ impl Networks {
             // The record first: a rebuild of the table by another command then brings these ports too.
             endpoint::save(&self.layout, &endpoint)?;
             match self.commit_ports(&endpoint) {
-                Ok(()) => return Ok(endpoint),
+                Ok(()) => {
+                    forget_flows(&endpoint);
+                    return Ok(endpoint);
+                }
                 Err(error) if is_ephemeral(&error, ports) && attempt + 1 < EPHEMERAL_TRIES => {}
                 Err(NetworkError::PortPublished { .. }) if self.reclaim_ports(&endpoint)? => {}
                 Err(error) => {
@@ -251,6 +267,7 @@ impl Networks {
 
     fn commit_ports(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
         let elements = plan::endpoint_elements(endpoint)?;
+        self.look_at_other_addresses(endpoint)?;
         let mut transaction = Transaction::new();
         for element in &elements {
             transaction.create(element.clone());
@@ -263,6 +280,28 @@ impl Networks {
                 source,
             }),
         }
+    }
+
+    /// The kernel refuses a port of an address that is published as just that. A port of one address also
+    /// collides with the same port of every address, as for a socket: that is asked for here. (Of all single
+    /// addresses only 127.0.0.1 is looked at; the others would have to be listed.)
+    fn look_at_other_addresses(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        let table = |source| NetworkError::Table { action: "look for a published port".to_owned(), source };
+        for mapping in &endpoint.ports {
+            let any = mapping.host_ip.is_unspecified();
+            let other = if any { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
+            let shadow = PortMapping { host_ip: other, ..mapping.clone() };
+            for element in shadow.elements(endpoint.address.addr(), endpoint.comment())? {
+                if matches!(self.nft()?.contains(&element).map_err(table)?, Presence::Present) {
+                    let holder = self.nft()?.lookup_comment(&element).map_err(table)?;
+                    // A container may publish a port on every address and another way on one of them.
+                    if holder.as_deref() != Some(endpoint.comment()) {
+                        return Err(taken_by(endpoint, &element, holder));
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Either another command has just rebuilt the table with our ports in it, from our record; or somebody
@@ -338,7 +377,7 @@ impl Networks {
             transaction.delete(element.clone());
         }
         match self.nft()?.commit(transaction) {
-            Ok(()) => Ok(()),
+            Ok(()) => {}
             // Some are gone: then one by one.
             Err(CommitError::Missing { .. }) => {
                 for element in elements {
@@ -349,10 +388,11 @@ impl Networks {
                         Err(source) => return Err(NetworkError::Table { action: action(), source }),
                     }
                 }
-                Ok(())
             }
-            Err(source) => Err(NetworkError::Table { action: action(), source }),
+            Err(source) => return Err(NetworkError::Table { action: action(), source }),
         }
+        forget_flows(endpoint);
+        Ok(())
     }
 
     /// The endpoints of a container in a network, found by looking through the network's. Only for
@@ -368,6 +408,23 @@ impl Networks {
         let mut endpoints = endpoint::load_all(&self.layout, network)?;
         endpoints.retain(|endpoint| endpoint.container == *container);
         Ok(endpoints)
+    }
+}
+
+/// Removes the connection-tracking entries of UDP flows that would go on as if nothing had changed: those
+/// that reached the host before its ports were published, and those that were translated to the container.
+/// Flows that remain are a nuisance for their clients, not a reason to fail.
+fn forget_flows(endpoint: &Endpoint) {
+    for mapping in endpoint.ports.iter().filter(|mapping| mapping.proto == Proto::Udp) {
+        let PortMapping { host, container, .. } = mapping;
+        let address = endpoint.address.addr().into();
+        let forgotten = netlink::forget_untranslated_udp(host.first..=host.last).and_then(|before| {
+            Ok(before + netlink::forget_translated_udp(address, container.first..=container.last)?)
+        });
+        match forgotten {
+            Ok(count) => tracing::debug!(%mapping, count, "removed connection-tracking entries"),
+            Err(error) => tracing::warn!(%mapping, %error, "cannot remove connection-tracking entries"),
+        }
     }
 }
 

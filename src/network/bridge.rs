@@ -146,9 +146,7 @@ fn configure_container(endpoint: &Endpoint, index: u32) -> Result<(), DriverErro
     batch.add_address(index, IpNet::V4(endpoint.address));
     batch.add_alternative_name(index, &format!("cif-{}", endpoint.host_if));
     batch.set_up(index);
-    if let Some(gateway) = endpoint.gateway {
-        batch.add_default_route(index, gateway.into());
-    }
+    batch.add_default_route(index, endpoint.gateway.into());
     let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
     Ok(socket.run(&batch)?)
 }

@@ -36,8 +36,8 @@ pub struct Endpoint {
     pub owners: Vec<Process>,
     /// The container's address, with the prefix length of the subnet.
     pub address: Ipv4Net,
-    /// Where its default route leads; none on an internal network.
-    pub gateway: Option<Ipv4Addr>,
+    /// Where its default route leads.
+    pub gateway: Ipv4Addr,
     /// Its Ethernet address.
     pub mac: MacAddress,
     /// The device on the host, a port of the network's bridge.

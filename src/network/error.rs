@@ -50,6 +50,14 @@ pub enum NetworkError {
         /// The subnet.
         subnet: Subnet,
     },
+    /// More than one subnet of a family.
+    #[error("cannot create network {name}: {second} is its second IPv4 subnet, and it can have one")]
+    TwoSubnets {
+        /// The network.
+        name: NetworkName,
+        /// The second subnet.
+        second: Subnet,
+    },
     /// Two different gateways were given.
     #[error(
         "cannot create network {name}: --gateway {option} and --subnet with host address {subnet} disagree"

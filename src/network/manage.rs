@@ -32,8 +32,9 @@ pub struct CreateRequest {
     pub name: NetworkName,
     /// What makes its devices.
     pub driver: DriverKind,
-    /// Its addresses, and the gateway where the subnet was written with host bits; `None` for a free subnet.
-    pub subnet: Option<(Subnet, Option<Ipv4Addr>)>,
+    /// Its addresses, and the gateway where the subnet was written with host bits; none for a free subnet. At
+    /// most one for each address family.
+    pub subnets: Vec<(Subnet, Option<Ipv4Addr>)>,
     /// The bridge's address; `None` for the lowest.
     pub gateway: Option<Ipv4Addr>,
     /// Nothing is to be forwarded in or out.
@@ -53,7 +54,7 @@ impl CreateRequest {
         Self {
             name,
             driver: DriverKind::Bridge,
-            subnet: None,
+            subnets: Vec::new(),
             gateway: None,
             internal: false,
             isolated: false,
@@ -210,15 +211,18 @@ impl Networks {
         let occupied = Occupied::find(networks, self.bridge()?.socket()).map_err(|source| {
             NetworkError::Driver { action: format!("create network {name}"), source: source.into() }
         })?;
-        let (subnet, of_subnet) = match request.subnet {
-            Some((subnet, gateway)) => {
+        let (subnet, of_subnet) = match request.subnets[..] {
+            [_, (second, _), ..] => {
+                return Err(NetworkError::TwoSubnets { name: name.clone(), second });
+            }
+            [(subnet, gateway)] => {
                 if let Some(occupant) = occupied.occupant_of(subnet) {
                     let occupant = occupant.clone();
                     return Err(NetworkError::Overlap { name: name.clone(), subnet, occupant });
                 }
                 (subnet, gateway)
             }
-            None => {
+            [] => {
                 let free = occupied.first_free();
                 (free.ok_or_else(|| NetworkError::PoolExhausted(name.clone()))?, None)
             }
@@ -242,15 +246,19 @@ impl Networks {
         let in_use = || self.in_use();
         // Whatever an earlier network left taken in the same subnet is void: the record is new.
         SubnetFile::open(&self.layout, &in_use)?.reset(network.subnet, [network.gateway])?;
+        tracing::debug!(network = %network.name, subnet = %network.subnet, gateway = %network.gateway, "took the gateway's address");
         let (forwarding, news) = SwitchedOn::decide(&self.layout).map_err(|source| NetworkError::Io {
             action: "note the state of forwarding".to_owned(),
             source,
         })?;
         self.add_elements(network, forwarding, news)?;
+        tracing::debug!(network = %network.name, "added the network to the table inet mydocker");
         forwarding::switch_on()?;
         let action = format!("create network {}", network.name);
         let driver = self.driver(network.driver)?;
-        driver.create(network).map_err(|source| NetworkError::Driver { action, source })
+        driver.create(network).map_err(|source| NetworkError::Driver { action, source })?;
+        tracing::debug!(network = %network.name, bridge = %network.bridge, "made the bridge and switched it on");
+        Ok(())
     }
 
     /// One transaction: the network's elements, and the whole table where it is missing.
@@ -321,6 +329,7 @@ impl Networks {
         SubnetFile::open(&self.layout, &in_use)?.release(network.subnet, network.gateway)?;
         endpoint::remove_all(&self.layout, &network.name)?;
         record::remove(&self.layout, &network.name)?;
+        tracing::debug!(network = %network.name, "removed bridge, elements, address and record");
         Ok(())
     }
 

@@ -177,6 +177,21 @@ fn range(part: &str, mapping: &str) -> Result<PortRange, PortError> {
     Ok(PortRange { first, last })
 }
 
+/// As `-p` takes it.
+impl fmt::Display for PortRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.host_ip.is_unspecified() {
+            write!(f, "{}:", self.host_ip)?;
+        }
+        if let Some(host) = self.host {
+            write!(f, "{host}:")?;
+        } else if !self.host_ip.is_unspecified() {
+            write!(f, ":")?;
+        }
+        write!(f, "{}/{}", self.container, self.proto)
+    }
+}
+
 impl PortMapping {
     /// Whether both want the same port of the same address.
     #[must_use]
@@ -292,6 +307,7 @@ mod tests {
         #[test]
         fn any_text_is_parsed_or_refused(text in "[0-9.:/a-z\\[\\]-]{0,24}") {
             if let Ok(request) = parse(&text) {
+                prop_assert_eq!(parse(&request.to_string()).unwrap(), request.clone());
                 prop_assert!(request.container.first > 0 && request.container.first <= request.container.last);
                 prop_assert!(request.host.is_none_or(|host| host.count() == request.container.count()));
             }

@@ -99,25 +99,28 @@ impl<'a> SubnetFile<'a> {
         SubnetFileError::Io { path: self.path.clone(), source }
     }
 
-    /// Takes the lowest free address and returns it; `None` when there is none. Before
-    /// the byte is written, `record` is called with the address: what it writes down is there before the
-    /// address is taken, and if it fails nothing has changed.
+    /// Takes the lowest free address and returns it; `None` when there is none. Before the byte is written,
+    /// `record` is called with the address: what it writes down is there before the address is taken, and if
+    /// it fails nothing has changed. If it returns false, the address is in use whatever the file says: it is
+    /// marked as taken and the next one is tried.
     ///
     /// # Errors
     /// The file's own errors, and those of `record`.
     pub fn allocate<E: From<SubnetFileError>>(
         &mut self,
         subnet: Subnet,
-        record: impl FnOnce(Ipv4Addr) -> Result<(), E>,
+        mut record: impl FnMut(Ipv4Addr) -> Result<bool, E>,
     ) -> Result<Option<Ipv4Addr>, E> {
         let start = self.offset_of(subnet)?;
-        let Some(number) = self.find_free(start, subnet).map_err(|e| self.error(e))? else {
-            return Ok(None);
-        };
-        let address = subnet.address(number);
-        record(address)?;
-        self.write(start, number, ipam::TAKEN)?;
-        Ok(Some(address))
+        while let Some(number) = self.find_free(start, subnet).map_err(|e| self.error(e))? {
+            let address = subnet.address(number);
+            let recorded = record(address)?;
+            self.write(start, number, ipam::TAKEN)?;
+            if recorded {
+                return Ok(Some(address));
+            }
+        }
+        Ok(None)
     }
 
     /// Takes one address, after `record` as in [`SubnetFile::allocate`]; false if it is taken.
@@ -179,12 +182,16 @@ impl<'a> SubnetFile<'a> {
         Ok(numbers.map(|number| subnet.address(number)).collect())
     }
 
-    /// Where the bitmap of the subnet starts; a subnet that is not in the file yet is added to it.
+    /// Where the bitmap of the subnet starts; a subnet that is not in the file is added to it, with what the
+    /// records say is in use.
     fn offset_of(&mut self, subnet: Subnet) -> Result<u64, SubnetFileError> {
         if let Some(start) = self.find(subnet)? {
             return Ok(start);
         }
-        self.reset(subnet, [])?;
+        let in_use =
+            (self.in_use)().map_err(|source| SubnetFileError::Rebuild { path: self.path.clone(), source })?;
+        let taken = in_use.into_iter().find(|(other, _)| *other == subnet);
+        self.reset(subnet, taken.map(|(_, taken)| taken).unwrap_or_default())?;
         self.find(subnet)?.ok_or_else(|| self.error(io::ErrorKind::InvalidData.into()))
     }
 
@@ -363,7 +370,7 @@ mod tests {
     }
 
     fn allocate(file: &mut SubnetFile<'_>, subnet: Subnet) -> Option<Ipv4Addr> {
-        file.allocate::<SubnetFileError>(subnet, |_| Ok(())).unwrap()
+        file.allocate::<SubnetFileError>(subnet, |_| Ok(true)).unwrap()
     }
 
     fn bits(prefix: &str, size: usize) -> String {
@@ -447,6 +454,29 @@ mod tests {
             let kept = layout.subnet_file().with_extension("json.damaged");
             assert_eq!(std::fs::read_to_string(kept).unwrap(), text);
         }
+    }
+
+    #[test]
+    fn a_subnet_that_is_missing_in_the_file_comes_from_the_records() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = layout(directory.path());
+        let subnet: Subnet = "10.0.0.0/24".parse().unwrap();
+        let in_use = || Ok(vec![(subnet, vec![Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 2)])]);
+        store::write_atomic(&layout.subnet_file(), b"{}", Durability::Process).unwrap();
+        let mut file = SubnetFile::open(&layout, &in_use).unwrap();
+        assert_eq!(allocate(&mut file, subnet), Some([10, 0, 0, 3].into()));
+    }
+
+    #[test]
+    fn an_address_that_is_in_use_all_the_same_is_passed_over() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = layout(directory.path());
+        let subnet: Subnet = "10.0.0.0/24".parse().unwrap();
+        let mut file = SubnetFile::open(&layout, &nothing).unwrap();
+        let second = Ipv4Addr::new(10, 0, 0, 2);
+        let given = file.allocate::<SubnetFileError>(subnet, |address| Ok(address == second)).unwrap();
+        assert_eq!(given, Some(second));
+        assert_eq!(file.taken(subnet).unwrap(), [Ipv4Addr::new(10, 0, 0, 1), second]);
     }
 
     #[test]

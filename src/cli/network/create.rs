@@ -18,7 +18,7 @@ pub(in crate::cli) struct Args {
     /// The addresses of the network, between /8 and /30; host bits name the gateway (162.16.0.1/24). Without
     /// it: the next free /24 of 10.89.0.0/16
     #[arg(long, value_name = "CIDR", value_parser = Subnet::parse_with_gateway)]
-    subnet: Option<(Subnet, Option<Ipv4Addr>)>,
+    subnet: Vec<(Subnet, Option<Ipv4Addr>)>,
     /// The address of the bridge, which containers route through. Without it: the lowest of the subnet
     #[arg(long, value_name = "IP")]
     gateway: Option<Ipv4Addr>,
@@ -50,7 +50,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     let request = CreateNetwork {
         name: args.name,
         driver: args.driver,
-        subnet: args.subnet,
+        subnets: args.subnet,
         gateway: args.gateway,
         internal: args.internal,
         isolated: args.isolate,

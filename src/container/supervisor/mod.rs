@@ -315,8 +315,11 @@ impl Supervisor {
         for client in &mut self.clients {
             client.relieve(&self.spool);
         }
-        if self.clients.iter().any(|client| client.is_gone() && client.feeds) && self.stdin_once {
+        if self.stdin_once && self.clients.iter().any(|client| client.is_gone() && client.feeds) {
             self.close_stdin();
+            if self.listener.is_none() {
+                self.hang_up();
+            }
         }
         self.clients.retain(|client| !client.is_gone());
         Ok(())
@@ -439,6 +442,14 @@ impl Supervisor {
     fn close_stdin(&mut self) {
         if self.terminal.is_none() {
             self.stdin = None;
+        }
+    }
+
+    /// Takes the terminal away from a process whose client has left and to which none can come back.
+    fn hang_up(&mut self) {
+        if self.terminal.take().is_some() {
+            self.stdin = None;
+            self.outputs.clear();
         }
     }
 
