@@ -73,7 +73,7 @@ mod scan {
         }
 
         fn is_test_file(&self) -> bool {
-            self.path.file_stem().is_some_and(|stem| stem == "tests" || stem == "testing")
+            self.path.file_stem().is_some_and(|stem| stem == "tests")
         }
 
         fn text(&self, at: usize) -> &str {
