@@ -641,9 +641,9 @@ fn r8_a_container_whose_processes_were_killed_is_known_to_have_ended() {
     assert_eq!(host.inspect("web")["State"]["Running"], false);
     // Its port and its address are free for the next one.
     let next = host.container("next", "front", &["-p", "8080:80", "--ip", "172.18.0.2"]);
-    let _server = Server::tcp(&next.space, "0.0.0.0:80");
+    let server = Server::tcp(&next.space, "0.0.0.0:80");
     assert!(tcp(&host.outside, "198.51.100.10:8080").seen_as().starts_with("203."));
-    drop(next);
+    drop((server, next));
     host.mydocker(&["rm", "-f", "web", "next"]).ok();
     host.mydocker(&["network", "remove", "front"]).ok();
     host.assert_nothing_left();
