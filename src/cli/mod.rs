@@ -17,9 +17,11 @@ mod supervise;
 
 use std::ffi::OsString;
 use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use clap::Parser as _;
 use clap::error::ErrorKind;
@@ -91,6 +93,7 @@ struct Context {
     layout: Layout,
     log_level: LevelFilter,
     log_format: LogFormat,
+    log: LogFile,
     engine: Option<Engine>,
 }
 
@@ -148,11 +151,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error),
     };
-    log_to_stderr(parsed.log_level, parsed.log_format);
+    let log = log_to_stderr(parsed.log_level, parsed.log_format);
     let mut context = Context {
         layout: Layout::new(parsed.root, parsed.run_root),
         log_level: parsed.log_level,
         log_format: parsed.log_format,
+        log,
         engine: None,
     };
     let runs_a_command = matches!(parsed.command, Command::Run(_) | Command::Exec(_));
@@ -193,15 +197,40 @@ fn usage(error: &clap::Error) -> ExitCode {
     ExitCode::from(USAGE)
 }
 
-/// Logs go to a copy of standard error: where a container's first process is made, descriptor 2 becomes the
-/// container's own before our code in it has ended, and our log is not the container's output.
-fn log_to_stderr(level: LevelFilter, format: LogFormat) {
-    use std::os::fd::AsFd as _;
+/// Where log lines go: a copy of standard error. Where a container's first process is made, descriptor 2
+/// becomes the container's own before our code in it has ended, and our log is not the container's output.
+#[derive(Clone, Default)]
+struct LogFile(Arc<Mutex<Option<File>>>);
+
+impl LogFile {
+    /// Lets go of standard error: from now on nothing is logged.
+    fn close(&self) {
+        if let Ok(mut file) = self.0.lock() {
+            file.take();
+        }
+    }
+}
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.0.lock().map_err(|_| io::ErrorKind::Other)?.as_mut() {
+            Some(file) => file.write(bytes),
+            None => Ok(bytes.len()),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn log_to_stderr(level: LevelFilter, format: LogFormat) -> LogFile {
     // Without a standard error there is nowhere to log to.
-    let Ok(stderr) = std::io::stderr().as_fd().try_clone_to_owned() else { return };
+    let file = LogFile(Arc::new(Mutex::new(io::stderr().as_fd().try_clone_to_owned().ok().map(File::from))));
+    let writer = file.clone();
     let builder = tracing_subscriber::fmt()
         .with_max_level(level)
-        .with_writer(Mutex::new(File::from(stderr)))
+        .with_writer(move || writer.clone())
         .with_target(false);
     match format {
         LogFormat::Text => builder.with_ansi(false).finish().with(RuntimeNoise { level }).init(),
@@ -209,6 +238,7 @@ fn log_to_stderr(level: LevelFilter, format: LogFormat) {
             builder.event_format(output::JsonLines).finish().with(RuntimeNoise { level }).init();
         }
     }
+    file
 }
 
 /// Keeps what the OCI runtime library says to itself out of the log, unless everything is wanted: its errors

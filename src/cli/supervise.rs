@@ -9,6 +9,7 @@ use crate::cli::{CommandError, Context};
 pub(super) struct Args {}
 
 pub(super) fn run(_: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
-    context.engine()?.supervise()?;
+    let log = context.log.clone();
+    context.engine()?.supervise(&|| log.close())?;
     Ok(ExitCode::SUCCESS)
 }

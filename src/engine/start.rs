@@ -122,10 +122,9 @@ impl Engine {
     fn spawn_supervisor(&self, order: &Order<Job>) -> Result<UnixStream, EngineError> {
         let error = |source| EngineError::Io { action: "start a supervisor", source };
         let (ours, theirs) = attach::pair().map_err(error)?;
-        // It outlives us: were it to keep our standard error, whoever waits for its end would wait for the
-        // container's. Somebody who wants to see its log has to put up with that.
-        let stderr = if tracing::enabled!(tracing::Level::DEBUG) { Stdio::inherit() } else { Stdio::null() };
-        let child = sys::spawn_self(&self.supervisor, theirs.into(), Stdio::null(), stderr).map_err(error)?;
+        // Its standard error is ours until the command runs; its log goes there.
+        let child = sys::spawn_self(&self.supervisor, theirs.into(), Stdio::null(), Stdio::inherit())
+            .map_err(error)?;
         // It is not waited for: its end is told over the socket, and it is nobody's child once we have ended.
         drop(child);
         order.send(&ours)?;

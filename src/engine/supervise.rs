@@ -15,7 +15,7 @@ use crate::container::cgroup::Hierarchy;
 use crate::container::log::Writer;
 use crate::container::protocol::{Failure, Message as _, Order, Reply};
 use crate::container::record::{Exit, State};
-use crate::container::supervisor::{self, Ended, Options, Supervisor};
+use crate::container::supervisor::{self, Ended, Options, Supervisor, SupervisorError};
 use crate::container::{rootfs, runtime};
 use crate::names::{ContainerId, IfName};
 use crate::netns::{self, NetNs};
@@ -27,15 +27,22 @@ impl Engine {
     /// Serves the client that started this process and is connected to its standard input. Returns when the
     /// container, or the command in it, has ended. Only to be called by a process of its own.
     ///
+    /// Once the command runs, this process lets go of the standard error that it shares with the client, and
+    /// `close_log` is called to let go of copies: whoever waits for its end waits for the client's.
+    ///
     /// # Errors
     /// The order could not be understood, or the end could not be recorded; why a container could not be
     /// started is told to the client.
-    pub fn supervise(&mut self) -> Result<(), EngineError> {
+    pub fn supervise(&mut self, close_log: &dyn Fn()) -> Result<(), EngineError> {
         let client = supervisor::begin()?;
         let order = Order::<Job>::receive(&client)?;
+        let on_start = || {
+            close_log();
+            supervisor::let_go_of_stderr()
+        };
         match &order.job {
-            Job::Run(id) => self.supervise_container(&id.clone(), client, &order),
-            Job::Exec(id, request) => self.supervise_command(id, request, client, &order),
+            Job::Run(id) => self.supervise_container(&id.clone(), client, &order, on_start),
+            Job::Exec(id, request) => self.supervise_command(id, request, client, &order, on_start),
         }
     }
 
@@ -44,6 +51,7 @@ impl Engine {
         id: &ContainerId,
         client: UnixStream,
         order: &Order<Job>,
+        on_start: impl Fn() -> Result<(), SupervisorError>,
     ) -> Result<(), EngineError> {
         let kept =
             client.try_clone().map_err(|source| EngineError::Io { action: "keep the client", source })?;
@@ -61,6 +69,7 @@ impl Engine {
         };
         // Only the supervisor's own copy shows the client when it is closed.
         drop(kept);
+        on_start()?;
         let ended = supervisor.run();
         let taken_down = self.take_down(id, &endpoints);
         let Ended { code, at } = ended?;
@@ -178,6 +187,7 @@ impl Engine {
         request: &runtime::ExecRequest,
         client: UnixStream,
         order: &Order<Job>,
+        on_start: impl Fn() -> Result<(), SupervisorError>,
     ) -> Result<(), EngineError> {
         let kept =
             client.try_clone().map_err(|source| EngineError::Io { action: "keep the client", source })?;
@@ -204,6 +214,7 @@ impl Engine {
         match joined {
             Ok(mut supervisor) => {
                 drop(kept);
+                on_start()?;
                 let ended = supervisor.run()?;
                 Ok(supervisor.finish(ended.code)?)
             }

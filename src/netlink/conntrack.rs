@@ -9,18 +9,18 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use netlink_packet_core::{
-    DefaultNla, NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload, NlasIterator,
+    DefaultNla, Emitable as _, NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload, Nla, NlasIterator,
 };
-use netlink_packet_netfilter::conntrack::{
-    ConntrackAttribute, ConntrackMessage, IPTuple, ProtoTuple, Protocol, Tuple,
-};
+use netlink_packet_netfilter::conntrack::{ConntrackMessage, IPTuple, ProtoTuple, Protocol, Tuple};
 use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use nix::libc;
 
 // <linux/netfilter/nfnetlink_conntrack.h>
+const IPCTNL_MSG_CT_GET: u8 = 1;
+const IPCTNL_MSG_CT_DELETE: u8 = 2;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
 const CTA_ID: u16 = 12;
@@ -79,10 +79,7 @@ pub fn forget_untranslated_udp(ports: RangeInclusive<u16>) -> io::Result<usize> 
         proto.push(ProtoTuple::DestinationPort(*ports.start()));
         flags |= FILTER_DST_PORT;
     }
-    let request = vec![
-        ConntrackAttribute::CtaTupleOrig(vec![Tuple::Proto(proto)]),
-        filter(CTA_FILTER_ORIG_FLAGS, flags),
-    ];
+    let request = vec![nested(CTA_TUPLE_ORIG, &[Tuple::Proto(proto)]), filter(CTA_FILTER_ORIG_FLAGS, flags)];
     remove(request, |flow| {
         let untranslated =
             flow.reply.source == flow.original.destination && flow.reply.destination == flow.original.source;
@@ -99,14 +96,12 @@ pub fn forget_untranslated_udp(ports: RangeInclusive<u16>) -> io::Result<usize> 
 /// # Errors
 /// The kernel cannot be asked, or refuses to remove an entry.
 pub fn forget_translated_udp(container: IpAddr, ports: RangeInclusive<u16>) -> io::Result<usize> {
-    let wanted = vec![
+    let wanted = [
         Tuple::Ip(vec![IPTuple::SourceAddress(container)]),
         Tuple::Proto(vec![ProtoTuple::Protocol(Protocol::Udp)]),
     ];
-    let request = vec![
-        ConntrackAttribute::CtaTupleReply(wanted),
-        filter(CTA_FILTER_REPLY_FLAGS, FILTER_IP_SRC | FILTER_PROTO),
-    ];
+    let request =
+        vec![nested(CTA_TUPLE_REPLY, &wanted), filter(CTA_FILTER_REPLY_FLAGS, FILTER_IP_SRC | FILTER_PROTO)];
     remove(request, |flow| {
         flow.reply.protocol == UDP
             && flow.reply.source == container
@@ -122,25 +117,28 @@ fn is_local(address: IpAddr) -> bool {
 
 /// The attribute that has the kernel compare before it answers. One that does not know it (Linux before
 /// 5.8) lists everything, so the answers are compared here as well.
-fn filter(which: u16, flags: u32) -> ConntrackAttribute {
-    let inner = DefaultNla::new(which, flags.to_ne_bytes().to_vec());
-    let mut bytes = vec![0; netlink_packet_core::Emitable::buffer_len(&[inner.clone()].as_slice())];
-    netlink_packet_core::Emitable::emit(&[inner].as_slice(), &mut bytes);
-    ConntrackAttribute::Other(DefaultNla::new(CTA_FILTER | NLA_F_NESTED, bytes))
+fn filter(which: u16, flags: u32) -> DefaultNla {
+    nested(CTA_FILTER, &[DefaultNla::new(which, flags.to_ne_bytes().to_vec())])
+}
+
+/// An attribute that holds others. `ConntrackAttribute::Other` would lose the flag that says so.
+fn nested<N: Nla>(kind: u16, parts: &[N]) -> DefaultNla {
+    let mut bytes = vec![0; parts.buffer_len()];
+    parts.emit(&mut bytes);
+    DefaultNla::new(kind | NLA_F_NESTED, bytes)
 }
 
 /// Lists the entries that the request asks for, and removes those that match.
-fn remove(request: Vec<ConntrackAttribute>, matches: impl Fn(&Flow) -> bool) -> io::Result<usize> {
+fn remove(request: Vec<DefaultNla>, matches: impl Fn(&Flow) -> bool) -> io::Result<usize> {
     let mut socket = Socket::new(NETLINK_NETFILTER)?;
     socket.bind_auto()?;
     socket.connect(&SocketAddr::new(0, 0))?;
-    send(&socket, ConntrackMessage::Get(request), NLM_F_REQUEST | NLM_F_DUMP)?;
+    send(&socket, IPCTNL_MSG_CT_GET, request, NLM_F_REQUEST | NLM_F_DUMP)?;
     let mut flows = Vec::new();
     receive(&socket, |body| flows.extend(parse(body).filter(&matches)))?;
     let found = flows.len();
     for flow in flows {
-        let identity = flow.identity.into_iter().map(ConntrackAttribute::Other).collect();
-        send(&socket, ConntrackMessage::Delete(identity), NLM_F_REQUEST | NLM_F_ACK)?;
+        send(&socket, IPCTNL_MSG_CT_DELETE, flow.identity, NLM_F_REQUEST | NLM_F_ACK)?;
         match receive(&socket, |_| {}) {
             // It has ended by itself.
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
@@ -150,7 +148,8 @@ fn remove(request: Vec<ConntrackAttribute>, matches: impl Fn(&Flow) -> bool) -> 
     Ok(found)
 }
 
-fn send(socket: &Socket, message: ConntrackMessage, flags: u16) -> io::Result<()> {
+fn send(socket: &Socket, message_type: u8, attributes: Vec<DefaultNla>, flags: u16) -> io::Result<()> {
+    let message = ConntrackMessage::Other { message_type, attributes };
     let header = NetfilterHeader::new(NetfilterProtoFamily::IPv4, 0, 0);
     let mut netlink = NetlinkHeader::default();
     netlink.flags = flags;

@@ -51,7 +51,9 @@ pub enum NetworkError {
         subnet: Subnet,
     },
     /// More than one subnet of a family.
-    #[error("cannot create network {name}: {second} is its second IPv4 subnet, and it can have one")]
+    #[error(
+        "cannot create network {name}: --subnet {second} is a second IPv4 subnet, and a network has at most one"
+    )]
     TwoSubnets {
         /// The network.
         name: NetworkName,

@@ -46,7 +46,7 @@ impl Bitmap {
     pub fn parse(subnet: Subnet, text: &str) -> Result<Self, BitmapError> {
         let size = subnet.size() as usize;
         let error = || BitmapError { subnet, length: text.len(), expected: subnet.size() };
-        if !text.bytes().all(|c| matches!(c, FREE | TAKEN)) {
+        if !is_bitmap(text.as_bytes()) {
             return Err(error());
         }
         let mut characters = Vec::with_capacity(size);
@@ -102,6 +102,13 @@ impl Bitmap {
             _ => false,
         }
     }
+}
+
+/// Whether a run has no other characters than [`FREE`] and [`TAKEN`].
+pub(super) fn is_bitmap(characters: &[u8]) -> bool {
+    // They differ in the lowest bit only. Without a branch for each character this takes a few
+    // microseconds for a run of 256 KiB.
+    characters.iter().fold(0, |seen, character| seen | (character ^ FREE)) <= 1
 }
 
 /// The place of the first [`FREE`] in a run of characters.

@@ -111,8 +111,7 @@ impl<'a> SubnetFile<'a> {
         subnet: Subnet,
         mut record: impl FnMut(Ipv4Addr) -> Result<bool, E>,
     ) -> Result<Option<Ipv4Addr>, E> {
-        let start = self.offset_of(subnet)?;
-        while let Some(number) = self.find_free(start, subnet).map_err(|e| self.error(e))? {
+        while let Some((start, number)) = self.find_free(subnet)? {
             let address = subnet.address(number);
             let recorded = record(address)?;
             self.write(start, number, ipam::TAKEN)?;
@@ -235,7 +234,23 @@ impl<'a> SubnetFile<'a> {
         self.file.write_all_at(&[character], start + u64::from(number)).map_err(|e| self.error(e))
     }
 
-    fn find_free(&self, start: u64, subnet: Subnet) -> io::Result<Option<u32>> {
+    /// Where the bitmap starts, and the lowest free number in it. A bitmap with other characters than `0`
+    /// and `1` is first rebuilt.
+    fn find_free(&mut self, subnet: Subnet) -> Result<Option<(u64, u32)>, SubnetFileError> {
+        let start = self.offset_of(subnet)?;
+        match self.scan(start, subnet) {
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                let bitmaps = self.read_all()?;
+                self.replace(&bitmaps)?;
+                let start = self.offset_of(subnet)?;
+                self.scan(start, subnet).map(|found| found.map(|number| (start, number)))
+            }
+            other => other.map(|found| found.map(|number| (start, number))),
+        }
+        .map_err(|e| self.error(e))
+    }
+
+    fn scan(&self, start: u64, subnet: Subnet) -> io::Result<Option<u32>> {
         let size = subnet.size() as usize;
         let mut buffer = vec![0; size.min(READ)];
         let mut done = 0;
@@ -243,6 +258,9 @@ impl<'a> SubnetFile<'a> {
             let length = (size - done).min(READ);
             let run = &mut buffer[..length];
             self.file.read_exact_at(run, start + done as u64)?;
+            if !ipam::is_bitmap(run) {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
             if let Some(place) = ipam::lowest_free(run) {
                 let number = u32::try_from(done + place).map_err(io::Error::other)?;
                 // Files of other programs may mark the ends free; they are never handed out.
@@ -444,7 +462,9 @@ mod tests {
     fn a_damaged_file_is_rebuilt_from_the_records_and_kept() {
         let subnet: Subnet = "10.0.0.0/24".parse().unwrap();
         let in_use = || Ok(vec![(subnet, vec![Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 3)])]);
-        for text in ["", "{", "garbage", "{\"10.0.0.0/24\":\"110\"}", "[1,2]", "{\"10.0.0.0/24\":7}"] {
+        let flawed = format!("{{\"10.0.0.0/24\":\"{}x{}\"}}", "1".repeat(100), "0".repeat(155));
+        for text in ["", &flawed, "{", "garbage", "{\"10.0.0.0/24\":\"110\"}", "[1,2]", "{\"10.0.0.0/24\":7}"]
+        {
             let directory = tempfile::tempdir().unwrap();
             let layout = layout(directory.path());
             store::write_atomic(&layout.subnet_file(), text.as_bytes(), Durability::Process).unwrap();

@@ -643,6 +643,7 @@ fn r8_a_container_whose_processes_were_killed_is_known_to_have_ended() {
     let next = host.container("next", "front", &["-p", "8080:80", "--ip", "172.18.0.2"]);
     let server = Server::tcp(&next.space, "0.0.0.0:80");
     assert!(tcp(&host.outside, "198.51.100.10:8080").seen_as().starts_with("203."));
+    // Both hold the namespace, and with it the link.
     drop((server, next));
     host.mydocker(&["rm", "-f", "web", "next"]).ok();
     host.mydocker(&["network", "remove", "front"]).ok();

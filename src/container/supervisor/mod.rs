@@ -154,6 +154,15 @@ pub fn begin() -> Result<UnixStream, SupervisorError> {
     Ok(UnixStream::from(connection))
 }
 
+/// Lets go of the standard error that this process has from its client.
+///
+/// # Errors
+/// A system call fails that never does.
+pub fn let_go_of_stderr() -> Result<(), SupervisorError> {
+    let nothing = File::open("/dev/null").map_err(failed("open /dev/null"))?;
+    nix::unistd::dup2_stderr(&nothing).map_err(failed("let go of standard error"))
+}
+
 /// Makes the socket through which clients reach the container's supervisor.
 ///
 /// # Errors
