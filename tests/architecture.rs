@@ -1,5 +1,5 @@
 //! The direction of dependencies between modules, and a few more rules that no lint knows: who may name
-//! whom, where `unsafe` and `Command::new` may stand, what no module is called, how long a file may be.
+//! whom, where `unsafe` and `std::process::Command` may stand, what no module is called, how long a file may be.
 //!
 //! The sources are read as tokens: comments, strings and `pub(crate)` do not count, braces in `use` do.
 
@@ -73,7 +73,7 @@ mod scan {
         }
 
         fn is_test_file(&self) -> bool {
-            self.path.file_stem().is_some_and(|stem| stem == "tests" || stem == "testing")
+            self.path.file_stem().is_some_and(|stem| stem == "tests")
         }
 
         fn text(&self, at: usize) -> &str {
@@ -146,13 +146,17 @@ mod scan {
             self.lines - covered.iter().sum::<usize>()
         }
 
+        /// Whether the token is part of the program, not of its tests.
+        fn is_product(&self, at: usize) -> bool {
+            !self.tokens[at].test && !self.is_test_file()
+        }
+
         /// The lines of product code on which this sequence of tokens starts.
         fn lines_with(&self, sequence: &[&str]) -> Vec<usize> {
             let starts = 0..self.tokens.len();
             let matches =
                 |at: &usize| sequence.iter().enumerate().all(|(i, text)| self.text(at + i) == *text);
-            let product = |at: &usize| !self.tokens[*at].test && !self.is_test_file();
-            starts.filter(matches).filter(product).map(|at| self.tokens[at].line).collect()
+            starts.filter(matches).filter(|at| self.is_product(*at)).map(|at| self.tokens[at].line).collect()
         }
     }
 
@@ -309,11 +313,19 @@ mod scan {
         if source.path == Path::new(FENCE) {
             return Vec::new();
         }
-        let places = [("unsafe", &["unsafe"][..]), ("Command::new", &["Command", "::", "new"])];
-        let found = places.into_iter().flat_map(|(what, sequence)| {
-            source.lines_with(sequence).into_iter().map(move |line| (what, line))
-        });
-        found.map(|(what, line)| format!("{}:{line}: {what}", source.path.display())).collect()
+        let mut found: Vec<(usize, &str)> =
+            source.lines_with(&["unsafe"]).into_iter().map(|line| (line, "unsafe")).collect();
+        // However it is imported, and whatever name it gets: somebody has to write `process::Command` first.
+        for at in (0..source.tokens.len()).filter(|at| source.is_product(*at)) {
+            if source.text(at) == "process" && source.text(at + 1) == "::" {
+                let mut names = Vec::new();
+                source.first_segments(at + 2, &mut names);
+                if names.iter().any(|name| matches!(name.as_str(), "Command" | "*")) {
+                    found.push((source.tokens[at].line, "process::Command"));
+                }
+            }
+        }
+        found.iter().map(|(line, what)| format!("{}:{line}: {what}", source.path.display())).collect()
     }
 
     fn empty_names(source: &Source) -> Vec<String> {
@@ -450,9 +462,17 @@ mod scan {
         let text = "fn f() { unsafe { g() } }\nfn g() { std::process::Command::new(\"ls\"); }";
         assert_eq!(
             outside_the_fence(&Source::new("src/store.rs", text)),
-            ["src/store.rs:1: unsafe", "src/store.rs:2: Command::new"]
+            ["src/store.rs:1: unsafe", "src/store.rs:2: process::Command"]
         );
         assert!(outside_the_fence(&Source::new(FENCE, text)).is_empty());
+        for (import, count) in [
+            ("use std::process::{ExitCode, Command as C, Stdio};", 1),
+            ("use std::process::*;", 1),
+            ("use std::process; fn f() { process::Command::new(\"ls\"); }", 1),
+            ("use std::process::ExitCode; use crate::container::Command; fn f() { Command::new(); }", 0),
+        ] {
+            assert_eq!(outside_the_fence(&Source::new("src/store.rs", import)).len(), count, "{import}");
+        }
         let in_tests = format!("#[cfg(test)]\nmod tests {{ {text} }}");
         assert!(outside_the_fence(&Source::new("src/store.rs", &in_tests)).is_empty());
         let after_tests = format!("#[cfg(test)]\nmod tests {{ }} {text}");

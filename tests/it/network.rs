@@ -167,7 +167,7 @@ fn malformed_subnets_are_refused() {
     }
     host.mydocker(&["network", "create", "--subnet", "", "bad"]).refused(REFUSED, &["subnet"]);
     let twice = ["--subnet", "10.1.0.0/24", "--subnet", "10.2.0.0/24", "bad"];
-    refused_and_nothing_made(&host, &twice, &["--subnet"]);
+    refused_and_nothing_made(&host, &twice, &["10.2.0.0/24"]);
     host.assert_nothing_left();
 }
 
