@@ -295,10 +295,10 @@ enum Source {
 impl Relay<'_> {
     fn run(&mut self) -> Result<Outcome, AttachError> {
         loop {
-            if self.output.is_empty() {
-                if let Some(verdict) = self.verdict.take() {
-                    return Ok(verdict);
-                }
+            if self.output.is_empty()
+                && let Some(verdict) = self.verdict.take()
+            {
+                return Ok(verdict);
             }
             for (source, events) in self.wait()? {
                 let left = match source {

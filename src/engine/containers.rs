@@ -164,10 +164,10 @@ impl Engine {
                 // closing its netfilter socket makes it wait for the kernel.
                 let connection = attach::connect(&self.layout, &record.id)?;
                 signal::terminate(*init, signal, Some(grace))?;
-                if let Some(connection) = connection {
-                    if attach::wait_for_exit(&connection, Some(CLEANUP_PATIENCE))?.is_some() {
-                        return Ok(());
-                    }
+                if let Some(connection) = connection
+                    && attach::wait_for_exit(&connection, Some(CLEANUP_PATIENCE))?.is_some()
+                {
+                    return Ok(());
                 }
                 *supervisor
             }

@@ -310,10 +310,10 @@ impl Supervisor {
         if let Some(listener) = &self.listener {
             watch(Source::Listener, listener.as_fd(), PollFlags::POLLIN);
         }
-        if let Some(stdin) = &self.stdin {
-            if self.clients.iter().any(|client| !client.stdin.is_empty()) {
-                watch(Source::Stdin, stdin.as_fd(), PollFlags::POLLOUT);
-            }
+        if let Some(stdin) = &self.stdin
+            && self.clients.iter().any(|client| !client.stdin.is_empty())
+        {
+            watch(Source::Stdin, stdin.as_fd(), PollFlags::POLLOUT);
         }
         if self.clients.iter().all(Client::has_room) {
             for output in &self.outputs {
