@@ -7,6 +7,7 @@ use crate::engine::{ContainerPath, ExecRequest, UserSpec};
 
 /// Run another command in a running container
 #[derive(Debug, clap::Args)]
+#[command(override_usage = "mydocker exec [OPTIONS] CONTAINER COMMAND [ARGUMENT]...")]
 #[command(after_help = "Example:\n  mydocker exec -it web sh")]
 pub(super) struct Args {
     /// Keep standard input open
@@ -25,7 +26,7 @@ pub(super) struct Args {
     #[arg(long, short, value_name = "USER")]
     user: Option<UserSpec>,
     /// The container by name or id, then the command and its arguments
-    #[arg(value_name = "CONTAINER COMMAND", required = true, num_args = 2.., trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "CONTAINER", required = true, num_args = 2..)]
     container_and_command: Vec<String>,
 }
 

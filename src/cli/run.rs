@@ -60,7 +60,7 @@ pub(super) struct Args {
     #[arg(long = "label", short, value_name = "KEY=VALUE", value_parser = key_value)]
     labels: Vec<(String, String)>,
     /// The image, then the command and its arguments
-    #[arg(value_name = "IMAGE COMMAND", required = true, num_args = 1.., trailing_var_arg = true, allow_hyphen_values = true)]
+    #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
     image_and_command: Vec<String>,
 }
 

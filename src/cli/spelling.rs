@@ -1,7 +1,8 @@
-//! Older spellings: long options with a single dash, `-name bird` for `--name bird`.
+//! How the command lines of `run` and `exec` differ from what the parser knows.
 //!
-//! They are rewritten before the arguments are parsed, and only where options stand: a container's own
-//! command is never touched.
+//! Their options end with the image or the container: what follows is the container's own command, whatever
+//! it looks like. And long options may be written with a single dash, `-name bird` for `--name bird`. Both
+//! are brought into the parser's form before it sees the arguments.
 
 use std::ffi::OsString;
 
@@ -10,13 +11,20 @@ use clap::CommandFactory as _;
 /// The long options that may be written with one dash.
 const SINGLE_DASH: [&str; 5] = ["name", "net", "mem", "cpu", "cpuset"];
 
-/// Replaces the older spellings by the ones that the parser knows.
+/// Brings the arguments of `run` and `exec` into the parser's form; others stay as they are.
 pub(super) fn normalize(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    let Some(options) = options_of_run(&arguments) else { return arguments };
     let command = super::Arguments::command();
-    let run = command.find_subcommand("run");
-    let mut place = options;
-    while let Some(word) = arguments.get(place).and_then(|word| word.to_str()).map(str::to_owned) {
+    let Some((subcommand, mut place)) = subcommand_with_command(&command, &arguments) else {
+        return arguments;
+    };
+    while let Some(word) = arguments.get(place).map(|word| word.to_string_lossy().into_owned()) {
+        if word == "--" {
+            break;
+        }
+        if word == "-" || !word.starts_with('-') {
+            arguments.insert(place, "--".into());
+            break;
+        }
         let word = match word.strip_prefix('-').filter(|rest| is_long_option(rest)) {
             Some(rest) => {
                 let respelled = format!("--{rest}");
@@ -25,11 +33,7 @@ pub(super) fn normalize(mut arguments: Vec<OsString>) -> Vec<OsString> {
             }
             None => word,
         };
-        // The first word that is no option is the image; what follows belongs to the container.
-        if word == "--" || word == "-" || !word.starts_with('-') {
-            break;
-        }
-        place += if run.is_some_and(|run| takes_next_word(run, &word)) { 2 } else { 1 };
+        place += if takes_next_word(subcommand, &word) { 2 } else { 1 };
     }
     arguments
 }
@@ -38,17 +42,25 @@ fn is_long_option(text: &str) -> bool {
     SINGLE_DASH.contains(&text.split_once('=').map_or(text, |(name, _)| name))
 }
 
-/// Where the options of `run` start: behind the subcommand, which is the first word that is neither a global
-/// option nor its value.
-fn options_of_run(arguments: &[OsString]) -> Option<usize> {
-    let command = super::Arguments::command();
+/// The subcommand, if it is one whose options end with an image or a container, and where its options start.
+/// The subcommand is the first word that is neither a global option nor its value.
+fn subcommand_with_command<'a>(
+    command: &'a clap::Command,
+    arguments: &[OsString],
+) -> Option<(&'a clap::Command, usize)> {
     let mut place = 1;
     loop {
         let word = arguments.get(place)?.to_str()?;
-        if !word.starts_with('-') {
-            return (word == "run").then_some(place + 1);
+        place += 1;
+        if matches!(word, "run" | "exec") {
+            return Some((command.find_subcommand(word)?, place));
         }
-        place += if takes_next_word(&command, word) { 2 } else { 1 };
+        if !word.starts_with('-') {
+            return None;
+        }
+        if takes_next_word(command, word) {
+            place += 1;
+        }
     }
 }
 
@@ -83,27 +95,36 @@ mod tests {
     }
 
     #[test]
-    fn single_dash_long_options_of_run_are_understood() {
+    fn single_dash_long_options_are_understood() {
         assert_eq!(
             normalized("mydocker run -d -e bird=123 -name bird -net=br0 / top"),
-            "mydocker run -d -e bird=123 --name bird --net=br0 / top"
+            "mydocker run -d -e bird=123 --name bird --net=br0 -- / top"
         );
         assert_eq!(
             normalized("mydocker --root /x run -it -net br0 / sh"),
-            "mydocker --root /x run -it --net br0 / sh"
+            "mydocker --root /x run -it --net br0 -- / sh"
         );
     }
 
     #[test]
-    fn the_containers_own_command_is_left_alone() {
-        for line in [
-            "mydocker run / find . -name x",
-            "mydocker run -e -name / ls",
-            "mydocker run -p 80:80 / ip -net x",
-            "mydocker exec bird find -name x",
-            "mydocker ps",
-            "mydocker",
+    fn what_follows_image_or_container_is_the_containers_own() {
+        for (line, expected) in [
+            ("mydocker run / find . -name x", "mydocker run -- / find . -name x"),
+            ("mydocker run / -e", "mydocker run -- / -e"),
+            ("mydocker run -e -name / ls", "mydocker run -e -name -- / ls"),
+            ("mydocker run -p 80:80 / ip -net x", "mydocker run -p 80:80 -- / ip -net x"),
+            ("mydocker run -itp 80:80 / sh", "mydocker run -itp 80:80 -- / sh"),
+            ("mydocker exec -it bird find -name x", "mydocker exec -it -- bird find -name x"),
+            ("mydocker run -- / ls", "mydocker run -- / ls"),
+            ("mydocker run --bogus / ls", "mydocker run --bogus -- / ls"),
         ] {
+            assert_eq!(normalized(line), expected);
+        }
+    }
+
+    #[test]
+    fn other_commands_are_left_alone() {
+        for line in ["mydocker ps -name", "mydocker network run -name", "mydocker run --help", "mydocker"] {
             assert_eq!(normalized(line), line);
         }
     }

@@ -91,10 +91,9 @@ impl Engine {
             stop_signal: Signal::TERM,
             stop_timeout: DEFAULT_STOP_TIMEOUT,
         };
-        match &request.network {
-            NetworkMode::Network(name) => drop(self.networks.get(name.as_str())?),
-            NetworkMode::Default => drop(self.networks.default_network()?),
-            NetworkMode::Host | NetworkMode::None => {}
+        // The default network is made by the start that needs it.
+        if let NetworkMode::Network(name) = &request.network {
+            self.networks.get(name.as_str())?;
         }
         let id = ContainerId::generate()
             .map_err(|source| EngineError::Io { action: "make a random id", source })?;
