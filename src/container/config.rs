@@ -294,6 +294,8 @@ impl FromStr for UserSpec {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     /// The smallest configuration that is one.
@@ -353,5 +355,33 @@ pub(super) mod tests {
         assert_eq!(serde_json::from_value::<Config>(value.clone()).unwrap(), config);
         value["surprise"] = serde_json::Value::Bool(true);
         assert!(serde_json::from_value::<Config>(value).is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn a_path_never_leaves_the_root(text in "[a.]{0,3}(/|[a.]{1,3}|//){0,8}") {
+            match ContainerPath::new(Path::new(&text)) {
+                Ok(path) => {
+                    prop_assert!(path.as_path().is_absolute());
+                    let up = path.as_path().components().any(|part| part == Component::ParentDir);
+                    prop_assert!(!up, "{}", path.as_path().display());
+                    prop_assert_eq!(ContainerPath::new(path.as_path()).unwrap(), path);
+                }
+                Err(_) => prop_assert!(!text.starts_with('/')),
+            }
+        }
+
+        #[test]
+        fn what_is_accepted_is_kept_as_it_was_written(text in "\\PC{0,80}") {
+            if let Ok(value) = text.parse::<EnvVar>() {
+                prop_assert_eq!(format!("{}={}", value.name(), value.value()), text.clone());
+            }
+            if let Ok(value) = text.parse::<UserSpec>() {
+                prop_assert_eq!(value.to_string(), text.clone());
+            }
+            if let Ok(value) = text.parse::<Hostname>() {
+                prop_assert_eq!(value.as_str(), text);
+            }
+        }
     }
 }

@@ -26,6 +26,7 @@ pub mod runtime;
 pub mod seccomp;
 pub mod signal;
 pub mod spec;
+pub mod stdio;
 pub mod supervisor;
 pub mod terminal;
 pub mod user;

@@ -17,20 +17,17 @@
 use std::error::Error as _;
 use std::fs::{DirBuilder, File};
 use std::io;
-use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use libcontainer::container::Container;
-use libcontainer::container::builder::ContainerBuilder;
 use libcontainer::error::LibcontainerError;
 use libcontainer::oci_spec::OciSpecError;
-use libcontainer::syscall::syscall::SyscallType;
 use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::fcntl::{Flock, FlockArg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, Uid, fchown, pipe2};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use super::capability::{self, CapabilityError};
@@ -40,15 +37,22 @@ use super::executor::{CommandError, ContainerExecutor, Report};
 use super::rootfs::{self, Rootfs, RootfsError};
 use super::seccomp::{Filters, SeccompError};
 use super::spec;
-use super::terminal::ConsoleSocket;
+use super::stdio::{Connection, Streams};
 use super::user::{self, Identity, UserError};
 use crate::names::ContainerId;
 use crate::process::Process;
 use crate::store::{self, Durability, Layout, Lock};
-use crate::sys;
 
 /// The name of the lock in a container's run directory.
 const LOCK: &str = "lock";
+
+/// What the library puts before its reasons without telling anything.
+const NOISE: [&str; 4] = [
+    "failed to create container: ",
+    "exec process failed with error ",
+    "intermediate process error ",
+    "error in executing process : ",
+];
 
 /// How long the processes of a failed start may take to end.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -122,32 +126,19 @@ impl RuntimeError {
             }
             cause = error.source();
         }
-        match CommandError::in_text(program, &reason) {
-            Some(error) => Self::Command(error),
-            None => Self::Library { action, reason: reason.replace('\n', " ") },
+        if let Some(error) = CommandError::in_text(program, &reason) {
+            return Self::Command(error);
         }
+        for noise in NOISE {
+            reason = reason.replace(noise, "");
+        }
+        Self::Library { action, reason: reason.replace(['\n', '\0'], " ").trim().to_owned() }
     }
 }
 
 fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RuntimeError {
     let path = path.to_owned();
     move |source| RuntimeError::Io { action, path, source }
-}
-
-/// Our ends of a process's standard streams.
-#[derive(Debug)]
-pub enum Streams {
-    /// Pipes.
-    Pipes {
-        /// Where its input is written, if it has any.
-        stdin: Option<OwnedFd>,
-        /// Where its output is read.
-        stdout: OwnedFd,
-        /// Where its error output is read.
-        stderr: OwnedFd,
-    },
-    /// The master of its terminal.
-    Terminal(OwnedFd),
 }
 
 /// A process in a container, with its streams. It is a child of this process, which has to reap it.
@@ -194,84 +185,6 @@ impl Start {
     }
 }
 
-/// The other ends, until the process has them.
-struct Theirs {
-    stdin: OwnedFd,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
-}
-
-/// Pipes for the streams of a process of the user `uid`, who may also open them anew by `/dev/stdout`.
-fn pipes(open_stdin: bool, uid: u32) -> io::Result<(Streams, Theirs)> {
-    let owned = |fd: OwnedFd| -> io::Result<OwnedFd> {
-        fchown(&fd, Some(Uid::from_raw(uid)), None)?;
-        Ok(fd)
-    };
-    let (stdout, their_stdout) = pipe2(OFlag::O_CLOEXEC)?;
-    let (stderr, their_stderr) = pipe2(OFlag::O_CLOEXEC)?;
-    let (stdin, their_stdin) = if open_stdin {
-        let (theirs, ours) = pipe2(OFlag::O_CLOEXEC)?;
-        (Some(ours), owned(theirs)?)
-    } else {
-        (None, File::open("/dev/null")?.into())
-    };
-    let theirs = Theirs { stdin: their_stdin, stdout: owned(their_stdout)?, stderr: owned(their_stderr)? };
-    Ok((Streams::Pipes { stdin, stdout, stderr }, theirs))
-}
-
-/// How a process is connected: the arguments of the library's builder, and what becomes [`Streams`].
-enum Connection {
-    Pipes(Streams, Theirs),
-    Terminal(ConsoleSocket),
-}
-
-impl Connection {
-    fn new(tty: bool, open_stdin: bool, uid: u32, directory: &Path) -> Result<Self, RuntimeError> {
-        if !tty {
-            let (streams, theirs) = pipes(open_stdin, uid).map_err(io_error("make pipes for", directory))?;
-            return Ok(Self::Pipes(streams, theirs));
-        }
-        // Several processes may be about to join one container at the same time.
-        let name = format!("console-{}.sock", std::process::id());
-        let socket = ConsoleSocket::listen(directory, &name);
-        Ok(Self::Terminal(socket.map_err(io_error("listen for the terminal in", directory))?))
-    }
-
-    fn builder(
-        &mut self,
-        layout: &Layout,
-        id: &ContainerId,
-        executor: ContainerExecutor,
-    ) -> Result<ContainerBuilder, LibcontainerError> {
-        let builder = ContainerBuilder::new(id.to_string(), SyscallType::default())
-            .with_root_path(layout.libcontainer())?
-            .with_executor(executor);
-        Ok(match self {
-            Self::Terminal(socket) => builder.with_console_socket(Some(socket.path().to_owned())),
-            Self::Pipes(_, theirs) => {
-                let copy = |fd: &OwnedFd| fd.try_clone().map_err(LibcontainerError::OtherIO);
-                builder
-                    .with_stdin(copy(&theirs.stdin)?)
-                    .with_stdout(copy(&theirs.stdout)?)
-                    .with_stderr(copy(&theirs.stderr)?)
-            }
-        })
-    }
-
-    /// Our ends, once the process has its own.
-    fn finish(self, uid: u32) -> io::Result<Streams> {
-        match self {
-            Self::Pipes(streams, _) => Ok(streams),
-            Self::Terminal(socket) => {
-                let master = socket.receive()?;
-                // The user opens /dev/tty's other name, too; only root could, as the kernel made it.
-                fchown(sys::pty_peer(&master)?, Some(Uid::from_raw(uid)), None)?;
-                Ok(Streams::Terminal(master))
-            }
-        }
-    }
-}
-
 /// Makes a container whose command waits for [`Supervisor::start`].
 ///
 /// Its root file system is mounted; `netns` is its network namespace, `None` the host's. Remains of an
@@ -314,7 +227,8 @@ pub fn create(
     let lock = Lock::exclusive(&lock).map_err(io_error("lock", &lock))?;
     let filters = Filters::for_capabilities(&capabilities)?;
     let (executor, report) = ContainerExecutor::new(filters).map_err(io_error("make a pipe for", &bundle))?;
-    let mut connection = Connection::new(config.tty, config.open_stdin, identity.uid, &bundle)?;
+    let mut connection = Connection::new(config.tty, config.open_stdin, identity.uid, &bundle)
+        .map_err(io_error("make the streams in", &bundle))?;
     let program = config.command.program();
     let built = connection
         .builder(layout, id, executor)
@@ -426,7 +340,8 @@ fn join(
     let bundle = layout.container_run(id);
     let program = request.command.program();
     let (executor, report) = ContainerExecutor::new(filters).map_err(io_error("make a pipe for", &bundle))?;
-    let mut connection = Connection::new(request.tty, request.open_stdin, identity.uid, &bundle)?;
+    let mut connection = Connection::new(request.tty, request.open_stdin, identity.uid, &bundle)
+        .map_err(io_error("make the streams in", &bundle))?;
     let built = connection.builder(layout, id, executor).and_then(|builder| {
         builder.as_tenant().with_detach(true).with_process(Some(description.to_owned())).build()
     });

@@ -180,6 +180,8 @@ fn parse_group(line: &str) -> Option<(&str, u32, &str)> {
 mod tests {
     use std::os::unix::fs::symlink;
 
+    use proptest::prelude::*;
+
     use super::*;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\nbroken\n#c:x:x:x\nbob:x:1000:1001:Bob,,,:/home/bob:\n\
@@ -235,5 +237,19 @@ mod tests {
         std::fs::remove_file(etc.join("passwd")).unwrap();
         assert_eq!(lookup(root.path(), None).unwrap().home, "/");
         assert!(matches!(lookup(&root.path().join("none"), None), Err(UserError::Root { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_in_the_files_there_is_always_a_group(
+            user in "[a-z0-9]{1,4}",
+            passwd in "([a-z0-9]{0,4}:?){0,12}(\n([a-z0-9]{0,4}:?){0,12}){0,4}",
+            group in "([a-z0-9,]{0,4}:?){0,8}(\n([a-z0-9,]{0,4}:?){0,8}){0,4}",
+        ) {
+            if let Ok(identity) = resolve(&user, None, &passwd, &group) {
+                prop_assert_eq!(identity.groups.first(), Some(&identity.gid));
+                prop_assert!(!identity.home.is_empty());
+            }
+        }
     }
 }

@@ -400,7 +400,7 @@ mod tests {
     use nix::unistd::pipe2;
 
     use super::super::protocol::{Decoder, Message as _};
-    use super::super::runtime::Streams;
+    use super::super::stdio::Streams;
     use super::*;
 
     /// A supervisor of two pipes and one client, and everybody else's ends.

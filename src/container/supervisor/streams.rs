@@ -10,7 +10,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::super::protocol::{Reply, Stream};
-use super::super::runtime::Streams;
+use super::super::stdio::Streams;
 use super::{Supervisor, SupervisorError, failed};
 use crate::sys::{self, WindowSize};
 
