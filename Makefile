@@ -18,21 +18,21 @@ help: ## show this list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
 
 build: ## build one static binary, without any library it depends on at run time
-	scripts/dependencies.sh build
+	.ci/dependencies build
 	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target $(TARGET)
 	@echo "built $(BINARY)"
 
 demo: ## build, then show a network, a web server and its published port (root)
-	scripts/dependencies.sh demo
+	.ci/dependencies demo
 	$(MAKE) --no-print-directory build
 	tests/demo.sh $(BINARY)
 
 test: ## run all tests, with real packets in namespaces of their own (root)
-	scripts/dependencies.sh test
+	.ci/dependencies test
 	cargo test --locked
 
 bench: ## run the benchmarks
-	scripts/dependencies.sh build
+	.ci/dependencies build
 	cargo bench --locked
 
 install: build ## install the static binary to /usr/local/bin (PREFIX=DIR: to DIR/bin)

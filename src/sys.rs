@@ -134,6 +134,37 @@ pub fn receive_fd(socket: impl AsFd) -> io::Result<OwnedFd> {
     Err(io::ErrorKind::UnexpectedEof.into())
 }
 
+/// Gives the memory of program code that was executed so far back to the kernel; what is executed again is
+/// mapped again from the page cache.
+///
+/// A supervisor spends its life in one small loop, but has run through megabytes of code to get there.
+///
+/// # Errors
+/// `/proc` is not mounted.
+pub fn forget_code() -> io::Result<()> {
+    for line in std::fs::read_to_string("/proc/self/maps")?.lines() {
+        let mut fields = line.split_ascii_whitespace();
+        let (Some(range), Some(rights), Some(offset)) = (fields.next(), fields.next(), fields.next()) else {
+            continue;
+        };
+        let is_file = fields.nth(1).is_some_and(|inode| inode != "0");
+        // The first, read-only part of a file holds constants. Later such parts may have been written to
+        // while the program was linked (RELRO), and would lose that.
+        let is_constants = rights == "r--p" && offset.bytes().all(|digit| digit == b'0');
+        if !is_file || !(rights == "r-xp" || is_constants) {
+            continue;
+        }
+        let parse = |text: &str| usize::from_str_radix(text, 16).ok();
+        let Some((start, end)) = range.split_once('-') else { continue };
+        let (Some(start), Some(end)) = (parse(start), parse(end)) else { continue };
+        let address = std::ptr::with_exposed_provenance_mut::<libc::c_void>(start);
+        // SAFETY: the range is a whole private mapping of a file that nobody has written to, so that its
+        // pages read the same when they come back (madvise(2)). Failure leaves everything as it is.
+        unsafe { libc::madvise(address, end - start, libc::MADV_DONTNEED) };
+    }
+    Ok(())
+}
+
 /// Our own binary on a mount of its own that is read-only and not in any mount namespace.
 ///
 /// A process started from it shows inside a container as `/proc/PID/exe`; through this mount nobody can
@@ -187,6 +218,8 @@ pub fn spawn_self<S: AsRef<OsStr>>(
     #[expect(clippy::disallowed_methods, reason = "the one re-execution of our own binary")]
     let mut command = std::process::Command::new(program);
     command.arg0("mydocker").args(arguments);
+    // What a shell or service manager left open for us is not for a process that outlives us.
+    close_on_exec_from(3)?;
     // systemd's activation variables would make libcontainer hand descriptors on to a container.
     command.env_remove("LISTEN_FDS").env_remove("LISTEN_PID").env_remove("LISTEN_FDNAMES");
     command.stdin(stdin).stdout(stdout).stderr(stderr).spawn()

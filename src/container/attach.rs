@@ -125,6 +125,22 @@ pub fn connect(layout: &Layout, id: &ContainerId) -> Result<Option<UnixStream>, 
     }
 }
 
+/// Asks the supervisor of a running container for its output from now on, with the caller's terminal in `io`.
+/// [`relay`] does the rest.
+///
+/// # Errors
+/// [`AttachError::Protocol`] if the supervisor has ended in the meantime.
+pub fn subscribe(stream: &UnixStream, io: Io<'_>) -> Result<(), AttachError> {
+    let mut bytes = Vec::new();
+    if let Some((rows, columns)) = terminal_size(io) {
+        Request::Resize(WindowSize { rows, columns }).encode(&mut bytes);
+    }
+    Request::Subscribe.encode(&mut bytes);
+    let mut stream: &UnixStream = stream;
+    stream.write_all(&bytes).map_err(ProtocolError::Io)?;
+    Ok(())
+}
+
 /// Waits until a supervisor that was just started says that the command runs, or why it does not.
 /// [`Outcome::Exited`] is impossible here; `None` stands for success.
 ///
@@ -279,10 +295,10 @@ enum Source {
 impl Relay<'_> {
     fn run(&mut self) -> Result<Outcome, AttachError> {
         loop {
-            if self.output.is_empty() {
-                if let Some(verdict) = self.verdict.take() {
-                    return Ok(verdict);
-                }
+            if self.output.is_empty()
+                && let Some(verdict) = self.verdict.take()
+            {
+                return Ok(verdict);
             }
             for (source, events) in self.wait()? {
                 let left = match source {
@@ -473,5 +489,138 @@ impl Relay<'_> {
             self.send_size();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+
+    use nix::fcntl::OFlag;
+    use nix::unistd::pipe2;
+
+    use super::*;
+
+    /// Runs the client's side on a thread of its own, with the other side played by `supervisor`. Returns
+    /// how it ended, and what it wrote to standard output and standard error.
+    fn played(
+        input: &[u8],
+        supervisor: impl FnOnce(UnixStream) + Send,
+    ) -> (Result<Outcome, AttachError>, String, String) {
+        let pipe = || pipe2(OFlag::O_CLOEXEC).unwrap();
+        let (stdin, feed) = pipe();
+        let ((mut out, stdout), (mut err, stderr)) = {
+            let ((out, stdout), (err, stderr)) = (pipe(), pipe());
+            ((File::from(out), stdout), (File::from(err), stderr))
+        };
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        std::thread::scope(|scope| {
+            scope.spawn(|| supervisor(theirs));
+            scope.spawn(move || File::from(feed).write_all(input).ok());
+            let outcome = {
+                let (stdin, stdout, stderr) = (stdin, stdout, stderr);
+                let io = Io { stdin: Some(stdin.as_fd()), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
+                relay(ours, io, false)
+            };
+            let (mut output, mut errors) = (String::new(), String::new());
+            out.read_to_string(&mut output).unwrap();
+            err.read_to_string(&mut errors).unwrap();
+            (outcome, output, errors)
+        })
+    }
+
+    fn reply(mut stream: &UnixStream, replies: &[Reply]) {
+        let mut bytes = Vec::new();
+        replies.iter().for_each(|reply| reply.encode(&mut bytes));
+        stream.write_all(&bytes).unwrap();
+    }
+
+    #[test]
+    fn output_is_written_whole_before_the_end_is_told() {
+        let (outcome, output, errors) = played(b"", |stream| {
+            let end = [
+                Reply::Started,
+                Reply::Output(Stream::Stdout, vec![b'a'; 10_000]),
+                Reply::Output(Stream::Stderr, b"error".to_vec()),
+                Reply::Output(Stream::Stdout, b"end".to_vec()),
+                Reply::Exited(3),
+            ];
+            reply(&stream, &end);
+        });
+        assert_eq!(outcome.unwrap(), Outcome::Exited(3));
+        assert_eq!((output.len(), errors.as_str()), (10_003, "error"));
+        assert!(output.ends_with("end"));
+    }
+
+    #[test]
+    fn a_failure_a_hangup_and_nonsense_are_told_apart() {
+        let failure = Failure { code: 127, message: "no".into(), hint: None };
+        let (outcome, ..) = played(b"", |stream| reply(&stream, &[Reply::Failed(failure.clone())]));
+        assert_eq!(outcome.unwrap(), Outcome::Failed(failure.clone()));
+        let (outcome, ..) = played(b"", |stream| reply(&stream, &[Reply::Started]));
+        assert_eq!(outcome.unwrap(), Outcome::Lost);
+        let (outcome, ..) = played(b"", |mut stream| stream.write_all(b"HTTP/1.1 200").unwrap());
+        assert!(matches!(outcome, Err(AttachError::Protocol(_))));
+    }
+
+    #[test]
+    fn input_is_sent_as_far_as_it_is_accepted() {
+        let input: Vec<u8> = (0..300_000_u32).map(|byte| byte.to_le_bytes()[0]).collect();
+        let (mut received, mut ended) = (Vec::new(), false);
+        let (outcome, ..) = played(&input, |mut stream| {
+            reply(&stream, &[Reply::Started]);
+            let mut decoder = Decoder::default();
+            let (mut bytes, mut unaccepted) = (vec![0; 8192], 0);
+            stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+            while !ended {
+                match stream.read(&mut bytes) {
+                    Ok(size) => decoder.push(&bytes[..size]),
+                    Err(_) => {
+                        // It has sent all it may: more only for credit.
+                        assert_eq!(unaccepted, STDIN_WINDOW.min(input.len() + unaccepted - received.len()));
+                        reply(&stream, &[Reply::Accepted(u32::try_from(unaccepted).unwrap())]);
+                        unaccepted = 0;
+                    }
+                }
+                while let Some(request) = decoder.next_message().unwrap() {
+                    match request {
+                        Request::Stdin(data) => {
+                            unaccepted += data.len();
+                            assert!(unaccepted <= STDIN_WINDOW);
+                            received.extend(data);
+                        }
+                        Request::StdinEof => ended = true,
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+            reply(&stream, &[Reply::Exited(0)]);
+        });
+        assert_eq!(outcome.unwrap(), Outcome::Exited(0));
+        assert!(received == input);
+    }
+
+    #[test]
+    fn output_that_nobody_reads_ends_the_client() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let (reader, stdout) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        drop(reader);
+        reply(&theirs, &[Reply::Started, Reply::Output(Stream::Stdout, b"x".to_vec())]);
+        let io = Io { stdin: None, stdout: stdout.as_fd(), stderr: stdout.as_fd() };
+        assert_eq!(relay(ours, io, false).unwrap(), Outcome::OutputClosed);
+    }
+
+    #[test]
+    fn the_start_and_the_end_can_be_awaited_alone() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        reply(&theirs, &[Reply::Started, Reply::Output(Stream::Stdout, b"x".to_vec()), Reply::Exited(9)]);
+        assert_eq!(wait_for_start(&ours).unwrap(), None);
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        assert_eq!(wait_for_exit(&ours, Some(Duration::from_millis(20))).unwrap(), None);
+        reply(&theirs, &[Reply::Output(Stream::Stdout, b"x".to_vec()), Reply::Exited(9)]);
+        assert_eq!(wait_for_exit(&ours, None).unwrap(), Some(9));
+        drop(theirs);
+        assert_eq!(wait_for_start(&ours).unwrap(), Some(Outcome::Lost));
+        assert_eq!(wait_for_exit(&ours, None).unwrap(), None);
     }
 }

@@ -93,6 +93,13 @@ pub fn path(id: &ContainerId) -> PathBuf {
     Path::new("/mydocker").join(id)
 }
 
+/// Kills what is in a container's groups, whatever it is.
+pub fn kill_all(hierarchy: &Hierarchy, id: &ContainerId) {
+    for directory in hierarchy.directories(&path(id)) {
+        kill_members(&directory);
+    }
+}
+
 /// Kills what is left in a container's groups and removes them; "already gone" is success.
 ///
 /// # Errors
@@ -124,20 +131,20 @@ fn remove_group(directory: &Path, deadline: Instant) -> Result<(), CgroupError> 
                 remove_group(&entry.path(), deadline)?;
             }
         }
-        for pid in members(directory) {
-            // The pid was read from the group a moment ago; who ended since then is no longer in it, and
-            // pids are given out again only after all others.
-            kill(pid, Signal::SIGKILL).ok();
-        }
+        kill_members(directory);
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
     }
 }
 
-fn members(directory: &Path) -> Vec<Pid> {
+fn kill_members(directory: &Path) {
     let text = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
     // 0 stands for processes of other pid namespaces; kill(2) would take it for our own process group.
-    text.lines().filter_map(|line| line.parse().ok()).filter(|&pid| pid > 0).map(Pid::from_raw).collect()
+    for pid in text.lines().filter_map(|line| line.parse().ok()).filter(|&pid| pid > 0) {
+        // The pid was read from the group a moment ago, and pids are given out again only after all others:
+        // who has ended since then is met by nobody's signal.
+        kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+    }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::collections::HashMap;
 use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Read as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
@@ -22,6 +22,7 @@ use libcontainer::oci_spec::runtime::{Process, Spec};
 use libcontainer::workload::{Executor, ExecutorError, ExecutorSetEnvsError, ExecutorValidationError};
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{AccessFlags, access, execve, pipe2, write};
 
 use super::seccomp::Filters;
@@ -149,6 +150,8 @@ impl Report {
 pub(super) struct ContainerExecutor {
     filters: Filters,
     report: Rc<OwnedFd>,
+    /// The process that made this one.
+    supervisor: Rc<OwnedFd>,
 }
 
 impl ContainerExecutor {
@@ -158,7 +161,17 @@ impl ContainerExecutor {
     /// There are no more descriptors.
     pub(super) fn new(filters: Filters) -> io::Result<(Self, Report)> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
-        Ok((Self { filters, report: Rc::new(writer) }, Report(reader)))
+        let supervisor = Rc::new(sys::pidfd_open(nix::unistd::getpid().as_raw())?);
+        Ok((Self { filters, report: Rc::new(writer), supervisor }, Report(reader)))
+    }
+
+    /// Ties this process's life to its supervisor's: one that is killed takes its container with it, as
+    /// Docker's shim does. Nobody else would read the output, record the end, or even start the command.
+    fn die_with_supervisor(&self) -> Result<(), Errno> {
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
+        // It may have died before. Its pid cannot tell, which is 0 seen from a new pid namespace.
+        let mut fds = [PollFd::new(self.supervisor.as_fd(), PollFlags::POLLIN)];
+        if poll(&mut fds, PollTimeout::ZERO)? > 0 { Err(Errno::ESRCH) } else { Ok(()) }
     }
 
     fn run(&self, process: &Process) -> Result<std::convert::Infallible, (Stage, Errno)> {
@@ -196,9 +209,8 @@ impl Executor for ContainerExecutor {
         let refused = |errno: Errno| {
             ExecutorValidationError::ArgValidationError(format!("{MARK}{}{MARK}", errno as i32))
         };
-        // A supervisor that is killed takes its container with it, as Docker's shim does: nobody would read
-        // the output or record the end. Set here because changing the user resets it (prctl(2)).
-        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).map_err(refused)?;
+        // Here and not earlier, because changing the user resets it (prctl(2)).
+        self.die_with_supervisor().map_err(refused)?;
         let process = spec.process().as_ref().ok_or_else(|| refused(Errno::EINVAL))?;
         let words = process.args().as_deref().unwrap_or_default();
         let env = process.env().as_deref().unwrap_or_default();

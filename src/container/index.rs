@@ -210,15 +210,15 @@ pub fn remove(layout: &Layout, id: &ContainerId, name: &ContainerName) -> Result
 /// # Errors
 /// [`IndexError::NotFound`] or [`IndexError::Ambiguous`].
 pub fn find(layout: &Layout, reference: &str) -> Result<ContainerId, IndexError> {
-    if let Ok(id) = reference.parse::<ContainerId>() {
-        if layout.container_record(&id).exists() {
-            return Ok(id);
-        }
+    if let Ok(id) = reference.parse::<ContainerId>()
+        && layout.container_record(&id).exists()
+    {
+        return Ok(id);
     }
-    if let Ok(name) = reference.parse::<ContainerName>() {
-        if let Some(id) = living_holder(layout, &layout.container_name(&name))? {
-            return Ok(id);
-        }
+    if let Ok(name) = reference.parse::<ContainerName>()
+        && let Some(id) = living_holder(layout, &layout.container_name(&name))?
+    {
+        return Ok(id);
     }
     let not_found = || IndexError::NotFound(reference.to_owned());
     if reference.is_empty() {

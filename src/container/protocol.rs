@@ -73,6 +73,19 @@ pub struct Failure {
     pub hint: Option<String>,
 }
 
+impl Failure {
+    /// Tells the client, which waits for nothing else.
+    ///
+    /// # Errors
+    /// [`ProtocolError::Io`] if it has left.
+    pub fn send(self, stream: &UnixStream) -> Result<(), ProtocolError> {
+        let mut bytes = Vec::new();
+        Reply::Failed(self).encode(&mut bytes);
+        let mut stream: &UnixStream = stream;
+        Ok(stream.write_all(&bytes)?)
+    }
+}
+
 /// What a client says.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Request {

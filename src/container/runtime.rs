@@ -3,11 +3,16 @@
 //! ```text
 //! RUN_ROOT/containers/ID/config.json     the OCI specification: this directory is the bundle
 //! RUN_ROOT/containers/ID/attach.sock     where clients reach the supervisor
+//! RUN_ROOT/containers/ID/lock            held, shared by those that join, until a process is the command
 //! RUN_ROOT/libcontainer/ID/              the library's own state
 //! ```
 //!
 //! The library clones without executing anything, so all of this is only to be called by a process with one
 //! thread; it changes that process (it is no longer dumpable), so there is one process for each container.
+//!
+//! Its helpers outlive a caller that is killed for some milliseconds, in which they make control groups and
+//! mounts. They inherit the lock's descriptor, which execve(2) closes: who has the lock for itself knows that
+//! none of them is left.
 
 use std::error::Error as _;
 use std::fs::{DirBuilder, File};
@@ -23,7 +28,7 @@ use libcontainer::error::LibcontainerError;
 use libcontainer::oci_spec::OciSpecError;
 use libcontainer::syscall::syscall::SyscallType;
 use nix::errno::Errno;
-use nix::fcntl::OFlag;
+use nix::fcntl::{Flock, FlockArg, OFlag};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, Uid, fchown, pipe2};
 use serde::{Deserialize, Serialize};
@@ -39,8 +44,11 @@ use super::terminal::ConsoleSocket;
 use super::user::{self, Identity, UserError};
 use crate::names::ContainerId;
 use crate::process::Process;
-use crate::store::{self, Durability, Layout};
+use crate::store::{self, Durability, Layout, Lock};
 use crate::sys;
+
+/// The name of the lock in a container's run directory.
+const LOCK: &str = "lock";
 
 /// How long the processes of a failed start may take to end.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -155,6 +163,14 @@ impl Task {
     #[must_use]
     pub fn process(&self) -> Process {
         self.process
+    }
+}
+
+#[cfg(test)]
+impl Task {
+    /// A task of a process that is nobody's child, to be supervised without a container.
+    pub(super) fn fake(process: Process, streams: Streams) -> Self {
+        Self { process, streams, start: Start { program: String::new(), pending: None } }
     }
 }
 
@@ -294,6 +310,8 @@ pub fn create(
     prepare_directories(layout, &bundle)?;
     write_json(&bundle.join("config.json"), &spec)?;
 
+    let lock = bundle.join(LOCK);
+    let lock = Lock::exclusive(&lock).map_err(io_error("lock", &lock))?;
     let filters = Filters::for_capabilities(&capabilities)?;
     let (executor, report) = ContainerExecutor::new(filters).map_err(io_error("make a pipe for", &bundle))?;
     let mut connection = Connection::new(config.tty, config.open_stdin, identity.uid, &bundle)?;
@@ -316,6 +334,8 @@ pub fn create(
             connection.finish(identity.uid).map_err(io_error("take over the terminal in", &bundle))?;
         Ok((process, streams))
     })();
+    // The first process has it now, until it is the command.
+    drop(lock);
     let (process, streams) = made.inspect_err(|_| {
         // The first error is the one to report.
         delete(layout, id).ok();
@@ -356,6 +376,10 @@ pub fn exec(
     request: &ExecRequest,
 ) -> Result<Task, RuntimeError> {
     let hierarchy = Hierarchy::detect()?;
+    // Whoever takes the container down has the lock for itself.
+    let lock = File::open(layout.container_run(id).join(LOCK)).ok();
+    let lock = lock.and_then(|file| Flock::lock(file, FlockArg::LockSharedNonblock).ok());
+    let _lock = lock.ok_or_else(|| RuntimeError::NotRunning(id.clone()))?;
     // Through the process, its mounts are seen as well as its layers.
     let root = PathBuf::from(format!("/proc/{}/root", init.pid));
     let user = request.user.as_ref().or(config.user.as_ref());
@@ -423,10 +447,16 @@ fn join(
 /// # Errors
 /// The first thing that could not be removed; the others were tried none the less.
 pub fn delete(layout: &Layout, id: &ContainerId) -> Result<(), RuntimeError> {
-    let groups = Hierarchy::detect().and_then(|hierarchy| cgroup::remove(&hierarchy, id));
+    let hierarchy = Hierarchy::detect()?;
+    let bundle = layout.container_run(id);
+    cgroup::kill_all(&hierarchy, id);
+    let lock = bundle.join(LOCK);
+    let _lock =
+        if lock.exists() { Some(Lock::exclusive(&lock).map_err(io_error("lock", &lock))?) } else { None };
+    let groups = cgroup::remove(&hierarchy, id);
     // Children of this process that were killed with the groups.
     reap_all(Duration::ZERO);
-    let directories = [layout.libcontainer().join(id), layout.container_run(id)];
+    let directories = [layout.libcontainer().join(id), bundle];
     let removed = directories
         .map(|directory| store::remove_tree_if_exists(&directory).map_err(io_error("remove", &directory)));
     groups.map_err(RuntimeError::from).and(removed.into_iter().collect())

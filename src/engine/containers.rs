@@ -11,7 +11,7 @@ use crate::container::config::{
 };
 use crate::container::record::{RecordError, State};
 use crate::container::signal::{self, Signal};
-use crate::container::{index, record, rootfs};
+use crate::container::{attach, index, record, rootfs};
 use crate::image;
 use crate::names::{ContainerId, ContainerName};
 use crate::network::PortRequest;
@@ -160,7 +160,15 @@ impl Engine {
         }
         let supervisor = match &record.state {
             State::Running { init, supervisor, .. } => {
+                // Over its socket the supervisor tells that all is taken down a little before it ends itself:
+                // closing its netfilter socket makes it wait for the kernel.
+                let connection = attach::connect(&self.layout, &record.id)?;
                 signal::terminate(*init, signal, Some(grace))?;
+                if let Some(connection) = connection
+                    && attach::wait_for_exit(&connection, Some(CLEANUP_PATIENCE))?.is_some()
+                {
+                    return Ok(());
+                }
                 *supervisor
             }
             State::Starting { supervisor, .. } => {

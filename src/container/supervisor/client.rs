@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use nix::libc;
 
-use super::super::protocol::{Decoder, Message as _, ProtocolError, Reply, Request, Stream, encode_output};
+use super::super::protocol::{
+    Decoder, Message as _, ProtocolError, Reply, Request, STDIN_WINDOW, Stream, encode_output,
+};
 
 /// How much output waits in memory for a client before the container has to wait as well.
 const MEMORY_MAX: usize = 256 << 10;
@@ -108,6 +110,13 @@ impl Client {
         if !self.gone {
             self.gone = self.outbox.flush(&mut &self.stream).is_err();
         }
+    }
+
+    /// Takes input for the container. More than the client has been allowed is no mydocker's.
+    pub(super) fn take_stdin(&mut self, data: &[u8]) {
+        self.feeds = true;
+        self.stdin.extend_from_slice(data);
+        self.gone |= self.stdin.len() > STDIN_WINDOW;
     }
 
     /// Reads what the client has said.

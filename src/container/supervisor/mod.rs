@@ -15,10 +15,11 @@
 //! [`Order`]: super::protocol::Order
 
 mod client;
+mod streams;
 
 use std::fs::File;
-use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsFd, OwnedFd};
+use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -26,7 +27,6 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -35,7 +35,7 @@ use nix::unistd::Pid;
 
 use super::log;
 use super::protocol::{Reply, Request, Stream};
-use super::runtime::{RuntimeError, Start, Streams, Task};
+use super::runtime::{RuntimeError, Start, Task};
 use super::signal::{self, Signal};
 use super::terminal;
 use crate::names::ContainerId;
@@ -43,16 +43,13 @@ use crate::process::Process;
 use crate::store::Layout;
 use crate::sys::{self, WindowSize};
 use client::Client;
+use streams::Output;
 
 /// The name of the socket in a running container's directory.
 pub(super) const SOCKET: &str = "attach.sock";
 
 /// How much is read from the container at once: what one log entry holds.
 const BLOCK: usize = log::ENTRY_MAX;
-
-/// How long the output of a terminal may still be on its way through the kernel after the last process has
-/// closed it.
-const TERMINAL_DRAIN: Duration = Duration::from_millis(200);
 
 /// Why a supervisor cannot do its work.
 #[derive(Debug, thiserror::Error)]
@@ -118,12 +115,6 @@ pub struct Supervisor {
     ended: Option<Ended>,
 }
 
-#[derive(Debug)]
-struct Output {
-    stream: Stream,
-    file: Rc<File>,
-}
-
 /// What poll(2) watches.
 #[derive(Debug, Clone, Copy)]
 enum Source {
@@ -171,12 +162,6 @@ pub fn listen(layout: &Layout, id: &ContainerId) -> Result<UnixListener, Supervi
     terminal::listen(&layout.container_run(id), SOCKET).map_err(failed("listen for clients"))
 }
 
-fn set_nonblocking(file: &File) -> Result<(), SupervisorError> {
-    let flags = fcntl(file, FcntlArg::F_GETFL).map_err(failed("read the streams' flags"))?;
-    let flags = OFlag::from_bits_retain(flags) | OFlag::O_NONBLOCK;
-    fcntl(file, FcntlArg::F_SETFL(flags)).map(drop).map_err(failed("set the streams' flags"))
-}
-
 impl Supervisor {
     /// Takes over a process that is this one's child. From now on this process ignores the signals that end
     /// others; only `SIGKILL` does.
@@ -218,27 +203,6 @@ impl Supervisor {
         Ok(supervisor)
     }
 
-    fn take_streams(&mut self, streams: Streams) -> Result<(), SupervisorError> {
-        let take = |fd: OwnedFd| {
-            let file = File::from(fd);
-            set_nonblocking(&file).map(|()| Rc::new(file))
-        };
-        match streams {
-            Streams::Pipes { stdin, stdout, stderr } => {
-                self.outputs.push(Output { stream: Stream::Stdout, file: take(stdout)? });
-                self.outputs.push(Output { stream: Stream::Stderr, file: take(stderr)? });
-                self.stdin = stdin.map(take).transpose()?;
-            }
-            Streams::Terminal(master) => {
-                let master = take(master)?;
-                self.outputs.push(Output { stream: Stream::Stdout, file: Rc::clone(&master) });
-                self.stdin = Some(Rc::clone(&master));
-                self.terminal = Some(master);
-            }
-        }
-        Ok(())
-    }
-
     /// Lets the command run, and tells the client.
     ///
     /// # Errors
@@ -257,6 +221,8 @@ impl Supervisor {
     /// # Errors
     /// poll(2) fails, for lack of memory.
     pub fn run(&mut self) -> Result<Ended, SupervisorError> {
+        // Only memory is at stake.
+        sys::forget_code().ok();
         loop {
             self.reap();
             if let Some(ended) = self.ended {
@@ -344,10 +310,10 @@ impl Supervisor {
         if let Some(listener) = &self.listener {
             watch(Source::Listener, listener.as_fd(), PollFlags::POLLIN);
         }
-        if let Some(stdin) = &self.stdin {
-            if self.clients.iter().any(|client| !client.stdin.is_empty()) {
-                watch(Source::Stdin, stdin.as_fd(), PollFlags::POLLOUT);
-            }
+        if let Some(stdin) = &self.stdin
+            && self.clients.iter().any(|client| !client.stdin.is_empty())
+        {
+            watch(Source::Stdin, stdin.as_fd(), PollFlags::POLLOUT);
         }
         if self.clients.iter().all(Client::has_room) {
             for output in &self.outputs {
@@ -398,93 +364,13 @@ impl Supervisor {
         for request in self.clients[index].receive(&mut self.buffer) {
             match request {
                 Request::Subscribe => {}
-                Request::Stdin(data) => {
-                    self.clients[index].feeds = true;
-                    self.clients[index].stdin.extend_from_slice(&data);
-                }
+                Request::Stdin(data) => self.clients[index].take_stdin(&data),
                 Request::StdinEof => self.clients[index].stdin_ended = true,
                 Request::Resize(size) => self.resize(size),
                 Request::Signal(signal) => self.signal(signal),
             }
         }
         self.feed();
-    }
-
-    fn resize(&self, size: WindowSize) {
-        if let Some(terminal) = &self.terminal {
-            // Only a terminal that is gone refuses.
-            sys::set_window_size(terminal, size).ok();
-        }
-    }
-
-    /// Passes on what clients have sent for standard input, as far as the container takes it.
-    fn feed(&mut self) {
-        let mut closed = self.stdin.is_none();
-        let mut finished = false;
-        for client in &mut self.clients {
-            let mut taken = 0;
-            while let Some(stdin) = self.stdin.as_ref().filter(|_| taken < client.stdin.len() && !closed) {
-                match (&**stdin).write(&client.stdin[taken..]) {
-                    Ok(size) => taken += size,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-                    Err(_) => closed = true,
-                }
-            }
-            if closed {
-                // Nobody reads it: it is taken and dropped, so that the client does not wait.
-                taken = client.stdin.len();
-            }
-            if taken > 0 {
-                client.stdin.drain(..taken);
-                client.reply(&Reply::Accepted(u32::try_from(taken).unwrap_or(u32::MAX)));
-                client.flush();
-            }
-            finished |= client.stdin_ended && client.stdin.is_empty() && self.stdin_once;
-        }
-        if closed || finished {
-            self.close_stdin();
-        }
-    }
-
-    /// Lets the container read the end of its input. A terminal's input does not end.
-    fn close_stdin(&mut self) {
-        if self.terminal.is_none() {
-            self.stdin = None;
-        }
-    }
-
-    /// Takes the terminal away from a process whose client has left and to which none can come back.
-    fn hang_up(&mut self) {
-        if self.terminal.take().is_some() {
-            self.stdin = None;
-            self.outputs.clear();
-        }
-    }
-
-    /// Reads once from the container; false if there is nothing to read now.
-    fn read_output(&mut self, stream: Stream) -> bool {
-        let Some(output) = self.outputs.iter().find(|output| output.stream == stream) else { return false };
-        let size = match (&*output.file).read(&mut self.buffer) {
-            Ok(size) => size,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => return true,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
-            // EIO: nobody has the terminal open any more.
-            Err(_) => 0,
-        };
-        let data = &self.buffer[..size];
-        if data.is_empty() {
-            self.outputs.retain(|output| output.stream != stream);
-            return false;
-        }
-        if let Some(log) = &mut self.log {
-            log.write(stream, data);
-        }
-        for client in &mut self.clients {
-            client.output(stream, data);
-            client.flush();
-        }
-        true
     }
 
     /// Takes note of children that have ended.
@@ -504,29 +390,191 @@ impl Supervisor {
             }
         }
     }
+}
 
-    /// Reads what is left in the streams of a process that has ended.
-    fn drain(&mut self) {
-        let deadline = Instant::now() + TERMINAL_DRAIN;
-        while let Some(stream) = self.outputs.first().map(|output| output.stream) {
-            while self.read_output(stream) {}
-            // A pipe that is empty but open stays so: who else has it is not the command. A terminal's last
-            // output may still be on its way.
-            if self.terminal.is_none() || !self.wait_for_terminal(deadline) {
-                self.outputs.retain(|output| output.stream != stream);
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::fd::OwnedFd;
+
+    use nix::unistd::pipe2;
+
+    use super::super::protocol::{Decoder, Message as _};
+    use super::super::runtime::Streams;
+    use super::*;
+
+    /// A supervisor of two pipes and one client, and everybody else's ends.
+    struct Stage {
+        supervisor: Supervisor,
+        client: UnixStream,
+        stdin: Option<File>,
+        stdout: File,
+        stderr: File,
+        log: PathBuf,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Stage {
+        fn new(open_stdin: bool) -> Self {
+            let pipe = || pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+            let ((stdout, their_stdout), (stderr, their_stderr)) = (pipe(), pipe());
+            let stdin = open_stdin.then(pipe);
+            let (their_stdin, stdin): (Option<OwnedFd>, _) = stdin.unzip();
+            // Nobody has this pid: signals reach no one.
+            let process = Process { pid: i32::MAX, start_time: 0 };
+            let directory = tempfile::tempdir().unwrap();
+            let log = directory.path().join("log");
+            let (client, ours) = UnixStream::pair().unwrap();
+            client.set_nonblocking(true).unwrap();
+            let options = Options {
+                log: Some(log::Writer::open(&log).unwrap()),
+                listener: None,
+                client: Some(ours),
+                subscribe: true,
+                size: None,
+                stdin_once: true,
+                stop_signal: Signal::TERM,
+                spool: directory.path().to_owned(),
+            };
+            let task = Task::fake(process, Streams::Pipes { stdin, stdout, stderr });
+            Self {
+                supervisor: Supervisor::new(task, options).unwrap(),
+                client,
+                stdin: their_stdin.map(File::from),
+                stdout: their_stdout.into(),
+                stderr: their_stderr.into(),
+                log,
+                _directory: directory,
             }
         }
-        if let Some(log) = &mut self.log {
-            log.finish();
+
+        fn say(&self, request: &Request) {
+            let mut bytes = Vec::new();
+            request.encode(&mut bytes);
+            (&self.client).write_all(&bytes).unwrap();
+        }
+
+        fn heard(&self) -> Vec<Reply> {
+            let mut bytes = vec![0; 1 << 20];
+            let mut decoder = Decoder::default();
+            while let Ok(size @ 1..) = (&self.client).read(&mut bytes) {
+                decoder.push(&bytes[..size]);
+            }
+            std::iter::from_fn(|| decoder.next_message().unwrap()).collect()
         }
     }
 
-    /// Waits for more output of the terminal; false if there will be none.
-    fn wait_for_terminal(&self, deadline: Instant) -> bool {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let Some(output) = self.outputs.first() else { return false };
-        let mut fds = [PollFd::new(output.file.as_fd(), PollFlags::POLLIN)];
-        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
-        !left.is_zero() && poll(&mut fds, timeout).is_ok_and(|ready| ready > 0)
+    #[test]
+    fn output_goes_to_the_log_and_the_client_in_order_and_whole() {
+        let mut stage = Stage::new(false);
+        stage.supervisor.start().unwrap();
+        stage.stdout.write_all(b"one\n").unwrap();
+        stage.supervisor.turn().unwrap();
+        stage.stderr.write_all(b"two\n").unwrap();
+        stage.supervisor.turn().unwrap();
+        // What is written last is read after the end.
+        stage.stdout.write_all(b"three").unwrap();
+        stage.supervisor.drain();
+        let replies = stage.heard();
+        let expected = [
+            Reply::Started,
+            Reply::Output(Stream::Stdout, b"one\n".to_vec()),
+            Reply::Output(Stream::Stderr, b"two\n".to_vec()),
+            Reply::Output(Stream::Stdout, b"three".to_vec()),
+        ];
+        assert_eq!(replies, expected);
+        let logged = std::fs::read_to_string(&stage.log).unwrap();
+        assert_eq!(logged.lines().count(), 3);
+        assert!(logged.lines().last().unwrap().contains("three"));
+        let client = stage.client.try_clone().unwrap();
+        stage.supervisor.finish(7).unwrap();
+        stage.client = client;
+        let mut decoder = Decoder::default();
+        let mut bytes = [0; 64];
+        let size = (&stage.client).read(&mut bytes).unwrap();
+        decoder.push(&bytes[..size]);
+        assert_eq!(decoder.next_message().unwrap(), Some(Reply::Exited(7)));
+    }
+
+    #[test]
+    fn input_is_passed_on_accepted_and_ended() {
+        let mut stage = Stage::new(true);
+        stage.say(&Request::Stdin(b"hello".to_vec()));
+        stage.supervisor.turn().unwrap();
+        assert_eq!(stage.heard(), [Reply::Accepted(5)]);
+        stage.say(&Request::StdinEof);
+        stage.supervisor.turn().unwrap();
+        let mut text = String::new();
+        stage.stdin.take().unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello");
+        // Input after the end is nobody's, but the client must not wait for it.
+        stage.say(&Request::Stdin(b"late".to_vec()));
+        stage.supervisor.turn().unwrap();
+        assert_eq!(stage.heard(), [Reply::Accepted(4)]);
+    }
+
+    #[test]
+    fn a_client_that_leaves_ends_the_input_and_nothing_else() {
+        let mut stage = Stage::new(true);
+        let (other, _) = UnixStream::pair().unwrap();
+        drop(std::mem::replace(&mut stage.client, other));
+        stage.supervisor.turn().unwrap();
+        assert!(stage.supervisor.clients.is_empty());
+        assert_eq!(stage.stdin.take().unwrap().read(&mut [0; 8]).unwrap(), 0);
+        stage.stdout.write_all(b"alone\n").unwrap();
+        stage.supervisor.turn().unwrap();
+        assert!(std::fs::read_to_string(&stage.log).unwrap().contains("alone"));
+    }
+
+    #[test]
+    fn input_that_nobody_reads_keeps_no_signal_from_getting_through() {
+        let mut stage = Stage::new(true);
+        let full = vec![0; 32 << 10];
+        // The container's pipe takes 64 KiB; then the client has used up its credit, and still is heard.
+        for _ in 0..4 {
+            stage.say(&Request::Stdin(full.clone()));
+            stage.supervisor.turn().unwrap();
+        }
+        assert_eq!(stage.supervisor.clients[0].stdin.len(), 64 << 10);
+        stage.say(&Request::Signal(Signal::TERM));
+        stage.supervisor.turn().unwrap();
+        assert!(!stage.supervisor.clients.is_empty());
+        // Who goes on regardless is no client of ours.
+        stage.say(&Request::Stdin(full));
+        stage.supervisor.turn().unwrap();
+        assert!(stage.supervisor.clients.is_empty());
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_stops_the_container_for_a_moment_only() {
+        let mut stage = Stage::new(false);
+        let mut stdout = stage.stdout.try_clone().unwrap();
+        let size = 4 << 20;
+        let writer = std::thread::spawn(move || stdout.write_all(&vec![b'x'; size]).unwrap());
+        let before = Instant::now();
+        while !writer.is_finished() {
+            stage.supervisor.turn().unwrap();
+        }
+        assert!(before.elapsed() >= Duration::from_millis(900), "a slow client is waited for");
+        writer.join().unwrap();
+        stage.supervisor.drain();
+        let client = stage.client.try_clone().unwrap();
+        client.set_nonblocking(false).unwrap();
+        let reader = std::thread::spawn(move || {
+            let (mut decoder, mut bytes, mut count) = (Decoder::default(), vec![0; 64 << 10], 0);
+            while let Ok(size @ 1..) = (&client).read(&mut bytes) {
+                decoder.push(&bytes[..size]);
+                while let Some(reply) = decoder.next_message().unwrap() {
+                    match reply {
+                        Reply::Output(_, data) => count += data.len(),
+                        Reply::Exited(code) => return (count, code),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+            panic!("no end");
+        });
+        stage.supervisor.finish(3).unwrap();
+        assert_eq!(reader.join().unwrap(), (size, 3));
     }
 }
