@@ -10,6 +10,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 
 use crate::host::{Container, Host};
+use crate::leftovers::Scope;
 use crate::program::{Output, Running};
 use crate::wire::{Server, tcp};
 
@@ -667,10 +668,10 @@ fn a_run_that_was_killed_in_the_middle_does_not_hinder_the_next() {
         assert_eq!(container.address.to_string(), "172.18.0.2", "killed after {delay} ms");
         drop(container);
         host.mydocker(&["rm", "-f", "web"]).ok();
-        host.assert_no_container_left();
+        host.assert_nothing_left_but_temporary_files(Scope::Containers);
     }
     host.mydocker(&["network", "remove", "front"]).ok();
-    host.assert_nothing_left();
+    host.assert_nothing_left_but_temporary_files(Scope::All);
 }
 
 #[test]
