@@ -26,7 +26,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{AccessFlags, access, execve, pipe2, write};
 
 use super::seccomp::Filters;
-use crate::sys;
+use crate::sys::{self, WindowSize};
 
 /// Frames a refusal inside the library's error texts, which are all that gets from one process to another.
 const MARK: char = '\u{1f}';
@@ -152,6 +152,8 @@ pub(super) struct ContainerExecutor {
     report: Rc<OwnedFd>,
     /// The process that made this one.
     supervisor: Rc<OwnedFd>,
+    /// The size that its terminal gets before the command runs.
+    size: Option<WindowSize>,
 }
 
 impl ContainerExecutor {
@@ -162,7 +164,7 @@ impl ContainerExecutor {
     pub(super) fn new(filters: Filters) -> io::Result<(Self, Report)> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
         let supervisor = Rc::new(sys::pidfd_open(nix::unistd::getpid().as_raw())?);
-        Ok((Self { filters, report: Rc::new(writer), supervisor }, Report(reader)))
+        Ok((Self { filters, report: Rc::new(writer), supervisor, size: None }, Report(reader)))
     }
 
     /// Ties this process's life to its supervisor's: one that is killed takes its container with it, as
@@ -174,6 +176,11 @@ impl ContainerExecutor {
         if poll(&mut fds, PollTimeout::ZERO)? > 0 { Err(Errno::ESRCH) } else { Ok(()) }
     }
 
+    /// The same for a command whose terminal has a size from the start: it may ask at once.
+    pub(super) fn with_size(self, size: Option<WindowSize>) -> Self {
+        Self { size, ..self }
+    }
+
     fn run(&self, process: &Process) -> Result<std::convert::Infallible, (Stage, Errno)> {
         let words = process.args().as_deref().unwrap_or_default();
         let env = process.env().as_deref().unwrap_or_default();
@@ -182,6 +189,10 @@ impl ContainerExecutor {
         let program = CString::new(program.as_os_str().as_bytes()).unwrap_or_default();
         let words: Vec<CString> = words.iter().map(text).collect();
         let env: Vec<CString> = env.iter().map(text).collect();
+        if let Some(size) = self.size {
+            // Only a terminal has one; without, nobody misses it.
+            sys::set_window_size(io::stdin(), size).ok();
+        }
         // The library does so too, but spares what systemd's LISTEN_FDS names.
         sys::close_on_exec_from(3).map_err(|error| (Stage::Close, errno_of(&error)))?;
         sys::reset_signals();

@@ -42,6 +42,7 @@ use super::user::{self, Identity, UserError};
 use crate::names::ContainerId;
 use crate::process::Process;
 use crate::store::{self, Durability, Layout, Lock};
+use crate::sys::WindowSize;
 
 /// The name of the lock in a container's run directory.
 const LOCK: &str = "lock";
@@ -274,6 +275,8 @@ pub struct ExecRequest {
     pub tty: bool,
     /// Whether its standard input is kept open for the client.
     pub open_stdin: bool,
+    /// Rows and columns of its terminal.
+    pub size: Option<(u16, u16)>,
 }
 
 /// Runs a command in the container whose first process is `init`. It runs when the call returns.
@@ -340,6 +343,8 @@ fn join(
     let bundle = layout.container_run(id);
     let program = request.command.program();
     let (executor, report) = ContainerExecutor::new(filters).map_err(io_error("make a pipe for", &bundle))?;
+    let size = request.size.map(|(rows, columns)| WindowSize { rows, columns });
+    let executor = executor.with_size(size);
     let mut connection = Connection::new(request.tty, request.open_stdin, identity.uid, &bundle)
         .map_err(io_error("make the streams in", &bundle))?;
     let built = connection.builder(layout, id, executor).and_then(|builder| {

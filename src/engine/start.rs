@@ -96,11 +96,12 @@ impl Engine {
             user: request.user,
             tty,
             open_stdin: interactive,
+            size: None,
         };
         self.run_attached(Job::Exec(snapshot.record.id, request), tty, interactive)
     }
 
-    fn run_attached(&mut self, job: Job, tty: bool, interactive: bool) -> Result<u8, EngineError> {
+    fn run_attached(&mut self, mut job: Job, tty: bool, interactive: bool) -> Result<u8, EngineError> {
         let (stdin, stdout, stderr) = (io::stdin(), io::stdout(), io::stderr());
         if tty && interactive && !stdin.is_terminal() {
             return Err(EngineError::NoTerminal);
@@ -108,6 +109,9 @@ impl Engine {
         let io =
             Io { stdin: interactive.then(|| stdin.as_fd()), stdout: stdout.as_fd(), stderr: stderr.as_fd() };
         let size = if tty { attach::terminal_size(io) } else { None };
+        if let Job::Exec(_, request) = &mut job {
+            request.size = size;
+        }
         let stream = self.spawn_supervisor(&Order { job, subscribe: true, size })?;
         match attach::relay(stream, io, tty)? {
             Outcome::Exited(code) => Ok(code),

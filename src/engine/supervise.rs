@@ -13,10 +13,10 @@ use super::start::Job;
 use super::{Engine, EngineError, NetworkMode, Record, one_line};
 use crate::container::cgroup::Hierarchy;
 use crate::container::log::Writer;
-use crate::container::protocol::{Failure, Message as _, Order, Reply};
+use crate::container::protocol::{Failure, Order};
 use crate::container::record::{Exit, State};
 use crate::container::supervisor::{self, Ended, Options, Supervisor, SupervisorError};
-use crate::container::{rootfs, runtime};
+use crate::container::{capability, rootfs, runtime};
 use crate::names::{ContainerId, IfName};
 use crate::netns::{self, NetNs};
 use crate::network::{ConnectRequest, Endpoint};
@@ -65,12 +65,19 @@ impl Engine {
         });
         let mut supervisor = match brought_up {
             Ok(supervisor) => supervisor,
-            Err(error) => return refuse(kept, &error),
+            Err(error) => {
+                refuse(&kept, &error);
+                return Ok(());
+            }
         };
         // Only the supervisor's own copy shows the client when it is closed.
         drop(kept);
-        on_start()?;
-        let ended = supervisor.run();
+        let ended = (|| {
+            on_start()?;
+            capability::reduce_to_supervisors().map_err(runtime::RuntimeError::from)?;
+            Ok::<_, EngineError>(supervisor.run()?)
+        })();
+        // Whatever failed, the run is over: what is left of it is killed here.
         let taken_down = self.take_down(id, &endpoints);
         let Ended { code, at } = ended?;
         let exit = Exit { code: i32::from(code), started: None, finished: Some(at), error: None };
@@ -154,6 +161,9 @@ impl Engine {
             self.networks.connect_to_nothing(netns)?;
             return Ok(None);
         };
+        if record.network.mode == NetworkMode::Default {
+            self.networks.default_network()?;
+        }
         let current =
             Process::current().map_err(|source| EngineError::Io { action: "read /proc", source })?;
         let request = ConnectRequest {
@@ -215,10 +225,14 @@ impl Engine {
             Ok(mut supervisor) => {
                 drop(kept);
                 on_start()?;
+                capability::reduce_to_relays().map_err(runtime::RuntimeError::from)?;
                 let ended = supervisor.run()?;
                 Ok(supervisor.finish(ended.code)?)
             }
-            Err(error) => refuse(kept, &error),
+            Err(error) => {
+                refuse(&kept, &error);
+                Ok(())
+            }
         }
     }
 }
@@ -238,13 +252,9 @@ fn exit_of_failure(error: &EngineError) -> Exit {
 }
 
 /// Tells the client why there will be no container.
-fn refuse(mut client: UnixStream, error: &EngineError) -> Result<(), EngineError> {
-    use std::io::Write as _;
+fn refuse(client: &UnixStream, error: &EngineError) {
     let failure = Failure { code: error.run_status(), message: one_line(error), hint: error.hint() };
-    let mut bytes = Vec::new();
-    Reply::Failed(failure).encode(&mut bytes);
-    client.set_nonblocking(false).map_err(|source| EngineError::Io { action: "tell the client", source })?;
-    // A client that has gone does not want to know.
-    client.write_all(&bytes).ok();
-    Ok(())
+    // A client that has gone does not want to know; one that cannot be written to cannot be told.
+    client.set_nonblocking(false).ok();
+    failure.send(client).ok();
 }
