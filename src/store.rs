@@ -232,6 +232,8 @@ pub fn remove_tree_if_exists(path: &Path) -> io::Result<()> {
 
 /// The names of the entries of a directory that are not temporary files, sorted. No directory: no names.
 ///
+/// Temporary files of writers that were killed are removed on the way.
+///
 /// # Errors
 /// The directory exists but cannot be read.
 pub fn list(directory: &Path) -> io::Result<Vec<String>> {
@@ -242,13 +244,23 @@ pub fn list(directory: &Path) -> io::Result<Vec<String>> {
     };
     let mut names = Vec::new();
     for entry in entries {
-        let name = entry?.file_name().to_string_lossy().into_owned();
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
         if !name.starts_with('.') {
             names.push(name);
+        } else if is_abandoned(&name) {
+            // Somebody else may be at it as well.
+            std::fs::remove_file(entry.path()).ok();
         }
     }
     names.sort_unstable();
     Ok(names)
+}
+
+/// Whether the name is that of a temporary file of [`write_atomic`] whose writer has ended.
+fn is_abandoned(name: &str) -> bool {
+    let writer = name.rsplit_once('.').and_then(|(_, pid)| pid.parse::<u32>().ok());
+    writer.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
 }
 
 /// An exclusive advisory lock on a file, released when dropped or when the process ends in any way.
@@ -340,6 +352,18 @@ mod tests {
         let released = Instant::now();
         drop(first);
         assert!(other.join().unwrap().unwrap() >= released);
+    }
+
+    #[test]
+    fn a_listing_removes_what_killed_writers_left() {
+        let directory = tempfile::tempdir().unwrap();
+        // No pid is as large as that (PID_MAX_LIMIT is 2^22).
+        let of = |pid: u32| directory.path().join(format!(".record.{pid}"));
+        for path in [directory.path().join("record"), of(u32::MAX), of(std::process::id())] {
+            write_atomic(&path, b"x", Durability::Process).unwrap();
+        }
+        assert_eq!(list(directory.path()).unwrap(), ["record"]);
+        assert!(!of(u32::MAX).exists() && of(std::process::id()).exists());
     }
 
     #[test]

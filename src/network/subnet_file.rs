@@ -303,6 +303,8 @@ impl<'a> SubnetFile<'a> {
 
     /// Writes all bitmaps to a new file and goes on with it.
     fn replace(&mut self, bitmaps: &BTreeMap<Subnet, Bitmap>) -> Result<(), SubnetFileError> {
+        // For what writers that were killed here have left.
+        self.path.parent().map(store::list).transpose().map_err(|e| self.error(e))?;
         let replaced = store::write_atomic(&self.path, &serialize(bitmaps), Durability::Synced);
         self.file = replaced.and_then(|()| open(&self.path)).map_err(|e| self.error(e))?;
         Ok(())
