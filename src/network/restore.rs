@@ -19,11 +19,18 @@ impl Networks {
         let error = |action: &str, source| NetworkError::Io { action: action.to_owned(), source };
         let marker = self.layout.run_root().join("boot-id");
         let boot = process::boot_id().map_err(|e| error("read the boot id", e))?;
-        let known = store::read_if_exists(&marker).map_err(|e| error("read the boot marker", e))?;
-        if known.as_deref() == Some(boot.as_bytes()) {
+        let is_marked = || {
+            let known = store::read_if_exists(&marker).map_err(|e| error("read the boot marker", e))?;
+            Ok::<_, NetworkError>(known.as_deref() == Some(boot.as_bytes()))
+        };
+        if is_marked()? {
             return Ok(());
         }
         let _lock = self.lock()?;
+        // Once more: somebody else may have done it while we waited, and even be connected by now.
+        if is_marked()? {
+            return Ok(());
+        }
         // An endpoint of another boot has no interface any more, whoever has its owner's pid now.
         store::remove_tree_if_exists(&self.layout.endpoints())
             .and_then(|()| store::remove_if_exists(&self.layout.forwarding()))
