@@ -138,6 +138,14 @@ pub enum NetworkError {
         /// Who publishes it.
         holder: Option<String>,
     },
+    /// The same container asks for a port twice.
+    #[error("cannot publish {} for container {container}: the port is given twice", .mapping.host_side())]
+    PortTwice {
+        /// The second mapping.
+        mapping: PortMapping,
+        /// The container.
+        container: String,
+    },
     /// A process of the host listens on the port.
     #[error(
         "cannot publish {} for container {container}: {} listens on {}",

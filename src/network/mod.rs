@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! Networks ─┬─ manage    create, remove, list          records: ROOT/network/network/NAME
-//!           ├─ attach    connect, disconnect, publish  endpoints: RUN_ROOT/network/endpoints/NETWORK/ADDRESS
+//!           ├─ attach    connect, disconnect           endpoints: RUN_ROOT/network/endpoints/NETWORK/ADDRESS
+//!           ├─ publish   ports of an endpoint          (in the endpoint's record)
 //!           └─ restore   after a reboot, a flush       addresses: ROOT/network/ipam/subnet.json
 //! ```
 //!
@@ -24,6 +25,7 @@ mod ipam;
 mod manage;
 mod plan;
 mod port;
+mod publish;
 mod record;
 mod restore;
 mod subnet;

@@ -644,9 +644,14 @@ fn r8_a_container_whose_processes_were_killed_is_known_to_have_ended() {
     let next = host.container("next", "front", &["-p", "8080:80", "--ip", "172.18.0.2"]);
     let server = Server::tcp(&next.space, "0.0.0.0:80");
     assert!(tcp(&host.outside, "198.51.100.10:8080").seen_as().starts_with("203."));
-    // Both hold the namespace, and with it the link.
-    drop((server, next));
-    host.mydocker(&["rm", "-f", "web", "next"]).ok();
+    // Removing the dead one takes nothing from the living one, which has its port and its address now.
+    host.mydocker(&["rm", "-f", "web"]).ok();
+    assert!(tcp(&host.outside, "198.51.100.10:8080").seen_as().starts_with("203."));
+    let third = host.container("third", "front", &[]);
+    assert_ne!(third.address, next.address);
+    // All of them hold namespaces, and with them the links.
+    drop((server, next, third));
+    host.mydocker(&["rm", "-f", "next", "third"]).ok();
     host.mydocker(&["network", "remove", "front"]).ok();
     host.assert_nothing_left();
 }
