@@ -51,7 +51,7 @@ pub struct Config {
     /// The read-only directories below the container's own layer, topmost first.
     pub layers: Vec<PathBuf>,
     /// The program and its arguments.
-    pub command: Command,
+    pub command: Argv,
     /// The environment, in order; a later entry for the same name wins.
     pub env: Vec<EnvVar>,
     /// The host name; without one the first twelve digits of the id.
@@ -79,9 +79,9 @@ pub struct Config {
 /// A program and its arguments: at least one string.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
-pub struct Command(Vec<String>);
+pub struct Argv(Vec<String>);
 
-impl Command {
+impl Argv {
     /// Checks a command.
     ///
     /// # Errors
@@ -109,15 +109,15 @@ impl Command {
     }
 }
 
-impl TryFrom<Vec<String>> for Command {
+impl TryFrom<Vec<String>> for Argv {
     type Error = ConfigError;
     fn try_from(words: Vec<String>) -> Result<Self, ConfigError> {
         Self::new(words)
     }
 }
 
-impl From<Command> for Vec<String> {
-    fn from(command: Command) -> Self {
+impl From<Argv> for Vec<String> {
+    fn from(command: Argv) -> Self {
         command.0
     }
 }
@@ -303,7 +303,7 @@ pub(super) mod tests {
         Config {
             image: "/".to_owned(),
             layers: vec![PathBuf::from("/")],
-            command: Command::new(command.iter().map(|word| (*word).to_owned()).collect()).unwrap(),
+            command: Argv::new(command.iter().map(|word| (*word).to_owned()).collect()).unwrap(),
             env: Vec::new(),
             hostname: None,
             working_dir: None,
@@ -320,9 +320,9 @@ pub(super) mod tests {
 
     #[test]
     fn malformed_parts_are_refused() {
-        assert_eq!(Command::new(vec![]), Err(ConfigError::NoCommand));
-        assert_eq!(Command::new(vec![String::new()]), Err(ConfigError::NoCommand));
-        assert!(Command::new(vec!["a\0".to_owned()]).is_err());
+        assert_eq!(Argv::new(vec![]), Err(ConfigError::NoCommand));
+        assert_eq!(Argv::new(vec![String::new()]), Err(ConfigError::NoCommand));
+        assert!(Argv::new(vec!["a\0".to_owned()]).is_err());
         for bad in ["", "A", "=x", "A\0=b"] {
             assert!(bad.parse::<EnvVar>().is_err(), "{bad:?} was accepted");
         }

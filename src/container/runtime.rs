@@ -32,7 +32,7 @@ use serde::{Deserialize, Serialize};
 
 use super::capability::{self, CapabilityError};
 use super::cgroup::{self, CgroupError, Hierarchy};
-use super::config::{Command, Config, ContainerPath, EnvVar, UserSpec};
+use super::config::{Argv, Config, ContainerPath, EnvVar, UserSpec};
 use super::executor::{CommandError, ContainerExecutor, Report};
 use super::rootfs::{self, Rootfs, RootfsError};
 use super::seccomp::{Filters, SeccompError};
@@ -264,7 +264,7 @@ pub fn create(
 #[serde(deny_unknown_fields)]
 pub struct ExecRequest {
     /// The program and its arguments.
-    pub command: Command,
+    pub command: Argv,
     /// Variables besides the container's own.
     pub env: Vec<EnvVar>,
     /// Where it starts; without one, where the container's command did.

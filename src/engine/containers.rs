@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::connection::{Connection, NetworkMode};
 use super::{Engine, EngineError, privileges};
 use crate::container::config::{
-    Command, Config, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, UserSpec,
+    Argv, Config, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, UserSpec,
 };
 use crate::container::record::{RecordError, State};
 use crate::container::signal::{self, Signal};
@@ -78,7 +78,7 @@ impl Engine {
         let config = Config {
             image: image.reference,
             layers: image.layers,
-            command: Command::try_from(request.command)?,
+            command: Argv::try_from(request.command)?,
             env: request.env,
             hostname: request.hostname,
             working_dir: request.working_dir,

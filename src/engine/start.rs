@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Engine, EngineError, Record, privileges};
 use crate::container::attach::{self, Io, Outcome};
-use crate::container::config::{Command, ContainerPath, EnvVar, UserSpec};
+use crate::container::config::{Argv, ContainerPath, EnvVar, UserSpec};
 use crate::container::protocol::Order;
 use crate::container::record::State;
 use crate::container::runtime;
@@ -90,7 +90,7 @@ impl Engine {
         }
         let (tty, interactive) = (request.tty, request.interactive);
         let request = runtime::ExecRequest {
-            command: Command::try_from(request.command)?,
+            command: Argv::try_from(request.command)?,
             env: request.env,
             working_dir: request.working_dir,
             user: request.user,
