@@ -130,7 +130,11 @@ struct CommandError {
 }
 
 impl CommandError {
-    fn report(&self) {
+    /// Tells the user, once: as lines for people, or as one object like those of the log.
+    fn report(&self, format: LogFormat) {
+        if format == LogFormat::Json {
+            return output::complain(&output::log_line("error", &self.message, self.hint.as_deref()));
+        }
         output::complain(&format!("error: {}", self.message));
         if let Some(hint) = &self.hint {
             output::complain(&format!("hint: {hint}"));
@@ -172,7 +176,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Supervise(args) => supervise::run(args, &mut context),
     };
     result.unwrap_or_else(|error| {
-        error.report();
+        error.report(parsed.log_format);
         ExitCode::from(if runs_a_command { error.run_status } else { FAILED })
     })
 }
@@ -293,7 +297,7 @@ fn for_each(
         match work(context.engine()?, name) {
             Ok(()) => output::print(&format!("{name}\n")),
             Err(error) => {
-                CommandError::from(error).report();
+                CommandError::from(error).report(context.log_format);
                 code = ExitCode::FAILURE;
             }
         }

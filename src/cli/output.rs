@@ -85,6 +85,23 @@ impl Table {
     }
 }
 
+/// A line of the JSON log that does not come from an event.
+pub(super) fn log_line(level: &str, message: &str, hint: Option<&str>) -> String {
+    let mut members = Map::new();
+    members.insert("level".to_owned(), level.into());
+    members.insert("msg".to_owned(), message.into());
+    members.insert("time".to_owned(), now().into());
+    if let Some(hint) = hint {
+        members.insert("hint".to_owned(), hint.into());
+    }
+    Value::Object(members).to_string()
+}
+
+/// The time of a log line, RFC 3339 in the local zone.
+fn now() -> String {
+    chrono::Local::now().to_rfc3339()
+}
+
 /// Log lines as JSON objects: `{"level":"debug","msg":"…","time":"…",…}`.
 pub(super) struct JsonLines;
 
@@ -101,7 +118,7 @@ where
     ) -> fmt::Result {
         let mut members = Members(Map::new());
         members.0.insert("level".to_owned(), event.metadata().level().as_str().to_ascii_lowercase().into());
-        members.0.insert("time".to_owned(), chrono::Local::now().to_rfc3339().into());
+        members.0.insert("time".to_owned(), now().into());
         event.record(&mut members);
         writeln!(writer, "{}", Value::Object(members.0))
     }
@@ -138,6 +155,16 @@ impl Visit for Members {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_an_object_with_level_message_and_time() {
+        let line: Value = serde_json::from_str(&log_line("error", "no \"x\"", Some("try y"))).unwrap();
+        assert_eq!(
+            (&line["level"], &line["msg"], &line["hint"]),
+            (&"error".into(), &"no \"x\"".into(), &"try y".into())
+        );
+        assert!(chrono::DateTime::parse_from_rfc3339(line["time"].as_str().unwrap()).is_ok());
+    }
 
     #[test]
     fn columns_are_aligned_and_lines_end_without_spaces() {

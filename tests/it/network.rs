@@ -463,4 +463,9 @@ fn logs_are_lines_of_json_on_stderr_when_asked_for() {
             assert!(line[member].is_string(), "{member} in {line}");
         }
     }
+    // An error is told in the same way.
+    let refused = host.mydocker(&["--log-format", "json", "network", "remove", "nothere"]);
+    assert_eq!(refused.code(), 1);
+    let line: Value = serde_json::from_str(refused.stderr.trim_end()).expect("one object");
+    assert_eq!((&line["level"], &line["msg"]), (&"error".into(), &"no such network: nothere".into()));
 }
