@@ -71,8 +71,11 @@ impl Engine {
         let (tty, interactive) = (record.config.tty, record.config.open_stdin);
         let finished = self.run_attached(Job::Run(record.id.clone()), tty, interactive);
         finished.inspect_err(|error| {
-            if matches!(error, EngineError::Start(_) | EngineError::NoTerminal) {
-                self.forget_failed(record);
+            match error {
+                EngineError::Start(_) | EngineError::NoTerminal => self.forget_failed(record),
+                // It may have run for long; what it wrote is kept unless nobody wants it.
+                EngineError::ConnectionLost if record.config.auto_remove => self.forget_failed(record),
+                _ => {}
             }
         })
     }
@@ -135,9 +138,18 @@ impl Engine {
         Ok(ours)
     }
 
-    fn forget_failed(&self, record: &Record) {
+    /// Removes what is registered of a container that could not be started, and what a supervisor that was
+    /// killed has left of the attempt.
+    fn forget_failed(&mut self, record: &Record) {
+        let forgotten =
+            Record::load(&self.layout, &record.id).map_err(EngineError::from).and_then(|record| {
+                if record.is_orphaned()? {
+                    self.clean_up_orphan(&record)?;
+                }
+                self.forget(&record)
+            });
         // The first error is the one to report.
-        if let Err(error) = self.forget(record) {
+        if let Err(error) = forgotten {
             tracing::warn!(container = %record.name, %error, "cannot remove what is left of the failed start");
         }
     }
