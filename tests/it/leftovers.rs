@@ -45,6 +45,21 @@ impl Host {
         }
     }
 
+    /// Ends the supervisors of this host's containers, and nothing else. Returns how many there were.
+    pub(crate) fn kill_supervisors(&self) -> usize {
+        let root = self.root.to_str().expect("a plain path");
+        let of_this_host = |words: &[u8]| {
+            let words = String::from_utf8_lossy(words);
+            words.contains(root) && words.trim_end_matches('\0').ends_with("supervise")
+        };
+        let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
+        let pids = entries.filter_map(|entry| {
+            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+            of_this_host(&std::fs::read(entry.path().join("cmdline")).ok()?).then_some(pid)
+        });
+        pids.filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok()).count()
+    }
+
     /// Waits until nothing of any container or network is left, and fails with what stays.
     #[track_caller]
     pub(crate) fn assert_nothing_left(&self) {

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::host::{Container, Host};
 use crate::leftovers::Scope;
-use crate::program::{Output, Running};
+use crate::program::{Output, Running, eventually};
 use crate::wire::{Server, tcp};
 
 /// Refused by `run`: mydocker itself failed, or wrong usage.
@@ -677,6 +677,31 @@ fn a_run_that_was_killed_in_the_middle_does_not_hinder_the_next() {
     }
     host.mydocker(&["network", "remove", "front"]).ok();
     host.assert_nothing_left_but_temporary_files(Scope::All);
+}
+
+/// The client lives on and has to clear away what the supervisor had made: namespace, mount, groups, address.
+#[test]
+fn a_start_whose_supervisor_is_killed_leaves_nothing() {
+    let host = Host::new();
+    host.network("front", "172.18.0.0/16", &[]);
+    let mut refused = 0;
+    for delay in [0, 2, 5, 9, 14, 20, 27, 35] {
+        let arguments =
+            ["run", "-d", "--name", "web", "--net", "front", "-p", "8080:80", &host.image, "sleep", "1000"];
+        let running = host.start(&arguments);
+        std::thread::sleep(std::time::Duration::from_millis(delay));
+        eventually("a supervisor", || (host.kill_supervisors() > 0).then_some(()));
+        let output = running.wait();
+        if !output.status.success() {
+            output.refused(&[125], &["supervisor"]);
+            refused += 1;
+        }
+        host.mydocker(&["rm", "-f", "web"]);
+        host.assert_nothing_left_but_temporary_files(Scope::Containers);
+    }
+    assert!(refused > 0, "not one start was killed in the middle");
+    // The lowest address is free again.
+    assert_eq!(host.container("web", "front", &[]).address.to_string(), "172.18.0.2");
 }
 
 #[test]
