@@ -15,6 +15,7 @@ use crate::container::{attach, index, record, rootfs};
 use crate::image;
 use crate::names::{ContainerId, ContainerName};
 use crate::network::PortRequest;
+use crate::process::Process;
 
 /// A container's record, with the engine's part in it.
 pub type Record = record::Record<Connection>;
@@ -171,16 +172,26 @@ impl Engine {
                 *supervisor
             }
             State::Starting { supervisor, .. } => {
-                // It cleans up after itself when it is asked to end before the container has started.
-                signal::send(*supervisor, Signal::TERM)?;
+                // There is no container yet that could be asked.
+                signal::send(*supervisor, Signal::KILL)?;
                 *supervisor
             }
             State::Created | State::Exited(_) => return Ok(()),
         };
-        if signal::wait(supervisor, Some(CLEANUP_PATIENCE))? {
-            Ok(())
-        } else {
-            Err(EngineError::SupervisorStuck(record.name.clone()))
+        self.outlive(record, supervisor)
+    }
+
+    /// Waits until a supervisor that is about to end has ended, and takes down what it did not: it may have
+    /// been killed, and then the record only tells once it is quite gone.
+    pub(super) fn outlive(&mut self, record: &Record, supervisor: Process) -> Result<(), EngineError> {
+        if !signal::wait(supervisor, Some(CLEANUP_PATIENCE))? {
+            return Err(EngineError::SupervisorStuck(record.name.clone()));
+        }
+        match Record::load(&self.layout, &record.id) {
+            Ok(record) if record.is_orphaned()? => self.clean_up_orphan(&record),
+            // It has removed everything itself.
+            Ok(_) | Err(RecordError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error.into()),
         }
     }
 

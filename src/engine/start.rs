@@ -143,8 +143,9 @@ impl Engine {
     fn forget_failed(&mut self, record: &Record) {
         let forgotten =
             Record::load(&self.layout, &record.id).map_err(EngineError::from).and_then(|record| {
-                if record.is_orphaned()? {
-                    self.clean_up_orphan(&record)?;
+                // Its end of the connection is closed before a killed process is gone.
+                if let State::Starting { supervisor, .. } | State::Running { supervisor, .. } = record.state {
+                    self.outlive(&record, supervisor)?;
                 }
                 self.forget(&record)
             });
