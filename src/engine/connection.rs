@@ -37,7 +37,7 @@ impl NetworkMode {
     #[must_use]
     pub fn network(&self) -> Option<NetworkName> {
         match self {
-            Self::Default => Some(crate::network::default_name()),
+            Self::Default => Some(NetworkName::of_default()),
             Self::Network(name) => Some(name.clone()),
             Self::Host | Self::None => None,
         }

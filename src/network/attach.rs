@@ -72,7 +72,7 @@ impl Networks {
         })
     }
 
-    /// Takes an address and writes the endpoint's record, in that order's safe way (see `endpoint`).
+    /// Writes the endpoint's record and takes the address, in this order (see `endpoint`).
     fn reserve(&mut self, network: &Network, request: &ConnectRequest<'_>) -> Result<Endpoint, NetworkError> {
         let subnet = network.subnet;
         let container = request.container_name.to_owned();

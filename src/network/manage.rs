@@ -19,12 +19,6 @@ use crate::store::Lock;
 /// The bridge of the network for containers that name none.
 const DEFAULT_BRIDGE: &str = "mydocker0";
 
-/// The name of the network for containers that name none.
-#[must_use]
-pub fn default_name() -> NetworkName {
-    NetworkName::of_default()
-}
-
 /// A network as the user wants it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CreateRequest {
@@ -133,14 +127,14 @@ impl Networks {
     /// # Errors
     /// As [`Networks::create`].
     pub fn default_network(&mut self) -> Result<Network, NetworkError> {
-        match self.get(default_name().as_str()) {
+        match self.get(NetworkName::of_default().as_str()) {
             Ok(network) if network.phase == Phase::Ready => return Ok(network),
             Ok(_) | Err(NetworkError::NotFound(_)) => {}
             Err(error) => return Err(error),
         }
         self.prepare()?;
         let _lock = self.lock()?;
-        let name = default_name();
+        let name = NetworkName::of_default();
         // Another command may have made it while this one waited.
         match record::load(&self.layout, &name)? {
             Some(loaded) if loaded.network.phase == Phase::Ready => Ok(loaded.network),
@@ -376,6 +370,6 @@ impl Networks {
 
 /// The bridge of a network: the device of the same name, but for the default network.
 fn bridge_of(name: &NetworkName) -> Result<IfName, NetworkError> {
-    let device = if *name == default_name() { DEFAULT_BRIDGE } else { name.as_str() };
+    let device = if *name == NetworkName::of_default() { DEFAULT_BRIDGE } else { name.as_str() };
     Ok(device.parse()?)
 }

@@ -41,7 +41,7 @@ pub use endpoint::Endpoint;
 pub use error::NetworkError;
 pub use host::{HostListener, Occupant};
 pub use ipam::{Bitmap, BitmapError};
-pub use manage::{CreateRequest, Inspection, default_name};
+pub use manage::{CreateRequest, Inspection};
 pub use port::{PortError, PortMapping, PortRange, PortRequest};
 pub use record::{DEFAULT_MTU, DriverKind, Network, Phase, RecordError};
 pub use subnet::{Subnet, SubnetError};
