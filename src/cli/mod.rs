@@ -3,10 +3,12 @@
 //! One file for each subcommand holds its arguments and its `run`. Errors are printed here, once: what was
 //! tried, why it failed, and where there is one a remedy on a line of its own.
 
+mod create;
 mod exec;
 mod inspect;
 mod logs;
 mod network;
+mod options;
 mod output;
 mod ps;
 mod rm;
@@ -77,6 +79,7 @@ impl LogFormat {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Network(network::Args),
+    Create(Box<create::Args>),
     Run(Box<run::Args>),
     Exec(exec::Args),
     Ps(ps::Args),
@@ -163,9 +166,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         log,
         engine: None,
     };
-    let runs_a_command = matches!(parsed.command, Command::Run(_) | Command::Exec(_));
+    let runs_a_command = matches!(parsed.command, Command::Run(_) | Command::Create(_) | Command::Exec(_));
     let result = match parsed.command {
         Command::Network(args) => network::run(args, &mut context),
+        Command::Create(args) => create::run(*args, &mut context),
         Command::Run(args) => run::run(*args, &mut context),
         Command::Exec(args) => exec::run(args, &mut context),
         Command::Ps(args) => ps::run(args, &mut context),

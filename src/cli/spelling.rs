@@ -1,4 +1,4 @@
-//! How the command lines of `run` and `exec` differ from what the parser knows.
+//! How the command lines of `run`, `create` and `exec` differ from what the parser knows.
 //!
 //! Their options end with the image or the container: what follows is the container's own command, whatever
 //! it looks like. And long options may be written with a single dash, `-name bird` for `--name bird`. Both
@@ -11,7 +11,7 @@ use clap::CommandFactory as _;
 /// The long options that may be written with one dash.
 const SINGLE_DASH: [&str; 5] = ["name", "net", "mem", "cpu", "cpuset"];
 
-/// Brings the arguments of `run` and `exec` into the parser's form; others stay as they are.
+/// Brings the arguments of `run`, `create` and `exec` into the parser's form; others stay as they are.
 pub(super) fn normalize(mut arguments: Vec<OsString>) -> Vec<OsString> {
     let command = super::Arguments::command();
     let Some((subcommand, mut place)) = subcommand_with_command(&command, &arguments) else {
@@ -52,7 +52,7 @@ fn subcommand_with_command<'a>(
     loop {
         let word = arguments.get(place)?.to_str()?;
         place += 1;
-        if matches!(word, "run" | "exec") {
+        if matches!(word, "run" | "create" | "exec") {
             return Some((command.find_subcommand(word)?, place));
         }
         if !word.starts_with('-') {

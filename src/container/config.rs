@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::security::Security;
 use super::signal::Signal;
 
 /// The seconds Docker gives a container between the stop signal and `SIGKILL`.
@@ -74,6 +75,25 @@ pub struct Config {
     pub stop_signal: Signal,
     /// The seconds between that signal and `SIGKILL`.
     pub stop_timeout: u32,
+    /// Everything that most containers leave at its default.
+    #[serde(default)]
+    pub settings: Settings,
+}
+
+/// What most containers leave at its default. What a record does not mention has that default, too.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The first words of the command, as far as they are the entry point's.
+    pub entrypoint: Vec<String>,
+    /// Groups of the command's user beside its own, by name or number.
+    pub groups: Vec<String>,
+    /// The NIS domain name.
+    pub domainname: Option<Hostname>,
+    /// Whether the root file system is read-only.
+    pub read_only: bool,
+    /// What the container may do.
+    pub security: Security,
 }
 
 /// A program and its arguments: at least one string.
@@ -315,6 +335,7 @@ pub(super) mod tests {
             labels: BTreeMap::new(),
             stop_signal: Signal::TERM,
             stop_timeout: DEFAULT_STOP_TIMEOUT,
+            settings: Settings::default(),
         }
     }
 

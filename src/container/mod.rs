@@ -24,6 +24,7 @@ pub mod record;
 pub mod rootfs;
 pub mod runtime;
 pub mod seccomp;
+pub mod security;
 pub mod signal;
 pub mod spec;
 pub mod stdio;

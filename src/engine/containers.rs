@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::connection::{Connection, NetworkMode};
 use super::{Engine, EngineError, privileges};
 use crate::container::config::{
-    Argv, Config, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, UserSpec,
+    Argv, Config, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, Settings, UserSpec,
 };
 use crate::container::record::{RecordError, State};
 use crate::container::signal::{self, Signal};
@@ -30,8 +30,10 @@ pub struct CreateContainer {
     pub name: Option<ContainerName>,
     /// The image as the user wrote it.
     pub image: String,
-    /// The program and its arguments.
+    /// The program and its arguments, or the arguments of the entry point.
     pub command: Vec<String>,
+    /// The program whose arguments those are; an empty one stands for none.
+    pub entrypoint: Option<String>,
     /// The environment.
     pub env: Vec<EnvVar>,
     /// The host name.
@@ -50,6 +52,12 @@ pub struct CreateContainer {
     pub auto_remove: bool,
     /// The user's own remarks.
     pub labels: Vec<(String, String)>,
+    /// The signal that asks it to end.
+    pub stop_signal: Option<Signal>,
+    /// The seconds between that signal and `SIGKILL`.
+    pub stop_timeout: Option<u32>,
+    /// Everything that most containers leave at its default.
+    pub settings: Settings,
     /// The network.
     pub network: NetworkMode,
     /// The wanted address.
@@ -76,10 +84,13 @@ impl Engine {
         privileges::for_containers()?;
         check_network_options(&request)?;
         let image = image::find(&request.image)?;
+        let mut settings = request.settings;
+        settings.entrypoint = request.entrypoint.into_iter().filter(|program| !program.is_empty()).collect();
+        let command = [settings.entrypoint.clone(), request.command].concat();
         let config = Config {
             image: image.reference,
             layers: image.layers,
-            command: Argv::try_from(request.command)?,
+            command: Argv::try_from(command)?,
             env: request.env,
             hostname: request.hostname,
             working_dir: request.working_dir,
@@ -89,8 +100,9 @@ impl Engine {
             stdin_once: request.stdin_once,
             auto_remove: request.auto_remove,
             labels: request.labels.into_iter().collect(),
-            stop_signal: Signal::TERM,
-            stop_timeout: DEFAULT_STOP_TIMEOUT,
+            stop_signal: request.stop_signal.unwrap_or(Signal::TERM),
+            stop_timeout: request.stop_timeout.unwrap_or(DEFAULT_STOP_TIMEOUT),
+            settings,
         };
         // The default network is made by the start that needs it.
         if let NetworkMode::Network(name) = &request.network {

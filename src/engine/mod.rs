@@ -20,9 +20,10 @@ use crate::names::ContainerId;
 use crate::network::Networks;
 pub use crate::store::Layout;
 
-pub use crate::container::config::{ConfigError, ContainerPath, EnvVar, Hostname, UserSpec};
+pub use crate::container::config::{ConfigError, ContainerPath, EnvVar, Hostname, Settings, UserSpec};
 pub use crate::container::protocol::Stream;
 pub use crate::container::record::State;
+pub use crate::container::signal::Signal;
 pub use crate::network::PortRequest;
 pub use crate::network::{
     CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection, Network,

@@ -1,6 +1,8 @@
 //! From a configuration to the OCI runtime specification that the library carries out: a pure function of
 //! what was asked for and what was found out about the host and the image.
 
+mod mounts;
+
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
@@ -9,8 +11,8 @@ use libcontainer::capabilities::CapabilityExt as _;
 use libcontainer::oci_spec::OciSpecError;
 use libcontainer::oci_spec::runtime::{
     Capability, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxDeviceCgroupBuilder,
-    LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResourcesBuilder, Mount, MountBuilder,
-    Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResourcesBuilder, Process,
+    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
 };
 
 use super::cgroup::{self, Hierarchy};
@@ -79,7 +81,7 @@ pub fn build(config: &Config, inputs: &Inputs<'_>) -> Result<Spec, OciSpecError>
         .root(RootBuilder::default().path(inputs.rootfs).readonly(false).build()?)
         .hostname(hostname(config, inputs.id))
         .process(process(&task)?)
-        .mounts(mounts()?)
+        .mounts(mounts::build()?)
         .linux(linux(inputs)?)
         .build()
 }
@@ -174,28 +176,6 @@ fn hostname<'a>(config: &'a Config, id: &'a ContainerId) -> &'a str {
     config.hostname.as_ref().map_or(id.short(), |name| name.as_str())
 }
 
-fn mounts() -> Result<Vec<Mount>, OciSpecError> {
-    let mount = |destination: &str, kind: &str, source: &str, options: &[&str]| {
-        MountBuilder::default()
-            .destination(destination)
-            .typ(kind)
-            .source(source)
-            .options(options.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>())
-            .build()
-    };
-    let pts = ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"];
-    let shm = ["nosuid", "noexec", "nodev", "mode=1777", "size=65536k"];
-    Ok(vec![
-        mount("/proc", "proc", "proc", &["nosuid", "noexec", "nodev"])?,
-        mount("/dev", "tmpfs", "tmpfs", &["nosuid", "strictatime", "mode=755", "size=65536k"])?,
-        mount("/dev/pts", "devpts", "devpts", &pts)?,
-        mount("/sys", "sysfs", "sysfs", &["nosuid", "noexec", "nodev", "ro"])?,
-        mount("/sys/fs/cgroup", "cgroup", "cgroup", &["ro", "nosuid", "noexec", "nodev"])?,
-        mount("/dev/mqueue", "mqueue", "mqueue", &["nosuid", "noexec", "nodev"])?,
-        mount("/dev/shm", "tmpfs", "shm", &shm)?,
-    ])
-}
-
 fn linux(inputs: &Inputs<'_>) -> Result<Linux, OciSpecError> {
     // Everything is denied first; the library then allows null, zero, random and the terminals.
     let no_devices = LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build()?;
@@ -242,8 +222,8 @@ fn namespaces(netns: Option<&Path>) -> Result<Vec<LinuxNamespace>, OciSpecError>
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::tests::minimal;
     use super::*;
+    use crate::container::config::tests::minimal;
 
     fn identity() -> Identity {
         Identity { uid: 1000, gid: 100, groups: vec![100, 44], home: "/home/bob".into() }
@@ -309,7 +289,7 @@ mod tests {
         let mut config = minimal(&["sh", "-l"]);
         config.tty = true;
         config.working_dir =
-            Some(super::super::config::ContainerPath::new(Path::new("/srv/../tmp")).unwrap());
+            Some(crate::container::config::ContainerPath::new(Path::new("/srv/../tmp")).unwrap());
         let spec = spec(&config, None);
         assert_eq!(spec["process"]["terminal"], true);
         assert_eq!(spec["process"]["cwd"], "/tmp");

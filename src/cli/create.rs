@@ -1,0 +1,22 @@
+//! `mydocker create`
+
+use std::process::ExitCode;
+
+use crate::cli::options::ContainerOptions;
+use crate::cli::output::print;
+use crate::cli::{CommandError, Context};
+
+/// Create a container without starting it, and print its id
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  mydocker create --name web -p 8080:80 / httpd -f")]
+pub(super) struct Args {
+    #[command(flatten)]
+    container: ContainerOptions,
+}
+
+pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    let request = args.container.request(false, context)?;
+    let record = context.engine()?.create_container(request)?;
+    print(&format!("{}\n", record.id));
+    Ok(ExitCode::SUCCESS)
+}

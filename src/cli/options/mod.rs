@@ -1,0 +1,111 @@
+//! The options that make a container: `create` and `run` share them.
+//!
+//! One file for each group. What an option says is checked where it is parsed; each group then fills in its
+//! part of the request.
+
+mod security;
+
+use std::net::Ipv4Addr;
+
+use crate::cli::{CommandError, Context, container_path, environment, key_value};
+use crate::engine::{
+    ContainerPath, CreateContainer, Hostname, NetworkMode, PortRequest, Settings, Signal, UserSpec,
+};
+use crate::names::{ContainerName, NameError};
+
+/// Everything that `create` and `run` have in common.
+#[derive(Debug, clap::Args)]
+pub(super) struct ContainerOptions {
+    /// Keep standard input open
+    #[arg(long, short)]
+    pub(super) interactive: bool,
+    /// Give the container a terminal
+    #[arg(long, short)]
+    tty: bool,
+    /// Remove the container when it ends
+    #[arg(long)]
+    rm: bool,
+    /// The container's name; one is made up without
+    #[arg(long, value_name = "NAME")]
+    name: Option<ContainerName>,
+    /// Set an environment variable; a NAME alone takes over your own
+    #[arg(long, short, value_name = "NAME=VALUE")]
+    env: Vec<String>,
+    /// The program that the command's words are arguments of; an empty one stands for none
+    #[arg(long, value_name = "PROGRAM")]
+    entrypoint: Option<String>,
+    /// Where the command starts; made if it is missing
+    #[arg(long, short, value_name = "DIR", value_parser = container_path)]
+    workdir: Option<ContainerPath>,
+    /// As whom the command runs: a name or number of the container's own users, optionally :GROUP
+    #[arg(long, short, value_name = "USER")]
+    user: Option<UserSpec>,
+    /// The container's host name; the first 12 digits of its id without
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<Hostname>,
+    /// The container's NIS domain name
+    #[arg(long, value_name = "NAME")]
+    domainname: Option<Hostname>,
+    /// A remark of your own; may be given more than once
+    #[arg(long = "label", short, value_name = "KEY=VALUE", value_parser = key_value)]
+    labels: Vec<(String, String)>,
+    /// The signal that asks the container to end; TERM without
+    #[arg(long, value_name = "SIGNAL")]
+    stop_signal: Option<Signal>,
+    /// The seconds between that signal and SIGKILL; 10 without
+    #[arg(long, value_name = "SECONDS")]
+    stop_timeout: Option<u32>,
+    /// The network: a name, host or none; the network default without, which is made on first use
+    #[arg(long = "network", visible_alias = "net", value_name = "NETWORK", value_parser = network)]
+    network: Option<NetworkMode>,
+    /// The container's address; the lowest free one of the network without
+    #[arg(long, value_name = "IP")]
+    ip: Option<Ipv4Addr>,
+    /// Publish a port: [[HOST_IP:]HOST_PORT:]PORT[/tcp|udp]; may be given more than once
+    #[arg(long, short, value_name = "PORT")]
+    publish: Vec<PortRequest>,
+    #[command(flatten)]
+    security: security::Options,
+    /// The image, then the command and its arguments
+    #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
+    image_and_command: Vec<String>,
+}
+
+fn network(text: &str) -> Result<NetworkMode, NameError> {
+    match text {
+        "host" => Ok(NetworkMode::Host),
+        "none" => Ok(NetworkMode::None),
+        "default" => Ok(NetworkMode::Default),
+        name => Ok(NetworkMode::Network(name.parse()?)),
+    }
+}
+
+impl ContainerOptions {
+    /// What is asked of the engine. `detached` says whether nobody stays connected to the container.
+    pub(super) fn request(self, detached: bool, _: &Context) -> Result<CreateContainer, CommandError> {
+        let mut settings = Settings { domainname: self.domainname, ..Settings::default() };
+        self.security.apply(&mut settings)?;
+        let mut words = self.image_and_command.into_iter();
+        Ok(CreateContainer {
+            name: self.name,
+            image: words.next().unwrap_or_default(),
+            command: words.collect(),
+            entrypoint: self.entrypoint,
+            env: environment(&self.env)?,
+            hostname: self.hostname,
+            working_dir: self.workdir,
+            user: self.user,
+            tty: self.tty,
+            open_stdin: self.interactive,
+            stdin_once: self.interactive && !detached,
+            auto_remove: self.rm,
+            labels: self.labels,
+            stop_signal: self.stop_signal,
+            stop_timeout: self.stop_timeout,
+            settings,
+            network: self.network.unwrap_or(NetworkMode::Default),
+            ip: self.ip,
+            ports: self.publish,
+        })
+    }
+}
