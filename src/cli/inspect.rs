@@ -52,7 +52,7 @@ fn document(snapshot: &Snapshot, paths: &crate::engine::Paths) -> Value {
             "MergedDir": paths.overlay.join("merged"),
         } },
         "HostConfig": {
-            "NetworkMode": record.network.mode.as_str(),
+            "NetworkMode": record.network.mode.describe(),
             "AutoRemove": config.auto_remove,
             "LogConfig": { "Type": "json-file", "Config": {} },
         },

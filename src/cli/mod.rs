@@ -133,6 +133,11 @@ struct CommandError {
 }
 
 impl CommandError {
+    /// An error of the command line's own, told as it is.
+    fn new(message: String) -> Self {
+        Self { message, hint: None, run_status: 125 }
+    }
+
     /// Tells the user, once: as lines for people, or as one object like those of the log.
     fn report(&self, format: LogFormat) {
         if format == LogFormat::Json {

@@ -3,6 +3,8 @@
 use caps::errors::CapsError;
 use caps::{CapSet, Capability, CapsHashSet};
 
+use super::security::{CapabilityName, Security};
+
 /// What Docker leaves a container: enough for packages to be installed and services to drop privileges.
 const DEFAULT: [Capability; 14] = [
     Capability::CAP_AUDIT_WRITE,
@@ -42,32 +44,62 @@ const NEVER: [Capability; 15] = [
     Capability::CAP_WAKE_ALARM,
 ];
 
-/// A set of capabilities of the own process cannot be read or reduced.
+/// Why a set of capabilities cannot be had.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} capabilities")]
-pub struct CapabilityError {
-    /// What was tried.
-    action: &'static str,
-    /// What the kernel said.
-    #[source]
-    source: CapsError,
+pub enum CapabilityError {
+    /// A set of the own process cannot be read or reduced.
+    #[error("cannot {action} capabilities")]
+    Own {
+        /// What was tried.
+        action: &'static str,
+        /// What the kernel said.
+        #[source]
+        source: CapsError,
+    },
+    /// One was asked for that this process does not have itself.
+    #[error("--cap-add {0}: mydocker does not have this capability itself, and cannot give it")]
+    Missing(Capability),
 }
 
-/// The capabilities of a container. Those that this process does not have itself are left out: it could not
-/// give them.
+/// The capabilities of a container. Those of the default and of "all" that this process does not have itself
+/// are left out: it could not give them.
 ///
 /// Where nothing else restricts devices (`devices_controlled` is false), a container cannot make device
-/// nodes.
+/// nodes, unless it was asked for by name.
 ///
 /// # Errors
-/// [`CapabilityError`] if the own capabilities cannot be read.
-pub fn of_container(devices_controlled: bool) -> Result<CapsHashSet, CapabilityError> {
+/// [`CapabilityError::Own`] if the own capabilities cannot be read, [`CapabilityError::Missing`] for one that
+/// was asked for by name and cannot be given.
+pub fn of_container(devices_controlled: bool, security: &Security) -> Result<CapsHashSet, CapabilityError> {
     let own = caps::read(None, CapSet::Permitted)
-        .map_err(|source| CapabilityError { action: "read the own", source })?;
-    let given = |capability: &Capability| {
-        own.contains(capability) && (devices_controlled || *capability != Capability::CAP_MKNOD)
-    };
-    Ok(DEFAULT.into_iter().filter(given).collect())
+        .map_err(|source| CapabilityError::Own { action: "read the own", source })?;
+    if security.privileged {
+        return Ok(own);
+    }
+    let Security { cap_add, cap_drop, .. } = security;
+    let mut given: CapsHashSet =
+        match (cap_add.contains(&CapabilityName::All), cap_drop.contains(&CapabilityName::All)) {
+            (true, _) => own.clone(),
+            (false, true) => CapsHashSet::new(),
+            (false, false) => DEFAULT.into_iter().filter(|capability| own.contains(capability)).collect(),
+        };
+    if !devices_controlled {
+        given.remove(&Capability::CAP_MKNOD);
+    }
+    for name in cap_drop {
+        if let CapabilityName::One(capability) = name {
+            given.remove(capability);
+        }
+    }
+    for name in cap_add {
+        if let CapabilityName::One(capability) = name {
+            if !own.contains(capability) {
+                return Err(CapabilityError::Missing(*capability));
+            }
+            given.insert(*capability);
+        }
+    }
+    Ok(given)
 }
 
 /// Gives up, for good, what a supervisor never needs.
@@ -88,7 +120,7 @@ pub fn reduce_to_relays() -> Result<(), CapabilityError> {
 }
 
 fn reduce(keep: impl Fn(Capability) -> bool) -> Result<(), CapabilityError> {
-    let error = |source| CapabilityError { action: "give up", source };
+    let error = |source| CapabilityError::Own { action: "give up", source };
     let read = |set| caps::read(None, set).map_err(error);
     // The bounding set first: dropping from it needs SETPCAP.
     for capability in read(CapSet::Bounding)? {
@@ -113,9 +145,33 @@ mod tests {
         let own = caps::read(None, CapSet::Permitted).unwrap();
         let expected: CapsHashSet =
             DEFAULT.into_iter().filter(|capability| own.contains(capability)).collect();
-        assert_eq!(of_container(true).unwrap(), expected);
-        assert!(!of_container(false).unwrap().contains(&Capability::CAP_MKNOD));
+        let plain = Security::default();
+        assert_eq!(of_container(true, &plain).unwrap(), expected);
+        assert!(!of_container(false, &plain).unwrap().contains(&Capability::CAP_MKNOD));
         assert!(DEFAULT.iter().all(|capability| !NEVER.contains(capability)), "a restart gives them again");
+    }
+
+    #[test]
+    fn capabilities_are_added_and_dropped_as_dockers() {
+        let own = caps::read(None, CapSet::Permitted).unwrap();
+        let given = |add: &[&str], drop: &[&str]| {
+            let names = |list: &[&str]| list.iter().map(|name| name.parse().unwrap()).collect();
+            of_container(
+                true,
+                &Security { cap_add: names(add), cap_drop: names(drop), ..Security::default() },
+            )
+        };
+        assert_eq!(given(&["ALL"], &[]).unwrap(), own);
+        assert_eq!(given(&[], &["ALL"]).unwrap(), CapsHashSet::new());
+        assert_eq!(given(&["CHOWN"], &["ALL"]).unwrap(), [Capability::CAP_CHOWN].into_iter().collect());
+        assert!(!given(&["ALL"], &["CHOWN"]).unwrap().contains(&Capability::CAP_CHOWN));
+        assert!(given(&["NET_ADMIN"], &[]).unwrap().contains(&Capability::CAP_NET_ADMIN));
+        if let Some(missing) = caps::all().difference(&own).next() {
+            let error = given(&[&missing.to_string()], &[]).unwrap_err();
+            assert!(error.to_string().contains(&missing.to_string()), "{error}");
+        }
+        let privileged = Security { privileged: true, ..Security::default() };
+        assert_eq!(of_container(false, &privileged).unwrap(), own);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! The library makes and fills a container's groups; they are removed here, because that has to work after
 //! a supervisor was killed at any moment, when the library's own state may be half-written or missing.
 
-use std::io;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,9 @@ const ROOT: &str = "/sys/fs/cgroup";
 
 /// How long killed processes may take to leave their groups.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where version 1 decides what happens when memory is short.
+const OOM: &str = "memory.oom_control";
 
 /// Why a container's control groups could not be found or removed.
 #[derive(Debug, thiserror::Error)]
@@ -64,6 +67,29 @@ impl Hierarchy {
         }
     }
 
+    /// 1 or 2.
+    #[must_use]
+    pub fn version(&self) -> u8 {
+        match self {
+            Self::Unified => 2,
+            Self::Legacy(_) => 1,
+        }
+    }
+
+    /// Whether swap can be limited. Version 1 can where the kernel was told to count it (`swapaccount=1`);
+    /// with version 2 only the root's own files can tell.
+    #[must_use]
+    pub fn accounts_swap(&self) -> bool {
+        match self {
+            // The root group has no such file; where swap is not counted, no group has one, and the library
+            // writes it only for limits of memory.
+            Self::Unified => Path::new("/proc/swaps").exists(),
+            Self::Legacy(mounts) => {
+                mounts.iter().any(|mount| mount.join("memory.memsw.limit_in_bytes").exists())
+            }
+        }
+    }
+
     /// The directories of the groups `path`, an absolute path below each tree.
     fn directories(&self, path: &Path) -> Vec<PathBuf> {
         let below = path.strip_prefix("/").unwrap_or(path);
@@ -91,6 +117,31 @@ fn legacy_mounts(mounts: &str) -> Vec<PathBuf> {
 #[must_use]
 pub fn path(id: &ContainerId) -> PathBuf {
     Path::new("/mydocker").join(id)
+}
+
+/// Lets the processes of a container wait for memory instead of being killed for the lack of it. The library
+/// has no way to ask for that.
+///
+/// # Errors
+/// [`CgroupError`]: the groups are of version 2, or the system refuses.
+pub fn disable_oom_killer(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(), CgroupError> {
+    let group = hierarchy.directories(&path(id)).into_iter().find(|directory| directory.join(OOM).exists());
+    let group = group.ok_or_else(|| CgroupError {
+        action: "switch the killing for lack of memory off in",
+        path: path(id),
+        source: io::ErrorKind::Unsupported.into(),
+    })?;
+    let file = group.join(OOM);
+    write(&file, "1").map_err(|source| CgroupError {
+        action: "switch the killing for lack of memory off in",
+        path: file,
+        source,
+    })
+}
+
+/// Writes a file of the kernel's in one piece.
+fn write(file: &Path, value: &str) -> io::Result<()> {
+    std::fs::OpenOptions::new().write(true).open(file)?.write_all(value.as_bytes())
 }
 
 /// Kills what is in a container's groups, whatever it is.

@@ -8,8 +8,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::limits::Limits;
 use super::security::Security;
 use super::signal::Signal;
+use super::ulimit::Ulimit;
 
 /// The seconds Docker gives a container between the stop signal and `SIGKILL`.
 pub const DEFAULT_STOP_TIMEOUT: u32 = 10;
@@ -94,6 +96,12 @@ pub struct Settings {
     pub read_only: bool,
     /// What the container may do.
     pub security: Security,
+    /// How much of the machine it may use.
+    pub limits: Limits,
+    /// Limits of each of its processes.
+    pub ulimits: Vec<Ulimit>,
+    /// Kernel parameters of its namespaces.
+    pub sysctls: BTreeMap<String, String>,
 }
 
 /// A program and its arguments: at least one string.

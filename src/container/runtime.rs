@@ -16,7 +16,7 @@
 
 use std::error::Error as _;
 use std::fs::{DirBuilder, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -188,7 +188,7 @@ impl Start {
 
 /// Makes a container whose command waits for [`Supervisor::start`].
 ///
-/// Its root file system is mounted; `netns` is its network namespace, `None` the host's. Remains of an
+/// Its root file system is mounted, and its network namespace is there. Remains of an
 /// earlier run that was not deleted are deleted first.
 ///
 /// # Errors
@@ -200,21 +200,22 @@ pub fn create(
     id: &ContainerId,
     config: &Config,
     rootfs: &Rootfs,
-    netns: Option<&Path>,
+    network: spec::Network<'_>,
 ) -> Result<Task, RuntimeError> {
     if layout.libcontainer().join(id).exists() {
         delete(layout, id)?;
     }
     let hierarchy = Hierarchy::detect()?;
-    let identity = user::lookup(rootfs.path(), config.user.as_ref())?;
+    let identity = user::lookup(rootfs.path(), config.user.as_ref(), &config.settings.groups)?;
     if let Some(directory) = &config.working_dir {
         rootfs::ensure_directory(rootfs.path(), directory)?;
     }
-    let capabilities = capability::of_container(hierarchy.controls_devices())?;
+    let security = &config.settings.security;
+    let capabilities = capability::of_container(hierarchy.controls_devices(), security)?;
     let inputs = spec::Inputs {
         id,
         rootfs: rootfs.path(),
-        netns,
+        network,
         identity: &identity,
         capabilities: &capabilities,
         hierarchy: &hierarchy,
@@ -226,7 +227,7 @@ pub fn create(
 
     let lock = bundle.join(LOCK);
     let lock = Lock::exclusive(&lock).map_err(io_error("lock", &lock))?;
-    let filters = Filters::for_capabilities(&capabilities)?;
+    let filters = Filters::of(security, &capabilities)?;
     let (executor, report) = ContainerExecutor::new(filters).map_err(io_error("make a pipe for", &bundle))?;
     let mut connection = Connection::new(config.tty, config.open_stdin, identity.uid, &bundle)
         .map_err(io_error("make the streams in", &bundle))?;
@@ -245,6 +246,10 @@ pub fn create(
     let made: Result<_, RuntimeError> = (|| {
         let pid = container.pid().ok_or_else(|| RuntimeError::NotRunning(id.clone()))?.as_raw();
         let process = Process::of(pid).map_err(io_error("find the first process of", &bundle))?;
+        set_oom_score(process, config)?;
+        if config.settings.limits.oom_kill_disable {
+            cgroup::disable_oom_killer(&hierarchy, id)?;
+        }
         let streams =
             connection.finish(identity.uid).map_err(io_error("take over the terminal in", &bundle))?;
         Ok((process, streams))
@@ -302,7 +307,7 @@ pub fn exec(
     let user = request.user.as_ref().or(config.user.as_ref());
     let directory = request.working_dir.as_ref().or(config.working_dir.as_ref());
     let found: Result<Identity, RuntimeError> = (|| {
-        let identity = user::lookup(&root, user)?;
+        let identity = user::lookup(&root, user, &config.settings.groups)?;
         if let Some(directory) = directory {
             rootfs::open_directory(&root, directory)?;
         }
@@ -313,7 +318,8 @@ pub fn exec(
         return Err(RuntimeError::NotRunning(id.clone()));
     }
     let identity = found?;
-    let capabilities = capability::of_container(hierarchy.controls_devices())?;
+    let security = &config.settings.security;
+    let capabilities = capability::of_container(hierarchy.controls_devices(), security)?;
     let process = spec::process(&spec::Task {
         words: request.command.words(),
         env: spec::environment(config, id, &identity, request.tty, &request.env),
@@ -321,14 +327,17 @@ pub fn exec(
         tty: request.tty,
         identity: &identity,
         capabilities: &capabilities,
+        settings: &config.settings,
     })
     .map_err(RuntimeError::Spec)?;
     let bundle = layout.container_run(id);
     let description = bundle.join(format!("exec-{}.json", std::process::id()));
     write_json(&description, &process)?;
-    let joined =
-        join(layout, id, request, &identity, &description, Filters::for_capabilities(&capabilities)?);
+    let joined = join(layout, id, request, &identity, &description, Filters::of(security, &capabilities)?);
     store::remove_if_exists(&description).map_err(io_error("remove", &description))?;
+    if let Ok(task) = &joined {
+        set_oom_score(task.process, config)?;
+    }
     joined.inspect_err(|_| reap_all(PATIENCE))
 }
 
@@ -380,6 +389,19 @@ pub fn delete(layout: &Layout, id: &ContainerId) -> Result<(), RuntimeError> {
     let removed = directories
         .map(|directory| store::remove_tree_if_exists(&directory).map_err(io_error("remove", &directory)));
     groups.map_err(RuntimeError::from).and(removed.into_iter().collect())
+}
+
+/// Sets how readily the kernel kills a process of the container when the host runs short of memory. Not the
+/// library's way: that would set it for the supervisor as well.
+fn set_oom_score(process: Process, config: &Config) -> Result<(), RuntimeError> {
+    let Some(score) = config.settings.limits.oom_score_adj else { return Ok(()) };
+    let path = PathBuf::from(format!("/proc/{}/oom_score_adj", process.pid));
+    let file = std::fs::OpenOptions::new().write(true).open(&path);
+    match file.and_then(|mut file| file.write_all(score.to_string().as_bytes())) {
+        // It may have ended by now.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        written => written.map_err(io_error("write --oom-score-adj to", &path)),
+    }
 }
 
 /// Takes note of children that have ended, and waits for the others for a while. Only for processes whose

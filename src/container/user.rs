@@ -69,19 +69,28 @@ struct PasswdEntry<'a> {
     home: &'a str,
 }
 
-/// Looks `user` up (root, if there is none) in the files below `root`.
+/// Looks `user` up (root, if there is none) in the files below `root`. `more` are groups besides its own, by
+/// name or number.
 ///
 /// A number needs no entry. Symbolic links are followed inside `root` only.
 ///
 /// # Errors
 /// [`UserError`], for unknown names, bad numbers and unreadable files.
-pub fn lookup(root: &Path, user: Option<&UserSpec>) -> Result<Identity, UserError> {
+pub fn lookup(root: &Path, user: Option<&UserSpec>, more: &[String]) -> Result<Identity, UserError> {
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let directory = open(root, flags, Mode::empty())
         .map_err(|errno| UserError::Root { path: root.to_owned(), source: errno.into() })?;
     let passwd = read_inside(&directory, "/etc/passwd")?;
     let group = read_inside(&directory, "/etc/group")?;
-    resolve(user.map_or("0", UserSpec::user), user.and_then(UserSpec::group), &passwd, &group)
+    let mut identity =
+        resolve(user.map_or("0", UserSpec::user), user.and_then(UserSpec::group), &passwd, &group)?;
+    for wanted in more {
+        let gid = resolve_group(wanted, &group)?;
+        if !identity.groups.contains(&gid) {
+            identity.groups.push(gid);
+        }
+    }
+    Ok(identity)
 }
 
 /// The text of a file below `root`; empty if there is none.
@@ -229,14 +238,14 @@ mod tests {
         // Absolute and upward links are resolved inside the root, where there is nothing.
         for target in [passwd.clone(), Path::new("../../../../..").join(passwd.strip_prefix("/").unwrap())] {
             symlink(&target, etc.join("passwd")).unwrap();
-            assert!(matches!(lookup(root.path(), Some(&eve)), Err(UserError::UnknownUser(_))));
+            assert!(matches!(lookup(root.path(), Some(&eve), &[]), Err(UserError::UnknownUser(_))));
             std::fs::remove_file(etc.join("passwd")).unwrap();
         }
         nix::unistd::mkfifo(&etc.join("passwd"), Mode::S_IRUSR).unwrap();
-        assert!(matches!(lookup(root.path(), Some(&eve)), Err(UserError::Read { .. })));
+        assert!(matches!(lookup(root.path(), Some(&eve), &[]), Err(UserError::Read { .. })));
         std::fs::remove_file(etc.join("passwd")).unwrap();
-        assert_eq!(lookup(root.path(), None).unwrap().home, "/");
-        assert!(matches!(lookup(&root.path().join("none"), None), Err(UserError::Root { .. })));
+        assert_eq!(lookup(root.path(), None, &[]).unwrap().home, "/");
+        assert!(matches!(lookup(&root.path().join("none"), None, &[]), Err(UserError::Root { .. })));
     }
 
     proptest! {

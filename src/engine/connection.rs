@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::NetworkName;
+use crate::names::{ContainerId, NetworkName};
 use crate::network::{Endpoint, PortRequest};
 
 /// Which network a container asks for.
@@ -17,6 +17,8 @@ pub enum NetworkMode {
     Host,
     /// A namespace with nothing in it but `lo`.
     None,
+    /// The namespace of another container.
+    Container(ContainerId),
     /// A network by name.
     Network(NetworkName),
 }
@@ -24,13 +26,20 @@ pub enum NetworkMode {
 impl NetworkMode {
     /// As `inspect` shows it.
     #[must_use]
-    pub fn as_str(&self) -> &str {
+    pub fn describe(&self) -> String {
         match self {
-            Self::Default => "default",
-            Self::Host => "host",
-            Self::None => "none",
-            Self::Network(name) => name.as_str(),
+            Self::Default => "default".to_owned(),
+            Self::Host => "host".to_owned(),
+            Self::None => "none".to_owned(),
+            Self::Container(id) => format!("container:{id}"),
+            Self::Network(name) => name.to_string(),
         }
+    }
+
+    /// Whether the container has a network namespace that is its own.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        !matches!(self, Self::Host | Self::Container(_))
     }
 
     /// The network that the container is connected to, if it is to one.
@@ -39,7 +48,7 @@ impl NetworkMode {
         match self {
             Self::Default => Some(NetworkName::of_default()),
             Self::Network(name) => Some(name.clone()),
-            Self::Host | Self::None => None,
+            Self::Host | Self::None | Self::Container(_) => None,
         }
     }
 }

@@ -2,14 +2,19 @@
 //! what runs beside them in `supervise`.
 
 use std::net::Ipv4Addr;
+use std::os::unix::fs::FileTypeExt as _;
 use std::time::Duration;
 
 use super::connection::{Connection, NetworkMode};
 use super::{Engine, EngineError, privileges};
+use crate::container::cgroup::Hierarchy;
 use crate::container::config::{
     Argv, Config, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, Settings, UserSpec,
 };
+use crate::container::limits::{LimitError, Machine};
 use crate::container::record::{RecordError, State};
+use crate::container::runtime::RuntimeError;
+use crate::container::security::check_sysctl;
 use crate::container::signal::{self, Signal};
 use crate::container::{attach, index, record, rootfs};
 use crate::image;
@@ -83,6 +88,7 @@ impl Engine {
     pub fn create_container(&mut self, request: CreateContainer) -> Result<Record, EngineError> {
         privileges::for_containers()?;
         check_network_options(&request)?;
+        check_host(&request)?;
         let image = image::find(&request.image)?;
         let mut settings = request.settings;
         settings.entrypoint = request.entrypoint.into_iter().filter(|program| !program.is_empty()).collect();
@@ -232,6 +238,41 @@ impl Engine {
     }
 }
 
+/// What only this host, and the options together, can tell.
+fn check_host(request: &CreateContainer) -> Result<(), EngineError> {
+    let settings = &request.settings;
+    let version = Hierarchy::detect().map_err(RuntimeError::from)?.version();
+    settings.limits.check_on(&Machine::read(version))?;
+    for (option, rates) in settings.limits.rates() {
+        for rate in rates {
+            let is_block =
+                std::fs::metadata(&rate.path).is_ok_and(|metadata| metadata.file_type().is_block_device());
+            if !is_block {
+                return Err(LimitError::NotABlockDevice { option, path: rate.path.clone() }.into());
+            }
+        }
+    }
+    for name in settings.sysctls.keys() {
+        check_sysctl(name, settings.security.namespaces, request.network.is_own())?;
+    }
+    let shared_names = settings.security.namespaces.uts.is_host();
+    let named = [("--hostname", &request.hostname), ("--domainname", &settings.domainname)];
+    for (option, name) in named {
+        let Some(name) = name else { continue };
+        let option = format!("{option} {name}");
+        if shared_names {
+            return Err(EngineError::Conflict { option, other: "--uts host".to_owned() });
+        }
+        if matches!(request.network, NetworkMode::Container(_)) {
+            return Err(EngineError::Conflict {
+                option,
+                other: format!("--net {}", request.network.describe()),
+            });
+        }
+    }
+    Ok(())
+}
+
 fn check_network_options(request: &CreateContainer) -> Result<(), EngineError> {
     if request.network.network().is_some() {
         return Ok(());
@@ -241,5 +282,5 @@ fn check_network_options(request: &CreateContainer) -> Result<(), EngineError> {
         (None, Some(port)) => format!("--publish {port}"),
         (None, None) => return Ok(()),
     };
-    Err(EngineError::Conflict { option, other: format!("--net {}", request.network.as_str()) })
+    Err(EngineError::Conflict { option, other: format!("--net {}", request.network.describe()) })
 }

@@ -3,11 +3,13 @@
 use crate::container::attach::AttachError;
 use crate::container::config::ConfigError;
 use crate::container::index::IndexError;
+use crate::container::limits::LimitError;
 use crate::container::log::LogError;
 use crate::container::protocol::{Failure, ProtocolError};
 use crate::container::record::RecordError;
 use crate::container::rootfs::RootfsError;
 use crate::container::runtime::RuntimeError;
+use crate::container::security::SecurityError;
 use crate::container::signal::ProcessError;
 use crate::container::supervisor::SupervisorError;
 use crate::image::ImageError;
@@ -104,6 +106,15 @@ pub enum EngineError {
     /// The container's network namespace.
     #[error(transparent)]
     NetNs(#[from] NetNsError),
+    /// A limit that cannot be kept.
+    #[error(transparent)]
+    Limit(#[from] LimitError),
+    /// A right that cannot be given.
+    #[error(transparent)]
+    Security(#[from] SecurityError),
+    /// The container whose network is to be shared has none at the moment.
+    #[error("cannot share the network of container {0}: it is not running")]
+    NetworkNotShared(ContainerName),
     /// A file of the run directory, or our own process.
     #[error("cannot {action}")]
     Io {

@@ -21,9 +21,15 @@ use crate::network::Networks;
 pub use crate::store::Layout;
 
 pub use crate::container::config::{ConfigError, ContainerPath, EnvVar, Hostname, Settings, UserSpec};
+pub use crate::container::limits::{Bytes, Cpus, LimitError, Limits, NumberList, Rate, Swap};
 pub use crate::container::protocol::Stream;
 pub use crate::container::record::State;
+pub use crate::container::seccomp::Profile;
+pub use crate::container::security::{
+    CapabilityName, Namespace, Namespaces, Seccomp, Security, SecurityError,
+};
 pub use crate::container::signal::Signal;
+pub use crate::container::ulimit::Ulimit;
 pub use crate::network::PortRequest;
 pub use crate::network::{
     CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection, Network,

@@ -8,6 +8,7 @@
 //! ```
 
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 
 use super::start::Job;
 use super::{Engine, EngineError, NetworkMode, Record, one_line};
@@ -15,6 +16,7 @@ use crate::container::cgroup::Hierarchy;
 use crate::container::log::Writer;
 use crate::container::protocol::{Failure, Order};
 use crate::container::record::{Exit, State};
+use crate::container::spec::Network;
 use crate::container::supervisor::{self, Ended, Options, Supervisor, SupervisorError};
 use crate::container::{capability, rootfs, runtime};
 use crate::names::{ContainerId, IfName};
@@ -115,18 +117,22 @@ impl Engine {
     ) -> Result<Supervisor, EngineError> {
         let (id, config) = (&record.id, &record.config);
         let pin = Layout::netns(id);
-        let netns = match record.network.mode {
-            NetworkMode::Host => None,
-            _ => {
-                // A pin of that id can only be left over from a supervisor that was killed.
-                netns::unpin(&pin)?;
-                Some(NetNs::create_pinned(&pin)?)
-            }
+        let netns = if record.network.mode.is_own() {
+            // A pin of that id can only be left over from a supervisor that was killed.
+            netns::unpin(&pin)?;
+            Some(NetNs::create_pinned(&pin)?)
+        } else {
+            None
         };
+        let shared = self.shared_network(&record.network.mode)?;
         let devices = Hierarchy::detect().map_err(runtime::RuntimeError::from)?.controls_devices();
         let rootfs = rootfs::mount_overlay(&self.layout, id, &config.layers, devices)?;
-        let path = netns.as_ref().map(|_| pin.as_path());
-        let task = runtime::create(&self.layout, id, config, &rootfs, path)?;
+        let network = match (&netns, &shared) {
+            (Some(_), _) => Network::Own(&pin),
+            (None, Some(path)) => Network::Shared(path),
+            (None, None) => Network::Host,
+        };
+        let task = runtime::create(&self.layout, id, config, &rootfs, network)?;
         let init = task.process();
         if let Some(netns) = &netns {
             endpoints.extend(self.connect(record, init, netns)?);
@@ -149,6 +155,22 @@ impl Engine {
         })?;
         supervisor.start()?;
         Ok(supervisor)
+    }
+
+    /// The network namespace of another container that is to be shared; `None` where it is the host's, or
+    /// nobody's.
+    fn shared_network(&self, mode: &NetworkMode) -> Result<Option<PathBuf>, EngineError> {
+        let NetworkMode::Container(id) = mode else { return Ok(None) };
+        let other = Record::load(&self.layout, id)?;
+        if !other.status()?.is_running() {
+            return Err(EngineError::NetworkNotShared(other.name));
+        }
+        match &other.network.mode {
+            NetworkMode::Host => Ok(None),
+            // A container cannot share its own, nor one that was made after it: this ends.
+            mode @ NetworkMode::Container(_) => self.shared_network(mode),
+            _ => Ok(Some(Layout::netns(id))),
+        }
     }
 
     fn connect(

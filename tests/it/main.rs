@@ -31,9 +31,13 @@ mod leftovers;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
+mod limits;
+#[cfg(test)]
 mod network;
 #[cfg(test)]
 mod packets;
+#[cfg(test)]
+mod privileges;
 #[cfg(test)]
 mod program;
 #[cfg(test)]

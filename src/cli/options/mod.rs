@@ -3,6 +3,7 @@
 //! One file for each group. What an option says is checked where it is parsed; each group then fills in its
 //! part of the request.
 
+mod limits;
 mod security;
 
 use std::net::Ipv4Addr;
@@ -55,9 +56,10 @@ pub(super) struct ContainerOptions {
     /// The seconds between that signal and SIGKILL; 10 without
     #[arg(long, value_name = "SECONDS")]
     stop_timeout: Option<u32>,
-    /// The network: a name, host or none; the network default without, which is made on first use
+    /// The network: a name, host, none or container:NAME to share that of another container; the network
+    /// default without, which is made on first use
     #[arg(long = "network", visible_alias = "net", value_name = "NETWORK", value_parser = network)]
-    network: Option<NetworkMode>,
+    network: Option<Network>,
     /// The container's address; the lowest free one of the network without
     #[arg(long, value_name = "IP")]
     ip: Option<Ipv4Addr>,
@@ -65,26 +67,53 @@ pub(super) struct ContainerOptions {
     #[arg(long, short, value_name = "PORT")]
     publish: Vec<PortRequest>,
     #[command(flatten)]
-    security: security::Options,
+    limits: limits::LimitOptions,
+    #[command(flatten)]
+    security: security::SecurityOptions,
     /// The image, then the command and its arguments
     #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
     image_and_command: Vec<String>,
 }
 
-fn network(text: &str) -> Result<NetworkMode, NameError> {
-    match text {
-        "host" => Ok(NetworkMode::Host),
-        "none" => Ok(NetworkMode::None),
-        "default" => Ok(NetworkMode::Default),
-        name => Ok(NetworkMode::Network(name.parse()?)),
-    }
+/// A network as it is asked for.
+#[derive(Debug, Clone)]
+enum Network {
+    Mode(NetworkMode),
+    /// That of a container, by name or id.
+    OfContainer(String),
+}
+
+fn network(text: &str) -> Result<Network, NameError> {
+    let mode = match text {
+        "host" => NetworkMode::Host,
+        "none" => NetworkMode::None,
+        // Docker's word for the network that is there by itself.
+        "default" | "bridge" => NetworkMode::Default,
+        name => match name.strip_prefix("container:") {
+            Some(container) => return Ok(Network::OfContainer(container.to_owned())),
+            None => NetworkMode::Network(name.parse()?),
+        },
+    };
+    Ok(Network::Mode(mode))
 }
 
 impl ContainerOptions {
     /// What is asked of the engine. `detached` says whether nobody stays connected to the container.
-    pub(super) fn request(self, detached: bool, _: &Context) -> Result<CreateContainer, CommandError> {
+    pub(super) fn request(
+        self,
+        detached: bool,
+        context: &mut Context,
+    ) -> Result<CreateContainer, CommandError> {
         let mut settings = Settings { domainname: self.domainname, ..Settings::default() };
+        self.limits.apply(&mut settings)?;
         self.security.apply(&mut settings)?;
+        let network = match self.network {
+            None => NetworkMode::Default,
+            Some(Network::Mode(mode)) => mode,
+            Some(Network::OfContainer(name)) => {
+                NetworkMode::Container(context.engine()?.find(&name)?.record.id)
+            }
+        };
         let mut words = self.image_and_command.into_iter();
         Ok(CreateContainer {
             name: self.name,
@@ -103,7 +132,7 @@ impl ContainerOptions {
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout,
             settings,
-            network: self.network.unwrap_or(NetworkMode::Default),
+            network,
             ip: self.ip,
             ports: self.publish,
         })

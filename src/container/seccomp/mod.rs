@@ -7,6 +7,7 @@
 //! Programs for another instruction set of the same machine (32-bit x86) have their own call numbers, which
 //! the list does not cover: they are killed.
 
+mod profile;
 mod table;
 
 use std::collections::BTreeMap;
@@ -18,12 +19,19 @@ use seccompiler::{
     SeccompRule, TargetArch,
 };
 
+pub use profile::{Profile, ProfileError};
+
+use super::security::{Seccomp, Security};
+
 /// Why no filter could be built or loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum SeccompError {
     /// The table and the compiler do not agree, or this machine has an instruction set without a table.
     #[error("cannot compile the seccomp filter")]
     Compile(#[source] BackendError),
+    /// The user's profile.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
     /// The kernel refused the filter.
     #[error("cannot load the seccomp filter")]
     Load(#[source] seccompiler::Error),
@@ -52,6 +60,21 @@ impl Filters {
         let unknown = SeccompAction::Errno(table::bits(libc::ENOSYS));
         let pretended = compile(pretended_missing(capabilities), SeccompAction::Allow, unknown)?;
         Ok(Self(vec![allowed, pretended]))
+    }
+
+    /// The filters that the user asked for.
+    ///
+    /// # Errors
+    /// [`SeccompError::Compile`] or [`SeccompError::Profile`].
+    pub fn of(security: &Security, capabilities: &CapsHashSet) -> Result<Self, SeccompError> {
+        if security.privileged {
+            return Ok(Self(Vec::new()));
+        }
+        match &security.seccomp {
+            Seccomp::Default => Self::for_capabilities(capabilities),
+            Seccomp::Unconfined => Ok(Self(Vec::new())),
+            Seccomp::Profile(profile) => Ok(Self(profile.compile(capabilities)?)),
+        }
     }
 
     /// Loads the filters into the calling process, for good. Sets "no new privileges" first.

@@ -2,8 +2,9 @@
 //! what was asked for and what was found out about the host and the image.
 
 mod mounts;
+mod resources;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use caps::CapsHashSet;
@@ -11,12 +12,13 @@ use libcontainer::capabilities::CapabilityExt as _;
 use libcontainer::oci_spec::OciSpecError;
 use libcontainer::oci_spec::runtime::{
     Capability, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxDeviceCgroupBuilder,
-    LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, LinuxResourcesBuilder, Process,
-    ProcessBuilder, RootBuilder, Spec, SpecBuilder, UserBuilder,
+    LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, Process, ProcessBuilder, RootBuilder, Spec,
+    SpecBuilder, UserBuilder,
 };
 
 use super::cgroup::{self, Hierarchy};
-use super::config::{Config, EnvVar};
+use super::config::{Config, EnvVar, Settings};
+use super::security::{Namespace, Security};
 use super::user::Identity;
 use crate::names::ContainerId;
 
@@ -46,6 +48,22 @@ const MASKED: [&str; 13] = [
 /// Files of the kernel that would change the host.
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
+/// Which network namespace a container is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network<'a> {
+    /// The host's.
+    Host,
+    /// Its own, at this path.
+    Own(&'a Path),
+    /// Another container's, at this path.
+    Shared(&'a Path),
+}
+
+/// What Docker sets in each container's own network: there is nobody there from whom the lower ports would
+/// have to be kept, and `ping` needs no capability.
+const NETWORK_SYSCTLS: [(&str, &str); 2] =
+    [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")];
+
 /// What a specification depends on besides the configuration.
 #[derive(Debug)]
 pub struct Inputs<'a> {
@@ -53,8 +71,8 @@ pub struct Inputs<'a> {
     pub id: &'a ContainerId,
     /// Where its root file system is mounted.
     pub rootfs: &'a Path,
-    /// Its network namespace; `None` for the host's.
-    pub netns: Option<&'a Path>,
+    /// Its network namespace.
+    pub network: Network<'a>,
     /// As whom its command runs.
     pub identity: &'a Identity,
     /// Its capabilities.
@@ -75,15 +93,21 @@ pub fn build(config: &Config, inputs: &Inputs<'_>) -> Result<Spec, OciSpecError>
         tty: config.tty,
         identity: inputs.identity,
         capabilities: inputs.capabilities,
+        settings: &config.settings,
     };
-    SpecBuilder::default()
+    let mut spec = SpecBuilder::default()
         .version("1.0.2")
-        .root(RootBuilder::default().path(inputs.rootfs).readonly(false).build()?)
-        .hostname(hostname(config, inputs.id))
+        .root(RootBuilder::default().path(inputs.rootfs).readonly(config.settings.read_only).build()?)
         .process(process(&task)?)
         .mounts(mounts::build()?)
-        .linux(linux(inputs)?)
-        .build()
+        .linux(linux(config, inputs)?)
+        .build()?;
+    // With the host's names there are none to be set: they would be set for the host.
+    let own_names = !config.settings.security.namespaces.uts.is_host();
+    spec.set_hostname(own_names.then(|| hostname(config, inputs.id).to_owned()));
+    let domain = config.settings.domainname.as_ref().filter(|_| own_names);
+    spec.set_domainname(domain.map(ToString::to_string));
+    Ok(spec)
 }
 
 /// One process of a container: its first, or one that joins it.
@@ -101,6 +125,8 @@ pub struct Task<'a> {
     pub identity: &'a Identity,
     /// Its capabilities.
     pub capabilities: &'a CapsHashSet,
+    /// The container's other settings.
+    pub settings: &'a Settings,
 }
 
 /// The specification of one process.
@@ -121,12 +147,13 @@ pub fn process(task: &Task<'_>) -> Result<Process, OciSpecError> {
         .terminal(task.tty)
         .user(user)
         .capabilities(capabilities(task.capabilities)?)
-        .no_new_privileges(true)
         .build()
-        .map(|mut process| {
+        .and_then(|mut process| {
+            // An explicit "no" makes the library fail.
+            process.set_no_new_privileges(task.settings.security.promises().then_some(true));
             // The builder's defaults raise limits that the caller may not be allowed to raise.
-            process.set_rlimits(None);
-            process
+            process.set_rlimits(resources::rlimits(&task.settings.ulimits)?);
+            Ok(process)
         })
 }
 
@@ -172,48 +199,73 @@ pub fn environment(
     env
 }
 
-fn hostname<'a>(config: &'a Config, id: &'a ContainerId) -> &'a str {
+/// The host name that the container has.
+#[must_use]
+pub fn hostname<'a>(config: &'a Config, id: &'a ContainerId) -> &'a str {
     config.hostname.as_ref().map_or(id.short(), |name| name.as_str())
 }
 
-fn linux(inputs: &Inputs<'_>) -> Result<Linux, OciSpecError> {
+fn linux(config: &Config, inputs: &Inputs<'_>) -> Result<Linux, OciSpecError> {
+    let settings = &config.settings;
+    let security = &settings.security;
     // Everything is denied first; the library then allows null, zero, random and the terminals.
-    let no_devices = LinuxDeviceCgroupBuilder::default().allow(false).access("rwm").build()?;
-    let mut read_only: Vec<String> = READ_ONLY.map(str::to_owned).into();
-    if let Hierarchy::Legacy(mounts) = inputs.hierarchy {
-        // The library mounts version 1 trees, and the tmpfs they are in, writable whatever the mount's options
-        // say.
-        read_only.push("/sys/fs/cgroup".to_owned());
-        read_only.extend(mounts.iter().map(|mount| mount.display().to_string()));
-    }
+    let devices = LinuxDeviceCgroupBuilder::default().allow(security.privileged).access("rwm").build()?;
+    let (masked, read_only) = paths(security, inputs.hierarchy);
+    let resources = resources::build(&settings.limits, vec![devices], inputs.hierarchy.accounts_swap())?;
     LinuxBuilder::default()
-        .namespaces(namespaces(inputs.netns)?)
+        .namespaces(namespaces(security, inputs.network)?)
         .cgroups_path(cgroup::path(inputs.id))
-        .resources(LinuxResourcesBuilder::default().devices(vec![no_devices]).build()?)
+        .resources(resources)
         .rootfs_propagation("private")
-        .masked_paths(MASKED.map(str::to_owned))
+        .masked_paths(masked)
         .readonly_paths(read_only)
         .build()
         .map(|mut linux| {
             // Our executor loads the filter; the library ignores a section it was built without.
             linux.set_seccomp(None);
+            let mut sysctls: HashMap<_, _> = settings.sysctls.clone().into_iter().collect();
+            if matches!(inputs.network, Network::Own(_)) {
+                for (name, value) in NETWORK_SYSCTLS {
+                    sysctls.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+                }
+            }
+            linux.set_sysctl(Some(sysctls).filter(|list| !list.is_empty()));
             linux
         })
 }
 
-fn namespaces(netns: Option<&Path>) -> Result<Vec<LinuxNamespace>, OciSpecError> {
-    let own = [
-        LinuxNamespaceType::Pid,
-        LinuxNamespaceType::Ipc,
-        LinuxNamespaceType::Uts,
-        LinuxNamespaceType::Mount,
-        LinuxNamespaceType::Cgroup,
+/// What is hidden, and what is shown but cannot be written.
+fn paths(security: &Security, hierarchy: &Hierarchy) -> (Vec<String>, Vec<String>) {
+    if security.privileged {
+        return (Vec::new(), Vec::new());
+    }
+    let list = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect();
+    let (masked, mut read_only): (Vec<String>, Vec<String>) =
+        if security.system_paths { (Vec::new(), Vec::new()) } else { (list(&MASKED), list(&READ_ONLY)) };
+    if let Hierarchy::Legacy(mounts) = hierarchy {
+        // The library mounts version 1 trees, and the tmpfs they are in, writable whatever the mount's options
+        // say.
+        read_only.push("/sys/fs/cgroup".to_owned());
+        read_only.extend(mounts.iter().map(|mount| mount.display().to_string()));
+    }
+    (masked, read_only)
+}
+
+fn namespaces(security: &Security, network: Network<'_>) -> Result<Vec<LinuxNamespace>, OciSpecError> {
+    let of = security.namespaces;
+    let kinds = [
+        (LinuxNamespaceType::Pid, of.pid),
+        (LinuxNamespaceType::Ipc, of.ipc),
+        (LinuxNamespaceType::Uts, of.uts),
+        (LinuxNamespaceType::Mount, Namespace::Private),
+        (LinuxNamespaceType::Cgroup, of.cgroup),
     ];
-    let mut namespaces = own
+    let mut namespaces = kinds
         .into_iter()
-        .map(|kind| LinuxNamespaceBuilder::default().typ(kind).build())
+        .filter(|(_, namespace)| !namespace.is_host())
+        .map(|(kind, _)| LinuxNamespaceBuilder::default().typ(kind).build())
         .collect::<Result<Vec<_>, _>>()?;
-    if let Some(path) = netns {
+    if let Network::Own(path) | Network::Shared(path) = network {
         let network = LinuxNamespaceBuilder::default().typ(LinuxNamespaceType::Network);
         namespaces.push(network.path(PathBuf::from(path)).build()?);
     }
@@ -229,11 +281,11 @@ mod tests {
         Identity { uid: 1000, gid: 100, groups: vec![100, 44], home: "/home/bob".into() }
     }
 
-    fn spec(config: &Config, netns: Option<&Path>) -> serde_json::Value {
+    fn spec(config: &Config, network: Network<'_>) -> serde_json::Value {
         let inputs = Inputs {
             id: &"ab".repeat(32).parse().unwrap(),
             rootfs: Path::new("/merged"),
-            netns,
+            network,
             identity: &identity(),
             capabilities: &[caps::Capability::CAP_CHOWN].into_iter().collect(),
             hierarchy: &Hierarchy::Legacy(vec!["/sys/fs/cgroup/devices".into()]),
@@ -243,7 +295,7 @@ mod tests {
 
     #[test]
     fn a_container_has_its_own_namespaces_and_few_rights() {
-        let spec = spec(&minimal(&["sh"]), Some(Path::new("/run/netns/x")));
+        let spec = spec(&minimal(&["sh"]), Network::Own(Path::new("/run/netns/x")));
         let namespaces = spec["linux"]["namespaces"].as_array().unwrap();
         let mut kinds: Vec<_> = namespaces.iter().map(|entry| entry["type"].as_str().unwrap()).collect();
         kinds.sort_unstable();
@@ -257,6 +309,7 @@ mod tests {
             assert_eq!(spec["process"]["capabilities"][set], serde_json::json!([]), "{set}");
         }
         assert!(spec["process"]["rlimits"].is_null() && spec["linux"]["seccomp"].is_null());
+        assert_eq!(spec["linux"]["sysctl"]["net.ipv4.ip_unprivileged_port_start"], "0");
         assert_eq!(spec["linux"]["resources"]["devices"][0]["allow"], false);
         assert_eq!(spec["linux"]["cgroupsPath"], format!("/mydocker/{}", "ab".repeat(32)));
         let read_only = spec["linux"]["readonlyPaths"].as_array().unwrap();
@@ -266,7 +319,7 @@ mod tests {
 
     #[test]
     fn the_hosts_network_is_no_namespace() {
-        let spec = spec(&minimal(&["sh"]), None);
+        let spec = spec(&minimal(&["sh"]), Network::Host);
         let namespaces = spec["linux"]["namespaces"].as_array().unwrap();
         assert!(namespaces.iter().all(|entry| entry["type"] != "network"));
     }
@@ -290,7 +343,7 @@ mod tests {
         config.tty = true;
         config.working_dir =
             Some(crate::container::config::ContainerPath::new(Path::new("/srv/../tmp")).unwrap());
-        let spec = spec(&config, None);
+        let spec = spec(&config, Network::Host);
         assert_eq!(spec["process"]["terminal"], true);
         assert_eq!(spec["process"]["cwd"], "/tmp");
         assert_eq!(spec["process"]["args"], serde_json::json!(["sh", "-l"]));

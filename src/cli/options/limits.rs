@@ -1,0 +1,107 @@
+//! How much of the machine a container may use.
+
+use crate::cli::CommandError;
+use crate::engine::{Bytes, Cpus, EngineError, Limits, NumberList, Rate, Settings, Swap, Ulimit};
+
+/// How much of the machine a container may use
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub(super) struct LimitOptions {
+    /// The most memory: a number with b, k, m or g, at least 6m
+    #[arg(long, short, visible_alias = "mem", value_name = "SIZE")]
+    memory: Option<Bytes>,
+    /// The most memory and swap together, -1 for as much swap as there is; twice the memory without
+    #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
+    memory_swap: Option<Swap>,
+    /// The memory to which the container is brought back when the host runs short
+    #[arg(long, value_name = "SIZE")]
+    memory_reservation: Option<Bytes>,
+    /// How readily its memory is swapped out, from 0 to 100; -1 for the host's own (control groups version 1 only)
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i8).range(-1..=100))]
+    memory_swappiness: Option<i8>,
+    /// Let processes wait for memory instead of killing them (control groups version 1 only)
+    #[arg(long)]
+    oom_kill_disable: bool,
+    /// How readily its processes are killed when the host runs short of memory, from -1000 to 1000
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
+    oom_score_adj: Option<i32>,
+    /// The most processor time, in processors: 1.5
+    #[arg(long, visible_alias = "cpu", value_name = "N")]
+    cpus: Option<Cpus>,
+    /// The weight against other containers when processors are short; 1024 without
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=262_144))]
+    cpu_shares: Option<u64>,
+    /// In what period the quota is measured, in microseconds
+    #[arg(long, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u64).range(1000..=1_000_000))]
+    cpu_period: Option<u64>,
+    /// The most processor time in each period, in microseconds
+    #[arg(long, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u64).range(1000..))]
+    cpu_quota: Option<u64>,
+    /// Which processors: 0-2,4
+    #[arg(long, visible_alias = "cpuset", value_name = "LIST")]
+    cpuset_cpus: Option<NumberList>,
+    /// Which memory nodes: 0,1
+    #[arg(long, value_name = "LIST")]
+    cpuset_mems: Option<NumberList>,
+    /// The most processes and threads; -1 for no limit
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1..))]
+    pids_limit: Option<i64>,
+    /// The weight against other containers when disks are short, from 10 to 1000; 0 for none
+    #[arg(long, value_name = "N", value_parser = weight)]
+    blkio_weight: Option<u16>,
+    /// The most bytes read from a device in a second: /dev/sda:1m; may be given more than once
+    #[arg(long, value_name = "DEVICE:RATE")]
+    device_read_bps: Vec<Rate>,
+    /// The most bytes written to a device in a second: /dev/sda:1m; may be given more than once
+    #[arg(long, value_name = "DEVICE:RATE")]
+    device_write_bps: Vec<Rate>,
+    /// The most reads from a device in a second: /dev/sda:1000; may be given more than once
+    #[arg(long, value_name = "DEVICE:RATE")]
+    device_read_iops: Vec<Rate>,
+    /// The most writes to a device in a second: /dev/sda:1000; may be given more than once
+    #[arg(long, value_name = "DEVICE:RATE")]
+    device_write_iops: Vec<Rate>,
+    /// A limit of each process: nofile=1024:2048; may be given more than once
+    #[arg(long, value_name = "NAME=SOFT[:HARD]")]
+    ulimit: Vec<Ulimit>,
+}
+
+fn weight(text: &str) -> Result<u16, String> {
+    match text.parse() {
+        Ok(weight @ (0 | 10..=1000)) => Ok(weight),
+        _ => Err("expected a number from 10 to 1000, or 0".to_owned()),
+    }
+}
+
+impl LimitOptions {
+    /// Fills in this group's part.
+    pub(super) fn apply(self, settings: &mut Settings) -> Result<(), CommandError> {
+        settings.limits = Limits {
+            memory: self.memory.filter(|bytes| bytes.0 > 0),
+            memory_swap: self.memory_swap.filter(|swap| *swap != Swap::Total(Bytes(0))),
+            memory_reservation: self.memory_reservation.filter(|bytes| bytes.0 > 0),
+            memory_swappiness: self.memory_swappiness.and_then(|value| u8::try_from(value).ok()),
+            oom_kill_disable: self.oom_kill_disable,
+            oom_score_adj: self.oom_score_adj,
+            cpus: self.cpus,
+            cpu_shares: self.cpu_shares,
+            cpu_period: self.cpu_period,
+            cpu_quota: self.cpu_quota,
+            cpuset_cpus: self.cpuset_cpus,
+            cpuset_mems: self.cpuset_mems,
+            pids: self.pids_limit.map(|limit| if limit == 0 { -1 } else { limit }),
+            blkio_weight: self.blkio_weight.filter(|weight| *weight > 0),
+            device_read_bps: self.device_read_bps,
+            device_write_bps: self.device_write_bps,
+            device_read_iops: self.device_read_iops,
+            device_write_iops: self.device_write_iops,
+        };
+        settings.limits.check().map_err(EngineError::from)?;
+        // The last one for a name holds.
+        for limit in self.ulimit {
+            settings.ulimits.retain(|earlier| earlier.name() != limit.name());
+            settings.ulimits.push(limit);
+        }
+        Ok(())
+    }
+}
