@@ -16,6 +16,7 @@ mod run;
 mod spelling;
 mod stop;
 mod supervise;
+mod update;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -85,6 +86,7 @@ enum Command {
     Ps(ps::Args),
     Logs(logs::Args),
     Stop(stop::Args),
+    Update(Box<update::Args>),
     Rm(rm::Args),
     Inspect(inspect::Args),
     #[command(hide = true)]
@@ -179,6 +181,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Exec(args) => exec::run(args, &mut context),
         Command::Ps(args) => ps::run(args, &mut context),
         Command::Logs(args) => logs::run(args, &mut context),
+        Command::Update(args) => update::run(*args, &mut context),
         Command::Stop(args) => stop::run(args, &mut context),
         Command::Rm(args) => rm::run(args, &mut context),
         Command::Inspect(args) => inspect::run(args, &mut context),

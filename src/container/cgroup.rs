@@ -7,6 +7,8 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use libcgroups::common::{CgroupConfig, CgroupManager as _, ControllerOpt, create_cgroup_manager};
+use libcontainer::oci_spec::runtime::LinuxResources;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 use nix::unistd::Pid;
@@ -117,6 +119,20 @@ fn legacy_mounts(mounts: &str) -> Vec<PathBuf> {
 #[must_use]
 pub fn path(id: &ContainerId) -> PathBuf {
     Path::new("/mydocker").join(id)
+}
+
+/// Gives the groups of a running container new limits; those that are not set stay as they are.
+///
+/// # Errors
+/// [`CgroupError`] if the system refuses one: a limit of memory below what is in use, for example.
+pub fn adjust(id: &ContainerId, resources: &LinuxResources) -> Result<(), CgroupError> {
+    let error = |source: io::Error| CgroupError { action: "change the limits of", path: path(id), source };
+    let config =
+        CgroupConfig { cgroup_path: path(id), systemd_cgroup: false, container_name: id.to_string() };
+    let manager = create_cgroup_manager(config).map_err(|refused| error(io::Error::other(refused)))?;
+    let options =
+        ControllerOpt { resources, disable_oom_killer: false, oom_score_adj: None, freezer_state: None };
+    manager.apply(&options).map_err(|refused| error(io::Error::other(refused)))
 }
 
 /// Lets the processes of a container wait for memory instead of being killed for the lack of it. The library

@@ -338,7 +338,11 @@ pub fn exec(
     if let Ok(task) = &joined {
         set_oom_score(task.process, config)?;
     }
-    joined.inspect_err(|_| reap_all(PATIENCE))
+    joined.map_err(|error| {
+        reap_all(PATIENCE);
+        // Whatever else went wrong, it did so because there was nothing to join any more.
+        if init.is_alive() { error } else { RuntimeError::NotRunning(id.clone()) }
+    })
 }
 
 fn join(

@@ -12,6 +12,7 @@ mod privileges;
 mod start;
 mod supervise;
 mod teardown;
+mod update;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

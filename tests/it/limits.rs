@@ -255,3 +255,56 @@ fn nonsense_is_refused_by_name_and_leaves_nothing() {
     assert_eq!(host.mydocker(&["ps", "-aq"]).ok(), "");
     host.assert_nothing_left();
 }
+
+#[test]
+fn limits_are_changed_while_the_container_runs_and_for_its_next_start() {
+    let host = Host::new();
+    host.mydocker(&[
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--net",
+        "none",
+        "-m",
+        "64m",
+        "--cpus",
+        "1",
+        &host.image,
+        "sleep",
+        "100000",
+    ])
+    .ok();
+    let id = host.inspect("c")["Id"].as_str().expect("an id").to_owned();
+    let more = [
+        "update",
+        "-m",
+        "128m",
+        "--memory-swap",
+        "256m",
+        "--cpus",
+        "0.5",
+        "--pids-limit",
+        "40",
+        "--cpuset-cpus",
+        "1",
+        "c",
+    ];
+    assert_eq!(host.mydocker(&more).ok(), "c");
+    assert_eq!(value(&id, "memory", "memory.limit_in_bytes", "memory.max"), (128 << 20).to_string());
+    assert_eq!(value(&id, "pids", "pids.max", "pids.max"), "40");
+    assert_eq!(value(&id, "cpuset", "cpuset.cpus", "cpuset.cpus"), "1");
+    if !group(&id, "cpu").0 {
+        assert_eq!(value(&id, "cpu", "cpu.cfs_quota_us", ""), "50000");
+    }
+    // What is not mentioned stays, and what is refused changes nothing.
+    host.mydocker(&["update", "--pids-limit", "41", "c"]).ok();
+    for bad in [&["-m", "5m"][..], &["--cpuset-cpus", "64000"], &["--memory-swap", "1m"]] {
+        host.mydocker(&[&["update"], bad, &["c"]].concat()).refused(&[1], &[]);
+    }
+    assert_eq!(value(&id, "memory", "memory.limit_in_bytes", "memory.max"), (128 << 20).to_string());
+    assert_eq!(value(&id, "pids", "pids.max", "pids.max"), "41");
+    host.mydocker(&["update", "-m", "64m", "nobody"]).refused(&[1], &["nobody"]);
+    host.mydocker(&["rm", "-f", "c"]).ok();
+    host.assert_nothing_left();
+}

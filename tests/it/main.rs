@@ -17,6 +17,8 @@
 )]
 
 #[cfg(test)]
+mod confinement;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod execve;

@@ -3,10 +3,10 @@
 use crate::cli::CommandError;
 use crate::engine::{Bytes, Cpus, EngineError, Limits, NumberList, Rate, Settings, Swap, Ulimit};
 
-/// How much of the machine a container may use
-#[derive(Debug, clap::Args)]
+/// How much of the machine a container may use, as far as that can be changed while it runs
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Limits")]
-pub(super) struct LimitOptions {
+pub(in crate::cli) struct AdjustableLimits {
     /// The most memory: a number with b, k, m or g, at least 6m
     #[arg(long, short, visible_alias = "mem", value_name = "SIZE")]
     memory: Option<Bytes>,
@@ -16,15 +16,6 @@ pub(super) struct LimitOptions {
     /// The memory to which the container is brought back when the host runs short
     #[arg(long, value_name = "SIZE")]
     memory_reservation: Option<Bytes>,
-    /// How readily its memory is swapped out, from 0 to 100; -1 for the host's own (control groups version 1 only)
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i8).range(-1..=100))]
-    memory_swappiness: Option<i8>,
-    /// Let processes wait for memory instead of killing them (control groups version 1 only)
-    #[arg(long)]
-    oom_kill_disable: bool,
-    /// How readily its processes are killed when the host runs short of memory, from -1000 to 1000
-    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
-    oom_score_adj: Option<i32>,
     /// The most processor time, in processors: 1.5
     #[arg(long, visible_alias = "cpu", value_name = "N")]
     cpus: Option<Cpus>,
@@ -49,6 +40,42 @@ pub(super) struct LimitOptions {
     /// The weight against other containers when disks are short, from 10 to 1000; 0 for none
     #[arg(long, value_name = "N", value_parser = weight)]
     blkio_weight: Option<u16>,
+}
+
+impl AdjustableLimits {
+    /// Puts what was given in the place of what holds so far.
+    pub(in crate::cli) fn apply(self, limits: &mut Limits) {
+        limits.memory = self.memory.or(limits.memory).filter(|bytes| bytes.0 > 0);
+        let swap = self.memory_swap.or(limits.memory_swap);
+        limits.memory_swap = swap.filter(|swap| *swap != Swap::Total(Bytes(0)));
+        let reservation = self.memory_reservation.or(limits.memory_reservation);
+        limits.memory_reservation = reservation.filter(|bytes| bytes.0 > 0);
+        limits.cpus = self.cpus.or(limits.cpus);
+        limits.cpu_shares = self.cpu_shares.or(limits.cpu_shares);
+        limits.cpu_period = self.cpu_period.or(limits.cpu_period);
+        limits.cpu_quota = self.cpu_quota.or(limits.cpu_quota);
+        limits.cpuset_cpus = self.cpuset_cpus.or(limits.cpuset_cpus.take());
+        limits.cpuset_mems = self.cpuset_mems.or(limits.cpuset_mems.take());
+        limits.pids = self.pids_limit.map(|limit| if limit == 0 { -1 } else { limit }).or(limits.pids);
+        limits.blkio_weight = self.blkio_weight.or(limits.blkio_weight).filter(|weight| *weight > 0);
+    }
+}
+
+/// How much of the machine a container may use
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Limits")]
+pub(super) struct LimitOptions {
+    #[command(flatten)]
+    adjustable: AdjustableLimits,
+    /// How readily its memory is swapped out, from 0 to 100; -1 for the host's own (control groups version 1 only)
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i8).range(-1..=100))]
+    memory_swappiness: Option<i8>,
+    /// Let processes wait for memory instead of killing them (control groups version 1 only)
+    #[arg(long)]
+    oom_kill_disable: bool,
+    /// How readily its processes are killed when the host runs short of memory, from -1000 to 1000
+    #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
+    oom_score_adj: Option<i32>,
     /// The most bytes read from a device in a second: /dev/sda:1m; may be given more than once
     #[arg(long, value_name = "DEVICE:RATE")]
     device_read_bps: Vec<Rate>,
@@ -76,26 +103,18 @@ fn weight(text: &str) -> Result<u16, String> {
 impl LimitOptions {
     /// Fills in this group's part.
     pub(super) fn apply(self, settings: &mut Settings) -> Result<(), CommandError> {
-        settings.limits = Limits {
-            memory: self.memory.filter(|bytes| bytes.0 > 0),
-            memory_swap: self.memory_swap.filter(|swap| *swap != Swap::Total(Bytes(0))),
-            memory_reservation: self.memory_reservation.filter(|bytes| bytes.0 > 0),
+        let mut limits = Limits {
             memory_swappiness: self.memory_swappiness.and_then(|value| u8::try_from(value).ok()),
             oom_kill_disable: self.oom_kill_disable,
             oom_score_adj: self.oom_score_adj,
-            cpus: self.cpus,
-            cpu_shares: self.cpu_shares,
-            cpu_period: self.cpu_period,
-            cpu_quota: self.cpu_quota,
-            cpuset_cpus: self.cpuset_cpus,
-            cpuset_mems: self.cpuset_mems,
-            pids: self.pids_limit.map(|limit| if limit == 0 { -1 } else { limit }),
-            blkio_weight: self.blkio_weight.filter(|weight| *weight > 0),
             device_read_bps: self.device_read_bps,
             device_write_bps: self.device_write_bps,
             device_read_iops: self.device_read_iops,
             device_write_iops: self.device_write_iops,
+            ..Limits::default()
         };
+        self.adjustable.apply(&mut limits);
+        settings.limits = limits;
         settings.limits.check().map_err(EngineError::from)?;
         // The last one for a name holds.
         for limit in self.ulimit {

@@ -3,7 +3,7 @@
 //! One file for each group. What an option says is checked where it is parsed; each group then fills in its
 //! part of the request.
 
-mod limits;
+pub(super) mod limits;
 mod security;
 
 use std::net::Ipv4Addr;

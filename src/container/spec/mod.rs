@@ -22,6 +22,8 @@ use super::security::{Namespace, Security};
 use super::user::Identity;
 use crate::names::ContainerId;
 
+pub use resources::of_limits;
+
 /// The `PATH` of a container that sets none, as Docker's.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 

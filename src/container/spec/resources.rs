@@ -87,6 +87,16 @@ fn throttle(rate: &Rate) -> Result<LinuxThrottleDevice, OciSpecError> {
     LinuxThrottleDeviceBuilder::default().major(signed(major)).minor(signed(minor)).rate(rate.rate).build()
 }
 
+/// The limits alone, for a container that runs already.
+///
+/// # Errors
+/// The library's builders refuse a value.
+pub fn of_limits(limits: &Limits, swap_accounted: bool) -> Result<LinuxResources, OciSpecError> {
+    let mut resources = build(limits, Vec::new(), swap_accounted)?;
+    resources.set_devices(None);
+    Ok(resources)
+}
+
 /// The limits of each process.
 pub(super) fn rlimits(ulimits: &[Ulimit]) -> Result<Option<Vec<PosixRlimit>>, OciSpecError> {
     let limit = |limit: &Ulimit| {

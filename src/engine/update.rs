@@ -1,0 +1,40 @@
+//! Changing a container that is there.
+
+use super::{Engine, EngineError, Record, privileges};
+use crate::container::cgroup::{self, Hierarchy};
+use crate::container::limits::{Limits, Machine};
+use crate::container::runtime::RuntimeError;
+use crate::container::spec;
+
+impl Engine {
+    /// Changes a container's limits: of one that runs at once, and for its next starts. If the kernel refuses
+    /// one, the record stays as it was.
+    ///
+    /// # Errors
+    /// There is no such container, or a limit makes no sense or cannot be kept.
+    pub fn update_limits(
+        &mut self,
+        reference: &str,
+        change: impl Fn(&mut Limits),
+    ) -> Result<(), EngineError> {
+        privileges::for_containers()?;
+        let id = self.find(reference)?.record.id;
+        let hierarchy = Hierarchy::detect().map_err(RuntimeError::from)?;
+        let machine = Machine::read(hierarchy.version());
+        // The kernel is asked within the change of the record, so that of two updates at once the record has
+        // what the kernel has.
+        Record::update(&self.layout, &id, |record| {
+            let mut limits = record.config.settings.limits.clone();
+            change(&mut limits);
+            limits.check()?;
+            limits.check_on(&machine)?;
+            if record.status()?.is_running() {
+                let resources =
+                    spec::of_limits(&limits, hierarchy.accounts_swap()).map_err(RuntimeError::Spec)?;
+                cgroup::adjust(&id, &resources).map_err(RuntimeError::from)?;
+            }
+            record.config.settings.limits = limits;
+            Ok(())
+        })
+    }
+}
