@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main ─► cli ─► engine ─┬─► container ─► (libcontainer) ─┐
-//!                        ├─► image ───────────────────────┤
+//!                        ├─► image, volume ───────────────┤
 //!                        └─► network ─► nft, netlink ─────┴─► store, netns, sysctl ─► sys
 //!                                                                  names, process ◄─ everyone
 //! ```
@@ -24,3 +24,4 @@ pub mod process;
 pub mod store;
 pub mod sys;
 pub mod sysctl;
+pub mod volume;

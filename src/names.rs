@@ -121,6 +121,10 @@ name_type! {
     NetworkName
 }
 name_type! {
+    /// A volume's name, which is also its directory's.
+    VolumeName
+}
+name_type! {
     /// A network device's name: 1 to 15 bytes (`IFNAMSIZ` less the final NUL).
     IfName
 }
@@ -140,21 +144,26 @@ impl FromStr for ContainerId {
     }
 }
 
+/// 64 random hexadecimal digits.
+fn random_digits() -> Result<String, std::io::Error> {
+    use std::fmt::Write as _;
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    let mut text = String::with_capacity(64);
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        write!(text, "{byte:02x}").ok();
+    }
+    Ok(text)
+}
+
 impl ContainerId {
     /// A new random id.
     ///
     /// # Errors
     /// The kernel's random number generator cannot be read.
     pub fn generate() -> Result<Self, std::io::Error> {
-        use std::fmt::Write as _;
-        let mut bytes = [0_u8; 32];
-        getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
-        let mut text = String::with_capacity(64);
-        for byte in bytes {
-            // Writing to a String cannot fail.
-            write!(text, "{byte:02x}").ok();
-        }
-        Ok(Self(text))
+        random_digits().map(Self)
     }
 
     /// The first twelve digits, as listings show it.
@@ -170,6 +179,25 @@ impl FromStr for ContainerName {
         // 255 bytes is the longest file name of the file systems in use; the name is a file of the index.
         check("container", text, 255)?;
         Ok(Self(text.to_owned()))
+    }
+}
+
+impl FromStr for VolumeName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        // 255 bytes is the longest file name of the file systems in use.
+        check("volume", text, 255)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl VolumeName {
+    /// A new random name, for a volume that nobody has named.
+    ///
+    /// # Errors
+    /// The kernel's random number generator cannot be read.
+    pub fn generate() -> Result<Self, std::io::Error> {
+        random_digits().map(Self)
     }
 }
 

@@ -10,7 +10,8 @@
 //! ├── containers/ID/config.json                   │   └── endpoints/NETWORK/ID
 //! ├── containers/ID/ID-json.log                   ├── containers/ID/…    sockets, OCI bundle
 //! ├── names/NAME -> ID                            └── libcontainer/ID/   state of the OCI runtime library
-//! └── overlay2/ID/{upper,work,merged}
+//! ├── overlay2/ID/{upper,work,merged}
+//! └── volumes/NAME/{_data,record}
 //! ```
 
 use std::fs::{File, OpenOptions};
@@ -22,7 +23,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::names::{ContainerId, ContainerName, NetworkName};
+use crate::names::{ContainerId, ContainerName, NetworkName, VolumeName};
 
 /// The two directories everything lies in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +133,24 @@ impl Layout {
     #[must_use]
     pub fn overlay(&self, id: &ContainerId) -> PathBuf {
         self.root.join("overlay2").join(id)
+    }
+
+    /// The directory of all volumes.
+    #[must_use]
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    /// One volume's directory.
+    #[must_use]
+    pub fn volume(&self, name: &VolumeName) -> PathBuf {
+        self.volumes().join(name)
+    }
+
+    /// What containers see of a volume.
+    #[must_use]
+    pub fn volume_data(&self, name: &VolumeName) -> PathBuf {
+        self.volume(name).join("_data")
     }
 
     /// What one running container needs until it ends: sockets and the OCI bundle.

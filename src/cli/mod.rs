@@ -17,6 +17,7 @@ mod spelling;
 mod stop;
 mod supervise;
 mod update;
+mod volume;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -80,6 +81,7 @@ impl LogFormat {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Network(network::Args),
+    Volume(volume::Args),
     Create(Box<create::Args>),
     Run(Box<run::Args>),
     Exec(exec::Args),
@@ -176,6 +178,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let runs_a_command = matches!(parsed.command, Command::Run(_) | Command::Create(_) | Command::Exec(_));
     let result = match parsed.command {
         Command::Network(args) => network::run(args, &mut context),
+        Command::Volume(args) => volume::run(args, &mut context),
         Command::Create(args) => create::run(*args, &mut context),
         Command::Run(args) => run::run(*args, &mut context),
         Command::Exec(args) => exec::run(args, &mut context),

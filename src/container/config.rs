@@ -8,7 +8,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::Limits;
+use super::device::Devices;
+use super::files::Resolution;
+use super::limits::{Bytes, Limits};
+use super::mounts::{Mount, VolumesFrom};
 use super::security::Security;
 use super::signal::Signal;
 use super::ulimit::Ulimit;
@@ -94,6 +97,16 @@ pub struct Settings {
     pub domainname: Option<Hostname>,
     /// Whether the root file system is read-only.
     pub read_only: bool,
+    /// What is mounted besides the root and the kernel's own file systems.
+    pub mounts: Vec<Mount>,
+    /// Whose mounts were taken over; they are among [`Settings::mounts`] by then.
+    pub volumes_from: Vec<VolumesFrom>,
+    /// How large `/dev/shm` is.
+    pub shm_size: Option<Bytes>,
+    /// The names that it can look up, and how.
+    pub resolution: Resolution,
+    /// The devices that it gets.
+    pub devices: Devices,
     /// What the container may do.
     pub security: Security,
     /// How much of the machine it may use.

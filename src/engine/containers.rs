@@ -91,6 +91,7 @@ impl Engine {
         check_host(&request)?;
         let image = image::find(&request.image)?;
         let mut settings = request.settings;
+        self.settle_mounts(&mut settings, &[])?;
         settings.entrypoint = request.entrypoint.into_iter().filter(|program| !program.is_empty()).collect();
         let command = [settings.entrypoint.clone(), request.command].concat();
         let config = Config {
@@ -118,7 +119,13 @@ impl Engine {
             .map_err(|source| EngineError::Io { action: "make a random id", source })?;
         let connection =
             Connection { mode: request.network, ip: request.ip, ports: request.ports, endpoints: Vec::new() };
-        Ok(index::create(&self.layout, id, request.name, config, connection)?)
+        let record = index::create(&self.layout, id, request.name, config, connection)?;
+        // After the record, which keeps them from being removed.
+        self.make_volumes(&record).inspect_err(|_| {
+            // The first error is the one to report.
+            self.forget(&record).and_then(|()| self.remove_anonymous_volumes(&record)).ok();
+        })?;
+        Ok(record)
     }
 
     /// The container that the user means by a name, an id or the beginning of one.
@@ -213,11 +220,17 @@ impl Engine {
         }
     }
 
-    /// Removes a container with everything it wrote. One that runs is only removed by `force`, which kills it.
+    /// Removes a container with everything it wrote, and with `volumes` those that it did not name. One that
+    /// runs is only removed by `force`, which kills it.
     ///
     /// # Errors
     /// The container cannot be found, or runs and `force` is not given.
-    pub fn remove_container(&mut self, reference: &str, force: bool) -> Result<(), EngineError> {
+    pub fn remove_container(
+        &mut self,
+        reference: &str,
+        force: bool,
+        volumes: bool,
+    ) -> Result<(), EngineError> {
         privileges::for_containers()?;
         let Snapshot { record, state } = self.find(reference)?;
         if !state.can_remove() {
@@ -228,7 +241,8 @@ impl Engine {
         } else if record.is_orphaned()? {
             self.clean_up_orphan(&record)?;
         }
-        self.forget(&record)
+        self.forget(&record)?;
+        if volumes || record.config.auto_remove { self.remove_anonymous_volumes(&record) } else { Ok(()) }
     }
 
     /// Removes what is left of a container that does not run: its layer, its log, its record, its name.

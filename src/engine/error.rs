@@ -2,9 +2,12 @@
 
 use crate::container::attach::AttachError;
 use crate::container::config::ConfigError;
+use crate::container::files::FilesError;
 use crate::container::index::IndexError;
 use crate::container::limits::LimitError;
 use crate::container::log::LogError;
+use crate::container::mount_points::MountPointError;
+use crate::container::mounts::MountError;
 use crate::container::protocol::{Failure, ProtocolError};
 use crate::container::record::RecordError;
 use crate::container::rootfs::RootfsError;
@@ -16,6 +19,7 @@ use crate::image::ImageError;
 use crate::names::ContainerName;
 use crate::netns::NetNsError;
 use crate::network::NetworkError;
+use crate::volume::VolumeError;
 
 /// Why an operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -73,6 +77,18 @@ pub enum EngineError {
     /// Something about the image.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// Something about volumes.
+    #[error(transparent)]
+    Volume(#[from] VolumeError),
+    /// Something about what is to be mounted.
+    #[error(transparent)]
+    Mount(#[from] MountError),
+    /// Something that cannot be mounted.
+    #[error(transparent)]
+    MountPoint(#[from] MountPointError),
+    /// Something about the files that are made for a container.
+    #[error(transparent)]
+    Files(#[from] FilesError),
     /// Something about what the container is to be.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -135,6 +151,8 @@ impl EngineError {
             Self::Start(failure) => failure.hint.clone(),
             Self::Network(error) => error.hint(),
             Self::Image(error) => error.hint(),
+            Self::Volume(error) => error.hint(),
+            Self::MountPoint(error) => error.hint(),
             Self::Index(IndexError::NameTaken { name, .. }) => {
                 Some(format!("choose another --name, or remove that container with: mydocker rm {name}"))
             }

@@ -13,6 +13,7 @@ mod start;
 mod supervise;
 mod teardown;
 mod update;
+mod volumes;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -22,7 +23,10 @@ use crate::network::Networks;
 pub use crate::store::Layout;
 
 pub use crate::container::config::{ConfigError, ContainerPath, EnvVar, Hostname, Settings, UserSpec};
+pub use crate::container::device::{DeviceRequest, Rule as DeviceRule};
+pub use crate::container::files::{ExtraHost, FilesError, resolver_option, search_domain};
 pub use crate::container::limits::{Bytes, Cpus, LimitError, Limits, NumberList, Rate, Swap};
+pub use crate::container::mounts::{Mount, MountError, VolumesFrom};
 pub use crate::container::protocol::Stream;
 pub use crate::container::record::State;
 pub use crate::container::seccomp::Profile;
@@ -41,6 +45,7 @@ pub use containers::{CreateContainer, Record, Snapshot};
 pub use error::{EngineError, one_line};
 pub use logs::LogRequest;
 pub use start::ExecRequest;
+pub use volumes::{MountView, Pruned, VolumeFilter, VolumeView};
 
 /// Everything that mydocker can do below one pair of root directories.
 #[derive(Debug)]

@@ -147,7 +147,8 @@ impl Engine {
                 if let State::Starting { supervisor, .. } | State::Running { supervisor, .. } = record.state {
                     self.outlive(&record, supervisor)?;
                 }
-                self.forget(&record)
+                self.forget(&record)?;
+                self.remove_anonymous_volumes(&record)
             });
         // The first error is the one to report.
         if let Err(error) = forgotten {

@@ -86,6 +86,7 @@ impl Engine {
         let record = self.record_exit(id, exit)?;
         if record.config.auto_remove {
             self.forget(&record)?;
+            self.remove_anonymous_volumes(&record)?;
         }
         supervisor.finish(code)?;
         taken_down
@@ -126,17 +127,20 @@ impl Engine {
         };
         let shared = self.shared_network(&record.network.mode)?;
         let devices = Hierarchy::detect().map_err(runtime::RuntimeError::from)?.controls_devices();
+        let devices = devices || config.settings.security.privileged;
         let rootfs = rootfs::mount_overlay(&self.layout, id, &config.layers, devices)?;
+        let mounts = self.prepare_mounts(record, &rootfs)?;
         let network = match (&netns, &shared) {
             (Some(_), _) => Network::Own(&pin),
             (None, Some(path)) => Network::Shared(path),
             (None, None) => Network::Host,
         };
-        let task = runtime::create(&self.layout, id, config, &rootfs, network)?;
+        let task = runtime::create(&self.layout, id, config, &rootfs, network, mounts.points())?;
         let init = task.process();
         if let Some(netns) = &netns {
             endpoints.extend(self.connect(record, init, netns)?);
         }
+        self.write_files(record, endpoints)?;
         let options = Options {
             log: Some(Writer::open(&self.layout.container_log(id))?),
             listener: Some(supervisor::listen(&self.layout, id)?),
@@ -154,6 +158,7 @@ impl Engine {
             Ok::<(), EngineError>(())
         })?;
         supervisor.start()?;
+        mounts.keep();
         Ok(supervisor)
     }
 

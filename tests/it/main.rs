@@ -21,7 +21,11 @@ mod confinement;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod devices;
+#[cfg(test)]
 mod execve;
+#[cfg(test)]
+mod files;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
@@ -34,6 +38,8 @@ mod leftovers;
 mod lifecycle;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod mounts;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
@@ -50,5 +56,7 @@ mod run;
 mod seeds;
 #[cfg(test)]
 mod space;
+#[cfg(test)]
+mod volumes;
 #[cfg(test)]
 mod wire;

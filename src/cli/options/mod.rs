@@ -3,7 +3,10 @@
 //! One file for each group. What an option says is checked where it is parsed; each group then fills in its
 //! part of the request.
 
+mod devices;
+mod files;
 pub(super) mod limits;
+mod mounts;
 mod security;
 
 use std::net::Ipv4Addr;
@@ -67,6 +70,12 @@ pub(super) struct ContainerOptions {
     #[arg(long, short, value_name = "PORT")]
     publish: Vec<PortRequest>,
     #[command(flatten)]
+    mounts: mounts::MountOptions,
+    #[command(flatten)]
+    files: files::FileOptions,
+    #[command(flatten)]
+    devices: devices::DeviceOptions,
+    #[command(flatten)]
     limits: limits::LimitOptions,
     #[command(flatten)]
     security: security::SecurityOptions,
@@ -105,6 +114,9 @@ impl ContainerOptions {
         context: &mut Context,
     ) -> Result<CreateContainer, CommandError> {
         let mut settings = Settings { domainname: self.domainname, ..Settings::default() };
+        self.mounts.apply(&mut settings)?;
+        self.files.apply(&mut settings);
+        self.devices.apply(&mut settings);
         self.limits.apply(&mut settings)?;
         self.security.apply(&mut settings)?;
         let network = match self.network {
