@@ -15,6 +15,7 @@ use nix::sys::stat::{major, minor};
 use serde::{Deserialize, Serialize};
 
 use super::config::ContainerPath;
+use super::mount_points::MountPoint;
 
 /// Where devices are, on the host and in containers.
 const DEV: &str = "/dev";
@@ -50,6 +51,14 @@ pub enum DeviceError {
     /// Two devices have one place.
     #[error("two devices are to be {} in the container", .0.display())]
     Duplicate(PathBuf),
+    /// A device in what the user has mounted below /dev.
+    #[error("cannot make the device {} in what is mounted on {}", .device.display(), .mount.display())]
+    Inside {
+        /// The device.
+        device: PathBuf,
+        /// Where the mount is.
+        mount: PathBuf,
+    },
     /// There is nothing that would restrict it.
     #[error("cannot restrict {0}: this host has no devices control group of version 1")]
     Unrestricted(String),
@@ -265,6 +274,21 @@ pub fn resolve(devices: &Devices, everything: bool, restricted: bool) -> Result<
         nodes.extend(all.into_iter().filter(|node| !seen.contains(&node.path)));
     }
     Ok(nodes)
+}
+
+/// Refuses devices in directories that are mounted: others may be changing those while the library makes the
+/// nodes, and it follows links.
+///
+/// # Errors
+/// [`DeviceError::Inside`].
+pub fn check_places(nodes: &[Node], mounts: &[MountPoint]) -> Result<(), DeviceError> {
+    for mount in mounts {
+        if let Some(node) = nodes.iter().find(|node| node.path.starts_with(&mount.destination)) {
+            let (device, mount) = (node.path.clone(), mount.destination.clone());
+            return Err(DeviceError::Inside { device, mount });
+        }
+    }
+    Ok(())
 }
 
 fn node(path: &Path, metadata: &Metadata, access: Access) -> Option<Node> {

@@ -217,6 +217,7 @@ pub fn create(
     let restricted = hierarchy.controls_devices();
     let capabilities = capability::of_container(restricted, security)?;
     let devices = device::resolve(&config.settings.devices, security.privileged, restricted)?;
+    device::check_places(&devices, mounts)?;
     let inputs = spec::Inputs {
         id,
         rootfs: rootfs.path(),

@@ -359,3 +359,31 @@ impl Engine {
 fn new_name() -> Result<VolumeName, EngineError> {
     Ok(VolumeName::generate().map_err(VolumeError::Random)?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Layout;
+
+    #[test]
+    fn an_image_gets_its_volumes_where_the_user_wants_nothing_else() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path().join("root"), directory.path().join("run"));
+        let engine = Engine::new(layout, Vec::new());
+        let own = Mount::from_tmpfs_option("/cache").unwrap();
+        let mut settings = Settings { mounts: vec![own.clone()], ..Settings::default() };
+        let path = |text: &str| ContainerPath::new(text.as_ref()).unwrap();
+        engine.settle_mounts(&mut settings, &[path("/data"), path("/cache"), path("/data")]).unwrap();
+        assert_eq!(settings.mounts.len(), 2);
+        assert_eq!(settings.mounts[0], own);
+        assert_eq!(settings.mounts[1].destination, path("/data"));
+        assert!(settings.mounts[1].anonymous_name().is_some());
+        // What was settled once stays as it is.
+        let before = settings.clone();
+        engine.settle_mounts(&mut settings, &[path("/data")]).unwrap();
+        assert_eq!(settings, before);
+        assert!(engine.settle_mounts(&mut settings, &[path("/")]).is_err());
+        settings.mounts.push(own);
+        assert!(engine.settle_mounts(&mut settings, &[]).is_err());
+    }
+}

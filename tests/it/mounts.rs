@@ -139,6 +139,27 @@ fn a_mount_inside_a_mount_is_made_after_it() {
 }
 
 #[test]
+fn the_kernels_file_systems_can_be_had_as_the_host_has_them() {
+    let host = Host::new();
+    let kind =
+        |path: &str| format!("busybox awk '$2 == \"{path}\" {{ print $3, substr($4, 1, 2) }}' /proc/mounts");
+    let groups = "/sys/fs/cgroup:/sys/fs/cgroup:ro";
+    let groups =
+        inside(&host, &["-v", groups], &format!("{}; ls /sys/fs/cgroup", kind("/sys/fs/cgroup"))).ok();
+    assert!(groups.lines().next().is_some_and(|line| line.ends_with("ro")), "{groups}");
+    assert!(groups.lines().count() > 1, "{groups}");
+    let groups = inside(&host, &["-v", "/sys/fs/cgroup:/sys/fs/cgroup"], &kind("/sys/fs/cgroup")).ok();
+    assert!(groups.ends_with("rw"), "{groups}");
+    assert_eq!(inside(&host, &["-v", "/sys:/sys"], &kind("/sys")).ok(), "sysfs rw");
+    assert_eq!(inside(&host, &["--tmpfs", "/dev/shm:size=64k"], &kind("/dev/shm")).ok(), "tmpfs rw");
+    let uptime = host.scratch("lxcfs").join("uptime");
+    std::fs::write(&uptime, "42.00 0.00\n").unwrap();
+    let uptime = format!("{}:/proc/uptime:ro", text(&uptime));
+    assert_eq!(inside(&host, &["-v", &uptime], "cat /proc/uptime").ok(), "42.00 0.00");
+    host.assert_nothing_left();
+}
+
+#[test]
 fn no_link_leads_a_mount_out_of_the_container() {
     let host = Host::new();
     let outside = host.scratch("outside");
@@ -244,6 +265,8 @@ fn what_cannot_be_mounted_is_refused_and_leaves_nothing() {
     refused(&["-v", "/etc:/proc"], &["/proc"]);
     refused(&["-v", "/etc:/proc/sys/kernel"], &["/proc/sys/kernel"]);
     refused(&["-v", "/etc:/dev"], &["/dev"]);
+    refused(&["-v", "/etc:/dev/null"], &["/dev/null"]);
+    refused(&["-v", "/v:/dev/sub", "--device", "/dev/null:/dev/sub/null"], &["/dev/sub/null", "mounted"]);
     refused(&["-v", "/etc:/x", "--tmpfs", "/x/."], &["/x"]);
     refused(&["-v", "/etc:/"], &["--volume", "root"]);
     refused(&["-v", "/etc:/x:rshared"], &["--volume", "rshared"]);

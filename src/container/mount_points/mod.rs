@@ -47,6 +47,12 @@ const REPLACEABLE: [&str; 10] = [
     "/proc/sys/crypto/fips_enabled",
 ];
 
+/// What the library makes in /dev, and would find in its way.
+const IN_DEV: [&str; 14] = [
+    "null", "zero", "full", "random", "urandom", "tty", "console", "ptmx", "fd", "stdin", "stdout", "stderr",
+    "kcore", "core",
+];
+
 /// In a container's directory: the image's files have been copied into its volumes.
 const FILLED: &str = "volumes-filled";
 
@@ -191,6 +197,10 @@ fn add_files(
 ) -> Result<(), MountPointError> {
     for (destination, path) in files.places() {
         let place = place_of(root, destination)?;
+        // Of a container that was started before these files were made.
+        if !path.exists() {
+            continue;
+        }
         if points.iter().any(|point| point.destination == place) {
             continue;
         }
@@ -248,11 +258,17 @@ fn place_of(root: &OwnedFd, destination: &Path) -> Result<PathBuf, MountPointErr
     let replaceable = REPLACEABLE.iter().any(|file| place == Path::new(file));
     if place == Path::new("/") {
         Err(MountPointError::Root(destination.to_owned()))
-    } else if place == Path::new("/dev") || place.starts_with("/proc") && !replaceable {
+    } else if is_in_dev(&place) || place.starts_with("/proc") && !replaceable {
         Err(MountPointError::Kernels { destination: destination.to_owned(), place })
     } else {
         Ok(place)
     }
+}
+
+/// Whether it is /dev, or something in it that every container has.
+fn is_in_dev(place: &Path) -> bool {
+    let below = place.strip_prefix("/dev");
+    below.is_ok_and(|below| below == Path::new("") || IN_DEV.iter().any(|name| below.starts_with(name)))
 }
 
 /// Follows the links in a path of the container, which need not exist.
@@ -566,6 +582,8 @@ mod tests {
             ("./src:/proc/self", "/proc/self"),
             ("./src:/link/self", "/proc/self"),
             ("./src:/dev", "/dev"),
+            ("./src:/dev/null", "/dev/null"),
+            ("./src:/dev/fd/x", "/dev/fd/x"),
             ("./src:/etc/up", "root"),
             ("./src:/etc/up/proc/sys", "/proc/sys"),
         ] {

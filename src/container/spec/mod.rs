@@ -218,7 +218,12 @@ fn linux(config: &Config, inputs: &Inputs<'_>) -> Result<Linux, OciSpecError> {
     let settings = &config.settings;
     let security = &settings.security;
     let rules = devices::rules(config, inputs.devices)?;
-    let (masked, read_only) = paths(security, inputs.hierarchy);
+    let (masked, mut read_only) = paths(security, inputs.hierarchy);
+    // Control groups that the user has mounted are as the user wants them.
+    let groups = Path::new("/sys/fs/cgroup");
+    if inputs.mounts.iter().any(|mount| groups.starts_with(&mount.destination)) {
+        read_only.retain(|path| !Path::new(path).starts_with(groups));
+    }
     let resources = resources::build(&settings.limits, rules, inputs.hierarchy.accounts_swap())?;
     LinuxBuilder::default()
         .namespaces(namespaces(security, inputs.network)?)

@@ -22,6 +22,8 @@ pub(super) fn build(config: &Config, inputs: &Inputs<'_>) -> Result<Vec<Mount>, 
     for point in inputs.mounts {
         mounts.push(user(point, usable_devices)?);
     }
+    // Whosever it is, a directory comes before what is in it.
+    mounts.sort_by_key(|mount| mount.destination().components().count());
     Ok(mounts)
 }
 
