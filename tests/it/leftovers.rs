@@ -47,6 +47,22 @@ impl Host {
 
     /// Ends the supervisors of this host's containers, and nothing else. Returns how many there were.
     pub(crate) fn kill_supervisors(&self) -> usize {
+        let pids = self.supervisors().into_iter();
+        pids.filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok()).count()
+    }
+
+    /// Ends whatever process of this host runs mydocker's own file, and nothing else.
+    pub(crate) fn kill_mydocker(&self) {
+        for (pid, _) in self.processes() {
+            if runs_mydocker(pid) {
+                // It may have ended meanwhile.
+                kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+            }
+        }
+    }
+
+    /// The supervisors of this host's containers.
+    pub(crate) fn supervisors(&self) -> Vec<i32> {
         let root = self.root.to_str().expect("a plain path");
         let of_this_host = |words: &[u8]| {
             let words = String::from_utf8_lossy(words);
@@ -57,7 +73,7 @@ impl Host {
             let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
             of_this_host(&std::fs::read(entry.path().join("cmdline")).ok()?).then_some(pid)
         });
-        pids.filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok()).count()
+        pids.collect()
     }
 
     /// Waits until nothing of any container or network is left, and fails with what stays.
@@ -205,6 +221,14 @@ impl Host {
             remove_cgroup(&cgroup);
         }
     }
+}
+
+/// Whether the process runs mydocker's own file, whatever it was called by.
+pub(crate) fn runs_mydocker(pid: i32) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let number = |path: &str| std::fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    let own = number(env!("CARGO_BIN_EXE_mydocker"));
+    own.is_some() && number(&format!("/proc/{pid}/exe")) == own
 }
 
 /// Adds the containers that have a directory now.

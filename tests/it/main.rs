@@ -57,6 +57,10 @@ mod seeds;
 #[cfg(test)]
 mod space;
 #[cfg(test)]
+mod sweep;
+#[cfg(test)]
+mod tracer;
+#[cfg(test)]
 mod volumes;
 #[cfg(test)]
 mod wire;

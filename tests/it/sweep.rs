@@ -1,0 +1,421 @@
+//! Safe to kill: every command is killed at each of its steps, and at random moments, and what it leaves is
+//! understood by the commands that follow.
+//!
+//! A step is a system call that changes something, made by any process of mydocker that the command brings
+//! about or talks to: the client, the supervisors, the OCI library's helpers (see `tracer`). The kill comes right
+//! before it (then it is not carried out) or right after, and meets all of mydocker's processes, or only the one
+//! that makes the call, or only the client. After each kill, in an order that changes from kill to kill:
+//!
+//! - `ps -a` and `network list` answer;
+//! - the same command works, or says that what it was to make or take away is there or gone already, and then
+//!   works once everything has been removed by its id or name;
+//! - two more containers start, on the same network and on the same host port unless a running container has it,
+//!   and no two namespaces have one address on a network;
+//! - removing all that `ps -a` and `network list` show leaves nothing: no process, mount, group, namespace,
+//!   device, table, or file, but hidden temporary files.
+//!
+//! The normal run meets every Kth step of each command; K and the first step follow from a seed that is
+//! printed. All of it, and all there is, at length:
+//!
+//! ```text
+//! MYDOCKER_SWEEP=all  cargo test --test it sweep:: -- --nocapture    every step; 1,000 random kills; the counts
+//! MYDOCKER_SEED=N     …                                              the very steps and moments of an earlier run
+//! MYDOCKER_SWEEP_ONLY=TEXT                                           only commands with this in their name
+//! ```
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::panic::AssertUnwindSafe;
+use std::path::Path;
+use std::time::Duration;
+
+use nix::net::if_::InterfaceFlags;
+use nix::sys::signal::Signal;
+
+use crate::host::Host;
+use crate::leftovers::Scope;
+use crate::program::eventually;
+use crate::space::Namespace;
+use crate::tracer::{Kill, Moment, Step, Victims, trace};
+
+/// How many kills of each command the normal run has.
+const KILLS: usize = 3;
+/// How many random kills the normal run has, and the long one.
+const ROUNDS: (usize, usize) = (20, 1000);
+
+/// A command, and what has to be there before it. `IMAGE` stands for the image.
+struct Scenario {
+    name: &'static str,
+    prepare: &'static [&'static str],
+    command: &'static str,
+    /// What the command may say when it is given once more: that it is done already.
+    refusals: &'static [&'static str],
+}
+
+const NETWORK: &str = "network create --subnet 172.20.0.0/24 n";
+const OTHER_NETWORK: &str = "network create --subnet 172.21.0.0/24 m";
+const RUN: &str = "run -d --name c --net n -p 8080:80 -p 5353:53/udp IMAGE sleep 100000";
+const CREATE: &str = "create --name c --net n -p 8080:80 IMAGE sleep 100000";
+const TAKEN: &[&str] = &["already in use", "of that name exists"];
+const GONE: &[&str] = &["no such"];
+
+const SCENARIOS: &[Scenario] = &[
+    Scenario { name: "network create", prepare: &[], command: NETWORK, refusals: TAKEN },
+    Scenario {
+        name: "network create beside another",
+        prepare: &[OTHER_NETWORK],
+        command: NETWORK,
+        refusals: TAKEN,
+    },
+    Scenario { name: "network remove", prepare: &[NETWORK], command: "network remove n", refusals: GONE },
+    Scenario {
+        name: "network remove beside another",
+        prepare: &[OTHER_NETWORK, NETWORK],
+        command: "network remove n",
+        refusals: GONE,
+    },
+    Scenario { name: "run -d", prepare: &[NETWORK], command: RUN, refusals: TAKEN },
+    Scenario {
+        name: "run -d on the default network",
+        prepare: &[],
+        command: "run -d --name c -p 8080:80 IMAGE sleep 100000",
+        refusals: TAKEN,
+    },
+    Scenario {
+        name: "run --rm",
+        prepare: &[NETWORK],
+        command: "run --rm --name c --net n -p 8080:80 IMAGE true",
+        refusals: TAKEN,
+    },
+    Scenario { name: "create", prepare: &[NETWORK], command: CREATE, refusals: TAKEN },
+    Scenario { name: "stop", prepare: &[NETWORK, RUN], command: "stop -t 0 c", refusals: &[] },
+    Scenario { name: "rm -f", prepare: &[NETWORK, RUN], command: "rm -f c", refusals: GONE },
+    Scenario { name: "rm", prepare: &[NETWORK, RUN, "stop -t 0 c"], command: "rm c", refusals: GONE },
+];
+
+impl Scenario {
+    #[track_caller]
+    fn prepare(&self, host: &Host) {
+        for command in self.prepare {
+            host.mydocker(&words(host, command)).ok();
+        }
+    }
+}
+
+fn words<'a>(host: &'a Host, command: &'a str) -> Vec<&'a str> {
+    command.split(' ').map(|word| if word == "IMAGE" { host.image.as_str() } else { word }).collect()
+}
+
+/// Small random numbers that follow from a seed (xorshift64*).
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        let number = self.0.wrapping_mul(0x2545_F491_4F6C_DD1D) >> 33;
+        usize::try_from(number).expect("31 bits") % limit
+    }
+}
+
+fn seed() -> u64 {
+    let given = std::env::var("MYDOCKER_SEED").ok();
+    given.map_or_else(
+        || {
+            let now = std::time::UNIX_EPOCH.elapsed().expect("a clock that is set");
+            now.as_nanos().try_into().unwrap_or(1)
+        },
+        |text| text.parse().expect("MYDOCKER_SEED should be a number"),
+    )
+}
+
+fn is_long() -> bool {
+    std::env::var("MYDOCKER_SWEEP").is_ok_and(|value| value == "all")
+}
+
+fn scenarios() -> Vec<&'static Scenario> {
+    let only = std::env::var("MYDOCKER_SWEEP_ONLY").unwrap_or_default();
+    SCENARIOS.iter().filter(|scenario| scenario.name.contains(&only)).collect()
+}
+
+/// What was found wrong, each with the kill that brought it about. What is left behind on a host would be
+/// found again after every further kill, so each finding costs the host.
+struct Findings {
+    host: Host,
+    seed: u64,
+    kills: usize,
+    found: Vec<String>,
+}
+
+impl Findings {
+    fn new(seed: u64) -> Self {
+        Self { host: Host::new(), seed, kills: 0, found: Vec::new() }
+    }
+
+    fn check(&mut self, what: impl FnOnce() -> String, work: impl FnOnce(&Host)) {
+        self.kills += 1;
+        let Err(panic) = std::panic::catch_unwind(AssertUnwindSafe(|| work(&self.host))) else { return };
+        let why = panic.downcast_ref::<String>().cloned();
+        let why = why.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+        let finding = format!("{}:\n{}", what(), why.unwrap_or_default());
+        println!("FOUND {finding}");
+        self.found.push(finding);
+        self.host = Host::new();
+    }
+
+    fn end(self) {
+        let count = self.found.len();
+        let text = self.found.join("\n\n");
+        assert_eq!(count, 0, "MYDOCKER_SEED={}: after {} kills:\n{text}", self.seed, self.kills);
+    }
+}
+
+/// The kills that meet everything there is to meet.
+fn all_kills(steps: &[Step]) -> Vec<Kill> {
+    let mut kills = Vec::new();
+    for (number, step) in steps.iter().enumerate() {
+        let mut add = |moment, victims| kills.push(Kill { step: number, moment, victims });
+        add(Moment::Before, Victims::All);
+        let next = steps.get(number + 1);
+        // After a step is before the next one, if that is of the same process.
+        if next.is_none_or(|next| next.role != step.role) {
+            add(Moment::After, Victims::All);
+        }
+        if step.in_company {
+            add(Moment::Before, Victims::Doer);
+            if step.role != crate::tracer::Role::Client {
+                add(Moment::Before, Victims::Client);
+            }
+        }
+    }
+    kills
+}
+
+/// A few of the kills, the first of them and their kind chosen at random.
+fn some_kills(steps: &[Step], random: &mut Random, name: &str) -> Vec<Kill> {
+    let every = steps.len().div_ceil(KILLS).max(1);
+    let first = random.below(every);
+    println!("{name}: every {every}th of {} steps, from the {first}th", steps.len());
+    let numbers = (first..steps.len()).step_by(every);
+    numbers
+        .map(|step| Kill {
+            step,
+            moment: if random.below(2) == 0 { Moment::Before } else { Moment::After },
+            victims: [Victims::All, Victims::Doer, Victims::Client][random.below(3)],
+        })
+        .collect()
+}
+
+#[test]
+fn r5_a_command_that_is_killed_at_any_step_leaves_what_the_next_one_understands() {
+    let seed = seed();
+    println!("MYDOCKER_SEED={seed}");
+    let mut random = Random(seed | 1);
+    let mut findings = Findings::new(seed);
+    let mut counts = Vec::new();
+    for scenario in scenarios() {
+        let mut steps = Vec::new();
+        let counting = || format!("{}, not killed at all", scenario.name);
+        findings.check(counting, |host| {
+            scenario.prepare(host);
+            let traced = trace(host, &words(host, scenario.command), None);
+            traced.output.ok();
+            steps = traced.steps;
+            remove_everything(host);
+            host.assert_nothing_left();
+        });
+        let kills =
+            if is_long() { all_kills(&steps) } else { some_kills(&steps, &mut random, scenario.name) };
+        let (mut met, before) = (0, findings.found.len());
+        for kill in &kills {
+            let order = random.below(8);
+            // Read by the one what the other has written.
+            let seen = RefCell::new("not reached".to_owned());
+            let what = || {
+                let Kill { step, moment, victims } = kill;
+                format!("{}, {victims:?} killed {moment:?} step {step}, {}", scenario.name, seen.borrow())
+            };
+            let mut reached = false;
+            findings.check(what, |host| {
+                scenario.prepare(host);
+                let traced = trace(host, &words(host, scenario.command), Some(*kill));
+                reached = traced.killed;
+                if let Some(step) = traced.steps.get(kill.step) {
+                    *seen.borrow_mut() = step.to_string();
+                }
+                aftermath(host, scenario, order);
+            });
+            met += usize::from(reached);
+        }
+        let found = findings.found.len() - before;
+        counts.push(format!(
+            "{:32} {:5} steps {:5} kills {met:5} met {found:3} found",
+            scenario.name,
+            steps.len(),
+            kills.len()
+        ));
+    }
+    println!("{}\n{} kills in all", counts.join("\n"), findings.kills);
+    findings.end();
+}
+
+#[test]
+fn r5_a_command_that_is_killed_at_a_random_moment_leaves_what_the_next_one_understands() {
+    let seed = seed();
+    println!("MYDOCKER_SEED={seed}");
+    let mut random = Random(seed | 1);
+    let mut findings = Findings::new(seed);
+    let scenarios = scenarios();
+    for round in 0..if is_long() { ROUNDS.1 } else { ROUNDS.0 } {
+        let scenario = scenarios[random.below(scenarios.len())];
+        // Most of what happens happens early.
+        let pause = Duration::from_micros(1 << random.below(17)) + Duration::from_micros(500);
+        let (victims, order) = (random.below(3), random.below(8));
+        let what = || {
+            let victims = ["the client", "the supervisors", "all of mydocker"][victims];
+            format!("round {round}: {}, {victims} killed after {pause:?}", scenario.name)
+        };
+        findings.check(what, |host| {
+            scenario.prepare(host);
+            let command = host.start(&words(host, scenario.command));
+            std::thread::sleep(pause);
+            match victims {
+                0 => command.signal(Signal::SIGKILL),
+                1 => drop(host.kill_supervisors()),
+                _ => host.kill_mydocker(),
+            }
+            command.wait();
+            aftermath(host, scenario, order);
+        });
+    }
+    println!("{} kills in all", findings.kills);
+    findings.end();
+}
+
+/// Whatever was killed: the next commands work, and everything can be removed.
+#[track_caller]
+fn aftermath(host: &Host, scenario: &Scenario, order: usize) {
+    let look = || {
+        host.mydocker(&["ps", "-a"]).ok();
+        host.mydocker(&["network", "list"]).ok();
+    };
+    if order & 1 == 0 {
+        look();
+    }
+    if order & 2 == 0 {
+        again(host, scenario);
+        two_more(host);
+    } else {
+        two_more(host);
+        for name in ["d", "e"] {
+            host.mydocker(&["rm", "-f", name]).ok();
+        }
+        again(host, scenario);
+    }
+    if order & 4 == 0 {
+        look();
+    }
+    remove_everything(host);
+    host.assert_nothing_left_but_temporary_files(Scope::All);
+}
+
+/// The same command once more.
+#[track_caller]
+fn again(host: &Host, scenario: &Scenario) {
+    let output = host.mydocker(&words(host, scenario.command));
+    if output.status.success() {
+        return;
+    }
+    let said = output.refused(&[1, 125], &[]);
+    let is_done = scenario.refusals.iter().any(|refusal| said.contains(refusal));
+    assert!(is_done, "that is no reason to refuse: {output}");
+    remove_everything(host);
+    scenario.prepare(host);
+    host.mydocker(&words(host, scenario.command)).ok();
+}
+
+/// Two more containers, on the network and the port that the killed command was about.
+#[track_caller]
+fn two_more(host: &Host) {
+    let created = host.mydocker(&words(host, NETWORK));
+    if !created.status.success() {
+        created.refused(&[1], &["network n", "exists"]);
+    }
+    let first = |port: &str| words(host, "run -d --name d --net n -p PORT IMAGE sleep 100000")
+        .into_iter()
+        .map(|word| if word == "PORT" { port.to_owned() } else { word.to_owned() })
+        .collect::<Vec<_>>();
+    let run = |words: &[String]| host.mydocker(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    // A container that is about to end or to start may be neither for a moment.
+    eventually("the host port, or a living holder of it", || {
+        let output = run(&first("8080:80"));
+        if output.status.success() {
+            let address = host.inspect("d")["NetworkSettings"]["Networks"]["n"]["IPAddress"].clone();
+            let address = address.as_str().expect("an address").to_owned();
+            let leads = host.published().iter().any(|line| line.contains("8080") && line.contains(&address));
+            assert!(leads, "port 8080 should lead to {address}: {:?}", host.published());
+            return Some(());
+        }
+        output.refused(&[125], &["8080", "published by container c"]);
+        let holder = host.mydocker(&["inspect", "c"]);
+        let runs = holder.status.success() && holder.json()[0]["State"]["Running"] == true;
+        runs.then(|| drop(run(&first("8081:80")).ok()))
+    });
+    host.mydocker(&words(host, "run -d --name e --net n -p 8082:80 IMAGE sleep 100000")).ok();
+    let mut holders: BTreeMap<Ipv4Addr, String> = BTreeMap::new();
+    for (pin, address) in addresses(host) {
+        if let Some(other) = holders.insert(address, pin.clone()) {
+            panic!("{address} was given to {other} and to {pin}");
+        }
+    }
+    assert!(holders.len() >= 2, "two containers run: {holders:?}");
+}
+
+/// The addresses in the pinned namespaces that packets reach.
+fn addresses(host: &Host) -> Vec<(String, Ipv4Addr)> {
+    let pins = host.space.run(|| {
+        let entries = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
+        entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
+    });
+    let mut found = Vec::new();
+    for pin in pins {
+        let path = Path::new("/run/netns").join(&pin);
+        // Left by a command that was killed before it was a namespace, or gone by now.
+        let is_namespace = host.space.run(|| nix::sys::statfs::statfs(&path))
+            .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::NSFS_MAGIC);
+        if !is_namespace {
+            continue;
+        }
+        let addresses = Namespace::pinned(&host.space, &path).run(|| nix::ifaddrs::getifaddrs().map(Iterator::collect::<Vec<_>>));
+        for interface in addresses.expect("the interfaces of a namespace") {
+            let reached = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
+            let is_loopback = interface.flags.contains(InterfaceFlags::IFF_LOOPBACK);
+            let address = interface.address.as_ref().and_then(|address| address.as_sockaddr_in());
+            if let Some(address) = address.filter(|_| !is_loopback && interface.flags.contains(reached)) {
+                found.push((pin.clone(), address.ip()));
+            }
+        }
+    }
+    found
+}
+
+/// Removes all that mydocker shows.
+#[track_caller]
+fn remove_everything(host: &Host) {
+    // A supervisor whose client was killed may still be removing its container by itself.
+    eventually("all containers to go", || {
+        let ids = host.mydocker(&["ps", "-aq"]).ok();
+        for id in ids.lines() {
+            let removed = host.mydocker(&["rm", "-f", id]);
+            if !removed.status.success() {
+                removed.refused(&[1], &["no such container"]);
+            }
+        }
+        ids.is_empty().then_some(())
+    });
+    for name in host.mydocker(&["network", "list", "-q"]).ok().lines() {
+        host.mydocker(&["network", "remove", name]).ok();
+    }
+}
