@@ -21,6 +21,7 @@
 //! MYDOCKER_SWEEP=all  cargo test --test it sweep:: -- --nocapture    every step; 1,000 random kills; the counts
 //! MYDOCKER_SEED=N     …                                              the very steps and moments of an earlier run
 //! MYDOCKER_SWEEP_ONLY=TEXT                                           only commands with this in their name
+//! MYDOCKER_SWEEP_STEPS=1                                             the steps themselves
 //! ```
 
 use std::cell::RefCell;
@@ -74,6 +75,12 @@ const SCENARIOS: &[Scenario] = &[
         prepare: &[OTHER_NETWORK, NETWORK],
         command: "network remove n",
         refusals: GONE,
+    },
+    Scenario {
+        name: "network remove while it is in use",
+        prepare: &[NETWORK, RUN],
+        command: "network remove n",
+        refusals: &["container c"],
     },
     Scenario { name: "run -d", prepare: &[NETWORK], command: RUN, refusals: TAKEN },
     Scenario {
@@ -214,23 +221,26 @@ fn r5_a_command_that_is_killed_at_any_step_leaves_what_the_next_one_understands(
     println!("MYDOCKER_SEED={seed}");
     let mut random = Random(seed | 1);
     let mut findings = Findings::new(seed);
-    let mut counts = Vec::new();
     for scenario in scenarios() {
         let mut steps = Vec::new();
         let counting = || format!("{}, not killed at all", scenario.name);
         findings.check(counting, |host| {
             scenario.prepare(host);
             let traced = trace(host, &words(host, scenario.command), None);
-            traced.output.ok();
+            if !traced.output.status.success() {
+                traced.output.refused(&[1], scenario.refusals);
+            }
             steps = traced.steps;
-            remove_everything(host);
-            host.assert_nothing_left();
+            nothing_remains(host);
         });
+        if std::env::var_os("MYDOCKER_SWEEP_STEPS").is_some() {
+            steps.iter().enumerate().for_each(|(number, step)| println!("{number:5} {step}"));
+        }
         let kills =
             if is_long() { all_kills(&steps) } else { some_kills(&steps, &mut random, scenario.name) };
         let (mut met, before) = (0, findings.found.len());
         for kill in &kills {
-            let order = random.below(8);
+            let order = random.below(ORDERS);
             // Read by the one what the other has written.
             let seen = RefCell::new("not reached".to_owned());
             let what = || {
@@ -250,14 +260,10 @@ fn r5_a_command_that_is_killed_at_any_step_leaves_what_the_next_one_understands(
             met += usize::from(reached);
         }
         let found = findings.found.len() - before;
-        counts.push(format!(
-            "{:32} {:5} steps {:5} kills {met:5} met {found:3} found",
-            scenario.name,
-            steps.len(),
-            kills.len()
-        ));
+        let (name, steps, kills) = (scenario.name, steps.len(), kills.len());
+        println!("{name}: {steps} steps, {kills} kills, of which {met} met their step; {found} found");
     }
-    println!("{}\n{} kills in all", counts.join("\n"), findings.kills);
+    println!("{} kills in all", findings.kills);
     findings.end();
 }
 
@@ -272,7 +278,7 @@ fn r5_a_command_that_is_killed_at_a_random_moment_leaves_what_the_next_one_under
         let scenario = scenarios[random.below(scenarios.len())];
         // Most of what happens happens early.
         let pause = Duration::from_micros(1 << random.below(17)) + Duration::from_micros(500);
-        let (victims, order) = (random.below(3), random.below(8));
+        let (victims, order) = (random.below(3), random.below(ORDERS));
         let what = || {
             let victims = ["the client", "the supervisors", "all of mydocker"][victims];
             format!("round {round}: {}, {victims} killed after {pause:?}", scenario.name)
@@ -294,31 +300,44 @@ fn r5_a_command_that_is_killed_at_a_random_moment_leaves_what_the_next_one_under
     findings.end();
 }
 
+/// In how many orders the commands after a kill are given.
+const ORDERS: usize = 20;
+
 /// Whatever was killed: the next commands work, and everything can be removed.
 #[track_caller]
 fn aftermath(host: &Host, scenario: &Scenario, order: usize) {
+    let bit = |number: usize| order & (1 << number) != 0;
     let look = || {
         host.mydocker(&["ps", "-a"]).ok();
         host.mydocker(&["network", "list"]).ok();
     };
-    if order & 1 == 0 {
+    if bit(0) {
         look();
     }
-    if order & 2 == 0 {
+    if bit(4) {
+        // At once to the removal.
+    } else if bit(1) {
         again(host, scenario);
-        two_more(host);
+        two_more(host, bit(2));
     } else {
-        two_more(host);
+        two_more(host, bit(2));
         for name in ["d", "e"] {
             host.mydocker(&["rm", "-f", name]).ok();
         }
         again(host, scenario);
     }
-    if order & 4 == 0 {
+    if bit(3) {
         look();
     }
+    nothing_remains(host);
+}
+
+/// Removes all that there is, and looks for what stays.
+#[track_caller]
+fn nothing_remains(host: &Host) {
     remove_everything(host);
     host.assert_nothing_left_but_temporary_files(Scope::All);
+    assert_eq!(host.space.sysctl("net/ipv4/ip_forward"), "0", "forwarding should be off as it was");
 }
 
 /// The same command once more.
@@ -336,11 +355,19 @@ fn again(host: &Host, scenario: &Scenario) {
     host.mydocker(&words(host, scenario.command)).ok();
 }
 
-/// Two more containers, on the network and the port that the killed command was about.
+/// Two more containers, on the network and the port that the killed command was about. With `try_first`, they
+/// are started before the network is created once more.
 #[track_caller]
-fn two_more(host: &Host) {
+fn two_more(host: &Host, try_first: bool) {
+    let tried = try_first.then(|| {
+        let output = host.mydocker(&words(host, "run -d --name e --net n -p 8082:80 IMAGE sleep 100000"));
+        if !output.status.success() {
+            output.refused(&[125], &["no such network"]);
+        }
+        output.status.success()
+    });
     let created = host.mydocker(&words(host, NETWORK));
-    if !created.status.success() {
+    if tried == Some(true) || !created.status.success() {
         created.refused(&[1], &["network n", "exists"]);
     }
     let first = |port: &str| words(host, "run -d --name d --net n -p PORT IMAGE sleep 100000")
@@ -363,7 +390,9 @@ fn two_more(host: &Host) {
         let runs = holder.status.success() && holder.json()[0]["State"]["Running"] == true;
         runs.then(|| drop(run(&first("8081:80")).ok()))
     });
-    host.mydocker(&words(host, "run -d --name e --net n -p 8082:80 IMAGE sleep 100000")).ok();
+    if tried != Some(true) {
+        host.mydocker(&words(host, "run -d --name e --net n -p 8082:80 IMAGE sleep 100000")).ok();
+    }
     let mut holders: BTreeMap<Ipv4Addr, String> = BTreeMap::new();
     for (pin, address) in addresses(host) {
         if let Some(other) = holders.insert(address, pin.clone()) {
