@@ -98,7 +98,7 @@ impl Networks {
         // Who removes the network marks its record before looking for endpoints; we wrote ours before
         // looking at that mark. One of the two sees the other.
         let still_there = record::load(&self.layout, &network.name)?;
-        if still_there.is_none_or(|loaded| loaded.network.phase == Phase::Removing) {
+        if still_there.is_none_or(|loaded| loaded.network.phase != Phase::Ready) {
             self.release_address(&endpoint, subnet)?;
             return Err(NetworkError::BeingRemoved { container, network: network.name.clone() });
         }

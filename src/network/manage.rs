@@ -136,20 +136,20 @@ impl Networks {
         let _lock = self.lock()?;
         let name = NetworkName::of_default();
         // Another command may have made it while this one waited.
-        match record::load(&self.layout, &name)? {
-            Some(loaded) if loaded.network.phase == Phase::Ready => Ok(loaded.network),
-            _ => self.create_locked(&CreateRequest::new(name.clone()), bridge_of(&name)?),
+        if let Some(loaded) = record::load(&self.layout, &name)?
+            && let Some(network) = self.settle(loaded.network)?
+        {
+            return Ok(network);
         }
+        self.create_locked(&CreateRequest::new(name.clone()), bridge_of(&name)?)
     }
 
     fn create_locked(&mut self, request: &CreateRequest, bridge: IfName) -> Result<Network, NetworkError> {
         let name = &request.name;
-        if let Some(loaded) = record::load(&self.layout, name)? {
-            if loaded.network.phase == Phase::Ready {
-                return Err(NetworkError::NameTaken(name.clone()));
-            }
-            // We hold the lock, so whoever left it half-made or half-removed is dead.
-            self.tear_down(&loaded.network)?;
+        if let Some(loaded) = record::load(&self.layout, name)?
+            && self.settle(loaded.network)?.is_some()
+        {
+            return Err(NetworkError::NameTaken(name.clone()));
         }
         let networks = record::load_all(&self.layout)?;
         let (subnet, gateway) = self.choose_addresses(request, &networks)?;
@@ -296,11 +296,30 @@ impl Networks {
         let mut endpoints = endpoint::load_all(&self.layout, &network.name)?;
         endpoints.retain(|endpoint| endpoint.is_alive());
         if !endpoints.is_empty() {
-            record::save(&self.layout, &network)?;
+            record::save(&self.layout, &Network { phase: Phase::Ready, ..network.clone() })?;
             let containers = endpoints.into_iter().map(|endpoint| endpoint.container_name).collect();
             return Err(NetworkError::InUse { name: network.name, containers });
         }
         self.tear_down(&network)
+    }
+
+    /// Ends what a killed command has begun: a network that is half-made, or half-removed, goes. One whose
+    /// removal got no further than the mark, with containers connected to it, stays. To be called with the
+    /// lock held, so that whoever left it is dead. Returns the network if there is one afterwards.
+    ///
+    /// # Errors
+    /// The kernel refuses, or a record cannot be read or written.
+    pub(super) fn settle(&mut self, network: Network) -> Result<Option<Network>, NetworkError> {
+        if network.phase == Phase::Ready {
+            return Ok(Some(network));
+        }
+        if endpoint::load_all(&self.layout, &network.name)?.iter().any(Endpoint::is_alive) {
+            let network = Network { phase: Phase::Ready, ..network };
+            record::save(&self.layout, &network)?;
+            return Ok(Some(network));
+        }
+        self.tear_down(&network)?;
+        Ok(None)
     }
 
     /// Takes everything of a network away; what is gone already is no error. The record goes last.

@@ -87,7 +87,13 @@ impl Networks {
             let _lock = self.lock()?;
             self.adopt(loaded.clone())?;
         }
-        let network = loaded.network;
+        let mut network = loaded.network;
+        if network.phase != Phase::Ready {
+            // Whoever makes or removes it right now has the lock.
+            let _lock = self.lock()?;
+            let loaded = record::load(&self.layout, name)?.ok_or_else(not_found)?;
+            network = self.settle(loaded.network)?.ok_or_else(not_found)?;
+        }
         let element = Element::Bridge(network.bridge.clone());
         let table = self.nft()?.contains(&element).map_err(|source| NetworkError::Table {
             action: format!("look for network {name} in the table"),
@@ -110,8 +116,10 @@ impl Networks {
     fn restore(&mut self) -> Result<(), NetworkError> {
         let _lock = self.lock()?;
         tracing::debug!("restoring the kernel's state from the records");
-        let networks: Vec<Network> =
-            record::load_all(&self.layout)?.into_iter().filter(|n| n.phase == Phase::Ready).collect();
+        let mut networks = Vec::new();
+        for network in record::load_all(&self.layout)? {
+            networks.extend(self.settle(network)?);
+        }
         let (forwarding, _) = SwitchedOn::decide(&self.layout).map_err(|source| NetworkError::Io {
             action: "note the state of forwarding".to_owned(),
             source,

@@ -28,16 +28,14 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
 use std::time::Duration;
 
-use nix::net::if_::InterfaceFlags;
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use crate::host::Host;
 use crate::leftovers::Scope;
-use crate::program::eventually;
-use crate::space::Namespace;
+use crate::program::{Output, eventually};
 use crate::tracer::{Kill, Moment, Step, Victims, trace};
 
 /// How many kills of each command the normal run has.
@@ -52,6 +50,8 @@ struct Scenario {
     command: &'static str,
     /// What the command may say when it is given once more: that it is done already.
     refusals: &'static [&'static str],
+    /// Whether it says so the first time as well.
+    is_refused: bool,
 }
 
 const NETWORK: &str = "network create --subnet 172.20.0.0/24 n";
@@ -62,50 +62,53 @@ const TAKEN: &[&str] = &["already in use", "of that name exists"];
 const GONE: &[&str] = &["no such"];
 
 const SCENARIOS: &[Scenario] = &[
-    Scenario { name: "network create", prepare: &[], command: NETWORK, refusals: TAKEN },
-    Scenario {
-        name: "network create beside another",
-        prepare: &[OTHER_NETWORK],
-        command: NETWORK,
-        refusals: TAKEN,
-    },
-    Scenario { name: "network remove", prepare: &[NETWORK], command: "network remove n", refusals: GONE },
-    Scenario {
-        name: "network remove beside another",
-        prepare: &[OTHER_NETWORK, NETWORK],
-        command: "network remove n",
-        refusals: GONE,
-    },
-    Scenario {
-        name: "network remove while it is in use",
-        prepare: &[NETWORK, RUN],
-        command: "network remove n",
-        refusals: &["container c"],
-    },
-    Scenario { name: "run -d", prepare: &[NETWORK], command: RUN, refusals: TAKEN },
-    Scenario {
-        name: "run -d on the default network",
-        prepare: &[],
-        command: "run -d --name c -p 8080:80 IMAGE sleep 100000",
-        refusals: TAKEN,
-    },
-    Scenario {
-        name: "run --rm",
-        prepare: &[NETWORK],
-        command: "run --rm --name c --net n -p 8080:80 IMAGE true",
-        refusals: TAKEN,
-    },
-    Scenario { name: "create", prepare: &[NETWORK], command: CREATE, refusals: TAKEN },
-    Scenario { name: "stop", prepare: &[NETWORK, RUN], command: "stop -t 0 c", refusals: &[] },
-    Scenario { name: "rm -f", prepare: &[NETWORK, RUN], command: "rm -f c", refusals: GONE },
-    Scenario { name: "rm", prepare: &[NETWORK, RUN, "stop -t 0 c"], command: "rm c", refusals: GONE },
+    done("network create", &[], NETWORK, TAKEN),
+    done("network create beside another", &[OTHER_NETWORK], NETWORK, TAKEN),
+    done("network remove", &[NETWORK], "network remove n", GONE),
+    done("network remove beside another", &[OTHER_NETWORK, NETWORK], "network remove n", GONE),
+    refused("network remove while it is in use", &[NETWORK, RUN], "network remove n", &["in use by c"]),
+    done("run -d", &[NETWORK], RUN, TAKEN),
+    done("run -d on the default network", &[], "run -d --name c -p 8080:80 IMAGE sleep 100000", TAKEN),
+    done("run --rm", &[NETWORK], "run --rm --name c --net n -p 8080:80 IMAGE true", TAKEN),
+    done("create", &[NETWORK], CREATE, TAKEN),
+    done("stop", &[NETWORK, RUN], "stop -t 0 c", &[]),
+    done("rm -f", &[NETWORK, RUN], "rm -f c", GONE),
+    done("rm", &[NETWORK, RUN, "stop -t 0 c"], "rm c", GONE),
 ];
+
+const fn done(
+    name: &'static str,
+    prepare: &'static [&'static str],
+    command: &'static str,
+    refusals: &'static [&'static str],
+) -> Scenario {
+    Scenario { name, prepare, command, refusals, is_refused: false }
+}
+
+const fn refused(
+    name: &'static str,
+    prepare: &'static [&'static str],
+    command: &'static str,
+    refusals: &'static [&'static str],
+) -> Scenario {
+    Scenario { name, prepare, command, refusals, is_refused: true }
+}
 
 impl Scenario {
     #[track_caller]
     fn prepare(&self, host: &Host) {
         for command in self.prepare {
             host.mydocker(&words(host, command)).ok();
+        }
+    }
+
+    /// Checks what the command says where nothing was killed.
+    #[track_caller]
+    fn check(&self, output: &Output) {
+        if self.is_refused {
+            output.refused(&[1, 125], self.refusals);
+        } else {
+            output.ok();
         }
     }
 }
@@ -227,9 +230,7 @@ fn r5_a_command_that_is_killed_at_any_step_leaves_what_the_next_one_understands(
         findings.check(counting, |host| {
             scenario.prepare(host);
             let traced = trace(host, &words(host, scenario.command), None);
-            if !traced.output.status.success() {
-                traced.output.refused(&[1], scenario.refusals);
-            }
+            scenario.check(&traced.output);
             steps = traced.steps;
             nothing_remains(host);
         });
@@ -352,7 +353,7 @@ fn again(host: &Host, scenario: &Scenario) {
     assert!(is_done, "that is no reason to refuse: {output}");
     remove_everything(host);
     scenario.prepare(host);
-    host.mydocker(&words(host, scenario.command)).ok();
+    scenario.check(&host.mydocker(&words(host, scenario.command)));
 }
 
 /// Two more containers, on the network and the port that the killed command was about. With `try_first`, they
@@ -370,10 +371,12 @@ fn two_more(host: &Host, try_first: bool) {
     if tried == Some(true) || !created.status.success() {
         created.refused(&[1], &["network n", "exists"]);
     }
-    let first = |port: &str| words(host, "run -d --name d --net n -p PORT IMAGE sleep 100000")
-        .into_iter()
-        .map(|word| if word == "PORT" { port.to_owned() } else { word.to_owned() })
-        .collect::<Vec<_>>();
+    let first = |port: &str| {
+        words(host, "run -d --name d --net n -p PORT IMAGE sleep 100000")
+            .into_iter()
+            .map(|word| if word == "PORT" { port.to_owned() } else { word.to_owned() })
+            .collect::<Vec<_>>()
+    };
     let run = |words: &[String]| host.mydocker(&words.iter().map(String::as_str).collect::<Vec<_>>());
     // A container that is about to end or to start may be neither for a moment.
     eventually("the host port, or a living holder of it", || {
@@ -402,28 +405,25 @@ fn two_more(host: &Host, try_first: bool) {
     assert!(holders.len() >= 2, "two containers run: {holders:?}");
 }
 
-/// The addresses in the pinned namespaces that packets reach.
+/// The addresses in the pinned namespaces whose interface is connected to a bridge of the host.
 fn addresses(host: &Host) -> Vec<(String, Ipv4Addr)> {
     let pins = host.space.run(|| {
         let entries = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
     });
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let ports = list(&host.ip_json(&["link", "show", "type", "veth"]));
+    let is_port =
+        |index: &Value| ports.iter().any(|link| link["ifindex"] == *index && link["master"].is_string());
     let mut found = Vec::new();
     for pin in pins {
-        let path = Path::new("/run/netns").join(&pin);
-        // Left by a command that was killed before it was a namespace, or gone by now.
-        let is_namespace = host.space.run(|| nix::sys::statfs::statfs(&path))
-            .is_ok_and(|found| found.filesystem_type() == nix::sys::statfs::NSFS_MAGIC);
-        if !is_namespace {
-            continue;
-        }
-        let addresses = Namespace::pinned(&host.space, &path).run(|| nix::ifaddrs::getifaddrs().map(Iterator::collect::<Vec<_>>));
-        for interface in addresses.expect("the interfaces of a namespace") {
-            let reached = InterfaceFlags::IFF_UP | InterfaceFlags::IFF_RUNNING;
-            let is_loopback = interface.flags.contains(InterfaceFlags::IFF_LOOPBACK);
-            let address = interface.address.as_ref().and_then(|address| address.as_sockaddr_in());
-            if let Some(address) = address.filter(|_| !is_loopback && interface.flags.contains(reached)) {
-                found.push((pin.clone(), address.ip()));
+        // One that was left by a command that was killed may be no namespace, or gone by now.
+        let shown = host.space.program(&["ip", "-n", &pin, "-j", "address"]);
+        let interfaces = serde_json::from_str(&shown.stdout).unwrap_or_default();
+        for interface in list(&interfaces).iter().filter(|interface| is_port(&interface["link_index"])) {
+            for address in list(&interface["addr_info"]) {
+                let address = address["local"].as_str().and_then(|text| text.parse().ok());
+                found.extend(address.map(|address| (pin.clone(), address)));
             }
         }
     }

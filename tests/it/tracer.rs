@@ -131,6 +131,8 @@ struct Task {
     step: Option<usize>,
     /// The call it is in the middle of.
     call: Option<i64>,
+    /// Whether the kernel is about to make it carry out that call once more, which it never notices.
+    restarts: bool,
 }
 
 struct Tracer {
@@ -291,10 +293,17 @@ impl Tracer {
         let process = task.process;
         let Ok(info) = ptrace::syscall_info(tid) else { return };
         if info.op == libc::PTRACE_SYSCALL_INFO_EXIT {
+            task.restarts = result(tid).is_some_and(|result| RESTARTS.contains(&result));
+            if task.restarts {
+                return;
+            }
             task.call = None;
             if let Some(step) = task.step.take() {
                 self.kill_at(step, Moment::After, process);
             }
+            return;
+        }
+        if std::mem::take(&mut task.restarts) {
             return;
         }
         let Some((number, arguments)) = registers(tid) else { return };
@@ -332,6 +341,20 @@ fn resume(tid: Pid, signal: Option<Signal>) {
         Ok(()) | Err(Errno::ESRCH) => {}
         Err(errno) => panic!("go on with {tid}: {errno}"),
     }
+}
+
+/// What a call "returns" to the kernel itself so that it is carried out again (`ERESTARTSYS` to
+/// `ERESTART_RESTARTBLOCK`): when a signal interrupts it, and when a kernel parameter finds the devices locked.
+const RESTARTS: std::ops::RangeInclusive<i64> = -516..=-512;
+
+/// What the call that a thread is at the end of returns.
+fn result(tid: Pid) -> Option<i64> {
+    let registers = ptrace::getregs(tid).ok()?;
+    #[cfg(target_arch = "x86_64")]
+    let result = registers.rax;
+    #[cfg(target_arch = "aarch64")]
+    let result = registers.regs[0];
+    Some(result.cast_signed())
 }
 
 /// The number of the call that a thread is at the beginning of, and its arguments.
