@@ -8,6 +8,7 @@ use crate::cli::{CommandError, Context};
 
 /// Create a container without starting it, and print its id
 #[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
 #[command(after_help = "Example:\n  mydocker create --name web -p 8080:80 / httpd -f")]
 pub(super) struct Args {
     #[command(flatten)]

@@ -8,6 +8,7 @@ use crate::cli::{CommandError, Context};
 
 /// Create a container and run a command in it
 #[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
 #[command(
     after_help = "IMAGE is the path of a directory with a root file system; it starts with / or . and is never written.
 The exit status is the command's own; 125 if mydocker failed, 126 if the command cannot be invoked,

@@ -43,6 +43,8 @@ mod mounts;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
+mod options;
+#[cfg(test)]
 mod packets;
 #[cfg(test)]
 mod privileges;
@@ -54,6 +56,8 @@ mod ruleset;
 mod run;
 #[cfg(test)]
 mod seeds;
+#[cfg(test)]
+mod session;
 #[cfg(test)]
 mod space;
 #[cfg(test)]

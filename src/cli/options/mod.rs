@@ -45,7 +45,7 @@ pub(super) struct ContainerOptions {
     #[arg(long, short, value_name = "USER")]
     user: Option<UserSpec>,
     /// The container's host name; the first 12 digits of its id without
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, short = 'h', value_name = "NAME")]
     hostname: Option<Hostname>,
     /// The container's NIS domain name
     #[arg(long, value_name = "NAME")]
@@ -79,6 +79,9 @@ pub(super) struct ContainerOptions {
     limits: limits::LimitOptions,
     #[command(flatten)]
     security: security::SecurityOptions,
+    /// Print this help. (-h is the host name, as in Docker)
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
     /// The image, then the command and its arguments
     #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
     image_and_command: Vec<String>,
