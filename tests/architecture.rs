@@ -12,10 +12,14 @@ mod scan {
     const ARROWS: &[(&str, &[&str])] = &[
         ("main", &["cli"]),
         ("cli", &["engine", "names", "process"]),
-        ("engine", &["container", "image", "network", "volume", "netns", "store", "sys", "names", "process"]),
-        ("container", &["store", "netns", "sys", "names", "process"]),
-        ("image", &["store", "sys", "names", "process"]),
+        (
+            "engine",
+            &["container", "image", "archive", "network", "volume", "netns", "store", "sys", "names", "process"],
+        ),
+        ("container", &["archive", "store", "netns", "sys", "names", "process"]),
+        ("image", &["archive", "store", "sys", "names", "process"]),
         ("volume", &["store", "sys", "names", "process"]),
+        ("archive", &["store", "sys", "names", "process"]),
         ("network", &["nft", "netlink", "netns", "sysctl", "store", "sys", "names", "process"]),
         ("nft", &["netns", "sys", "names", "process"]),
         ("netlink", &["netns", "sys", "names", "process"]),
