@@ -106,6 +106,14 @@ impl<R: Read> Read for Told<R> {
     }
 }
 
+/// Reads a stream to its end, so that damage behind the last entry shows as well.
+///
+/// # Errors
+/// The stream is damaged or cannot be read.
+pub fn drain(stream: &mut impl Read) -> Result<(), ArchiveError> {
+    io::copy(stream, &mut io::sink()).map(drop).map_err(read_error)
+}
+
 /// The error of a read, told apart.
 pub(super) fn read_error(error: io::Error) -> ArchiveError {
     match error.downcast::<Damage>() {

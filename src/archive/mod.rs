@@ -24,7 +24,7 @@ use std::io;
 use std::path::PathBuf;
 
 pub use below::{Below, Spot};
-pub use compression::{CompressionFormat, decompress};
+pub use compression::{CompressionFormat, decompress, drain};
 pub use entry::{Entry, Kind, Time};
 pub use pack::{Packer, Purpose};
 pub use read::Reader;
