@@ -143,11 +143,7 @@ pub const IF_NAME_MAX: usize = 15;
 impl FromStr for ContainerId {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        if is_64_hex(text) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(NameError::NotAnId(text.to_owned()))
-        }
+        if is_64_hex(text) { Ok(Self(text.to_owned())) } else { Err(NameError::NotAnId(text.to_owned())) }
     }
 }
 

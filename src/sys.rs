@@ -184,9 +184,8 @@ pub fn set_xattr(fd: impl AsFd, name: &OsStr, value: &[u8]) -> io::Result<()> {
     let path = descriptor_c_path(fd.as_fd())?;
     let name = CString::new(name.as_bytes())?;
     // SAFETY: setxattr(2) reads two NUL-terminated strings and `value.len()` bytes; all outlive the call.
-    let result = unsafe {
-        libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
-    };
+    let result =
+        unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
     nix::errno::Errno::result(result)?;
     Ok(())
 }

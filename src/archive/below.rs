@@ -219,8 +219,12 @@ mod tests {
         let root = base.path().join("root");
         std::fs::create_dir_all(root.join("etc/sub")).unwrap();
         for (path, contents) in [("etc/passwd", "inside"), ("../etc", "outside")] {
-            crate::store::write_atomic(&root.join(path), contents.as_bytes(), crate::store::Durability::Process)
-                .unwrap();
+            crate::store::write_atomic(
+                &root.join(path),
+                contents.as_bytes(),
+                crate::store::Durability::Process,
+            )
+            .unwrap();
         }
         symlink("/etc/passwd", root.join("absolute")).unwrap();
         symlink("../../../../etc/passwd", root.join("etc/sub/upward")).unwrap();
@@ -228,8 +232,14 @@ mod tests {
         symlink("loop", root.join("loop")).unwrap();
         symlink("/nowhere", root.join("dangling")).unwrap();
         let below = Below::open(&root).unwrap();
-        for path in ["absolute", "/absolute", "etc/sub/upward", "etc/twice", "../../etc/passwd", "etc/sub/../passwd"] {
-            assert_eq!(text(&below.spot(Path::new(path), true).unwrap()).as_deref(), Some("inside"), "{path}");
+        for path in
+            ["absolute", "/absolute", "etc/sub/upward", "etc/twice", "../../etc/passwd", "etc/sub/../passwd"]
+        {
+            assert_eq!(
+                text(&below.spot(Path::new(path), true).unwrap()).as_deref(),
+                Some("inside"),
+                "{path}"
+            );
         }
         let link = below.spot(Path::new("absolute"), false).unwrap();
         assert_eq!(kind_of(&fstat(link.file.as_ref().unwrap()).unwrap()), SFlag::S_IFLNK);

@@ -157,13 +157,17 @@ mod tests {
 
     #[test]
     fn damage_is_not_taken_for_an_end() {
-        let noise: Vec<u8> = (0..20_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
+        let noise: Vec<u8> =
+            (0..20_000_u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()).collect();
         for (format, mut packed) in [
             (CompressionFormat::Gzip, gzip(&noise)),
             (CompressionFormat::Zstd, zstd::encode_all(&noise[..], 1).unwrap()),
         ] {
             let cut = read(&packed[..packed.len() / 2]);
-            assert!(matches!(&cut, Err(ArchiveError::Compression { format: f, .. }) if *f == format), "{cut:?}");
+            assert!(
+                matches!(&cut, Err(ArchiveError::Compression { format: f, .. }) if *f == format),
+                "{cut:?}"
+            );
             let middle = packed.len() / 2;
             packed[middle..middle + 64].fill(0xff);
             // What decodes all the same is not what it was, or the checksum catches it.

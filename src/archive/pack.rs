@@ -9,6 +9,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
 use nix::sys::statfs::{self, fstatfs};
 
@@ -69,10 +70,7 @@ impl<W> std::fmt::Debug for Packer<'_, W> {
 impl<'a, W: Write> Packer<'a, W> {
     /// Packs into `stream`. Files for which `leave_out` is true are left out with all below them.
     pub fn new(stream: W, purpose: Purpose, leave_out: &'a dyn Fn(&OsStr, &FileStat) -> bool) -> Self {
-        // A descriptor is held for each level of nested directories. Failing, deep trees will.
-        if let Ok((_, hard)) = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE) {
-            nix::sys::resource::setrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE, hard, hard).ok();
-        }
+        allow_descriptors();
         Self { writer: Writer::new(stream), purpose, names: HashMap::new(), leave_out }
     }
 
@@ -91,7 +89,9 @@ impl<'a, W: Write> Packer<'a, W> {
             };
             let path = join(&level.path, &name);
             // It may have gone since.
-            let Some(child) = find_at(&level.directory, &name).map_err(failed("open", &path))? else { continue };
+            let Some(child) = find_at(&level.directory, &name).map_err(failed("open", &path))? else {
+                continue;
+            };
             let deeper = self.file(&child, &path, false)?;
             if deeper.is_some() && open.len() == DEPTH_MAX {
                 return Err(ArchiveError::TooDeep { path: path.into(), limit: DEPTH_MAX });
@@ -183,6 +183,14 @@ impl<'a, W: Write> Packer<'a, W> {
     fn marker(&mut self, path: &OsStr, stat: &FileStat) -> Result<(), ArchiveError> {
         let entry = Entry { mode: 0, uid: 0, gid: 0, ..describe(path, stat) };
         self.writer.append(&entry, io::empty())
+    }
+}
+
+/// Lets this process have as many descriptors as it may: one is held for each level of nested directories.
+pub fn allow_descriptors() {
+    // Where that fails, deep trees will.
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard).ok();
     }
 }
 

@@ -137,12 +137,7 @@ impl<R: Read> Reader<R> {
         Ok(Some(header))
     }
 
-    fn entry(
-        &mut self,
-        header: &Header,
-        size: u64,
-        extensions: Extensions,
-    ) -> Result<Entry, ArchiveError> {
+    fn entry(&mut self, header: &Header, size: u64, extensions: Extensions) -> Result<Entry, ArchiveError> {
         let old = header.as_old();
         let path = extensions.path.unwrap_or_else(|| header.path_bytes().into_owned());
         let link = extensions.link.unwrap_or_else(|| {
@@ -389,7 +384,8 @@ mod tests {
         let mut text = Vec::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
-            let length = (1..).map(|digits| rest + digits).find(|l| l.to_string().len() + rest == *l).unwrap();
+            let length =
+                (1..).map(|digits| rest + digits).find(|l| l.to_string().len() + rest == *l).unwrap();
             text.extend_from_slice(length.to_string().as_bytes());
             text.extend_from_slice(&[b" ", *key, b"=", *value, b"\n"].concat());
         }
@@ -446,7 +442,8 @@ mod tests {
             let error = all(&block(&header("odd", EntryType::new(kind), 0), b"")).unwrap_err().to_string();
             assert!(error.contains(what) && error.contains("odd"), "{error}");
         }
-        let sparse = [extended(&[(b"GNU.sparse.major", b"1")]), block(&header("s", EntryType::Regular, 0), b"")];
+        let sparse =
+            [extended(&[(b"GNU.sparse.major", b"1")]), block(&header("s", EntryType::Regular, 0), b"")];
         assert!(matches!(all(&sparse.concat()), Err(ArchiveError::Unsupported { .. })));
         let huge = header("x", EntryType::XHeader, EXTENSION_MAX + 1);
         assert!(matches!(all(huge.as_bytes()), Err(ArchiveError::Damaged { .. })));

@@ -172,7 +172,9 @@ fn whiteouts_are_overlayfss_and_back() {
 fn attributes_that_would_steer_overlayfs_are_left_out() {
     let base = tempfile::tempdir().unwrap();
     let mut steering = entry("x", Kind::Directory);
-    for name in ["trusted.overlay.redirect", "trusted.overlay.opaque", "user.overlay.redirect", "security.selinux"] {
+    for name in
+        ["trusted.overlay.redirect", "trusted.overlay.opaque", "user.overlay.redirect", "security.selinux"]
+    {
         steering.xattrs.push((name.into(), b"/etc".to_vec()));
     }
     unpack_to(&stream(&[(steering, b"")]), base.path(), Target::Layer).unwrap();
@@ -269,7 +271,8 @@ fn s14_archives_never_leave_their_target() {
             // Whether it is refused or ends up inside is the archive's own affair.
             let result = unpack_to(&stream(attempt), &root, target);
             assert_eq!(listing(&outside), before, "{attempt:?} {result:?}");
-            let names: Vec<_> = std::fs::read_dir(base.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
+            let names: Vec<_> =
+                std::fs::read_dir(base.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
             assert_eq!(names.len(), 2, "{attempt:?}: {names:?}");
         }
     }
@@ -277,8 +280,16 @@ fn s14_archives_never_leave_their_target() {
 
 fn hostile_path() -> impl Strategy<Value = String> {
     let part = prop_oneof![
-        Just(".."), Just("."), Just(""), Just("a"), Just("b"), Just("outside"), Just("canary"), Just(".wh.a"),
-        Just(".wh..wh..opq"), Just("...")
+        Just(".."),
+        Just("."),
+        Just(""),
+        Just("a"),
+        Just("b"),
+        Just("outside"),
+        Just("canary"),
+        Just(".wh.a"),
+        Just(".wh..wh..opq"),
+        Just("...")
     ];
     prop::collection::vec(part, 1..6).prop_map(|parts| parts.join("/"))
 }

@@ -104,10 +104,13 @@ impl Unpacker<'_> {
         }
         let directory = self.parent(entry, parents)?;
         let existing = find_at(&directory, name).map_err(failed("look for", entry))?;
-        let existing = existing.map(|file| fstat(&file).map_err(failed_errno("look at", entry))).transpose()?;
+        let existing =
+            existing.map(|file| fstat(&file).map_err(failed_errno("look at", entry))).transpose()?;
         match &entry.kind {
             Kind::Directory => self.directory(entry, &names, &directory, name, existing.as_ref()),
-            Kind::HardLink(target) => self.hard_link(entry, target, &names, &directory, name, existing.as_ref()),
+            Kind::HardLink(target) => {
+                self.hard_link(entry, target, &names, &directory, name, existing.as_ref())
+            }
             _ => self.other(entry, &directory, name, existing.as_ref(), reader),
         }
     }

@@ -175,7 +175,11 @@ fn name(header: &mut Header, path: &OsStr) -> bool {
         return fill(&mut ustar.name, path);
     }
     let split = (0..path.len()).find(|&at| {
-        path[at] == b'/' && at > 0 && at + 1 < path.len() && at <= ustar.prefix.len() && path.len() - at - 1 <= ustar.name.len()
+        path[at] == b'/'
+            && at > 0
+            && at + 1 < path.len()
+            && at <= ustar.prefix.len()
+            && path.len() - at - 1 <= ustar.name.len()
     });
     match split {
         Some(at) => fill(&mut ustar.prefix, &path[..at]) && fill(&mut ustar.name, &path[at + 1..]),

@@ -227,10 +227,20 @@ mod tests {
     #[test]
     fn what_is_no_instruction_is_quoted() {
         for (bad, why) in [
-            ("", "expected"), ("CMD", "expected"), ("RUN x", "none of"), ("EXPOSE x", "a port is"),
-            ("EXPOSE 0", "a port is"), ("EXPOSE 9-8", "a port is"), ("EXPOSE 1/icmp", "a port is"), ("ENV A", "NAME="),
-            ("ENV A=1 B", "NAME="), ("ENV =1", "NAME="), ("LABEL a=\"b", "not closed"), ("USER a b", "exactly one"),
-            ("VOLUME data", "absolute"), ("WORKDIR a\\", "backslash"),
+            ("", "expected"),
+            ("CMD", "expected"),
+            ("RUN x", "none of"),
+            ("EXPOSE x", "a port is"),
+            ("EXPOSE 0", "a port is"),
+            ("EXPOSE 9-8", "a port is"),
+            ("EXPOSE 1/icmp", "a port is"),
+            ("ENV A", "NAME="),
+            ("ENV A=1 B", "NAME="),
+            ("ENV =1", "NAME="),
+            ("LABEL a=\"b", "not closed"),
+            ("USER a b", "exactly one"),
+            ("VOLUME data", "absolute"),
+            ("WORKDIR a\\", "backslash"),
         ] {
             let error = bad.parse::<Change>().unwrap_err().to_string();
             assert!(error.contains(&format!("\"{bad}\"")) && error.contains(why), "{error}");

@@ -147,7 +147,10 @@ impl ImageError {
 }
 
 /// The file system's refusal of something.
-pub(super) fn io_error(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> ImageError {
+pub(super) fn io_error(
+    action: &'static str,
+    path: impl Into<PathBuf>,
+) -> impl FnOnce(io::Error) -> ImageError {
     let path = path.into();
     move |source| ImageError::Io { action, path, source }
 }

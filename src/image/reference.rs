@@ -170,9 +170,33 @@ mod tests {
         let long = "a".repeat(256);
         let tag = format!("x:{}", "t".repeat(129));
         for bad in [
-            "", ":", "x:", ":x", "Upper", "a//b", "/a", "a/", "a b", "-a", "a-", "a..b", "a___b", "a_-b", "a:b:c",
-            "x:-t", "x:a/b:", "x@sha256:1", "exa_mple.org/x", "example.org:port/x", "example.org:99999/x", "ä",
-            "../x", "a\0", &hex, &long, &tag,
+            "",
+            ":",
+            "x:",
+            ":x",
+            "Upper",
+            "a//b",
+            "/a",
+            "a/",
+            "a b",
+            "-a",
+            "a-",
+            "a..b",
+            "a___b",
+            "a_-b",
+            "a:b:c",
+            "x:-t",
+            "x:a/b:",
+            "x@sha256:1",
+            "exa_mple.org/x",
+            "example.org:port/x",
+            "example.org:99999/x",
+            "ä",
+            "../x",
+            "a\0",
+            &hex,
+            &long,
+            &tag,
         ] {
             let error = bad.parse::<Reference>().unwrap_err().to_string();
             assert!(error.contains(&format!("\"{bad}\" is not an image name: ")), "{error}");

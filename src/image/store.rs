@@ -140,12 +140,12 @@ impl Images {
         Lock::exclusive(&path).map_err(io_error("lock", path))
     }
 
-    /// Keeps every image from being removed, until something that uses one is on record.
+    /// Keeps images from being removed, until something that uses this one is on record.
     ///
     /// # Errors
     /// Somebody who changes images does not come to an end.
-    pub fn hold(&self) -> Result<Hold, ImageError> {
-        if !self.layout.image_repositories().exists() {
+    pub fn hold(&self, reference: &str) -> Result<Hold, ImageError> {
+        if is_path(reference) || !self.layout.image_repositories().exists() {
             // There is nothing to hold, and nothing to be made for it.
             return Ok(Hold { _lock: None });
         }
@@ -266,7 +266,13 @@ impl Images {
             let mut repositories = self.repositories()?;
             garbage = self.sweep(&repositories, users)?.0;
             let diff = layer::install(&self.layout, staged)?;
-            let config = configuration(new.base, &new.defaults, diff, Utc::now(), (&new.author, &new.comment, &new.created_by));
+            let config = configuration(
+                new.base,
+                &new.defaults,
+                diff,
+                Utc::now(),
+                (&new.author, &new.comment, &new.created_by),
+            );
             let id = self.write_config(&config)?;
             repositories.images.insert(id.clone());
             if let Some(name) = new.name {
@@ -285,7 +291,10 @@ impl Images {
         let id = Digest::sha256(Sha256::digest(&text).into());
         let path = self.layout.image_config(&id);
         let directory = path.parent().unwrap_or(&path).to_owned();
-        DirBuilder::new().recursive(true).mode(0o700).create(&directory)
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&directory)
             .map_err(io_error("create the directory", directory))?;
         store::write_atomic(&path, &text, Durability::Synced).map_err(io_error("write", path))?;
         Ok(id)
@@ -304,7 +313,8 @@ impl Images {
         // Written, but not yet or no longer in the list: whoever did it was killed.
         let configs = self.layout.images().join("configs/sha256");
         for hex in layer::list(&configs)? {
-            let listed = format!("sha256:{hex}").parse().is_ok_and(|id: Digest| repositories.images.contains(&id));
+            let listed =
+                format!("sha256:{hex}").parse().is_ok_and(|id: Digest| repositories.images.contains(&id));
             if !listed {
                 let path = configs.join(hex);
                 store::remove_if_exists(&path).map_err(io_error("remove", path))?;
