@@ -40,7 +40,12 @@ pub(super) fn confirm(question: &str) -> bool {
     // Who cannot be asked can still answer.
     write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush()).ok();
     let mut answer = String::new();
-    io::stdin().read_line(&mut answer).is_ok() && matches!(answer.trim(), "y" | "Y" | "yes")
+    let answered = io::stdin().read_line(&mut answer).is_ok_and(|length| length > 0);
+    if !answered {
+        // Nobody ended the line.
+        writeln!(stderr).ok();
+    }
+    answered && matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 /// Prints a value as JSON, as people read it.

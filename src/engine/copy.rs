@@ -12,6 +12,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
 
 use super::{Engine, EngineError, Record, Snapshot, privileges};
@@ -83,7 +84,7 @@ impl Place {
         move |source| EngineError::Copy { action, path, source }
     }
 
-    fn failed_errno(&self, action: &'static str) -> impl FnOnce(nix::errno::Errno) -> EngineError {
+    fn failed_errno(&self, action: &'static str) -> impl FnOnce(Errno) -> EngineError {
         let error = self.failed(action);
         move |errno| error(errno.into())
     }
@@ -92,7 +93,7 @@ impl Place {
     fn source(&self, follow: bool) -> Result<(OwnedFd, bool, OsString), EngineError> {
         let path = if self.means_contents() || self.means_directory() { &self.path } else { &self.plain() };
         let spot = self.below.spot(Path::new(path), follow).map_err(self.failed("find"))?;
-        let file = spot.file.ok_or_else(|| self.failed("find")(io::ErrorKind::NotFound.into()))?;
+        let file = spot.file.ok_or_else(|| self.failed("find")(Errno::ENOENT.into()))?;
         let is_directory = is_directory(&file).map_err(self.failed_errno("look at"))?;
         let name = if self.means_contents() { OsString::new() } else { self.name() };
         Ok((file, is_directory, name))
@@ -109,7 +110,7 @@ impl Place {
         let spot = self.below.spot(Path::new(&plain), true).map_err(self.failed("find the directory of"))?;
         let Some(there) = spot.file else {
             if self.means_directory() && !is_directory_copied {
-                return Err(self.failed("find the directory")(io::ErrorKind::NotFound.into()));
+                return Err(self.failed("find the directory")(Errno::ENOENT.into()));
             }
             return Ok((spot.directory, spot.name.unwrap_or_default()));
         };
@@ -121,7 +122,7 @@ impl Place {
             return Err(EngineError::DirectoryOntoFile { source_path: source, target });
         }
         if self.means_directory() {
-            return Err(self.failed("copy into")(io::ErrorKind::NotADirectory.into()));
+            return Err(self.failed("copy into")(Errno::ENOTDIR.into()));
         }
         Ok((spot.directory, spot.name.unwrap_or_default()))
     }
@@ -196,9 +197,9 @@ impl Engine {
         privileges::for_containers()?;
         let to = self.place(target, true)?;
         let directory = to.below.spot(Path::new(&to.plain()), true).map_err(to.failed("find"))?.file;
-        let directory = directory.ok_or_else(|| to.failed("find")(io::ErrorKind::NotFound.into()))?;
+        let directory = directory.ok_or_else(|| to.failed("find")(Errno::ENOENT.into()))?;
         if !is_directory(&directory).map_err(to.failed_errno("look at"))? {
-            return Err(to.failed("unpack an archive to")(io::ErrorKind::NotADirectory.into()));
+            return Err(to.failed("unpack an archive to")(Errno::ENOTDIR.into()));
         }
         let done = (|| {
             let mut reader = Reader::new(archive::decompress(stream)?);
@@ -241,7 +242,7 @@ impl Engine {
             let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
             return self.export(reference, file);
         }
-        let name = path.file_name().ok_or_else(|| failed(io::ErrorKind::IsADirectory.into()))?;
+        let name = path.file_name().ok_or_else(|| failed(Errno::EISDIR.into()))?;
         let mut hidden = OsString::from(".");
         hidden.push(name);
         hidden.push(format!(".{}", std::process::id()));
