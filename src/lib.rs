@@ -11,6 +11,7 @@
 //!
 //! Arrows point downwards only; `tests/architecture.rs` holds the table and checks it.
 
+pub mod archive;
 pub mod cli;
 pub mod container;
 pub mod engine;

@@ -3,9 +3,10 @@
 
 #![expect(unsafe_code, reason = "the fence: each block states why it is sound, nothing outside needs any")]
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Child, Stdio};
 
 use nix::libc;
@@ -110,6 +111,83 @@ pub fn pty_peer(master: impl AsFd) -> io::Result<OwnedFd> {
     let fd = nix::errno::Errno::result(result)?;
     // SAFETY: the kernel just returned this descriptor to us; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The path by which the system calls that only take paths reach the very file behind `fd`, even one opened
+/// with `O_PATH`, and a symbolic link itself rather than what it leads to.
+#[must_use]
+pub fn descriptor_path(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+fn descriptor_c_path(fd: BorrowedFd<'_>) -> io::Result<CString> {
+    Ok(CString::new(descriptor_path(fd))?)
+}
+
+/// Reads a value whose length the kernel tells; it may grow between the question and the answer.
+fn read_sized(mut call: impl FnMut(*mut libc::c_char, usize) -> isize) -> io::Result<Vec<u8>> {
+    loop {
+        let size = nix::errno::Errno::result(call(std::ptr::null_mut(), 0))?;
+        let mut value = vec![0_u8; usize::try_from(size).map_err(io::Error::other)?];
+        if value.is_empty() {
+            return Ok(value);
+        }
+        match nix::errno::Errno::result(call(value.as_mut_ptr().cast(), value.len())) {
+            Ok(length) => {
+                value.truncate(usize::try_from(length).map_err(io::Error::other)?);
+                return Ok(value);
+            }
+            Err(nix::errno::Errno::ERANGE) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// The names of the extended attributes of the file behind `fd` (which may be open with `O_PATH`).
+///
+/// # Errors
+/// The file system has none (`EOPNOTSUPP`), or cannot be read.
+pub fn list_xattrs(fd: impl AsFd) -> io::Result<Vec<OsString>> {
+    let path = descriptor_c_path(fd.as_fd())?;
+    // SAFETY: listxattr(2) reads a NUL-terminated path that outlives the call and writes at most `size` bytes
+    // to `buffer`; `read_sized` passes either null and 0 or a buffer of that very size.
+    let names = read_sized(|buffer, size| unsafe { libc::listxattr(path.as_ptr(), buffer, size) })?;
+    let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    Ok(names.map(|name| OsStr::from_bytes(name).to_owned()).collect())
+}
+
+/// One extended attribute of the file behind `fd` (which may be open with `O_PATH`); `None` if it has none of
+/// that name.
+///
+/// # Errors
+/// The attribute cannot be read.
+pub fn get_xattr(fd: impl AsFd, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
+    let path = descriptor_c_path(fd.as_fd())?;
+    let name = CString::new(name.as_bytes())?;
+    // SAFETY: getxattr(2) reads two NUL-terminated strings that outlive the call and writes at most `size`
+    // bytes to `buffer`; `read_sized` passes either null and 0 or a buffer of that very size.
+    let read = |buffer: *mut libc::c_char, size| unsafe {
+        libc::getxattr(path.as_ptr(), name.as_ptr(), buffer.cast(), size)
+    };
+    match read_sized(read) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENODATA | libc::EOPNOTSUPP)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets an extended attribute of the file behind `fd` (which may be open with `O_PATH`).
+///
+/// # Errors
+/// The file system or the kind of file cannot have it, or the caller may not set it.
+pub fn set_xattr(fd: impl AsFd, name: &OsStr, value: &[u8]) -> io::Result<()> {
+    let path = descriptor_c_path(fd.as_fd())?;
+    let name = CString::new(name.as_bytes())?;
+    // SAFETY: setxattr(2) reads two NUL-terminated strings and `value.len()` bytes; all outlive the call.
+    let result =
+        unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
 }
 
 /// Receives one descriptor that the peer of the Unix socket sends with its next message.

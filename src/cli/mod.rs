@@ -3,8 +3,17 @@
 //! One file for each subcommand holds its arguments and its `run`. Errors are printed here, once: what was
 //! tried, why it failed, and where there is one a remedy on a line of its own.
 
+mod commit;
+mod cp;
 mod create;
+mod diff;
 mod exec;
+mod export;
+mod history;
+mod image;
+mod image_filters;
+mod images;
+mod import;
 mod inspect;
 mod logs;
 mod network;
@@ -12,10 +21,12 @@ mod options;
 mod output;
 mod ps;
 mod rm;
+mod rmi;
 mod run;
 mod spelling;
 mod stop;
 mod supervise;
+mod tag;
 mod update;
 mod volume;
 
@@ -34,7 +45,7 @@ use tracing_subscriber::layer::{self, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::engine::Layout;
-use crate::engine::{ConfigError, ContainerPath, Engine, EngineError, EnvVar};
+use crate::engine::{ConfigError, ContainerPath, Engine, EngineError, EnvVar, Reference};
 
 /// Wrong usage.
 const USAGE: u8 = 2;
@@ -91,6 +102,16 @@ enum Command {
     Update(Box<update::Args>),
     Rm(rm::Args),
     Inspect(inspect::Args),
+    Images(images::Args),
+    Import(import::Args),
+    Commit(commit::Args),
+    Export(export::Args),
+    Cp(cp::Args),
+    Diff(diff::Args),
+    Tag(tag::Args),
+    Rmi(rmi::Args),
+    History(history::Args),
+    Image(image::Args),
     #[command(hide = true)]
     Supervise(supervise::Args),
 }
@@ -188,6 +209,16 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Stop(args) => stop::run(args, &mut context),
         Command::Rm(args) => rm::run(args, &mut context),
         Command::Inspect(args) => inspect::run(args, &mut context),
+        Command::Images(args) => images::run(args, &mut context),
+        Command::Import(args) => import::run(args, &mut context),
+        Command::Commit(args) => commit::run(args, &mut context),
+        Command::Export(args) => export::run(args, &mut context),
+        Command::Cp(args) => cp::run(args, &mut context),
+        Command::Diff(args) => diff::run(args, &mut context),
+        Command::Tag(args) => tag::run(args, &mut context),
+        Command::Rmi(args) => rmi::run(args, &mut context),
+        Command::History(args) => history::run(args, &mut context),
+        Command::Image(args) => image::run(args, &mut context),
         Command::Supervise(args) => supervise::run(args, &mut context),
     };
     result.unwrap_or_else(|error| {
@@ -281,6 +312,16 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         return Err(format!("\"{text}\" has no name before the equals sign"));
     }
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// A command that failed before the engine was asked.
+fn failed(message: &str, hint: Option<&str>) -> CommandError {
+    CommandError { message: message.to_owned(), hint: hint.map(str::to_owned), run_status: FAILED }
+}
+
+/// The name of an image, as an argument.
+fn reference(text: &str) -> Result<Reference, crate::engine::ImageError> {
+    text.parse()
 }
 
 /// A directory of a container, as an option's value.

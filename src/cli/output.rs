@@ -34,6 +34,20 @@ pub(super) fn complain(text: &str) {
     writeln!(io::stderr().lock(), "{text}").ok();
 }
 
+/// Asks on standard error, and reads the answer from standard input. No answer means no.
+pub(super) fn confirm(question: &str) -> bool {
+    let mut stderr = io::stderr().lock();
+    // Who cannot be asked can still answer.
+    write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush()).ok();
+    let mut answer = String::new();
+    let answered = io::stdin().read_line(&mut answer).is_ok_and(|length| length > 0);
+    if !answered {
+        // Nobody ended the line.
+        writeln!(stderr).ok();
+    }
+    answered && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
 /// Prints a value as JSON, as people read it.
 pub(super) fn json(value: &impl Serialize) {
     match serde_json::to_string_pretty(value) {

@@ -125,7 +125,7 @@ fn status(state: &State, now: DateTime<Utc>) -> String {
 }
 
 /// A span of time in words, as Docker puts it.
-fn span(span: chrono::TimeDelta) -> String {
+pub(super) fn span(span: chrono::TimeDelta) -> String {
     let seconds = span.num_seconds().max(0);
     let (minutes, hours) = (seconds / 60, seconds / 3600);
     match (seconds, minutes, hours) {
@@ -143,7 +143,7 @@ fn span(span: chrono::TimeDelta) -> String {
     }
 }
 
-fn shorten(text: &str, limit: usize) -> String {
+pub(super) fn shorten(text: &str, limit: usize) -> String {
     if text.chars().count() <= limit {
         return text.to_owned();
     }

@@ -15,6 +15,7 @@ use super::mounts::{Mount, VolumesFrom};
 use super::security::Security;
 use super::signal::Signal;
 use super::ulimit::Ulimit;
+use crate::names::Digest;
 
 /// The seconds Docker gives a container between the stop signal and `SIGKILL`.
 pub const DEFAULT_STOP_TIMEOUT: u32 = 10;
@@ -89,6 +90,10 @@ pub struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// The image's id; a directory has none.
+    pub image_id: Option<Digest>,
+    /// The ports that it listens on, as `PORT/PROTOCOL`, whether they are published or not.
+    pub exposed: Vec<String>,
     /// The first words of the command, as far as they are the entry point's.
     pub entrypoint: Vec<String>,
     /// Groups of the command's user beside its own, by name or number.

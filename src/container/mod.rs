@@ -15,6 +15,7 @@
 pub mod attach;
 pub mod capability;
 pub mod cgroup;
+pub mod changes;
 pub mod config;
 pub mod copy_up;
 pub mod device;
@@ -38,3 +39,4 @@ pub mod supervisor;
 pub mod terminal;
 pub mod ulimit;
 pub mod user;
+pub mod view;

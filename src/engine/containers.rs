@@ -6,7 +6,7 @@ use std::os::unix::fs::FileTypeExt as _;
 use std::time::Duration;
 
 use super::connection::{Connection, NetworkMode};
-use super::{Engine, EngineError, privileges};
+use super::{Engine, EngineError, images, privileges};
 use crate::container::cgroup::Hierarchy;
 use crate::container::config::{
     Argv, Config, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, Settings, UserSpec,
@@ -17,7 +17,6 @@ use crate::container::runtime::RuntimeError;
 use crate::container::security::check_sysctl;
 use crate::container::signal::{self, Signal};
 use crate::container::{attach, index, record, rootfs};
-use crate::image;
 use crate::names::{ContainerId, ContainerName};
 use crate::network::PortRequest;
 use crate::process::Process;
@@ -85,14 +84,16 @@ impl Engine {
     ///
     /// # Errors
     /// Whatever is wrong with the request as far as it can be told without starting; nothing is left behind.
-    pub fn create_container(&mut self, request: CreateContainer) -> Result<Record, EngineError> {
+    pub fn create_container(&mut self, mut request: CreateContainer) -> Result<Record, EngineError> {
         privileges::for_containers()?;
         check_network_options(&request)?;
         check_host(&request)?;
-        let image = image::find(&request.image)?;
+        // Until the record tells that the container needs it, nobody else would know.
+        let _hold = self.image_store().hold(&request.image)?;
+        let image = self.image_for(&request.image)?;
+        images::apply_defaults(&mut request, &image)?;
         let mut settings = request.settings;
-        self.settle_mounts(&mut settings, &[])?;
-        settings.entrypoint = request.entrypoint.into_iter().filter(|program| !program.is_empty()).collect();
+        self.settle_mounts(&mut settings, &images::volumes(&image)?)?;
         let command = [settings.entrypoint.clone(), request.command].concat();
         let config = Config {
             image: image.reference,

@@ -1,6 +1,8 @@
 //! What can go wrong, from wherever it comes, on its way to the user.
 
+use crate::archive::ArchiveError;
 use crate::container::attach::AttachError;
+use crate::container::changes::ChangesError;
 use crate::container::config::ConfigError;
 use crate::container::files::FilesError;
 use crate::container::index::IndexError;
@@ -15,6 +17,7 @@ use crate::container::runtime::RuntimeError;
 use crate::container::security::SecurityError;
 use crate::container::signal::ProcessError;
 use crate::container::supervisor::SupervisorError;
+use crate::container::view::ViewError;
 use crate::image::ImageError;
 use crate::names::ContainerName;
 use crate::netns::NetNsError;
@@ -71,6 +74,61 @@ pub enum EngineError {
     /// The supervisor reported why it could not start the container.
     #[error("{}", .0.message)]
     Start(Failure),
+    /// A container without an image that one could be made on.
+    #[error("cannot commit container {name}: it was made from the directory {image} and not from an image")]
+    NoImage {
+        /// The container.
+        name: ContainerName,
+        /// The directory.
+        image: String,
+    },
+    /// The container's image was removed.
+    #[error("cannot commit container {name}: its image {image} is not there any more")]
+    ImageGone {
+        /// The container.
+        name: ContainerName,
+        /// The image as the user wrote it.
+        image: String,
+    },
+    /// A path of a copy.
+    #[error("cannot {action} {path}")]
+    Copy {
+        /// What was tried.
+        action: &'static str,
+        /// The path, with the container if it is one's.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A directory cannot take the place of a file.
+    #[error("cannot copy the directory {source_path} to {target}: that is not a directory")]
+    DirectoryOntoFile {
+        /// What was to be copied.
+        source_path: String,
+        /// Where to.
+        target: String,
+    },
+    /// The files of a copy.
+    #[error("cannot copy {from} to {to}")]
+    CopyFiles {
+        /// Where they come from.
+        from: String,
+        /// Where they were to go.
+        to: String,
+        /// What went wrong.
+        #[source]
+        source: ArchiveError,
+    },
+    /// An archive of a container's files.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A container's files.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// What a container changed.
+    #[error(transparent)]
+    Changes(#[from] ChangesError),
     /// Something about networks.
     #[error(transparent)]
     Network(#[from] NetworkError),
@@ -159,6 +217,12 @@ impl EngineError {
             Self::Index(IndexError::NotFound(_)) => {
                 Some("list all containers with: mydocker ps -a".to_owned())
             }
+            Self::NoImage { name, .. } => Some(format!(
+                "make an image of all its files with: mydocker export {name} | mydocker import -"
+            )),
+            Self::ImageGone { name, .. } => Some(format!(
+                "make an image of all its files with: mydocker export {name} | mydocker import -"
+            )),
             Self::NoTerminal => Some("leave out -t, or run it from a terminal".to_owned()),
             Self::IsRunning { name, .. } => {
                 Some(format!("stop it first with: mydocker stop {name}; or use --force"))

@@ -5,7 +5,9 @@
 
 mod connection;
 mod containers;
+mod copy;
 mod error;
+mod images;
 mod logs;
 mod networks;
 mod privileges;
@@ -22,6 +24,7 @@ use crate::names::ContainerId;
 use crate::network::Networks;
 pub use crate::store::Layout;
 
+pub use crate::container::changes::{Change as FileChange, Kind as ChangeKind};
 pub use crate::container::config::{ConfigError, ContainerPath, EnvVar, Hostname, Settings, UserSpec};
 pub use crate::container::device::{DeviceRequest, Rule as DeviceRule};
 pub use crate::container::files::{ExtraHost, FilesError, resolver_option, search_domain};
@@ -35,6 +38,7 @@ pub use crate::container::security::{
 };
 pub use crate::container::signal::Signal;
 pub use crate::container::ulimit::Ulimit;
+pub use crate::image::{Change, ImageConfig, ImageError, Reference, Removal, Step, StoredImage};
 pub use crate::network::PortRequest;
 pub use crate::network::{
     CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection, Network,
@@ -42,7 +46,9 @@ pub use crate::network::{
 };
 pub use connection::{Connection, NetworkMode};
 pub use containers::{CreateContainer, Record, Snapshot};
+pub use copy::{CopyEnd, CopyOptions};
 pub use error::{EngineError, one_line};
+pub use images::{CommitImage, ImportImage};
 pub use logs::LogRequest;
 pub use start::ExecRequest;
 pub use volumes::{MountView, Pruned, VolumeFilter, VolumeView};

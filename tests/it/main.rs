@@ -17,7 +17,11 @@
 )]
 
 #[cfg(test)]
+mod archives;
+#[cfg(test)]
 mod confinement;
+#[cfg(test)]
+mod copy;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
@@ -30,6 +34,10 @@ mod files;
 mod fixture;
 #[cfg(test)]
 mod host;
+#[cfg(test)]
+mod image_store;
+#[cfg(test)]
+mod images;
 #[cfg(test)]
 mod ipam;
 #[cfg(test)]
