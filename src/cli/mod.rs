@@ -18,6 +18,7 @@ mod stop;
 mod supervise;
 mod update;
 mod volume;
+mod template;
 
 use std::ffi::OsString;
 use std::fs::File;
