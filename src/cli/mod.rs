@@ -19,6 +19,7 @@ mod supervise;
 mod update;
 mod volume;
 mod template;
+mod times;
 
 use std::ffi::OsString;
 use std::fs::File;

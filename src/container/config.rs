@@ -12,6 +12,7 @@ use super::device::Devices;
 use super::files::Resolution;
 use super::limits::{Bytes, Limits};
 use super::mounts::{Mount, VolumesFrom};
+use super::log;
 use super::security::Security;
 use super::signal::Signal;
 use super::ulimit::Ulimit;
@@ -115,6 +116,8 @@ pub struct Settings {
     pub ulimits: Vec<Ulimit>,
     /// Kernel parameters of its namespaces.
     pub sysctls: BTreeMap<String, String>,
+    /// What is kept of its output.
+    pub log: log::Options,
 }
 
 /// A program and its arguments: at least one string.

@@ -5,9 +5,9 @@ use crate::container::config::ConfigError;
 use crate::container::files::FilesError;
 use crate::container::index::IndexError;
 use crate::container::limits::LimitError;
-use crate::container::log::LogError;
 use crate::container::mount_points::MountPointError;
 use crate::container::mounts::MountError;
+use crate::container::log::{LogError, OptionError};
 use crate::container::protocol::{Failure, ProtocolError};
 use crate::container::record::RecordError;
 use crate::container::rootfs::RootfsError;
@@ -56,6 +56,9 @@ pub enum EngineError {
         /// The container.
         name: ContainerName,
     },
+    /// Nothing was written down of what the container wrote.
+    #[error("cannot read the log of container {0}: it keeps none, because of its log driver none")]
+    NoLog(ContainerName),
     /// The supervisor did not finish in time.
     #[error("container {0} has ended, but its supervisor is still cleaning up")]
     SupervisorStuck(ContainerName),
@@ -119,6 +122,9 @@ pub enum EngineError {
     /// The log could not be read.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// What was asked for as to the log.
+    #[error("--log-opt: {0}")]
+    LogOption(#[from] OptionError),
     /// The container's network namespace.
     #[error(transparent)]
     NetNs(#[from] NetNsError),

@@ -27,6 +27,7 @@ pub use crate::container::device::{DeviceRequest, Rule as DeviceRule};
 pub use crate::container::files::{ExtraHost, FilesError, resolver_option, search_domain};
 pub use crate::container::limits::{Bytes, Cpus, LimitError, Limits, NumberList, Rate, Swap};
 pub use crate::container::mounts::{Mount, MountError, VolumesFrom};
+pub use crate::container::log::{Driver as LogDriver, Options as LogOptions};
 pub use crate::container::protocol::Stream;
 pub use crate::container::record::State;
 pub use crate::container::seccomp::Profile;

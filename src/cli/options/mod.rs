@@ -7,6 +7,7 @@ mod devices;
 mod files;
 pub(super) mod limits;
 mod mounts;
+mod logging;
 mod security;
 
 use std::net::Ipv4Addr;
@@ -79,6 +80,7 @@ pub(super) struct ContainerOptions {
     limits: limits::LimitOptions,
     #[command(flatten)]
     security: security::SecurityOptions,
+    logging: logging::LoggingOptions,
     /// The image, then the command and its arguments
     #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
     image_and_command: Vec<String>,
@@ -126,6 +128,7 @@ impl ContainerOptions {
                 NetworkMode::Container(context.engine()?.find(&name)?.record.id)
             }
         };
+        self.logging.apply(&mut settings)?;
         let mut words = self.image_and_command.into_iter();
         Ok(CreateContainer {
             name: self.name,
