@@ -173,6 +173,17 @@ impl EngineError {
         }
     }
 
+    /// Whether the error is that nothing has the name or id that was looked for.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            Self::Index(IndexError::NotFound(_))
+                | Self::Record(RecordError::NotFound(_))
+                | Self::Network(NetworkError::NotFound(_))
+        )
+    }
+
     /// The exit status for commands that otherwise return a container's: 125, 126 or 127.
     #[must_use]
     pub fn run_status(&self) -> u8 {

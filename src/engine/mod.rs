@@ -6,14 +6,18 @@
 mod connection;
 mod containers;
 mod error;
+mod info;
+mod listing;
 mod logs;
 mod networks;
 mod privileges;
 mod start;
+mod stats;
 mod supervise;
 mod teardown;
 mod update;
 mod volumes;
+mod top;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -28,6 +32,7 @@ pub use crate::container::files::{ExtraHost, FilesError, resolver_option, search
 pub use crate::container::limits::{Bytes, Cpus, LimitError, Limits, NumberList, Rate, Swap};
 pub use crate::container::mounts::{Mount, MountError, VolumesFrom};
 pub use crate::container::log::{Driver as LogDriver, Options as LogOptions};
+pub use crate::container::processes::Task;
 pub use crate::container::protocol::Stream;
 pub use crate::container::record::State;
 pub use crate::container::seccomp::Profile;
@@ -36,6 +41,7 @@ pub use crate::container::security::{
 };
 pub use crate::container::signal::Signal;
 pub use crate::container::ulimit::Ulimit;
+pub use crate::container::usage::{Transfer, Usage};
 pub use crate::network::PortRequest;
 pub use crate::network::{
     CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection, Network,
@@ -44,9 +50,12 @@ pub use crate::network::{
 pub use connection::{Connection, NetworkMode};
 pub use containers::{CreateContainer, Record, Snapshot};
 pub use error::{EngineError, one_line};
+pub use info::HostInfo;
+pub use listing::Listing;
 pub use logs::LogRequest;
 pub use start::ExecRequest;
 pub use volumes::{MountView, Pruned, VolumeFilter, VolumeView};
+pub use stats::DiskUsage;
 
 /// Everything that mydocker can do below one pair of root directories.
 #[derive(Debug)]

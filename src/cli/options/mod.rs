@@ -80,6 +80,7 @@ pub(super) struct ContainerOptions {
     limits: limits::LimitOptions,
     #[command(flatten)]
     security: security::SecurityOptions,
+    #[command(flatten)]
     logging: logging::LoggingOptions,
     /// The image, then the command and its arguments
     #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
