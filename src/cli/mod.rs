@@ -3,23 +3,34 @@
 //! One file for each subcommand holds its arguments and its `run`. Errors are printed here, once: what was
 //! tried, why it failed, and where there is one a remedy on a line of its own.
 
+mod completion;
+mod container;
 mod create;
+mod documents;
 mod exec;
+mod filters;
+mod human;
+mod info;
 mod inspect;
+mod listing;
 mod logs;
 mod network;
 mod options;
 mod output;
+mod port;
 mod ps;
 mod rm;
 mod run;
 mod spelling;
+mod stats;
 mod stop;
 mod supervise;
 mod update;
 mod volume;
 mod template;
 mod times;
+mod top;
+mod version;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -93,6 +104,13 @@ enum Command {
     Update(Box<update::Args>),
     Rm(rm::Args),
     Inspect(inspect::Args),
+    Port(port::Args),
+    Top(top::Args),
+    Stats(stats::Args),
+    Container(container::Args),
+    Info(info::Args),
+    Version(version::Args),
+    Completion(completion::Args),
     #[command(hide = true)]
     Supervise(supervise::Args),
 }
@@ -156,6 +174,18 @@ impl CommandError {
     }
 }
 
+impl CommandError {
+    /// Tells the user of something that does not keep the command from its work.
+    fn warn(&self, format: LogFormat) {
+        match format {
+            LogFormat::Json => {
+                output::complain(&output::log_line("warning", &self.message, self.hint.as_deref()));
+            }
+            LogFormat::Text => output::complain(&format!("warning: {}", self.message)),
+        }
+    }
+}
+
 impl From<EngineError> for CommandError {
     fn from(error: EngineError) -> Self {
         Self { message: crate::engine::one_line(&error), hint: error.hint(), run_status: error.run_status() }
@@ -190,6 +220,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Stop(args) => stop::run(args, &mut context),
         Command::Rm(args) => rm::run(args, &mut context),
         Command::Inspect(args) => inspect::run(args, &mut context),
+        Command::Port(args) => port::run(args, &mut context),
+        Command::Top(args) => top::run(args, &mut context),
+        Command::Stats(args) => stats::run(args, &mut context),
+        Command::Container(args) => container::run(args, &mut context),
+        Command::Info(args) => info::run(args, &mut context),
+        Command::Version(args) => version::run(args, &mut context),
+        Command::Completion(args) => completion::run(&args),
         Command::Supervise(args) => supervise::run(args, &mut context),
     };
     result.unwrap_or_else(|error| {

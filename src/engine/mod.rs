@@ -41,7 +41,7 @@ pub use crate::container::security::{
 };
 pub use crate::container::signal::Signal;
 pub use crate::container::ulimit::Ulimit;
-pub use crate::container::usage::{Transfer, Usage};
+pub use crate::container::usage::{Transfer, Usage, host_memory};
 pub use crate::network::PortRequest;
 pub use crate::network::{
     CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection, Network,
