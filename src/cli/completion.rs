@@ -36,7 +36,12 @@ impl From<Shell> for clap_complete::Shell {
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     let mut script = Vec::new();
     let shell = clap_complete::Shell::from(args.shell);
-    clap_complete::generate(shell, &mut Arguments::command(), "mydocker", &mut script);
+    // What is hidden from the help is not to be completed either.
+    let whole = Arguments::command();
+    let shown = whole.get_subcommands().filter(|command| !command.is_hide_set());
+    let mut command =
+        clap::Command::new("mydocker").args(whole.get_arguments().cloned()).subcommands(shown.cloned());
+    clap_complete::generate(shell, &mut command, "mydocker", &mut script);
     output::print(&String::from_utf8_lossy(&script));
     Ok(ExitCode::SUCCESS)
 }

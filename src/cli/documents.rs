@@ -7,7 +7,10 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
 use crate::cli::human;
-use crate::engine::{DiskUsage, LogOptions, Paths, Record, Snapshot, State};
+use crate::engine::{
+    Bytes, CapabilityName, Cpus, DiskUsage, Limits, LogDriver, LogOptions, Namespace, NumberList, Paths,
+    Rate, Record, Seccomp, Security, Snapshot, State, Swap, Ulimit,
+};
 
 /// What stands for "never": Docker writes the first instant of its calendar.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -99,8 +102,9 @@ pub(super) fn exit_code(state: &State) -> Option<i32> {
 /// A point in time as Docker's listings show it.
 pub(super) fn listed_time(time: DateTime<Utc>) -> String {
     let local = time.with_timezone(&chrono::Local);
-    // The zone by its offset in both places: the system's name for it is not known.
-    local.format("%Y-%m-%d %H:%M:%S %z %Z").to_string()
+    // The system's name for another zone is not known; Go repeats the offset then.
+    let zone = if local.offset().local_minus_utc() == 0 { "UTC" } else { "%z" };
+    local.format(&format!("%Y-%m-%d %H:%M:%S %z {zone}")).to_string()
 }
 
 /// The document of a container. `disk` is there if it was asked for.
@@ -136,7 +140,7 @@ pub(super) fn container(snapshot: &Snapshot, paths: &Paths, disk: Option<DiskUsa
     });
     if let Some(disk) = disk {
         document["SizeRw"] = disk.own.into();
-        document["SizeRootFs"] = disk.whole.into();
+        document["SizeRootFs"] = disk.image.map(|image| image + disk.own).into();
     }
     document
 }
@@ -201,20 +205,96 @@ fn exposed(record: &Record) -> Value {
 
 fn host_config(record: &Record) -> Value {
     let settings = &record.config.settings;
-    json!({
-        "NetworkMode": record.network.mode.as_str(),
+    let mut config = json!({
+        "NetworkMode": record.network.mode.describe(),
         "PortBindings": port_bindings(record),
         "AutoRemove": record.config.auto_remove,
         "LogConfig": log_config(&settings.log),
         "GroupAdd": settings.groups,
-        "Privileged": settings.security.privileged,
         "ReadonlyRootfs": settings.read_only,
+        "Sysctls": settings.sysctls,
+        "Ulimits": settings.ulimits.iter().map(ulimit).collect::<Vec<_>>(),
+    });
+    for part in [limits(&settings.limits), security(&settings.security)] {
+        if let (Value::Object(members), Value::Object(part)) = (&mut config, part) {
+            members.extend(part);
+        }
+    }
+    config
+}
+
+/// One limit of each process; no limit is -1.
+fn ulimit(limit: &Ulimit) -> Value {
+    let number = |value: u64| i64::try_from(value).unwrap_or(-1);
+    json!({ "Name": limit.name(), "Soft": number(limit.soft), "Hard": number(limit.hard) })
+}
+
+/// How much of the machine it may use; as much as there is, is 0.
+fn limits(limits: &Limits) -> Value {
+    let bytes = |value: Option<Bytes>| value.map_or(0, |Bytes(bytes)| bytes);
+    let list = |value: &Option<NumberList>| value.as_ref().map(ToString::to_string).unwrap_or_default();
+    let rates = |rates: &[Rate]| -> Vec<Value> {
+        rates.iter().map(|rate| json!({ "Path": rate.path, "Rate": rate.rate })).collect()
+    };
+    json!({
+        "Memory": bytes(limits.memory),
+        "MemorySwap": match limits.memory_swap {
+            None => json!(0),
+            Some(Swap::Unlimited) => json!(-1),
+            Some(Swap::Total(Bytes(bytes))) => json!(bytes),
+        },
+        "MemoryReservation": bytes(limits.memory_reservation),
+        "MemorySwappiness": limits.memory_swappiness,
+        "OomKillDisable": limits.oom_kill_disable,
+        "OomScoreAdj": limits.oom_score_adj.unwrap_or(0),
+        "NanoCpus": limits.cpus.map_or(0, |Cpus(billionths)| billionths),
+        "CpuShares": limits.cpu_shares.unwrap_or(0),
+        "CpuPeriod": limits.cpu_period.unwrap_or(0),
+        "CpuQuota": limits.cpu_quota.unwrap_or(0),
+        "CpusetCpus": list(&limits.cpuset_cpus),
+        "CpusetMems": list(&limits.cpuset_mems),
+        "PidsLimit": limits.pids,
+        "BlkioWeight": limits.blkio_weight.unwrap_or(0),
+        "BlkioDeviceReadBps": rates(&limits.device_read_bps),
+        "BlkioDeviceWriteBps": rates(&limits.device_write_bps),
+        "BlkioDeviceReadIOps": rates(&limits.device_read_iops),
+        "BlkioDeviceWriteIOps": rates(&limits.device_write_iops),
+    })
+}
+
+/// What it may do.
+fn security(security: &Security) -> Value {
+    let names = |names: &[CapabilityName]| -> Vec<String> { names.iter().map(ToString::to_string).collect() };
+    // Docker shows an empty word for a namespace of the container's own, except for these two.
+    let mode = |namespace: Namespace| if namespace.is_host() { "host" } else { "" };
+    let mut options = Vec::new();
+    match &security.seccomp {
+        Seccomp::Default => {}
+        Seccomp::Unconfined => options.push("seccomp=unconfined".to_owned()),
+        Seccomp::Profile(profile) => options.push(format!("seccomp={}", json!(profile))),
+    }
+    if security.new_privileges {
+        options.push("no-new-privileges=false".to_owned());
+    }
+    if security.system_paths {
+        options.push("systempaths=unconfined".to_owned());
+    }
+    let namespaces = &security.namespaces;
+    json!({
+        "Privileged": security.privileged,
+        "CapAdd": names(&security.cap_add),
+        "CapDrop": names(&security.cap_drop),
+        "SecurityOpt": options,
+        "PidMode": mode(namespaces.pid),
+        "IpcMode": namespaces.ipc.as_str(),
+        "UTSMode": mode(namespaces.uts),
+        "CgroupnsMode": namespaces.cgroup.as_str(),
     })
 }
 
 fn log_config(options: &LogOptions) -> Value {
     let mut config = Map::new();
-    if options.driver != crate::engine::LogDriver::None {
+    if options.driver != LogDriver::None {
         let size = options.max_size.map_or_else(|| "-1".to_owned(), |size| size.to_string());
         config.insert("max-size".to_owned(), size.into());
         config.insert("max-file".to_owned(), options.max_file.to_string().into());

@@ -54,7 +54,8 @@ impl From<FilterError> for CommandError {
 impl Filters {
     /// Checks filters; the containers that `before` and `since` name are looked up.
     pub(super) fn new(pairs: &[(String, String)], engine: &Engine) -> Result<Self, CommandError> {
-        let created = |reference: &str| -> Result<_, EngineError> { Ok(engine.find(reference)?.record.created) };
+        let created =
+            |reference: &str| -> Result<_, EngineError> { Ok(engine.find(reference)?.record.created) };
         let mut filters = Self::default();
         for (name, value) in pairs {
             match name.as_str() {
@@ -120,7 +121,9 @@ impl Filters {
             && any(&self.status, &|value| documents::state(&snapshot.state) == value)
             && any(&self.ancestor, &|value| is_image(value, &config.image))
             && any(&self.network, &|value| is_connected(value, snapshot))
-            && any(&self.volume, &|value| documents::mounts(record).iter().any(|mount| mount.is_called(value)))
+            && any(&self.volume, &|value| {
+                documents::mounts(record).iter().any(|mount| mount.is_called(value))
+            })
             && any(&self.health, &|value| value == "none")
             && (self.exited.is_empty()
                 || documents::exit_code(&snapshot.state).is_some_and(|code| self.exited.contains(&code)))
@@ -158,7 +161,7 @@ fn is_image(wanted: &str, image: &str) -> bool {
 
 fn is_connected(wanted: &str, snapshot: &Snapshot) -> bool {
     let network = &snapshot.record.network;
-    network.mode.as_str() == wanted || network.endpoints.iter().any(|e| e.network.as_str() == wanted)
+    network.mode.describe() == wanted || network.endpoints.iter().any(|e| e.network.as_str() == wanted)
 }
 
 fn is_published(wanted: &PortRequest, snapshot: &Snapshot) -> bool {

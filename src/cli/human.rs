@@ -37,7 +37,13 @@ fn size(bytes: u64, base: f64, digits: usize, units: &[&str]) -> String {
     let mut unit = 0;
     loop {
         // As many digits as wanted, before and after the point together.
-        let whole = if value < 10.0 { 1 } else if value < 100.0 { 2 } else { 3 };
+        let whole = if value < 10.0 {
+            1
+        } else if value < 100.0 {
+            2
+        } else {
+            3
+        };
         let text = format!("{value:.precision$}", precision = digits.saturating_sub(whole));
         let rounded: f64 = text.parse().unwrap_or(value);
         // What rounds up to the next unit is written in it.

@@ -89,6 +89,6 @@ fn object(engine: &Engine, kind: Option<Kind>, name: &str, size: bool) -> Result
 
 fn container(engine: &Engine, name: &str, size: bool) -> Result<Value, crate::engine::EngineError> {
     let snapshot = engine.find(name)?;
-    let disk = size.then(|| engine.disk_usage(&snapshot.record));
+    let disk = size.then(|| engine.disk_usage(&snapshot.record, true));
     Ok(documents::container(&snapshot, &engine.paths(&snapshot.record.id), disk))
 }

@@ -184,7 +184,10 @@ mod tests {
     fn listings_have_dockers_formats() {
         assert_eq!(text("table"), "NAME            IMAGE ID\nweb             1\na-longer-name   2\n");
         assert_eq!(text("{{.ID}}: {{.Name}}"), "1: web\n2: a-longer-name\n");
-        assert_eq!(text("table {{.ID}}\\t{{lower .Name}}"), "IMAGE ID   NAME\n1          web\n2          a-longer-name\n");
+        assert_eq!(
+            text("table {{.ID}}\\t{{lower .Name}}"),
+            "IMAGE ID   NAME\n1          web\n2          a-longer-name\n"
+        );
         assert_eq!(text("{{.Label \"a\"}}"), "b\n\n");
         assert_eq!(text("{{.ID}}\\t{{json .Name}}"), "1\t\"web\"\n2\t\"a-longer-name\"\n");
         let json: Value = serde_json::from_str(&text("json")).unwrap();

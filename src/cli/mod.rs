@@ -30,6 +30,7 @@ mod volume;
 mod template;
 mod times;
 mod top;
+mod update;
 mod version;
 
 use std::ffi::OsString;

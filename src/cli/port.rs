@@ -19,7 +19,9 @@ pub(super) struct Args {
 
 fn one_port(text: &str) -> Result<PortRequest, String> {
     match text.parse::<PortRequest>() {
-        Ok(port) if port.host.is_none() && port.container.first == port.container.last && !text.contains(':') => {
+        Ok(port)
+            if port.host.is_none() && port.container.first == port.container.last && !text.contains(':') =>
+        {
             Ok(port)
         }
         _ => Err("expected PORT or PORT/PROTOCOL".to_owned()),
@@ -46,7 +48,10 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
             Ok(ExitCode::SUCCESS)
         }
         None => Err(CommandError {
-            message: format!("no public port {}/{} is published for container {}", key.0, key.1, args.container),
+            message: format!(
+                "no public port {}/{} is published for container {}",
+                key.0, key.1, args.container
+            ),
             hint: Some(format!("list the published ports with: mydocker port {}", args.container)),
             run_status: 125,
         }),

@@ -12,7 +12,9 @@ use crate::engine::{DiskUsage, Snapshot};
 
 /// List containers
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  mydocker ps -a --filter status=exited --format '{{.Names}}: {{.Status}}'")]
+#[command(
+    after_help = "Example:\n  mydocker ps -a --filter status=exited --format '{{.Names}}: {{.Status}}'"
+)]
 pub(super) struct Args {
     /// Also those that do not run
     #[arg(long, short)]
@@ -84,7 +86,11 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     containers.truncate(last.unwrap_or(usize::MAX));
     if args.quiet {
         let id = |container: &Snapshot| {
-            if args.no_trunc { container.record.id.to_string() } else { container.record.id.short().to_owned() }
+            if args.no_trunc {
+                container.record.id.to_string()
+            } else {
+                container.record.id.short().to_owned()
+            }
         };
         output::print(&containers.iter().map(|container| id(container) + "\n").collect::<String>());
         return Ok(ExitCode::SUCCESS);
@@ -93,7 +99,9 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     let rows: Vec<Value> = containers
         .iter()
         .map(|container| {
-            let disk = args.size.then(|| engine.disk_usage(&container.record));
+            // An image that is a directory may be all of the host: nobody waits for that in a listing.
+            let image = !container.record.config.image.starts_with(['/', '.']);
+            let disk = args.size.then(|| engine.disk_usage(&container.record, image));
             row(container, now, args.no_trunc, disk)
         })
         .collect();
@@ -110,10 +118,7 @@ fn row(snapshot: &Snapshot, now: DateTime<Utc>, whole: bool, disk: Option<DiskUs
     let addresses: Vec<String> = endpoints.iter().map(|e| e.address.addr().to_string()).collect();
     let command = record.config.command.words().join(" ");
     let mounts = documents::mounts(record);
-    let size = disk.map_or_else(
-        || "0B".to_owned(),
-        |disk| format!("{} (virtual {})", human::decimal_size(disk.own), human::decimal_size(disk.whole)),
-    );
+    let size = disk.map_or_else(|| "0B".to_owned(), size);
     json!({
         "ID": if whole { record.id.as_str() } else { record.id.short() },
         "Names": record.name,
@@ -130,6 +135,14 @@ fn row(snapshot: &Snapshot, now: DateTime<Utc>, whole: bool, disk: Option<DiskUs
         "Label": record.config.labels,
         "Mounts": mounts.iter().map(documents::MountPoint::label).collect::<Vec<_>>().join(","),
         "LocalVolumes": mounts.iter().filter(|mount| mount.kind == "volume").count().to_string(),
-        "Networks": record.network.mode.as_str(),
+        "Networks": record.network.mode.describe(),
     })
+}
+
+fn size(disk: DiskUsage) -> String {
+    let own = human::decimal_size(disk.own);
+    match disk.image {
+        Some(image) => format!("{own} (virtual {})", human::decimal_size(disk.own + image)),
+        None => own,
+    }
 }

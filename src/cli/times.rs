@@ -161,8 +161,20 @@ mod tests {
             let naive = NaiveDateTime::parse_from_str(expected, "%Y-%m-%d %H:%M:%S%.f").unwrap();
             assert_eq!(parse(text, now), local(naive), "{text}");
         }
-        for bad in ["", "x", "10", "10x", "m", "1h30", "yesterday", "2026-13-01", "2026-01-02T25", "-", ".", "1.2.3s"]
-        {
+        for bad in [
+            "",
+            "x",
+            "10",
+            "10x",
+            "m",
+            "1h30",
+            "yesterday",
+            "2026-13-01",
+            "2026-01-02T25",
+            "-",
+            ".",
+            "1.2.3s",
+        ] {
             // A bare number is a time, not a span.
             assert_eq!(parse(bad, now).is_none(), bad != "10", "{bad:?}");
         }

@@ -126,7 +126,9 @@ const MORE_COLUMNS: [Column; 2] = [
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let columns = columns(&args.options).map_err(|error| CommandError {
         message: format!("cannot show the processes of {}: {error}", args.container),
-        hint: Some("the options are -ef, aux, and -o COLUMN,… with columns such as pid, user, args".to_owned()),
+        hint: Some(
+            "the options are -ef, aux, and -o COLUMN,… with columns such as pid, user, args".to_owned(),
+        ),
         run_status: 125,
     })?;
     let tasks = context.engine()?.processes(&args.container)?;
@@ -167,7 +169,8 @@ fn columns(options: &[String]) -> Result<Chosen, OptionError> {
         if let Some(long) = word.strip_prefix("--") {
             list = Some(long.strip_prefix("format=").ok_or_else(unknown)?.to_owned());
         } else {
-            let (dashed, letters) = word.strip_prefix('-').map_or((false, word.as_str()), |rest| (true, rest));
+            let (dashed, letters) =
+                word.strip_prefix('-').map_or((false, word.as_str()), |rest| (true, rest));
             // With a dash and without it letters mean different things; -aux means aux, as ps guesses.
             let bsd = !dashed || letters == "aux";
             for (place, letter) in letters.char_indices() {
@@ -257,11 +260,9 @@ fn stat(task: &Task) -> String {
     if task.nice != 0 {
         text.push(if task.nice < 0 { '<' } else { 'N' });
     }
-    for (letter, is_so) in [
-        ('s', task.session == task.pid),
-        ('l', task.threads > 1),
-        ('+', task.foreground == task.group),
-    ] {
+    for (letter, is_so) in
+        [('s', task.session == task.pid), ('l', task.threads > 1), ('+', task.foreground == task.group)]
+    {
         if is_so {
             text.push(letter);
         }
@@ -359,7 +360,10 @@ mod tests {
         let ago = |hours: i64| start(now - chrono::TimeDelta::hours(hours), now);
         assert!(ago(0).contains(':') && ago(24 * 30).starts_with("May") && ago(24 * 400) == "2025");
         let seconds = Duration::from_secs;
-        assert_eq!((clock(seconds(3661)).as_str(), clock(seconds(90_061)).as_str()), ("01:01:01", "1-01:01:01"));
+        assert_eq!(
+            (clock(seconds(3661)).as_str(), clock(seconds(90_061)).as_str()),
+            ("01:01:01", "1-01:01:01")
+        );
         assert_eq!((elapsed(seconds(61)).as_str(), minutes(seconds(3661)).as_str()), ("01:01", "61:01"));
     }
 

@@ -100,7 +100,8 @@ impl Hierarchy {
         match self {
             Self::Unified => Some(Path::new(ROOT).join(below)),
             Self::Legacy(mounts) => {
-                let tree = mounts.iter().find(|mount| controllers_of(mount).any(|name| name == controller))?;
+                let tree =
+                    mounts.iter().find(|mount| controllers_of(mount).any(|name| name == controller))?;
                 Some(tree.join(below))
             }
         }

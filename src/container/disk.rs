@@ -45,7 +45,9 @@ impl Walk {
             }
             let Ok(status) = fstatat(directory.as_fd(), name, AtFlags::AT_SYMLINK_NOFOLLOW) else { continue };
             match SFlag::from_bits_truncate(status.st_mode) & SFlag::S_IFMT {
-                SFlag::S_IFDIR if status.st_dev == self.device && depth < DEEPEST => below.push(name.to_owned()),
+                SFlag::S_IFDIR if status.st_dev == self.device && depth < DEEPEST => {
+                    below.push(name.to_owned())
+                }
                 SFlag::S_IFREG => self.file(&status),
                 _ => {}
             }

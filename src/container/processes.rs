@@ -184,7 +184,8 @@ mod tests {
 
     #[test]
     fn terminals_have_names() {
-        let name = |major: u32, minor: u32| terminal((major << 8) | (minor & 0xff) | ((minor & 0xf_ff00) << 12));
+        let name =
+            |major: u32, minor: u32| terminal((major << 8) | (minor & 0xff) | ((minor & 0xf_ff00) << 12));
         assert_eq!(terminal(0), None);
         assert_eq!(name(136, 3).as_deref(), Some("pts/3"));
         assert_eq!(name(136, 300).as_deref(), Some("pts/300"));

@@ -128,7 +128,10 @@ fn number(text: &str) -> Option<u64> {
 /// The value behind a name at the start of a line.
 fn member(text: &str, name: &str) -> Option<u64> {
     let mut fields = text.lines().map(str::split_ascii_whitespace);
-    fields.find_map(|mut fields| fields.next().filter(|field| *field == name).and(fields.next()))?.parse().ok()
+    fields
+        .find_map(|mut fields| fields.next().filter(|field| *field == name).and(fields.next()))?
+        .parse()
+        .ok()
 }
 
 /// `8:0 rbytes=1 wbytes=2 rios=…` for each device (kernel documentation, cgroup-v2, IO Interface Files).
@@ -190,7 +193,10 @@ mod tests {
             ("memory.max", "max\n"),
             ("memory.stat", "anon 1\nfile 2\ninactive_anon 9\ninactive_file 1000000\n"),
             ("pids.current", "7\n"),
-            ("io.stat", "8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n8:16 rbytes=1 wbytes=2\n9:0 \n"),
+            (
+                "io.stat",
+                "8:0 rbytes=10 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n8:16 rbytes=1 wbytes=2\n9:0 \n",
+            ),
         ];
         write(directory.path(), &files);
         let usage = unified(directory.path());
@@ -208,7 +214,8 @@ mod tests {
     #[test]
     fn groups_of_version_one_are_read() {
         let directory = tempfile::tempdir().unwrap();
-        let group = |controller: &str| Some(directory.path().join(controller)).filter(|_| controller != "pids");
+        let group =
+            |controller: &str| Some(directory.path().join(controller)).filter(|_| controller != "pids");
         let write = |controller, files: &[_]| write(&directory.path().join(controller), files);
         write("cpuacct", &[("cpuacct.usage", "2000000000\n")]);
         write(

@@ -59,7 +59,8 @@ impl Engine {
         let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
         let controllers = hierarchy.controllers();
         // Version 1 calls it otherwise.
-        let has = |name: &str| controllers.iter().any(|known| known == name || known == "blkio" && name == "io");
+        let has =
+            |name: &str| controllers.iter().any(|known| known == name || known == "blkio" && name == "io");
         let missing = LIMITS.iter().filter(|(controller, _)| !has(controller));
         let release = RELEASE_FILES.iter().find_map(|path| std::fs::read_to_string(path).ok());
         Ok(HostInfo {
@@ -72,7 +73,9 @@ impl Engine {
             memory: usage::host_memory().unwrap_or(0),
             root: self.layout.root().to_owned(),
             run_root: self.layout.run_root().to_owned(),
-            warnings: missing.map(|(name, what)| format!("{what} cannot be limited: no controller {name}")).collect(),
+            warnings: missing
+                .map(|(name, what)| format!("{what} cannot be limited: no controller {name}"))
+                .collect(),
         })
     }
 }

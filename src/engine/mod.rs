@@ -15,9 +15,9 @@ mod start;
 mod stats;
 mod supervise;
 mod teardown;
-mod update;
 mod volumes;
 mod top;
+mod update;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

@@ -1,6 +1,6 @@
 //! What containers use of the host.
 
-use super::{Engine, EngineError, NetworkMode, Record, Snapshot, State};
+use super::{Engine, EngineError, Record, Snapshot, State};
 use crate::container::cgroup::Hierarchy;
 use crate::container::usage::{self, Usage};
 use crate::container::{disk, runtime};
@@ -10,8 +10,8 @@ use crate::container::{disk, runtime};
 pub struct DiskUsage {
     /// What it wrote.
     pub own: u64,
-    /// That and its image.
-    pub whole: u64,
+    /// The files of its image, if somebody wanted to wait for their number.
+    pub image: Option<u64>,
 }
 
 impl Engine {
@@ -22,18 +22,19 @@ impl Engine {
     pub fn usage(&self, snapshot: &Snapshot) -> Result<Option<Usage>, EngineError> {
         let State::Running { init, .. } = &snapshot.state else { return Ok(None) };
         let hierarchy = Hierarchy::detect().map_err(runtime::RuntimeError::from)?;
-        // The host's own traffic is nothing that this container does.
-        let own_network = snapshot.record.network.mode != NetworkMode::Host;
+        // The traffic of the host or of another container is nothing that this one does.
+        let own_network = snapshot.record.network.mode.is_own();
         Ok(Some(usage::read(&hierarchy, &snapshot.record.id, own_network.then_some(init.pid))))
     }
 
-    /// How much disk a container takes: all its files are looked at, so it takes time.
+    /// How much disk a container takes. All its files are looked at, and with `image` all those of its image,
+    /// so it takes time.
     ///
     /// What cannot be read is not counted; a container that never ran has nothing of its own.
     #[must_use]
-    pub fn disk_usage(&self, record: &Record) -> DiskUsage {
+    pub fn disk_usage(&self, record: &Record, image: bool) -> DiskUsage {
         let own = disk::size(&self.layout.overlay(&record.id).join("upper")).unwrap_or(0);
         let layers = record.config.layers.iter().map(|layer| disk::size(layer).unwrap_or(0));
-        DiskUsage { own, whole: own + layers.sum::<u64>() }
+        DiskUsage { own, image: image.then(|| layers.sum()) }
     }
 }

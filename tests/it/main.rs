@@ -31,6 +31,8 @@ mod fixture;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
+mod inspect;
+#[cfg(test)]
 mod ipam;
 #[cfg(test)]
 mod leftovers;
@@ -38,6 +40,10 @@ mod leftovers;
 mod lifecycle;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod listings;
+#[cfg(test)]
+mod logs;
 #[cfg(test)]
 mod mounts;
 #[cfg(test)]
@@ -56,6 +62,8 @@ mod run;
 mod seeds;
 #[cfg(test)]
 mod space;
+#[cfg(test)]
+mod stats;
 #[cfg(test)]
 mod volumes;
 #[cfg(test)]

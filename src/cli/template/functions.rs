@@ -50,9 +50,7 @@ pub(super) fn call(function: &'static str, arguments: Vec<Value>) -> Result<Valu
             [Value::String(whole), Value::String(separator)] if separator.is_empty() => {
                 Ok(whole.chars().map(String::from).collect())
             }
-            [Value::String(whole), Value::String(separator)] => {
-                Ok(whole.split(separator.as_str()).collect())
-            }
+            [Value::String(whole), Value::String(separator)] => Ok(whole.split(separator.as_str()).collect()),
             other => Err(wrong(function, "a text and a separator", other, 2)),
         },
         "lower" => Ok(text(function, &arguments)?.to_lowercase().into()),

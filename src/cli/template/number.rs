@@ -44,7 +44,11 @@ pub(super) fn text(number: &Number) -> String {
 /// Go's `%v` of a floating-point number: exponents below -4 and from 21 on are written as such.
 pub(super) fn general(value: f64) -> String {
     let size = value.abs();
-    if value == 0.0 || (1e-4..1e21).contains(&size) { value.to_string() } else { exponent(&format!("{value:e}")) }
+    if value == 0.0 || (1e-4..1e21).contains(&size) {
+        value.to_string()
+    } else {
+        exponent(&format!("{value:e}"))
+    }
 }
 
 /// Rust's `1e5` as C's and Go's `1e+05`.

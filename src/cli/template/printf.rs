@@ -93,9 +93,8 @@ impl Spec {
     fn value(self, verb: char, value: &Value) -> String {
         let known = match (verb, value) {
             ('v' | 's', Value::String(text)) => Some(self.cut(text)),
-            ('v', Value::Number(_)) => {
-                number::integer(value).map(|integer| self.sign(integer < 0, &integer.unsigned_abs().to_string()))
-            }
+            ('v', Value::Number(_)) => number::integer(value)
+                .map(|integer| self.sign(integer < 0, &integer.unsigned_abs().to_string())),
             ('q', Value::String(text)) => Some(format!("{:?}", self.cut(text))),
             ('x' | 'X', Value::String(text)) => {
                 let digits: String = text.bytes().map(|byte| format!("{byte:02x}")).collect();
@@ -186,7 +185,11 @@ fn significant(value: f64, digits: usize) -> String {
     let scientific = format!("{value:.precision$e}", precision = digits - 1);
     let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };
     let trimmed = |text: &str| {
-        if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text.to_owned() }
+        if text.contains('.') {
+            text.trim_end_matches('0').trim_end_matches('.').to_owned()
+        } else {
+            text.to_owned()
+        }
     };
     match exponent.parse::<i32>() {
         Ok(power) if power >= -4 && usize::try_from(power).map_or(true, |power| power < digits) => {

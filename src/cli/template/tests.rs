@@ -70,7 +70,10 @@ fn blocks_choose_and_repeat() {
         ("{{range .Args}}{{if eq . \"true\"}}{{continue}}{{end}}{{.}}{{end}}", "-cx y"),
         ("{{$x := .Count}}{{$x}}{{$x = 4}}{{$x}}", "34"),
         ("{{$x := 1}}{{if true}}{{$x = 2}}{{$y := 1}}{{end}}{{$x}}", "2"),
-        ("{{range $p, $b := .Ports}}{{$p}}{{range $b}} -> {{.HostPort}}{{end}};{{end}}", "80/tcp -> 8080;81/tcp;"),
+        (
+            "{{range $p, $b := .Ports}}{{$p}}{{range $b}} -> {{.HostPort}}{{end}};{{end}}",
+            "80/tcp -> 8080;81/tcp;",
+        ),
         ("{{with $x := .State}}{{$x.Status}}{{end}}", "running"),
     ] {
         assert_eq!(fill(template), expected, "{template}");
@@ -102,8 +105,10 @@ fn functions_do_as_in_go_and_docker() {
         ("{{lower \"AbC\"}}{{upper .Name}}{{title \"ab cd\"}}{{trim \"  x \"}}", "abc/WEBAb Cdx"),
         ("{{truncate .ID 4}}|{{pad .ID 1 2}}|{{pad .Empty 1 2}}|", "0123| 0123456789ab  ||"),
         ("{{slice .ID 2 4}}{{slice .Args 1}}", "23[true x y]"),
-        ("{{eq .Count 1 2 3}}{{ne .ID \"x\"}}{{lt 1 2.5}}{{le 2 2}}{{gt \"b\" \"a\"}}{{ge 1 2}}",
-         "truetruetruetruetruefalse"),
+        (
+            "{{eq .Count 1 2 3}}{{ne .ID \"x\"}}{{lt 1 2.5}}{{le 2 2}}{{gt \"b\" \"a\"}}{{ge 1 2}}",
+            "truetruetruetruetruefalse",
+        ),
         ("{{eq .Nothing nil}}{{ne .ID nil}}", "truetrue"),
         ("{{and .Count .Empty 1}}|{{or .Empty .Count}}|{{or false 0}}|{{and 1 2}}", "|3|0|2"),
         // What decides is not followed by what would fail.
@@ -112,8 +117,10 @@ fn functions_do_as_in_go_and_docker() {
         ("{{html \"<a&b>\"}}", "&lt;a&amp;b&gt;"),
         ("{{.Name | upper | printf \"%-6s|%s\" \"a\"}}", "a     |/WEB"),
         ("{{printf \"%5d|%-5d|%05d|%+d|%x\" 42 42 -42 42 255}}", "   42|42   |-0042|+42|ff"),
-        ("{{printf \"%.2f|%6.1f|%e|%g|%.3g\" 1.005 2.25 1234.5 1e21 1234.5}}",
-         "1.00|   2.2|1.234500e+03|1e+21|1.23e+03"),
+        (
+            "{{printf \"%.2f|%6.1f|%e|%g|%.3g\" 1.005 2.25 1234.5 1e21 1234.5}}",
+            "1.00|   2.2|1.234500e+03|1e+21|1.23e+03",
+        ),
         ("{{printf \"%q %v %t %%|%T\" \"a\\\"b\" .Args true 1}}", "\"a\\\"b\" [-c true x y] true %|int"),
         ("{{printf \"%s %d\" 3 \"x\"}}", "%!s(int=3) %!d(string=x)"),
         ("{{printf \"%d\"}}{{printf \"a\" 1}}{{printf \"%\"}}", "%!d(MISSING)a%!(EXTRA int=1)%!(NOVERB)"),
@@ -180,7 +187,8 @@ fn nesting_has_an_end() {
 
 #[test]
 fn listings_have_escapes_in_their_text_and_titles_of_their_own() {
-    let template = Template::parse_with_escapes("{{.ID}}\\t{{\"\\t\"}}{{upper .Name}}\\n{{.Label \"x\"}}").unwrap();
+    let template =
+        Template::parse_with_escapes("{{.ID}}\\t{{\"\\t\"}}{{upper .Name}}\\n{{.Label \"x\"}}").unwrap();
     let titles = json!({ "ID": "CONTAINER ID", "Name": "Name", "Label": "" });
     assert_eq!(template.render_titles(&titles).unwrap(), "CONTAINER ID\t\tName\nx");
     let row = json!({ "ID": "1", "Name": "web", "Label": { "x": "y" } });

@@ -92,8 +92,7 @@ impl Reader {
                 Err(refused) => return Err(self.error(refused)),
             };
             let metadata = file.metadata().map_err(|source| self.error(source))?;
-            let source =
-                Source { file: BufReader::new(file), device: metadata.dev(), inode: metadata.ino() };
+            let source = Source { file: BufReader::new(file), device: metadata.dev(), inode: metadata.ino() };
             if self.current.as_ref().is_some_and(|current| current.is(&source)) {
                 break;
             }

@@ -50,8 +50,7 @@ fn lines_become_entries_however_they_arrive() {
         assert_eq!(read(&path, Some(tail as u64)), expected[from..], "--tail {tail}");
     }
     let line = std::fs::read_to_string(&path).unwrap();
-    let time =
-        &line.lines().next().unwrap()["{\"log\":\"one\\n\",\"stream\":\"stdout\",\"time\":\"".len()..];
+    let time = &line.lines().next().unwrap()["{\"log\":\"one\\n\",\"stream\":\"stdout\",\"time\":\"".len()..];
     assert!(chrono::DateTime::parse_from_rfc3339(time.trim_end_matches("\"}")).is_ok(), "{line}");
     assert_eq!(writer.lost(), 0);
 }
@@ -146,8 +145,10 @@ fn a_log_has_no_more_and_no_larger_files_than_it_may() {
             let lines: String = (0..10).map(|n| format!("line {chunk} {n}\n")).collect();
             writer.write(Stream::Stdout, lines.as_bytes());
         }
-        let sizes: Vec<u64> =
-            std::fs::read_dir(directory.path()).unwrap().map(|e| e.unwrap().metadata().unwrap().len()).collect();
+        let sizes: Vec<u64> = std::fs::read_dir(directory.path())
+            .unwrap()
+            .map(|e| e.unwrap().metadata().unwrap().len())
+            .collect();
         assert_eq!(sizes.len(), usize::from(files));
         assert!(sizes.iter().all(|&size| size <= 1000), "{sizes:?}");
         let mut all = Vec::new();
