@@ -47,8 +47,8 @@ fn stats_show_what_containers_use() {
         assert!(titles.contains(title), "{title} is missing: {titles}");
     }
     assert!(table.lines().count() == 2 && table.contains("web"), "{table}");
-    // It answers the host's echo requests: bytes in both directions.
-    host.space.ok(&["ping", "-c", "1", "-W", "20", &web.address.to_string()]);
+    // An echo request and its answer: bytes in both directions.
+    host.mydocker(&["exec", "web", "ping", "-c", "1", "-W", "20", "172.18.0.1"]).ok();
     let json = stats(&["--format", "json", "--all"]).json();
     let row = |name: &str| {
         json.as_array().expect("one array").iter().find(|row| row["Name"] == name).expect("a row").clone()
