@@ -6,7 +6,7 @@ use chrono::Utc;
 use serde::Serialize;
 
 use crate::cli::output::{self, Format, Table};
-use crate::cli::{CommandError, Context, images, ps};
+use crate::cli::{CommandError, Context, human, images};
 
 /// Show how an image came to be, the newest step first
 #[derive(Debug, clap::Args)]
@@ -51,7 +51,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
             _ => "<missing>".to_owned(),
         };
         let created_by =
-            if args.no_trunc { history.created_by } else { ps::shorten(&history.created_by, 45) };
+            if args.no_trunc { history.created_by } else { human::shorten(&history.created_by, 45) };
         rows.push(Row {
             id,
             created_at: history.created.map(|created| created.to_rfc3339()).unwrap_or_default(),

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cli::image_filters::{Filter, Filters};
 use crate::cli::output::{self, Format, Table};
-use crate::cli::{CommandError, Context, ps};
+use crate::cli::{CommandError, Context, human};
 use crate::engine::{Reference, StoredImage};
 
 /// List images, the newest first
@@ -96,7 +96,7 @@ fn row(image: &StoredImage, name: Option<&Reference>, now: DateTime<Utc>, whole:
 
 /// How long ago, in words; an image may not tell.
 pub(super) fn since(created: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
-    created.map(|created| format!("{} ago", ps::span(now - created))).unwrap_or_default()
+    created.map(|created| format!("{} ago", human::span(now - created))).unwrap_or_default()
 }
 
 /// A number of bytes with three digits, in units of a thousand, as Docker puts it.

@@ -4,30 +4,43 @@
 //! tried, why it failed, and where there is one a remedy on a line of its own.
 
 mod commit;
+mod completion;
+mod container;
 mod cp;
 mod create;
 mod diff;
+mod documents;
 mod exec;
 mod export;
+mod filters;
 mod history;
+mod human;
 mod image;
 mod image_filters;
 mod images;
 mod import;
+mod info;
 mod inspect;
+mod listing;
 mod logs;
 mod network;
 mod options;
 mod output;
+mod port;
 mod ps;
 mod rm;
 mod rmi;
 mod run;
 mod spelling;
+mod stats;
 mod stop;
 mod supervise;
 mod tag;
+mod template;
+mod times;
+mod top;
 mod update;
+mod version;
 mod volume;
 
 use std::ffi::OsString;
@@ -112,6 +125,13 @@ enum Command {
     Rmi(rmi::Args),
     History(history::Args),
     Image(image::Args),
+    Port(port::Args),
+    Top(top::Args),
+    Stats(stats::Args),
+    Container(container::Args),
+    Info(info::Args),
+    Version(version::Args),
+    Completion(completion::Args),
     #[command(hide = true)]
     Supervise(supervise::Args),
 }
@@ -175,6 +195,18 @@ impl CommandError {
     }
 }
 
+impl CommandError {
+    /// Tells the user of something that does not keep the command from its work.
+    fn warn(&self, format: LogFormat) {
+        match format {
+            LogFormat::Json => {
+                output::complain(&output::log_line("warning", &self.message, self.hint.as_deref()));
+            }
+            LogFormat::Text => output::complain(&format!("warning: {}", self.message)),
+        }
+    }
+}
+
 impl From<EngineError> for CommandError {
     fn from(error: EngineError) -> Self {
         Self { message: crate::engine::one_line(&error), hint: error.hint(), run_status: error.run_status() }
@@ -219,6 +251,13 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Rmi(args) => rmi::run(args, &mut context),
         Command::History(args) => history::run(args, &mut context),
         Command::Image(args) => image::run(args, &mut context),
+        Command::Port(args) => port::run(args, &mut context),
+        Command::Top(args) => top::run(args, &mut context),
+        Command::Stats(args) => stats::run(args, &mut context),
+        Command::Container(args) => container::run(args, &mut context),
+        Command::Info(args) => info::run(args, &mut context),
+        Command::Version(args) => version::run(args, &mut context),
+        Command::Completion(args) => completion::run(&args),
         Command::Supervise(args) => supervise::run(args, &mut context),
     };
     result.unwrap_or_else(|error| {

@@ -92,6 +92,36 @@ impl Hierarchy {
         }
     }
 
+    /// The group of a container in the tree of a controller; `None` where the host has no such controller.
+    #[must_use]
+    pub fn group(&self, controller: &str, id: &ContainerId) -> Option<PathBuf> {
+        let below = path(id);
+        let below = below.strip_prefix("/").unwrap_or(&below);
+        match self {
+            Self::Unified => Some(Path::new(ROOT).join(below)),
+            Self::Legacy(mounts) => {
+                let tree =
+                    mounts.iter().find(|mount| controllers_of(mount).any(|name| name == controller))?;
+                Some(tree.join(below))
+            }
+        }
+    }
+
+    /// The names of the controllers that this host has.
+    #[must_use]
+    pub fn controllers(&self) -> Vec<String> {
+        match self {
+            Self::Unified => {
+                let path = Path::new(ROOT).join("cgroup.controllers");
+                let names = std::fs::read_to_string(path).unwrap_or_default();
+                names.split_ascii_whitespace().map(str::to_owned).collect()
+            }
+            Self::Legacy(mounts) => {
+                mounts.iter().flat_map(|mount| controllers_of(mount)).map(str::to_owned).collect()
+            }
+        }
+    }
+
     /// The directories of the groups `path`, an absolute path below each tree.
     fn directories(&self, path: &Path) -> Vec<PathBuf> {
         let below = path.strip_prefix("/").unwrap_or(path);
@@ -100,6 +130,12 @@ impl Hierarchy {
             Self::Legacy(mounts) => mounts.iter().map(|mount| mount.join(below)).collect(),
         }
     }
+}
+
+/// The controllers of a version 1 tree, from the name of its mount point: `cpu,cpuacct`.
+fn controllers_of(mount: &Path) -> impl Iterator<Item = &str> {
+    let name = mount.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.split(',')
 }
 
 /// The mount points of the version 1 controllers in the text of `/proc/self/mounts` (fstab(5)).
@@ -158,6 +194,28 @@ pub fn disable_oom_killer(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(),
 /// Writes a file of the kernel's in one piece.
 fn write(file: &Path, value: &str) -> io::Result<()> {
     std::fs::OpenOptions::new().write(true).open(file)?.write_all(value.as_bytes())
+}
+
+/// The processes in a container's groups, by their pids on the host.
+#[must_use]
+pub fn members(hierarchy: &Hierarchy, id: &ContainerId) -> Vec<i32> {
+    let mut pids = Vec::new();
+    // Every process is in every tree: the first one that is there tells of all.
+    if let Some(directory) = hierarchy.directories(&path(id)).iter().find(|directory| directory.is_dir()) {
+        collect_members(directory, &mut pids);
+    }
+    pids.sort_unstable();
+    pids
+}
+
+fn collect_members(directory: &Path, pids: &mut Vec<i32>) {
+    let text = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|&pid| pid > 0));
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect_members(&entry.path(), pids);
+        }
+    }
 }
 
 /// Kills what is in a container's groups, whatever it is.
@@ -232,6 +290,9 @@ mod tests {
         assert!(legacy.controls_devices());
         assert!(!Hierarchy::Legacy(Vec::new()).controls_devices() && !Hierarchy::Unified.controls_devices());
         let id = ContainerId::generate().unwrap();
+        assert_eq!(legacy.controllers(), ["cpu", "cpuacct", "devices"]);
+        let group = Path::new("/sys/fs/cgroup/cpu,cpuacct/mydocker").join(&id);
+        assert_eq!((legacy.group("cpuacct", &id), legacy.group("pids", &id)), (Some(group), None));
         let directories = legacy.directories(&path(&id));
         assert_eq!(directories[1], Path::new("/sys/fs/cgroup/devices/mydocker").join(&id));
     }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::device::Devices;
 use super::files::Resolution;
 use super::limits::{Bytes, Limits};
+use super::log;
 use super::mounts::{Mount, VolumesFrom};
 use super::security::Security;
 use super::signal::Signal;
@@ -120,6 +121,8 @@ pub struct Settings {
     pub ulimits: Vec<Ulimit>,
     /// Kernel parameters of its namespaces.
     pub sysctls: BTreeMap<String, String>,
+    /// What is kept of its output.
+    pub log: log::Options,
 }
 
 /// A program and its arguments: at least one string.

@@ -7,7 +7,7 @@ use crate::container::config::ConfigError;
 use crate::container::files::FilesError;
 use crate::container::index::IndexError;
 use crate::container::limits::LimitError;
-use crate::container::log::LogError;
+use crate::container::log::{LogError, OptionError};
 use crate::container::mount_points::MountPointError;
 use crate::container::mounts::MountError;
 use crate::container::protocol::{Failure, ProtocolError};
@@ -59,6 +59,9 @@ pub enum EngineError {
         /// The container.
         name: ContainerName,
     },
+    /// Nothing was written down of what the container wrote.
+    #[error("cannot read the log of container {0}: it keeps none, because of its log driver none")]
+    NoLog(ContainerName),
     /// The supervisor did not finish in time.
     #[error("container {0} has ended, but its supervisor is still cleaning up")]
     SupervisorStuck(ContainerName),
@@ -177,6 +180,9 @@ pub enum EngineError {
     /// The log could not be read.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// What was asked for as to the log.
+    #[error("--log-opt: {0}")]
+    LogOption(#[from] OptionError),
     /// The container's network namespace.
     #[error(transparent)]
     NetNs(#[from] NetNsError),
@@ -229,6 +235,17 @@ impl EngineError {
             }
             _ => None,
         }
+    }
+
+    /// Whether the error is that nothing has the name or id that was looked for.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            Self::Index(IndexError::NotFound(_))
+                | Self::Record(RecordError::NotFound(_))
+                | Self::Network(NetworkError::NotFound(_))
+        )
     }
 
     /// The exit status for commands that otherwise return a container's: 125, 126 or 127.

@@ -8,12 +8,16 @@ mod containers;
 mod copy;
 mod error;
 mod images;
+mod info;
+mod listing;
 mod logs;
 mod networks;
 mod privileges;
 mod start;
+mod stats;
 mod supervise;
 mod teardown;
+mod top;
 mod update;
 mod volumes;
 
@@ -29,7 +33,9 @@ pub use crate::container::config::{ConfigError, ContainerPath, EnvVar, Hostname,
 pub use crate::container::device::{DeviceRequest, Rule as DeviceRule};
 pub use crate::container::files::{ExtraHost, FilesError, resolver_option, search_domain};
 pub use crate::container::limits::{Bytes, Cpus, LimitError, Limits, NumberList, Rate, Swap};
+pub use crate::container::log::{Driver as LogDriver, Options as LogOptions};
 pub use crate::container::mounts::{Mount, MountError, VolumesFrom};
+pub use crate::container::processes::Task;
 pub use crate::container::protocol::Stream;
 pub use crate::container::record::State;
 pub use crate::container::seccomp::Profile;
@@ -38,6 +44,7 @@ pub use crate::container::security::{
 };
 pub use crate::container::signal::Signal;
 pub use crate::container::ulimit::Ulimit;
+pub use crate::container::usage::{Transfer, Usage, host_memory};
 pub use crate::image::{Change, ImageConfig, ImageError, Reference, Removal, Step, StoredImage};
 pub use crate::network::PortRequest;
 pub use crate::network::{
@@ -49,8 +56,11 @@ pub use containers::{CreateContainer, Record, Snapshot};
 pub use copy::{CopyEnd, CopyOptions};
 pub use error::{EngineError, one_line};
 pub use images::{CommitImage, ImportImage};
+pub use info::HostInfo;
+pub use listing::Listing;
 pub use logs::LogRequest;
 pub use start::ExecRequest;
+pub use stats::DiskUsage;
 pub use volumes::{MountView, Pruned, VolumeFilter, VolumeView};
 
 /// Everything that mydocker can do below one pair of root directories.

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use super::start::Job;
 use super::{Engine, EngineError, NetworkMode, Record, one_line};
 use crate::container::cgroup::Hierarchy;
-use crate::container::log::Writer;
+use crate::container::log::{Driver, Writer};
 use crate::container::protocol::{Failure, Order};
 use crate::container::record::{Exit, State};
 use crate::container::spec::Network;
@@ -142,7 +142,7 @@ impl Engine {
         }
         self.write_files(record, endpoints)?;
         let options = Options {
-            log: Some(Writer::open(&self.layout.container_log(id))?),
+            log: self.open_log(record)?,
             listener: Some(supervisor::listen(&self.layout, id)?),
             client: Some(client),
             subscribe: order.subscribe,
@@ -175,6 +175,15 @@ impl Engine {
             // A container cannot share its own, nor one that was made after it: this ends.
             mode @ NetworkMode::Container(_) => self.shared_network(mode),
             _ => Ok(Some(Layout::netns(id))),
+        }
+    }
+
+    /// Where the container's output is written down, if it is.
+    fn open_log(&self, record: &Record) -> Result<Option<Writer>, EngineError> {
+        let options = &record.config.settings.log;
+        match options.driver {
+            Driver::None => Ok(None),
+            Driver::JsonFile => Ok(Some(Writer::open(&self.layout.container_log(&record.id), options)?)),
         }
     }
 

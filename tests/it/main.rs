@@ -39,6 +39,8 @@ mod image_store;
 #[cfg(test)]
 mod images;
 #[cfg(test)]
+mod inspect;
+#[cfg(test)]
 mod ipam;
 #[cfg(test)]
 mod leftovers;
@@ -46,6 +48,10 @@ mod leftovers;
 mod lifecycle;
 #[cfg(test)]
 mod limits;
+#[cfg(test)]
+mod listings;
+#[cfg(test)]
+mod logs;
 #[cfg(test)]
 mod mounts;
 #[cfg(test)]
@@ -68,6 +74,8 @@ mod seeds;
 mod session;
 #[cfg(test)]
 mod space;
+#[cfg(test)]
+mod stats;
 #[cfg(test)]
 mod volumes;
 #[cfg(test)]

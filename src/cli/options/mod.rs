@@ -6,6 +6,7 @@
 mod devices;
 mod files;
 pub(super) mod limits;
+mod logging;
 mod mounts;
 mod security;
 
@@ -82,6 +83,8 @@ pub(super) struct ContainerOptions {
     /// Print this help. (-h is the host name, as in Docker)
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
+    #[command(flatten)]
+    logging: logging::LoggingOptions,
     /// The image, then the command and its arguments
     #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
     image_and_command: Vec<String>,
@@ -129,6 +132,7 @@ impl ContainerOptions {
                 NetworkMode::Container(context.engine()?.find(&name)?.record.id)
             }
         };
+        self.logging.apply(&mut settings)?;
         let mut words = self.image_and_command.into_iter();
         Ok(CreateContainer {
             name: self.name,

@@ -427,7 +427,7 @@ mod tests {
             let (client, ours) = UnixStream::pair().unwrap();
             client.set_nonblocking(true).unwrap();
             let options = Options {
-                log: Some(log::Writer::open(&log).unwrap()),
+                log: Some(log::Writer::open(&log, &log::Options::default()).unwrap()),
                 listener: None,
                 client: Some(ours),
                 subscribe: true,
