@@ -25,13 +25,12 @@ mod spelling;
 mod stats;
 mod stop;
 mod supervise;
-mod update;
-mod volume;
 mod template;
 mod times;
 mod top;
 mod update;
 mod version;
+mod volume;
 
 use std::ffi::OsString;
 use std::fs::File;

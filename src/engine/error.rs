@@ -5,9 +5,9 @@ use crate::container::config::ConfigError;
 use crate::container::files::FilesError;
 use crate::container::index::IndexError;
 use crate::container::limits::LimitError;
+use crate::container::log::{LogError, OptionError};
 use crate::container::mount_points::MountPointError;
 use crate::container::mounts::MountError;
-use crate::container::log::{LogError, OptionError};
 use crate::container::protocol::{Failure, ProtocolError};
 use crate::container::record::RecordError;
 use crate::container::rootfs::RootfsError;
@@ -181,6 +181,7 @@ impl EngineError {
             Self::Index(IndexError::NotFound(_))
                 | Self::Record(RecordError::NotFound(_))
                 | Self::Network(NetworkError::NotFound(_))
+                | Self::Volume(VolumeError::NotFound(_))
         )
     }
 

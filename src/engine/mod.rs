@@ -15,9 +15,9 @@ mod start;
 mod stats;
 mod supervise;
 mod teardown;
-mod volumes;
 mod top;
 mod update;
+mod volumes;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -30,8 +30,8 @@ pub use crate::container::config::{ConfigError, ContainerPath, EnvVar, Hostname,
 pub use crate::container::device::{DeviceRequest, Rule as DeviceRule};
 pub use crate::container::files::{ExtraHost, FilesError, resolver_option, search_domain};
 pub use crate::container::limits::{Bytes, Cpus, LimitError, Limits, NumberList, Rate, Swap};
-pub use crate::container::mounts::{Mount, MountError, VolumesFrom};
 pub use crate::container::log::{Driver as LogDriver, Options as LogOptions};
+pub use crate::container::mounts::{Mount, MountError, VolumesFrom};
 pub use crate::container::processes::Task;
 pub use crate::container::protocol::Stream;
 pub use crate::container::record::State;
@@ -54,8 +54,8 @@ pub use info::HostInfo;
 pub use listing::Listing;
 pub use logs::LogRequest;
 pub use start::ExecRequest;
-pub use volumes::{MountView, Pruned, VolumeFilter, VolumeView};
 pub use stats::DiskUsage;
+pub use volumes::{MountView, Pruned, VolumeFilter, VolumeView};
 
 /// Everything that mydocker can do below one pair of root directories.
 #[derive(Debug)]

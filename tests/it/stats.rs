@@ -7,7 +7,8 @@ use crate::program::eventually;
 fn top_shows_the_processes_of_a_container_and_no_others() {
     let host = Host::new();
     let options = ["run", "-d", "--name", "c", "--net", "none", "-u", "tester"];
-    host.mydocker(&[&options[..], &[&host.image, "sh", "-c", "sleep 1111 & sleep 2222 & wait"]].concat()).ok();
+    host.mydocker(&[&options[..], &[&host.image, "sh", "-c", "sleep 1111 & sleep 2222 & wait"]].concat())
+        .ok();
     let top = |options: &[&str]| host.mydocker(&[&["top", "c"], options].concat()).ok();
     let table = eventually("three processes", || Some(top(&[])).filter(|table| table.lines().count() == 4));
     let titles: Vec<&str> = table.lines().next().expect("titles").split_whitespace().collect();

@@ -6,8 +6,8 @@
 mod devices;
 mod files;
 pub(super) mod limits;
-mod mounts;
 mod logging;
+mod mounts;
 mod security;
 
 use std::net::Ipv4Addr;
