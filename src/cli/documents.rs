@@ -1,67 +1,50 @@
 //! Containers as `inspect` and the listings show them, under Docker's names.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
 use crate::cli::human;
 use crate::engine::{
-    Bytes, CapabilityName, Cpus, DiskUsage, Limits, LogDriver, LogOptions, Namespace, NumberList, Paths,
-    Rate, Record, Seccomp, Security, Snapshot, State, Swap, Ulimit,
+    Bytes, CapabilityName, Cpus, DeviceRequest, DiskUsage, Limits, LogDriver, LogOptions, MountView,
+    Namespace, NumberList, Paths, Rate, Record, Seccomp, Security, Snapshot, State, Swap, Ulimit,
 };
 
 /// What stands for "never": Docker writes the first instant of its calendar.
 const NEVER: &str = "0001-01-01T00:00:00Z";
 
-/// Something mounted into a container.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct MountPoint {
-    /// `bind`, `volume` or `tmpfs`.
-    pub(super) kind: &'static str,
-    /// A volume's name.
-    pub(super) name: Option<String>,
-    /// Where it lies on the host.
-    pub(super) source: PathBuf,
-    /// Where the container sees it.
-    pub(super) destination: PathBuf,
-    /// Whether the container can write to it.
-    pub(super) writable: bool,
+/// How large `/dev/shm` is where nobody says otherwise.
+const DEFAULT_SHM: u64 = 64 << 20;
+
+/// Whether the user means a mount by a volume's name or a path.
+pub(super) fn is_called(mount: &MountView, text: &str) -> bool {
+    mount.name.as_ref().is_some_and(|name| name.as_str() == text)
+        || mount.destination.as_os_str() == text
+        || !text.is_empty() && mount.source.as_os_str() == text
 }
 
-impl MountPoint {
-    /// Whether the user means it by a volume's name or a path in the container.
-    pub(super) fn is_called(&self, text: &str) -> bool {
-        self.name.as_deref() == Some(text)
-            || self.destination.as_os_str() == text
-            || self.source.as_os_str() == text
-    }
-
-    /// As listings show it.
-    pub(super) fn label(&self) -> String {
-        self.name.clone().unwrap_or_else(|| self.source.to_string_lossy().into_owned())
-    }
-
-    fn document(&self) -> Value {
-        let mut members = Map::new();
-        members.insert("Type".to_owned(), self.kind.into());
-        if let Some(name) = &self.name {
-            members.insert("Name".to_owned(), name.as_str().into());
-            members.insert("Driver".to_owned(), "local".into());
-        }
-        members.insert("Source".to_owned(), self.source.to_string_lossy().into());
-        members.insert("Destination".to_owned(), self.destination.to_string_lossy().into());
-        members.insert("Mode".to_owned(), if self.writable { "" } else { "ro" }.into());
-        members.insert("RW".to_owned(), self.writable.into());
-        members.insert("Propagation".to_owned(), if self.kind == "bind" { "rprivate" } else { "" }.into());
-        Value::Object(members)
-    }
+/// A mount as listings show it.
+pub(super) fn mount_label(mount: &MountView) -> String {
+    let name = mount.name.as_ref().map(ToString::to_string);
+    name.unwrap_or_else(|| mount.source.to_string_lossy().into_owned())
 }
 
-/// What is mounted into a container.
-pub(super) fn mounts(_: &Record) -> Vec<MountPoint> {
-    Vec::new()
+fn mount_document(mount: &MountView) -> Value {
+    let mut document = json!({
+        "Type": mount.kind,
+        "Source": mount.source,
+        "Destination": mount.destination,
+        "Mode": mount.mode,
+        "RW": mount.writable,
+        "Propagation": mount.propagation,
+    });
+    // Only volumes have these.
+    if let (Some(name), Some(driver)) = (&mount.name, mount.driver) {
+        document["Name"] = name.as_str().into();
+        document["Driver"] = driver.into();
+    }
+    document
 }
 
 /// Docker's word for a state.
@@ -108,10 +91,14 @@ pub(super) fn listed_time(time: DateTime<Utc>) -> String {
 }
 
 /// The document of a container. `disk` is there if it was asked for.
-pub(super) fn container(snapshot: &Snapshot, paths: &Paths, disk: Option<DiskUsage>) -> Value {
+pub(super) fn container(
+    snapshot: &Snapshot,
+    paths: &Paths,
+    mounts: &[MountView],
+    disk: Option<DiskUsage>,
+) -> Value {
     let record = &snapshot.record;
     let words = record.config.command.words();
-    let mounts: Vec<Value> = mounts(record).iter().map(MountPoint::document).collect();
     let mut document = json!({
         "Id": record.id,
         "Created": time(Some(record.created)),
@@ -119,9 +106,9 @@ pub(super) fn container(snapshot: &Snapshot, paths: &Paths, disk: Option<DiskUsa
         "Args": words.get(1..),
         "State": state_document(&snapshot.state),
         "Image": record.config.settings.image_id.as_ref().map_or(record.config.image.as_str(), |id| id.as_str()),
-        "HostnamePath": "",
-        "HostsPath": "",
-        "ResolvConfPath": "",
+        "HostnamePath": paths.log.with_file_name("hostname"),
+        "HostsPath": paths.log.with_file_name("hosts"),
+        "ResolvConfPath": paths.log.with_file_name("resolv.conf"),
         "LogPath": paths.log,
         "Name": format!("/{}", record.name),
         "RestartCount": 0,
@@ -133,8 +120,8 @@ pub(super) fn container(snapshot: &Snapshot, paths: &Paths, disk: Option<DiskUsa
             "WorkDir": paths.overlay.join("work"),
             "MergedDir": paths.overlay.join("merged"),
         } },
-        "HostConfig": host_config(record),
-        "Mounts": mounts,
+        "HostConfig": host_config(record, mounts),
+        "Mounts": mounts.iter().map(mount_document).collect::<Vec<_>>(),
         "Config": config(record),
         "NetworkSettings": network_settings(snapshot, paths),
     });
@@ -204,7 +191,7 @@ fn exposed(record: &Record) -> Value {
     Value::Object(ports.map(|port| (port, json!({}))).collect())
 }
 
-fn host_config(record: &Record) -> Value {
+fn host_config(record: &Record, mounts: &[MountView]) -> Value {
     let settings = &record.config.settings;
     let mut config = json!({
         "NetworkMode": record.network.mode.describe(),
@@ -215,6 +202,14 @@ fn host_config(record: &Record) -> Value {
         "ReadonlyRootfs": settings.read_only,
         "Sysctls": settings.sysctls,
         "Ulimits": settings.ulimits.iter().map(ulimit).collect::<Vec<_>>(),
+        "Binds": mounts.iter().filter_map(bind).collect::<Vec<_>>(),
+        "VolumesFrom": settings.volumes_from.iter().map(|from| &from.container).collect::<Vec<_>>(),
+        "ShmSize": settings.shm_size.map_or(DEFAULT_SHM, |Bytes(bytes)| bytes),
+        "Dns": settings.resolution.servers,
+        "DnsSearch": settings.resolution.search,
+        "DnsOptions": settings.resolution.options,
+        "ExtraHosts": settings.resolution.hosts,
+        "Devices": settings.devices.nodes.iter().map(device).collect::<Vec<_>>(),
     });
     for part in [limits(&settings.limits), security(&settings.security)] {
         if let (Value::Object(members), Value::Object(part)) = (&mut config, part) {
@@ -222,6 +217,23 @@ fn host_config(record: &Record) -> Value {
         }
     }
     config
+}
+
+/// A mount as `-v` would ask for it; one in memory cannot be asked for in this way.
+fn bind(mount: &MountView) -> Option<String> {
+    if mount.kind == "tmpfs" {
+        return None;
+    }
+    let mode = if mount.mode.is_empty() { String::new() } else { format!(":{}", mount.mode) };
+    Some(format!("{}:{}{mode}", mount_label(mount), mount.destination.display()))
+}
+
+fn device(device: &DeviceRequest) -> Value {
+    json!({
+        "PathOnHost": device.host,
+        "PathInContainer": device.container,
+        "CgroupPermissions": device.access.to_string(),
+    })
 }
 
 /// One limit of each process; no limit is -1.

@@ -4,7 +4,7 @@
 
 use crate::cli::CommandError;
 use crate::cli::documents;
-use crate::engine::{Engine, EngineError, PortRequest, Snapshot};
+use crate::engine::{Engine, EngineError, MountView, PortRequest, Snapshot};
 
 /// The states that Docker has, the ones that are never met here included.
 const STATES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
@@ -106,7 +106,7 @@ impl Filters {
     }
 
     /// Whether a container is to be shown.
-    pub(super) fn accept(&self, snapshot: &Snapshot) -> bool {
+    pub(super) fn accept(&self, snapshot: &Snapshot, mounts: &[MountView]) -> bool {
         let record = &snapshot.record;
         let config = &record.config;
         let any = |values: &[String], met: &dyn Fn(&str) -> bool| {
@@ -121,9 +121,7 @@ impl Filters {
             && any(&self.status, &|value| documents::state(&snapshot.state) == value)
             && any(&self.ancestor, &|value| is_image(value, &config.image))
             && any(&self.network, &|value| is_connected(value, snapshot))
-            && any(&self.volume, &|value| {
-                documents::mounts(record).iter().any(|mount| mount.is_called(value))
-            })
+            && any(&self.volume, &|value| mounts.iter().any(|mount| documents::is_called(mount, value)))
             && any(&self.health, &|value| value == "none")
             && (self.exited.is_empty()
                 || documents::exit_code(&snapshot.state).is_some_and(|code| self.exited.contains(&code)))

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use crate::cli::listing::ObjectFormat;
-use crate::cli::{CommandError, Context, documents, network, output};
+use crate::cli::{CommandError, Context, documents, network, output, volume};
 use crate::engine::Engine;
 
-/// Show all that is known of containers and networks, as a JSON array
+/// Show all that is known of containers, networks and volumes, as a JSON array
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  mydocker inspect -f '{{.State.Status}} {{.NetworkSettings.IPAddress}}' web"
@@ -23,7 +23,7 @@ pub(super) struct Args {
     /// What to look for; without it whatever has the name, containers first
     #[arg(long = "type", value_name = "TYPE", value_enum)]
     kind: Option<Kind>,
-    /// The containers by name or id, or the networks
+    /// The containers by name or id, the networks or the volumes
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
 }
@@ -32,6 +32,7 @@ pub(super) struct Args {
 enum Kind {
     Container,
     Network,
+    Volume,
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
@@ -71,6 +72,7 @@ fn object(engine: &Engine, kind: Option<Kind>, name: &str, size: bool) -> Result
     match kind {
         Some(Kind::Container) => return Ok(container(engine, name, size)?),
         Some(Kind::Network) => return Ok(network::inspect::document(&engine.inspect_network(name)?)),
+        Some(Kind::Volume) => return Ok(volume::inspect::document(&engine.volume(name)?)),
         None => {}
     }
     match container(engine, name, size) {
@@ -78,17 +80,22 @@ fn object(engine: &Engine, kind: Option<Kind>, name: &str, size: bool) -> Result
         other => return Ok(other?),
     }
     match engine.inspect_network(name) {
+        Err(error) if error.is_not_found() => {}
+        other => return Ok(network::inspect::document(&other?)),
+    }
+    match engine.volume(name) {
         Err(error) if error.is_not_found() => Err(CommandError {
             message: format!("no such object: {name}"),
             hint: Some("list all containers with: mydocker ps -a".to_owned()),
             run_status: 125,
         }),
-        other => Ok(network::inspect::document(&other?)),
+        other => Ok(volume::inspect::document(&other?)),
     }
 }
 
 fn container(engine: &Engine, name: &str, size: bool) -> Result<Value, crate::engine::EngineError> {
     let snapshot = engine.find(name)?;
     let disk = size.then(|| engine.disk_usage(&snapshot.record, true));
-    Ok(documents::container(&snapshot, &engine.paths(&snapshot.record.id), disk))
+    let (paths, mounts) = (engine.paths(&snapshot.record.id), engine.mounts(&snapshot.record));
+    Ok(documents::container(&snapshot, &paths, &mounts, disk))
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::filters::Filters;
 use crate::cli::listing::{self, Columns, ListFormat};
 use crate::cli::{CommandError, Context, documents, human, output};
-use crate::engine::{DiskUsage, Snapshot};
+use crate::engine::{DiskUsage, MountView, Snapshot};
 
 /// List containers
 #[derive(Debug, clap::Args)]
@@ -82,7 +82,10 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     let last = last.filter(|&number| number > 0);
     let all = args.all || filters.want_all() || last.is_some();
     let mut containers = listing.containers;
-    containers.retain(|container| (all || documents::is_up(&container.state)) && filters.accept(container));
+    containers.retain(|container| {
+        (all || documents::is_up(&container.state))
+            && filters.accept(container, &engine.mounts(&container.record))
+    });
     containers.truncate(last.unwrap_or(usize::MAX));
     if args.quiet {
         let id = |container: &Snapshot| {
@@ -102,7 +105,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
             // An image that is a directory may be all of the host: nobody waits for that in a listing.
             let image = !container.record.config.image.starts_with(['/', '.']);
             let disk = args.size.then(|| engine.disk_usage(&container.record, image));
-            row(container, now, args.no_trunc, disk)
+            row(container, &engine.mounts(&container.record), now, args.no_trunc, disk)
         })
         .collect();
     let columns = if args.size { &COLUMNS_WITH_SIZE } else { &COLUMNS };
@@ -110,14 +113,19 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(snapshot: &Snapshot, now: DateTime<Utc>, whole: bool, disk: Option<DiskUsage>) -> Value {
+fn row(
+    snapshot: &Snapshot,
+    mounts: &[MountView],
+    now: DateTime<Utc>,
+    whole: bool,
+    disk: Option<DiskUsage>,
+) -> Value {
     let record = &snapshot.record;
     let endpoints = if snapshot.state.is_running() { &record.network.endpoints[..] } else { &[] };
     let ports: Vec<String> =
         endpoints.iter().flat_map(|endpoint| &endpoint.ports).map(ToString::to_string).collect();
     let addresses: Vec<String> = endpoints.iter().map(|e| e.address.addr().to_string()).collect();
     let command = record.config.command.words().join(" ");
-    let mounts = documents::mounts(record);
     let size = disk.map_or_else(|| "0B".to_owned(), size);
     json!({
         "ID": if whole { record.id.as_str() } else { record.id.short() },
@@ -133,7 +141,7 @@ fn row(snapshot: &Snapshot, now: DateTime<Utc>, whole: bool, disk: Option<DiskUs
         "Size": size,
         "Labels": listing::labels(&record.config.labels),
         "Label": record.config.labels,
-        "Mounts": mounts.iter().map(documents::MountPoint::label).collect::<Vec<_>>().join(","),
+        "Mounts": mounts.iter().map(documents::mount_label).collect::<Vec<_>>().join(","),
         "LocalVolumes": mounts.iter().filter(|mount| mount.kind == "volume").count().to_string(),
         "Networks": record.network.mode.describe(),
     })

@@ -245,6 +245,7 @@ impl EngineError {
             Self::Index(IndexError::NotFound(_))
                 | Self::Record(RecordError::NotFound(_))
                 | Self::Network(NetworkError::NotFound(_))
+                | Self::Volume(VolumeError::NotFound(_))
         )
     }
 

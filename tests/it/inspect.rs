@@ -64,6 +64,41 @@ fn inspect_finds_containers_and_networks_and_fills_in_templates() {
 }
 
 #[test]
+fn inspect_shows_mounts_and_volumes() {
+    let host = Host::new();
+    let source = host.scratch("source");
+    let bind = format!("{}:/src:ro", source.display());
+    let options =
+        ["run", "-d", "--name", "c", "--net", "none", "-v", "data:/data", "-v", &bind, "--tmpfs", "/t"];
+    host.mydocker(&[&options[..], &[&host.image, "sleep", "1000"]].concat()).ok();
+    let record = host.inspect("c");
+    let mounts = record["Mounts"].as_array().expect("an array");
+    let at = |path: &str| mounts.iter().find(|mount| mount["Destination"] == path).expect("a mount");
+    let volume = at("/data");
+    assert_eq!(
+        (&volume["Type"], &volume["Name"], &volume["RW"]),
+        (&json!("volume"), &json!("data"), &json!(true))
+    );
+    let bound = at("/src");
+    assert_eq!((&bound["Type"], &bound["RW"], &bound["Mode"]), (&json!("bind"), &json!(false), &json!("ro")));
+    assert_eq!(bound["Source"], source.to_str().expect("a plain path"));
+    let binds = record["HostConfig"]["Binds"].as_array().expect("an array");
+    assert!(binds.contains(&json!("data:/data")) && binds.contains(&json!(bind)), "{binds:?}");
+    // A volume is found by its name, and containers by their volumes.
+    let mountpoint = host.mydocker(&["inspect", "-f", "{{.Mountpoint}}", "data"]).ok();
+    assert_eq!(volume["Source"], mountpoint);
+    assert_eq!(host.mydocker(&["inspect", "--type", "volume", "-f", "{{.Name}}", "data"]).ok(), "data");
+    assert_eq!(host.mydocker(&["volume", "inspect", "-f", "{{.Driver}}", "data"]).ok(), "local");
+    assert_eq!(host.mydocker(&["volume", "ls", "--format", "{{.Name}} {{.Scope}}"]).ok(), "data local");
+    for (filter, expected) in [("volume=data", "c"), ("volume=/src", "c"), ("volume=other", "")] {
+        let found = host.mydocker(&["ps", "-f", filter, "--format", "{{.Names}}"]).ok();
+        assert_eq!(found, expected, "{filter}");
+    }
+    let row = host.mydocker(&["ps", "--format", "{{.LocalVolumes}} {{.Mounts}}"]).ok();
+    assert!(row.starts_with("1 ") && row.contains("data"), "{row}");
+}
+
+#[test]
 fn inspect_tells_how_a_container_ended_and_what_it_takes() {
     let host = Host::new();
     let script = "dd if=/dev/zero of=/tmp/file bs=1000 count=5 2>/dev/null; exit 7";
