@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main ─► cli ─► engine ─┬─► container ─► (libcontainer) ─┐
-//!                        ├─► image, volume ───────────────┤
+//!                        ├─► image, volume ───────────────┤  container, image ─► archive
 //!                        └─► network ─► nft, netlink ─────┴─► store, netns, sysctl ─► sys
 //!                                                                  names, process ◄─ everyone
 //! ```

@@ -305,7 +305,7 @@ mod tests {
         let digest = Digest::sha256([0xab; 32]);
         assert_eq!(digest.as_str().parse::<Digest>().unwrap(), digest);
         assert_eq!((digest.hex().len(), digest.short()), (64, "abababababab"));
-        for bad in [&digest.hex()[..], "sha256:", "sha256:xyz", "md5:ab", &format!("{digest}0")] {
+        for bad in [digest.hex(), "sha256:", "sha256:xyz", "md5:ab", &format!("{digest}0")] {
             assert!(bad.parse::<Digest>().is_err(), "{bad}");
         }
     }

@@ -58,10 +58,10 @@ pub fn piped<T, E: From<ArchiveError>>(
     });
     let failure = failure.lock().ok().and_then(|mut failure| failure.take());
     match (taken, failure) {
-        // That nobody reads any more is what the reader's own failure looks like from here.
-        (Err(error), Some(ArchiveError::Write(_)) | None) => Err(error),
+        // That nobody reads any more is no failure of the one who writes: the reader has all that it wants, or
+        // has failed itself.
+        (taken, Some(ArchiveError::Write(_)) | None) => taken,
         (_, Some(failure)) => Err(failure.into()),
-        (Ok(value), None) => Ok(value),
     }
 }
 
@@ -89,6 +89,13 @@ mod tests {
             all,
         );
         assert!(matches!(cut, Err(ArchiveError::Damaged { .. })), "{cut:?}");
+        // Who has read enough has not failed, and who is not read to the end has not either.
+        let enough = |mut stream: Piped| -> Result<u8, ArchiveError> {
+            let mut first = [0];
+            stream.read_exact(&mut first).map_err(ArchiveError::Read)?;
+            Ok(first[0])
+        };
+        assert_eq!(piped(write, enough).unwrap(), 1);
         let refused: Result<(), _> = piped(write, |_| Err(ArchiveError::NotTar));
         assert!(matches!(refused, Err(ArchiveError::NotTar)), "{refused:?}");
     }

@@ -146,6 +146,39 @@ fn files_go_in_as_dockers_rules_say() {
 }
 
 #[test]
+fn volumes_are_copied_into_and_out_of_but_not_exported() {
+    let host = Host::new();
+    let volume = host.scratch("volume");
+    std::fs::write(volume.join("there"), "there").unwrap();
+    let source = volume.to_str().unwrap();
+    let mount = format!("{source}:/vol");
+    let run = ["run", "-d", "--net", "none", "--name", "web", "-v", &mount, &host.image, "sleep", "1000"];
+    host.mydocker(&run).ok();
+    let base = host.scratch("base");
+    let path = |name: &str| base.join(name).to_str().unwrap().to_owned();
+    host.mydocker(&["cp", "web:/vol/there", &path("out")]).ok();
+    assert_eq!(text(&base.join("out")), "there");
+    host.mydocker(&["cp", &path("out"), "web:/vol/in"]).ok();
+    assert_eq!(text(&volume.join("in")), "there");
+    // A file that something is mounted on keeps its name, and takes the contents.
+    host.mydocker(&["cp", &path("out"), "web:/etc/hosts"]).ok();
+    assert_eq!(host.mydocker(&["exec", "web", "cat", "/etc/hosts"]).ok(), "there");
+    // The kernel's own file systems are not copied, and what is mounted is not exported.
+    host.mydocker(&["cp", "web:/", &path("all")]).ok();
+    assert_eq!(text(&base.join("all/vol/there")), "there");
+    assert_eq!(std::fs::read_dir(base.join("all/proc")).unwrap().count(), 0);
+    host.mydocker(&["export", "-o", &path("tar"), "web"]).ok();
+    let mut archive = tar::Archive::new(std::fs::File::open(base.join("tar")).unwrap());
+    let names: Vec<String> = (archive.entries().unwrap())
+        .map(|entry| entry.unwrap().path().unwrap().to_string_lossy().into_owned())
+        .collect();
+    assert!(names.iter().any(|name| name == "vol/" || name == "vol"), "{names:?}");
+    assert!(!names.iter().any(|name| name.contains("there") || name.starts_with("proc/s")), "{names:?}");
+    host.mydocker(&["rm", "-f", "web"]).ok();
+    host.assert_nothing_left();
+}
+
+#[test]
 fn s14_a_container_that_swaps_links_gets_nothing_of_the_host() {
     let host = Host::new();
     let outside = host.scratch("outside");

@@ -161,7 +161,7 @@ fn images_have_names_and_go_with_the_last_one() {
     );
     // A name that another image takes leaves one without a name.
     let three = import(&host, "two:v2", &["-c", "CMD pwd"], &[]);
-    assert_eq!(ids(&["-f", "dangling=true"]), [two.clone()]);
+    assert_eq!(ids(&["-f", "dangling=true"]), std::slice::from_ref(&two));
     assert!(host.mydocker(&["images"]).ok().contains("<none>"));
     let pruned = host.mydocker(&["image", "prune", "-f"]).ok();
     assert!(pruned.contains(&two) && !pruned.contains(&three), "{pruned}");
