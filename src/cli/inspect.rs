@@ -41,6 +41,7 @@ fn document(snapshot: &Snapshot, paths: &crate::engine::Paths) -> Value {
         "Path": words.first(),
         "Args": &words[1..],
         "State": state(&snapshot.state),
+        "RestartCount": record.life.restarts,
         "Image": config.image,
         "Name": format!("/{}", record.name),
         "LogPath": paths.log,
@@ -54,6 +55,11 @@ fn document(snapshot: &Snapshot, paths: &crate::engine::Paths) -> Value {
         "HostConfig": {
             "NetworkMode": record.network.mode.describe(),
             "AutoRemove": config.auto_remove,
+            "Init": config.settings.init,
+            "RestartPolicy": {
+                "Name": config.settings.restart.name(),
+                "MaximumRetryCount": config.settings.restart.maximum(),
+            },
             "LogConfig": { "Type": "json-file", "Config": {} },
         },
         "Config": {
@@ -82,15 +88,20 @@ fn state(state: &State) -> Value {
         })
     };
     let (pid, code, started, finished, error) = match state {
-        State::Created | State::Starting { .. } => (0, 0, None, None, None),
+        State::Created | State::Starting { .. } | State::Removing { .. } | State::Dead => {
+            (0, 0, None, None, None)
+        }
         State::Running { init, started, .. } => (init.pid, 0, Some(*started), None, None),
-        State::Exited(exit) => (0, exit.code, exit.started, exit.finished, exit.error.clone()),
+        State::Exited(exit) | State::Restarting { exit, .. } => {
+            (0, exit.code, exit.started, exit.finished, exit.error.clone())
+        }
     };
     json!({
         "Status": super::ps::state(state),
-        "Running": state.is_running(),
-        "Paused": false,
-        "Restarting": false,
+        "Running": state.is_up(),
+        "Paused": state.is_paused(),
+        "Restarting": state.as_str() == "restarting",
+        "Dead": matches!(state, State::Dead),
         "Pid": pid,
         "ExitCode": code,
         "Error": error.unwrap_or_default(),

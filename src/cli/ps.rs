@@ -105,18 +105,22 @@ fn row(snapshot: &Snapshot, now: DateTime<Utc>, whole: bool) -> Row {
 
 /// Docker's word for the state.
 pub(super) fn state(state: &State) -> &'static str {
-    match state {
-        State::Created | State::Starting { .. } => "created",
-        State::Running { .. } => "running",
-        State::Exited(_) => "exited",
-    }
+    state.as_str()
 }
 
 fn status(state: &State, now: DateTime<Utc>) -> String {
     match state {
         State::Created => "Created".to_owned(),
         State::Starting { .. } => "Starting".to_owned(),
-        State::Running { started, .. } => format!("Up {}", span(now - *started)),
+        State::Running { started, paused, .. } => {
+            format!("Up {}{}", span(now - *started), if *paused { " (Paused)" } else { "" })
+        }
+        State::Restarting { exit, .. } => match exit.finished {
+            Some(finished) => format!("Restarting ({}) {} ago", exit.code, span(now - finished)),
+            None => format!("Restarting ({})", exit.code),
+        },
+        State::Removing { .. } => "Removal In Progress".to_owned(),
+        State::Dead => "Dead".to_owned(),
         State::Exited(exit) => match exit.finished {
             Some(finished) => format!("Exited ({}) {} ago", exit.code, span(now - finished)),
             None => format!("Exited ({})", exit.code),

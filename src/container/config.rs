@@ -12,6 +12,7 @@ use super::device::Devices;
 use super::files::Resolution;
 use super::limits::{Bytes, Limits};
 use super::mounts::{Mount, VolumesFrom};
+use super::restart::RestartPolicy;
 use super::security::Security;
 use super::signal::Signal;
 use super::ulimit::Ulimit;
@@ -115,6 +116,12 @@ pub struct Settings {
     pub ulimits: Vec<Ulimit>,
     /// Kernel parameters of its namespaces.
     pub sysctls: BTreeMap<String, String>,
+    /// When it is started again after its end.
+    pub restart: RestartPolicy,
+    /// Whether a process of ours stays beside the command and reaps what others leave to it.
+    pub init: bool,
+    /// Where each start writes the pid of the first process.
+    pub pidfile: Option<PathBuf>,
 }
 
 /// A program and its arguments: at least one string.

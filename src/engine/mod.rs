@@ -6,6 +6,7 @@
 mod connection;
 mod containers;
 mod error;
+mod lifecycle;
 mod logs;
 mod networks;
 mod privileges;
@@ -15,20 +16,25 @@ mod teardown;
 mod update;
 mod volumes;
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::container::cgroup::Hierarchy;
+use crate::container::runtime::RuntimeError;
 use crate::names::ContainerId;
 use crate::network::Networks;
 pub use crate::store::Layout;
 
 pub use crate::container::config::{ConfigError, ContainerPath, EnvVar, Hostname, Settings, UserSpec};
+pub use crate::container::detach::DetachKeys;
 pub use crate::container::device::{DeviceRequest, Rule as DeviceRule};
 pub use crate::container::files::{ExtraHost, FilesError, resolver_option, search_domain};
 pub use crate::container::limits::{Bytes, Cpus, LimitError, Limits, NumberList, Rate, Swap};
 pub use crate::container::mounts::{Mount, MountError, VolumesFrom};
 pub use crate::container::protocol::Stream;
 pub use crate::container::record::State;
+pub use crate::container::restart::RestartPolicy;
 pub use crate::container::seccomp::Profile;
 pub use crate::container::security::{
     CapabilityName, Namespace, Namespaces, Seccomp, Security, SecurityError,
@@ -43,8 +49,9 @@ pub use crate::network::{
 pub use connection::{Connection, NetworkMode};
 pub use containers::{CreateContainer, Record, Snapshot};
 pub use error::{EngineError, one_line};
+pub use lifecycle::{Grace, StopRequest};
 pub use logs::LogRequest;
-pub use start::ExecRequest;
+pub use start::{Attachment, ExecRequest, Left};
 pub use volumes::{MountView, Pruned, VolumeFilter, VolumeView};
 
 /// Everything that mydocker can do below one pair of root directories.
@@ -54,6 +61,8 @@ pub struct Engine {
     networks: Networks,
     /// How our own binary is called to supervise a container.
     supervisor: Vec<OsString>,
+    /// The host's control groups, once somebody has asked for them.
+    hierarchy: OnceCell<Hierarchy>,
 }
 
 /// Where the files of one container lie.
@@ -72,7 +81,17 @@ impl Engine {
     /// below the same directories.
     #[must_use]
     pub fn new(layout: Layout, supervisor: Vec<OsString>) -> Self {
-        Self { networks: Networks::new(layout.clone()), layout, supervisor }
+        let networks = Networks::new(layout.clone());
+        Self { networks, layout, supervisor, hierarchy: OnceCell::new() }
+    }
+
+    /// The host's control groups.
+    fn hierarchy(&self) -> Result<&Hierarchy, EngineError> {
+        if let Some(known) = self.hierarchy.get() {
+            return Ok(known);
+        }
+        let found = Hierarchy::detect().map_err(RuntimeError::from)?;
+        Ok(self.hierarchy.get_or_init(|| found))
     }
 
     /// Where the files of a container lie, whether they exist at the moment or not.
