@@ -17,6 +17,10 @@
 )]
 
 #[cfg(test)]
+mod attach;
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod confinement;
 #[cfg(test)]
 mod demo;
@@ -35,6 +39,8 @@ mod ipam;
 #[cfg(test)]
 mod leftovers;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod limits;
@@ -49,6 +55,8 @@ mod privileges;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod restart;
+#[cfg(test)]
 mod ruleset;
 #[cfg(test)]
 mod run;
@@ -56,6 +64,8 @@ mod run;
 mod seeds;
 #[cfg(test)]
 mod space;
+#[cfg(test)]
+mod states;
 #[cfg(test)]
 mod volumes;
 #[cfg(test)]
