@@ -344,6 +344,32 @@ pub struct Lock {
 }
 
 impl Lock {
+    /// Makes the lock `path` and takes it, in one step: nobody ever finds it free before it is given back. Its
+    /// directory must exist.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
+        let lock = Self::exclusive(&temporary)?;
+        std::fs::rename(&temporary, path)?;
+        Ok(lock)
+    }
+
+    /// Takes the lock `path` if it is free; its directory must exist.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn if_free(path: &Path) -> io::Result<Option<Self>> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(Self { _file: lock })),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(errno.into()),
+        }
+    }
+
     /// How long a lock is waited for. Locks are held for single file writes, so a holder that takes longer
     /// is stopped or stuck, and an error is of more use than a hang.
     pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -366,13 +392,25 @@ impl Lock {
 
     fn take(path: &Path, how: FlockArg) -> io::Result<Self> {
         let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-        let mut file = match open() {
+        let file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
                 open()?
             }
             other => other?,
         };
+        Self::wait_for(file, path, how)
+    }
+
+    /// Takes the lock on a directory itself, which must exist.
+    ///
+    /// # Errors
+    /// As [`Lock::exclusive`].
+    pub fn on_directory(path: &Path) -> io::Result<Self> {
+        Self::wait_for(File::open(path)?, path, FlockArg::LockExclusiveNonblock)
+    }
+
+    fn wait_for(mut file: File, path: &Path, how: FlockArg) -> io::Result<Self> {
         let deadline = Instant::now() + Self::PATIENCE;
         let mut pause = Duration::from_micros(50);
         loop {

@@ -100,6 +100,81 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes every descriptor from `first` on (Linux 5.9). Only for a process that uses none of them any more.
+pub fn close_from(first: u32) {
+    // SAFETY: close_range(2) reads no memory. Who calls this gives up all descriptors, whoever in this process
+    // owns them; it then only waits, forks nothing and opens nothing until it ends.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
+/// Makes a copy of this process, which must have one thread.
+///
+/// # Errors
+/// There is no more memory, or no more processes are allowed (`EAGAIN`); or there are more threads (`EBUSY`).
+pub fn fork() -> nix::Result<nix::unistd::ForkResult> {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if threads > 1 {
+        return Err(nix::errno::Errno::EBUSY);
+    }
+    // SAFETY: with a single thread no lock can be held by a thread that the copy does not have, so the copy may
+    // do whatever this process may (fork(2)).
+    unsafe { nix::unistd::fork() }
+}
+
+/// Waits for any signal, all of which have to be blocked, and returns its number; 0 if there was none after
+/// all. Real-time signals have numbers only, which is why this is not nix's.
+#[must_use]
+pub fn wait_for_signal() -> i32 {
+    let all = nix::sys::signal::SigSet::all();
+    // SAFETY: sigwaitinfo(2) reads a signal set, which outlives the call, and writes nothing when the second
+    // pointer is null.
+    let signal = unsafe { libc::sigwaitinfo(all.as_ref(), std::ptr::null_mut()) };
+    signal.max(0)
+}
+
+/// Sends a child of this process the signal with this number.
+///
+/// # Errors
+/// There is no such process (`ESRCH`).
+pub fn kill(child: nix::unistd::Pid, signal: i32) -> io::Result<()> {
+    // SAFETY: kill(2) takes two integers.
+    let result = unsafe { libc::kill(child.as_raw(), signal) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
+}
+
+/// Ends this process at once, without running anything that was to run at its end.
+pub fn end_process(status: i32) -> ! {
+    // SAFETY: _exit(2) touches no memory and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Overwrites the command line that listings show of this process with as much of `words` as fits.
+///
+/// # Errors
+/// `/proc` is not mounted.
+pub fn set_command_line(words: &[&str]) -> io::Result<()> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let bad = || io::Error::from(io::ErrorKind::InvalidData);
+    // `arg_start` and `arg_end` are fields 48 and 49 (proc(5)), and the state, after the name, is the third.
+    let fields = stat.rfind(')').and_then(|end| stat.get(end + 1..)).ok_or_else(bad)?;
+    let mut fields = fields.split_ascii_whitespace().skip(48 - 3).map(str::parse::<usize>);
+    let (Some(Ok(start)), Some(Ok(end))) = (fields.next(), fields.next()) else { return Err(bad()) };
+    if start == 0 || end <= start {
+        return Err(bad());
+    }
+    let mut text = words.join("\0").into_bytes();
+    text.resize(end - start, 0);
+    if let Some(last) = text.last_mut() {
+        *last = 0;
+    }
+    let place = std::ptr::with_exposed_provenance_mut::<u8>(start);
+    // SAFETY: the kernel says that this process's arguments are there, on its stack, which is writable. Nobody
+    // reads them any more: the arguments were copied when the program started, and there is one thread.
+    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), place, text.len()) };
+    Ok(())
+}
+
 /// The other end of a pseudo terminal whose master is `master`, without any path (Linux 4.13).
 ///
 /// # Errors
@@ -284,6 +359,26 @@ pub fn spawn_self<S: AsRef<OsStr>>(
     stdout: Stdio,
     stderr: Stdio,
 ) -> io::Result<Child> {
+    let (mut command, _tree) = own_command(arguments)?;
+    command.stdin(stdin).stdout(stdout).stderr(stderr).spawn()
+}
+
+/// Replaces this process by our own binary, started anew with `arguments` and this standard input. What it
+/// has learned, opened and allocated is gone; what the kernel knows it by (its pid, its start, its children)
+/// stays. Returns only what keeps it from happening.
+pub fn exec_self<S: AsRef<OsStr>>(arguments: &[S], stdin: Stdio) -> io::Error {
+    use std::os::unix::process::CommandExt as _;
+    match own_command(arguments) {
+        Ok((mut command, _tree)) => {
+            reset_signals();
+            command.stdin(stdin).exec()
+        }
+        Err(error) => error,
+    }
+}
+
+/// Our own binary as a command, and what has to be open until it is executed.
+fn own_command<S: AsRef<OsStr>>(arguments: &[S]) -> io::Result<(std::process::Command, Option<OwnedFd>)> {
     use std::os::unix::process::CommandExt as _;
     // Without the mount (Linux before 5.12, or a process that itself runs from such a mount on Linux before
     // 6.15) the file is named directly: /proc/self/exe is the very file this process runs, even if the path
@@ -298,7 +393,8 @@ pub fn spawn_self<S: AsRef<OsStr>>(
     command.arg0("mydocker").args(arguments);
     // What a shell or service manager left open for us is not for a process that outlives us.
     close_on_exec_from(3)?;
-    // systemd's activation variables would make libcontainer hand descriptors on to a container.
-    command.env_remove("LISTEN_FDS").env_remove("LISTEN_PID").env_remove("LISTEN_FDNAMES");
-    command.stdin(stdin).stdout(stdout).stderr(stderr).spawn()
+    // Nor is its environment, which a container could find in a process of ours; and systemd's activation
+    // variables would make libcontainer hand descriptors on to a container.
+    command.env_clear();
+    Ok((command, tree.ok()))
 }

@@ -49,16 +49,12 @@ fn mount_document(mount: &MountView) -> Value {
 
 /// Docker's word for a state.
 pub(super) fn state(state: &State) -> &'static str {
-    match state {
-        State::Created | State::Starting { .. } => "created",
-        State::Running { .. } => "running",
-        State::Exited(_) => "exited",
-    }
+    state.as_str()
 }
 
 /// Whether a container in this state is listed without being asked for.
 pub(super) fn is_up(current: &State) -> bool {
-    matches!(state(current), "running" | "paused" | "restarting")
+    current.is_up()
 }
 
 /// A state in words.
@@ -66,7 +62,15 @@ pub(super) fn status(state: &State, now: DateTime<Utc>) -> String {
     match state {
         State::Created => "Created".to_owned(),
         State::Starting { .. } => "Starting".to_owned(),
-        State::Running { started, .. } => format!("Up {}", human::span(now - *started)),
+        State::Running { started, paused, .. } => {
+            format!("Up {}{}", human::span(now - *started), if *paused { " (Paused)" } else { "" })
+        }
+        State::Restarting { exit, .. } => match exit.finished {
+            Some(finished) => format!("Restarting ({}) {} ago", exit.code, human::span(now - finished)),
+            None => format!("Restarting ({})", exit.code),
+        },
+        State::Removing { .. } => "Removal In Progress".to_owned(),
+        State::Dead => "Dead".to_owned(),
         State::Exited(exit) => match exit.finished {
             Some(finished) => format!("Exited ({}) {} ago", exit.code, human::span(now - finished)),
             None => format!("Exited ({})", exit.code),
@@ -78,7 +82,7 @@ pub(super) fn status(state: &State, now: DateTime<Utc>) -> String {
 pub(super) fn exit_code(state: &State) -> Option<i32> {
     match state {
         State::Exited(exit) => Some(exit.code),
-        State::Created | State::Starting { .. } | State::Running { .. } => None,
+        _ => None,
     }
 }
 
@@ -111,7 +115,7 @@ pub(super) fn container(
         "ResolvConfPath": paths.log.with_file_name("resolv.conf"),
         "LogPath": paths.log,
         "Name": format!("/{}", record.name),
-        "RestartCount": 0,
+        "RestartCount": record.life.restarts,
         "Driver": "overlay2",
         "Platform": "linux",
         "GraphDriver": { "Name": "overlay2", "Data": {
@@ -138,9 +142,13 @@ fn time(time: Option<DateTime<Utc>>) -> String {
 
 fn state_document(current: &State) -> Value {
     let (pid, code, started, finished, error) = match current {
-        State::Created | State::Starting { .. } => (0, 0, None, None, None),
+        State::Created | State::Starting { .. } | State::Removing { .. } | State::Dead => {
+            (0, 0, None, None, None)
+        }
         State::Running { init, started, .. } => (init.pid, 0, Some(*started), None, None),
-        State::Exited(exit) => (0, exit.code, exit.started, exit.finished, exit.error.clone()),
+        State::Exited(exit) | State::Restarting { exit, .. } => {
+            (0, exit.code, exit.started, exit.finished, exit.error.clone())
+        }
     };
     let word = state(current);
     json!({
@@ -150,7 +158,7 @@ fn state_document(current: &State) -> Value {
         "Paused": word == "paused",
         "Restarting": word == "restarting",
         "OOMKilled": false,
-        "Dead": false,
+        "Dead": word == "dead",
         "Pid": pid,
         "ExitCode": code,
         "Error": error.unwrap_or_default(),
@@ -197,6 +205,11 @@ fn host_config(record: &Record, mounts: &[MountView]) -> Value {
         "NetworkMode": record.network.mode.describe(),
         "PortBindings": port_bindings(record),
         "AutoRemove": record.config.auto_remove,
+        "Init": settings.init,
+        "RestartPolicy": {
+            "Name": settings.restart.name(),
+            "MaximumRetryCount": settings.restart.maximum(),
+        },
         "LogConfig": log_config(&settings.log),
         "GroupAdd": settings.groups,
         "ReadonlyRootfs": settings.read_only,

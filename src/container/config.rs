@@ -13,6 +13,7 @@ use super::files::Resolution;
 use super::limits::{Bytes, Limits};
 use super::log;
 use super::mounts::{Mount, VolumesFrom};
+use super::restart::RestartPolicy;
 use super::security::Security;
 use super::signal::Signal;
 use super::ulimit::Ulimit;
@@ -123,6 +124,12 @@ pub struct Settings {
     pub sysctls: BTreeMap<String, String>,
     /// What is kept of its output.
     pub log: log::Options,
+    /// When it is started again after its end.
+    pub restart: RestartPolicy,
+    /// Whether a process of ours stays beside the command and reaps what others leave to it.
+    pub init: bool,
+    /// Where each start writes the pid of the first process.
+    pub pidfile: Option<PathBuf>,
 }
 
 /// A program and its arguments: at least one string.

@@ -1,6 +1,8 @@
 //! What can go wrong, from wherever it comes, on its way to the user.
 
 use crate::archive::ArchiveError;
+use std::path::PathBuf;
+
 use crate::container::attach::AttachError;
 use crate::container::changes::ChangesError;
 use crate::container::config::ConfigError;
@@ -51,17 +53,30 @@ pub enum EngineError {
         /// The container.
         name: ContainerName,
     },
-    /// The container must not run for this.
-    #[error("cannot {action} container {name}: it is running")]
-    IsRunning {
+    /// The container must be in another state for this.
+    #[error("cannot {action} container {name}: it is {state}")]
+    Is {
         /// What was tried.
         action: &'static str,
         /// The container.
         name: ContainerName,
+        /// Its state.
+        state: &'static str,
     },
     /// Nothing was written down of what the container wrote.
     #[error("cannot read the log of container {0}: it keeps none, because of its log driver none")]
     NoLog(ContainerName),
+    /// The container must have ended to be removed.
+    #[error("cannot remove container {name}: it is {state}")]
+    StillUp {
+        /// The container.
+        name: ContainerName,
+        /// Its state.
+        state: &'static str,
+    },
+    /// Only one container can have the caller's terminal or streams.
+    #[error("cannot connect to {0} containers at once")]
+    AttachMany(usize),
     /// The supervisor did not finish in time.
     #[error("container {0} has ended, but its supervisor is still cleaning up")]
     SupervisorStuck(ContainerName),
@@ -195,6 +210,17 @@ pub enum EngineError {
     /// The container whose network is to be shared has none at the moment.
     #[error("cannot share the network of container {0}: it is not running")]
     NetworkNotShared(ContainerName),
+    /// A file that the user named.
+    #[error("cannot {action} {path}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A file of the run directory, or our own process.
     #[error("cannot {action}")]
     Io {
@@ -230,8 +256,14 @@ impl EngineError {
                 "make an image of all its files with: mydocker export {name} | mydocker import -"
             )),
             Self::NoTerminal => Some("leave out -t, or run it from a terminal".to_owned()),
-            Self::IsRunning { name, .. } => {
+            Self::StillUp { name, .. } => {
                 Some(format!("stop it first with: mydocker stop {name}; or use --force"))
+            }
+            Self::Is { name, state: "paused", .. } => {
+                Some(format!("let it go on with: mydocker unpause {name}"))
+            }
+            Self::Is { name, state: "dead", .. } => {
+                Some(format!("finish its removal with: mydocker rm {name}"))
             }
             _ => None,
         }

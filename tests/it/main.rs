@@ -19,6 +19,10 @@
 #[cfg(test)]
 mod archives;
 #[cfg(test)]
+mod attach;
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod confinement;
 #[cfg(test)]
 mod copy;
@@ -45,6 +49,8 @@ mod ipam;
 #[cfg(test)]
 mod leftovers;
 #[cfg(test)]
+mod life;
+#[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod limits;
@@ -65,6 +71,8 @@ mod privileges;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod restart;
+#[cfg(test)]
 mod ruleset;
 #[cfg(test)]
 mod run;
@@ -74,6 +82,8 @@ mod seeds;
 mod session;
 #[cfg(test)]
 mod space;
+#[cfg(test)]
+mod states;
 #[cfg(test)]
 mod stats;
 #[cfg(test)]

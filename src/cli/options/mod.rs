@@ -4,7 +4,9 @@
 //! part of the request.
 
 mod devices;
+pub(super) mod env_files;
 mod files;
+pub(super) mod life;
 pub(super) mod limits;
 mod logging;
 mod mounts;
@@ -79,6 +81,8 @@ pub(super) struct ContainerOptions {
     #[command(flatten)]
     limits: limits::LimitOptions,
     #[command(flatten)]
+    pub(super) life: life::LifeOptions,
+    #[command(flatten)]
     security: security::SecurityOptions,
     /// Print this help. (-h is the host name, as in Docker)
     #[arg(long, action = clap::ArgAction::Help)]
@@ -119,7 +123,15 @@ impl ContainerOptions {
         detached: bool,
         context: &mut Context,
     ) -> Result<CreateContainer, CommandError> {
+        let env = [env_files::read_all(&self.life.env_file)?, self.env].concat();
+        let mut labels = Vec::new();
+        for entry in env_files::read_all(&self.life.label_file)? {
+            labels.extend(key_value(&entry));
+        }
+        labels.extend(self.labels);
+        let stdin_once = self.interactive && !detached && self.life.attaches_stdin();
         let mut settings = Settings { domainname: self.domainname, ..Settings::default() };
+        self.life.apply(&mut settings)?;
         self.mounts.apply(&mut settings)?;
         self.files.apply(&mut settings);
         self.devices.apply(&mut settings);
@@ -139,15 +151,15 @@ impl ContainerOptions {
             image: words.next().unwrap_or_default(),
             command: words.collect(),
             entrypoint: self.entrypoint,
-            env: environment(&self.env)?,
+            env: environment(&env)?,
             hostname: self.hostname,
             working_dir: self.workdir,
             user: self.user,
             tty: self.tty,
             open_stdin: self.interactive,
-            stdin_once: self.interactive && !detached,
+            stdin_once,
             auto_remove: self.rm,
-            labels: self.labels,
+            labels,
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout,
             settings,
