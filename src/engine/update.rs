@@ -3,6 +3,7 @@
 use super::{Engine, EngineError, Record, privileges};
 use crate::container::cgroup::{self, Hierarchy};
 use crate::container::limits::{Limits, Machine};
+use crate::container::record::State;
 use crate::container::restart::RestartPolicy;
 use crate::container::runtime::RuntimeError;
 use crate::container::spec;
@@ -36,9 +37,13 @@ impl Engine {
             }
             let mut limits = record.config.settings.limits.clone();
             change(&mut limits);
+            if limits == record.config.settings.limits {
+                return Ok(());
+            }
             limits.check()?;
             limits.check_on(&machine)?;
-            if record.status()?.is_running() {
+            // One whose first process has ended is being taken down, its groups with it.
+            if matches!(record.status()?, State::Running { init, .. } if init.is_alive()) {
                 let resources =
                     spec::of_limits(&limits, hierarchy.accounts_swap()).map_err(RuntimeError::Spec)?;
                 cgroup::adjust(&id, &resources).map_err(RuntimeError::from)?;

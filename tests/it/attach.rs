@@ -119,7 +119,7 @@ fn keys_leave_a_container_running_and_attach_comes_back_to_it() {
     client.wait_for("here");
     client.say(DETACH);
     assert_eq!(client.wait().code(), 0);
-    host.mydocker(&["exec", "c", "touch", "/tmp/go"]).ok();
+    host.let_go("c");
     eventually("its end", || host.mydocker(&["exec", "c", "ls", "/tmp"]).ok().contains("gone").then_some(()));
     host.mydocker(&["rm", "-f", "c"]).ok();
     host.assert_nothing_left();
@@ -199,7 +199,7 @@ fn a_detached_exec_runs_on_by_itself() {
     let script = "while ! test -e /tmp/go; do sleep 0.02; done; touch /tmp/gone";
     for options in [&["-d"][..], &["-dit"]] {
         assert_eq!(host.mydocker(&[&["exec"], options, &["c", "sh", "-c", script]].concat()).ok(), "");
-        host.mydocker(&["exec", "c", "touch", "/tmp/go"]).ok();
+        host.let_go("c");
         eventually("its end", || {
             host.mydocker(&["exec", "c", "ls", "/tmp"]).ok().contains("gone").then_some(())
         });

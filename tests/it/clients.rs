@@ -27,7 +27,7 @@ fn a_container_survives_its_clients_end() {
         drop(client.wait());
         assert!(is_running(&host), "{options:?}");
         let waiting = host.start(&["wait", "c"]);
-        host.mydocker(&["exec", "c", "touch", "/tmp/go"]).ok();
+        host.let_go("c");
         // The wait may have come too late for one that removes itself.
         let code = waiting.wait();
         if options == ["--rm"] {
@@ -50,7 +50,7 @@ fn a_client_whose_output_nobody_reads_ends_and_the_container_goes_on() {
     let output = host.program(&["sh", "-c", &pipe]).run_in(&host.space);
     assert_eq!(output.ok(), "1\n2\n3");
     assert!(is_running(&host));
-    host.mydocker(&["exec", "c", "touch", "/tmp/go"]).ok();
+    host.let_go("c");
     assert_eq!(host.mydocker(&["wait", "c"]).ok(), "0");
     assert!(host.mydocker(&["logs", "c"]).stdout.starts_with("1\n2\n3\n4\n"));
     host.mydocker(&["rm", "c"]).ok();

@@ -82,10 +82,10 @@ fn wait_prints_exit_statuses_when_they_are_known() {
     }
     host.mydocker(&["start", "a", "b"]).ok();
     let mut waiting = host.start(&["wait", "a", "b", "never"]);
-    host.mydocker(&["exec", "b", "touch", "/tmp/go"]).ok();
+    host.let_go("b");
     host.mydocker(&["wait", "b"]).ok();
     assert!(waiting.is_running() && waiting.stdout().is_empty(), "the first one runs still");
-    host.mydocker(&["exec", "a", "touch", "/tmp/go"]).ok();
+    host.let_go("a");
     assert_eq!(waiting.wait().ok(), "4\n5\n0");
     // One that is removed while it is awaited, by itself or by force.
     let words = ["run", "-d", "--rm", "--name", "gone", "--net", "none", &host.image, "sh", "-c", FOREVER];

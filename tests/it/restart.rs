@@ -154,7 +154,7 @@ fn a_policy_can_be_changed_and_nonsense_is_refused() {
     let host = Host::new();
     run(&host, "c", "no", "while ! test -e /tmp/go; do sleep 0.02; done; echo run; exit 3");
     assert_eq!(host.mydocker(&["update", "--restart", "on-failure:2", "c"]).ok(), "c");
-    host.mydocker(&["exec", "c", "touch", "/tmp/go"]).ok();
+    host.let_go("c");
     assert_eq!(ended(&host, "c")["ExitCode"], 3);
     assert_eq!(restarts(&host, "c"), 2);
     host.mydocker(&["update", "--restart", "no", "nothere"]).refused(&[1], &["nothere"]);
