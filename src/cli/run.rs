@@ -12,7 +12,8 @@ use crate::engine::{Attachment, DetachKeys, EngineError};
 #[derive(Debug, clap::Args)]
 #[command(disable_help_flag = true)]
 #[command(
-    after_help = "IMAGE is the path of a directory with a root file system; it starts with / or . and is never written.
+    after_help = "IMAGE is the name or id of an image, or the path of a directory with a root file system, which starts with / or .;
+neither is ever written.
 The exit status is the command's own; 125 if mydocker failed, 126 if the command cannot be invoked,
 127 if it was not found, 128+N if signal N ended it.
 

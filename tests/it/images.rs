@@ -259,8 +259,16 @@ fn a_container_becomes_an_image_with_what_it_wrote() {
         "2\n1"
     );
     assert_eq!(host.mydocker(&["exec", "again", "echo", "goes on"]).ok(), "goes on");
+    // Who was paused before is so afterwards.
+    host.mydocker(&["pause", "again"]).ok();
+    for pause in ["--pause=true", "--pause=false", "-p"] {
+        host.mydocker(&["commit", pause, "again", "base:again"]).ok();
+        assert_eq!(host.inspect("again")["State"]["Paused"], true, "{pause}");
+    }
+    host.mydocker(&["unpause", "again"]).ok();
     // The base may go first: each image has its own claim on the layers.
     host.mydocker(&["rm", "-f", "work", "again"]).ok();
+    host.mydocker(&["image", "prune", "-f"]).ok();
     host.mydocker(&["rmi", "base", "base:again"]).ok();
     assert_eq!(run(&[]), "new");
     host.mydocker(&["rmi", "base:work"]).ok();
