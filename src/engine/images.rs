@@ -5,13 +5,16 @@ use std::path::Path;
 
 use super::{CreateContainer, Engine, EngineError, Record, Snapshot, privileges};
 use crate::archive::{self, Packer, Purpose};
+use crate::container::cgroup::{self, Hierarchy};
 use crate::container::config::{ContainerPath, EnvVar};
+use crate::container::record::State;
+use crate::container::runtime::RuntimeError;
 use crate::container::signal::Signal;
 use crate::container::{index, record, view};
 use crate::image::{
     Change, Defaults, Empty, Image, ImageError, Images, NewImage, Reference, Removal, Step, StoredImage, User,
 };
-use crate::names::Digest;
+use crate::names::{ContainerId, Digest};
 
 /// An image that is to be made of an archive.
 #[derive(Debug, Clone)]
@@ -37,6 +40,20 @@ pub struct CommitImage {
     pub name: Option<Reference>,
     /// Whether the container's processes are held up meanwhile.
     pub pause: bool,
+}
+
+/// A container whose processes go on when this is dropped.
+struct HeldUp {
+    hierarchy: Hierarchy,
+    id: ContainerId,
+}
+
+impl Drop for HeldUp {
+    fn drop(&mut self) {
+        if let Err(error) = cgroup::thaw(&self.hierarchy, &self.id) {
+            tracing::warn!(container = %self.id.short(), %error, "the container stays paused: use unpause");
+        }
+    }
 }
 
 impl Engine {
@@ -98,7 +115,7 @@ impl Engine {
     /// The container was made from a directory, or its files cannot be read; nothing is left behind.
     pub fn commit(&mut self, reference: &str, request: CommitImage) -> Result<Digest, EngineError> {
         privileges::for_containers()?;
-        let Snapshot { record, .. } = self.find(reference)?;
+        let Snapshot { record, state } = self.find(reference)?;
         let config = &record.config;
         let Some(image) = &config.settings.image_id else {
             return Err(EngineError::NoImage { name: record.name, image: config.image.clone() });
@@ -122,6 +139,7 @@ impl Engine {
             name: request.name,
         };
         let upper = view::upper(&self.layout, &record.id, &config.layers)?;
+        let _held_up = if request.pause { self.hold_up(&record, &state)? } else { None };
         archive::piped(
             |pipe| {
                 let mut packer = Packer::new(pipe, Purpose::Layer, &view::is_mount_point);
@@ -133,6 +151,16 @@ impl Engine {
                 Ok(images.create(stream, &what, new, &|| self.image_users())?)
             },
         )
+    }
+
+    /// Holds the processes of a running container up, unless they are already.
+    fn hold_up(&self, record: &Record, state: &State) -> Result<Option<HeldUp>, EngineError> {
+        if !state.is_running() || state.is_paused() {
+            return Ok(None);
+        }
+        let hierarchy = self.hierarchy()?.clone();
+        cgroup::freeze(&hierarchy, &record.id).map_err(RuntimeError::from)?;
+        Ok(Some(HeldUp { hierarchy, id: record.id.clone() }))
     }
 
     /// All images, the newest first.
