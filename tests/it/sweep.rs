@@ -11,16 +11,16 @@
 //!   works once everything has been removed by its id or name;
 //! - two more containers start, on the same network and on the same host port unless a running container has it,
 //!   and no two namespaces have one address on a network;
-//! - removing all that `ps -a` and `network list` show leaves nothing: no process, mount, group, namespace,
-//!   device, table, or file, but hidden temporary files.
+//! - removing all that `ps -a` and `network list` show, and pruning volumes and images, leaves nothing: no process,
+//!   mount, group, namespace, device, table, or file, but hidden temporary files.
 //!
-//! The normal run meets every Kth step of each command; K and the first step follow from a seed that is
-//! printed. All of it, and all there is, at length:
+//! The normal run meets every Kth step of some of the commands; which commands, K, and the first step follow from
+//! a seed that is printed. All of it, and all there is, at length:
 //!
 //! ```text
 //! MYDOCKER_SWEEP=all  cargo test --test it sweep:: -- --nocapture    every step; 1,000 random kills; the counts
 //! MYDOCKER_SEED=N     …                                              the very steps and moments of an earlier run
-//! MYDOCKER_SWEEP_ONLY=TEXT                                           only commands with this in their name
+//! MYDOCKER_SWEEP_ONLY=NAME,NAME                                      only these commands, by their names below
 //! MYDOCKER_SWEEP_STEPS=1                                             the steps themselves
 //! ```
 
@@ -28,29 +28,35 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
+use tar::EntryType;
 
+use crate::archives::{file, tar};
 use crate::host::Host;
 use crate::leftovers::Scope;
 use crate::program::{Output, eventually};
 use crate::tracer::{Kill, Moment, Step, Victims, trace};
 
+/// How many commands the normal run has.
+const COMMANDS: usize = 8;
 /// How many kills of each command the normal run has.
-const KILLS: usize = 3;
+const KILLS: usize = 4;
 /// How many random kills the normal run has, and the long one.
 const ROUNDS: (usize, usize) = (20, 1000);
 
-/// A command, and what has to be there before it. `IMAGE` stands for the image.
+/// A command, and what has to be there before it. `IMAGE` stands for the image, `TAR` for a small archive,
+/// `SYSTEM` for one with what containers need, `OUT` for a file of the host.
 struct Scenario {
     name: &'static str,
     prepare: &'static [&'static str],
     command: &'static str,
     /// What the command may say when it is given once more: that it is done already.
     refusals: &'static [&'static str],
-    /// Whether it says so the first time as well.
+    /// Whether it says the first of these the first time as well.
     is_refused: bool,
 }
 
@@ -58,22 +64,62 @@ const NETWORK: &str = "network create --subnet 172.20.0.0/24 n";
 const OTHER_NETWORK: &str = "network create --subnet 172.21.0.0/24 m";
 const RUN: &str = "run -d --name c --net n -p 8080:80 -p 5353:53/udp IMAGE sleep 100000";
 const CREATE: &str = "create --name c --net n -p 8080:80 IMAGE sleep 100000";
+const STOP: &str = "stop -t 0 c";
+const VOLUMES: &str = "run -d --name c --net n -p 8080:80 -v v:/v -v /w IMAGE sleep 100000";
+const SMALL: &str = "import TAR small";
+const SYSTEM: &str = "import SYSTEM system";
+const RUN_STORED: &str = "run -d --name c --net n -p 8080:80 system sleep 100000";
+// Its first run fails, its second one finds the directory.
+const TWICE: &str = "run --name c --net n -p 8080:80 --restart on-failure:3 IMAGE \
+                     sh -c mkdir${IFS}/here&&exit${IFS}1;true";
 const TAKEN: &[&str] = &["already in use", "of that name exists"];
 const GONE: &[&str] = &["no such"];
+const NOT_RUNNING: &[&str] = &["is not running"];
 
 const SCENARIOS: &[Scenario] = &[
     done("network create", &[], NETWORK, TAKEN),
     done("network create beside another", &[OTHER_NETWORK], NETWORK, TAKEN),
     done("network remove", &[NETWORK], "network remove n", GONE),
     done("network remove beside another", &[OTHER_NETWORK, NETWORK], "network remove n", GONE),
-    refused("network remove while it is in use", &[NETWORK, RUN], "network remove n", &["in use by c"]),
+    refused(
+        "network remove while it is in use",
+        &[NETWORK, RUN],
+        "network remove n",
+        // The container may have been killed as well.
+        &["in use by c", "no such network"],
+    ),
     done("run -d", &[NETWORK], RUN, TAKEN),
     done("run -d on the default network", &[], "run -d --name c -p 8080:80 IMAGE sleep 100000", TAKEN),
+    done("run -d with volumes", &[NETWORK], VOLUMES, TAKEN),
+    done("run -d of a stored image", &[NETWORK, SYSTEM], RUN_STORED, TAKEN),
     done("run --rm", &[NETWORK], "run --rm --name c --net n -p 8080:80 IMAGE true", TAKEN),
+    done("run --restart", &[NETWORK], TWICE, TAKEN),
     done("create", &[NETWORK], CREATE, TAKEN),
-    done("stop", &[NETWORK, RUN], "stop -t 0 c", &[]),
+    done("start", &[NETWORK, CREATE], "start c", &[]),
+    done("start again", &[NETWORK, RUN, STOP], "start c", &[]),
+    done("restart", &[NETWORK, RUN], "restart -t 0 c", &[]),
+    done("stop", &[NETWORK, RUN], STOP, &[]),
+    done("kill", &[NETWORK, RUN], "kill c", NOT_RUNNING),
+    done("pause", &[NETWORK, RUN], "pause c", &["is paused", "is not running"]),
+    done("unpause", &[NETWORK, RUN, "pause c"], "unpause c", &["is not paused", "is not running"]),
+    done("rename", &[NETWORK, RUN], "rename c cc", &["has this name already", "no such"]),
+    done("rename at rest", &[NETWORK, CREATE], "rename c cc", &["has this name already", "no such"]),
+    done("update", &[NETWORK, RUN], "update --pids-limit 100 c", &[]),
+    done("exec", &[NETWORK, RUN], "exec c true", NOT_RUNNING),
+    done("exec -d", &[NETWORK, RUN], "exec -d c sleep 100000", NOT_RUNNING),
+    done("cp", &[NETWORK, RUN], "cp TAR c:/tmp/copy", &[]),
+    done("cp at rest", &[NETWORK, CREATE], "cp TAR c:/tmp/copy", &[]),
+    done("export at rest", &[NETWORK, CREATE], "export -o OUT c", &[]),
     done("rm -f", &[NETWORK, RUN], "rm -f c", GONE),
-    done("rm", &[NETWORK, RUN, "stop -t 0 c"], "rm c", GONE),
+    done("rm", &[NETWORK, RUN, STOP], "rm c", GONE),
+    done("rm -v", &[NETWORK, VOLUMES, STOP], "rm -v c", GONE),
+    done("volume create", &[], "volume create v", &[]),
+    done("volume rm", &["volume create v"], "volume rm v", GONE),
+    done("import", &[], SMALL, &[]),
+    done("import anew", &[SMALL], SMALL, &[]),
+    done("tag", &[SMALL], "tag small other", &[]),
+    done("rmi", &[SMALL], "rmi small", GONE),
+    done("commit", &[NETWORK, SYSTEM, RUN_STORED], "commit c copy", &[]),
 ];
 
 const fn done(
@@ -98,7 +144,7 @@ impl Scenario {
     #[track_caller]
     fn prepare(&self, host: &Host) {
         for command in self.prepare {
-            host.mydocker(&words(host, command)).ok();
+            run(host, command).ok();
         }
     }
 
@@ -106,15 +152,52 @@ impl Scenario {
     #[track_caller]
     fn check(&self, output: &Output) {
         if self.is_refused {
-            output.refused(&[1, 125], self.refusals);
+            output.refused(&[1, 125], &self.refusals[..1]);
         } else {
             output.ok();
         }
     }
 }
 
-fn words<'a>(host: &'a Host, command: &'a str) -> Vec<&'a str> {
-    command.split(' ').map(|word| if word == "IMAGE" { host.image.as_str() } else { word }).collect()
+/// A host with the archives that commands read.
+fn new_host() -> Host {
+    let host = Host::new();
+    let busybox = std::fs::read(Path::new(&host.image).join("bin/busybox")).expect("busybox");
+    let few = [("etc", EntryType::Directory, "", &b""[..]), ("etc/motd", EntryType::Regular, "", b"hello")];
+    let system = [
+        ("bin", EntryType::Directory, "", &b""[..]),
+        ("bin/busybox", EntryType::Regular, "", &busybox),
+        ("bin/sleep", EntryType::Symlink, "busybox", b""),
+    ];
+    file(&host, "small.tar", &tar(&few));
+    file(&host, "system.tar", &tar(&system));
+    host
+}
+
+/// The words of a command line.
+fn words(host: &Host, command: &str) -> Vec<String> {
+    let below = |name: &str| {
+        let path = host.root.parent().expect("the host's directory").join(name);
+        path.to_str().expect("a plain path").to_owned()
+    };
+    let words = command.split_ascii_whitespace().map(|word| match word {
+        "IMAGE" => host.image.clone(),
+        "TAR" => below("small.tar"),
+        "SYSTEM" => below("system.tar"),
+        "OUT" => below("out.tar"),
+        word => word.to_owned(),
+    });
+    words.collect()
+}
+
+/// Runs mydocker to its end.
+#[track_caller]
+fn run(host: &Host, command: &str) -> Output {
+    host.mydocker(&borrowed(&words(host, command)))
+}
+
+fn borrowed(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
 }
 
 /// Small random numbers that follow from a seed (xorshift64*).
@@ -145,9 +228,17 @@ fn is_long() -> bool {
     std::env::var("MYDOCKER_SWEEP").is_ok_and(|value| value == "all")
 }
 
-fn scenarios() -> Vec<&'static Scenario> {
-    let only = std::env::var("MYDOCKER_SWEEP_ONLY").unwrap_or_default();
-    SCENARIOS.iter().filter(|scenario| scenario.name.contains(&only)).collect()
+/// The commands to be swept: all, or those that the user has named, or some that are chosen at random.
+fn scenarios(random: &mut Random) -> Vec<&'static Scenario> {
+    if let Ok(only) = std::env::var("MYDOCKER_SWEEP_ONLY") {
+        let named = |scenario: &&Scenario| only.split(',').any(|name| scenario.name == name.trim());
+        return SCENARIOS.iter().filter(named).collect();
+    }
+    let mut scenarios: Vec<&Scenario> = SCENARIOS.iter().collect();
+    while !is_long() && scenarios.len() > COMMANDS {
+        scenarios.remove(random.below(scenarios.len()));
+    }
+    scenarios
 }
 
 /// What was found wrong, each with the kill that brought it about. What is left behind on a host would be
@@ -161,7 +252,7 @@ struct Findings {
 
 impl Findings {
     fn new(seed: u64) -> Self {
-        Self { host: Host::new(), seed, kills: 0, found: Vec::new() }
+        Self { host: new_host(), seed, kills: 0, found: Vec::new() }
     }
 
     fn check(&mut self, what: impl FnOnce() -> String, work: impl FnOnce(&Host)) {
@@ -172,7 +263,7 @@ impl Findings {
         let finding = format!("{}:\n{}", what(), why.unwrap_or_default());
         println!("FOUND {finding}");
         self.found.push(finding);
-        self.host = Host::new();
+        self.host = new_host();
     }
 
     fn end(self) {
@@ -224,12 +315,12 @@ fn r5_a_command_that_is_killed_at_any_step_leaves_what_the_next_one_understands(
     println!("MYDOCKER_SEED={seed}");
     let mut random = Random(seed | 1);
     let mut findings = Findings::new(seed);
-    for scenario in scenarios() {
+    for scenario in scenarios(&mut random) {
         let mut steps = Vec::new();
         let counting = || format!("{}, not killed at all", scenario.name);
         findings.check(counting, |host| {
             scenario.prepare(host);
-            let traced = trace(host, &words(host, scenario.command), None);
+            let traced = trace(host, &borrowed(&words(host, scenario.command)), None);
             scenario.check(&traced.output);
             steps = traced.steps;
             nothing_remains(host);
@@ -251,7 +342,7 @@ fn r5_a_command_that_is_killed_at_any_step_leaves_what_the_next_one_understands(
             let mut reached = false;
             findings.check(what, |host| {
                 scenario.prepare(host);
-                let traced = trace(host, &words(host, scenario.command), Some(*kill));
+                let traced = trace(host, &borrowed(&words(host, scenario.command)), Some(*kill));
                 reached = traced.killed;
                 if let Some(step) = traced.steps.get(kill.step) {
                     *seen.borrow_mut() = step.to_string();
@@ -274,7 +365,7 @@ fn r5_a_command_that_is_killed_at_a_random_moment_leaves_what_the_next_one_under
     println!("MYDOCKER_SEED={seed}");
     let mut random = Random(seed | 1);
     let mut findings = Findings::new(seed);
-    let scenarios = scenarios();
+    let scenarios = scenarios(&mut random);
     for round in 0..if is_long() { ROUNDS.1 } else { ROUNDS.0 } {
         let scenario = scenarios[random.below(scenarios.len())];
         // Most of what happens happens early.
@@ -286,7 +377,7 @@ fn r5_a_command_that_is_killed_at_a_random_moment_leaves_what_the_next_one_under
         };
         findings.check(what, |host| {
             scenario.prepare(host);
-            let command = host.start(&words(host, scenario.command));
+            let command = host.start(&borrowed(&words(host, scenario.command)));
             std::thread::sleep(pause);
             match victims {
                 0 => command.signal(Signal::SIGKILL),
@@ -344,7 +435,7 @@ fn nothing_remains(host: &Host) {
 /// The same command once more.
 #[track_caller]
 fn again(host: &Host, scenario: &Scenario) {
-    let output = host.mydocker(&words(host, scenario.command));
+    let output = run(host, scenario.command);
     if output.status.success() {
         return;
     }
@@ -353,34 +444,29 @@ fn again(host: &Host, scenario: &Scenario) {
     assert!(is_done, "that is no reason to refuse: {output}");
     remove_everything(host);
     scenario.prepare(host);
-    scenario.check(&host.mydocker(&words(host, scenario.command)));
+    scenario.check(&run(host, scenario.command));
 }
 
 /// Two more containers, on the network and the port that the killed command was about. With `try_first`, they
 /// are started before the network is created once more.
 #[track_caller]
 fn two_more(host: &Host, try_first: bool) {
+    const OTHER: &str = "run -d --name e --net n -p 8082:80 IMAGE sleep 100000";
     let tried = try_first.then(|| {
-        let output = host.mydocker(&words(host, "run -d --name e --net n -p 8082:80 IMAGE sleep 100000"));
+        let output = run(host, OTHER);
         if !output.status.success() {
             output.refused(&[125], &["no such network"]);
         }
         output.status.success()
     });
-    let created = host.mydocker(&words(host, NETWORK));
+    let created = run(host, NETWORK);
     if tried == Some(true) || !created.status.success() {
         created.refused(&[1], &["network n", "exists"]);
     }
-    let first = |port: &str| {
-        words(host, "run -d --name d --net n -p PORT IMAGE sleep 100000")
-            .into_iter()
-            .map(|word| if word == "PORT" { port.to_owned() } else { word.to_owned() })
-            .collect::<Vec<_>>()
-    };
-    let run = |words: &[String]| host.mydocker(&words.iter().map(String::as_str).collect::<Vec<_>>());
+    let first = |port: u16| run(host, &format!("run -d --name d --net n -p {port}:80 IMAGE sleep 100000"));
     // A container that is about to end or to start may be neither for a moment.
     eventually("the host port, or a living holder of it", || {
-        let output = run(&first("8080:80"));
+        let output = first(8080);
         if output.status.success() {
             let address = host.inspect("d")["NetworkSettings"]["Networks"]["n"]["IPAddress"].clone();
             let address = address.as_str().expect("an address").to_owned();
@@ -389,12 +475,15 @@ fn two_more(host: &Host, try_first: bool) {
             return Some(());
         }
         output.refused(&[125], &["8080", "published by container c"]);
-        let holder = host.mydocker(&["inspect", "c"]);
-        let runs = holder.status.success() && holder.json()[0]["State"]["Running"] == true;
-        runs.then(|| drop(run(&first("8081:80")).ok()))
+        // A remark may tell the old name of one that was being renamed.
+        let runs = |holder: &str| {
+            let holder = host.mydocker(&["inspect", holder]);
+            holder.status.success() && holder.json()[0]["State"]["Running"] == true
+        };
+        (runs("c") || runs("cc")).then(|| drop(first(8081).ok()))
     });
     if tried != Some(true) {
-        host.mydocker(&words(host, "run -d --name e --net n -p 8082:80 IMAGE sleep 100000")).ok();
+        run(host, OTHER).ok();
     }
     let mut holders: BTreeMap<Ipv4Addr, String> = BTreeMap::new();
     for (pin, address) in addresses(host) {
@@ -447,4 +536,6 @@ fn remove_everything(host: &Host) {
     for name in host.mydocker(&["network", "list", "-q"]).ok().lines() {
         host.mydocker(&["network", "remove", name]).ok();
     }
+    run(host, "volume prune -a -f").ok();
+    run(host, "image prune -a -f").ok();
 }
