@@ -94,9 +94,18 @@ pub(crate) struct Trace {
     pub(crate) output: Output,
 }
 
+/// How long processes are followed after the command has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Until {
+    /// Until each of them waits for somebody else.
+    Rest,
+    /// To their end.
+    End,
+}
+
 /// Runs mydocker in the host, and returns when it has ended and what it left running has come to rest.
 #[track_caller]
-pub(crate) fn trace(host: &Host, arguments: &[&str], kill: Option<Kill>) -> Trace {
+pub(crate) fn trace(host: &Host, arguments: &[&str], until: Until, kill: Option<Kill>) -> Trace {
     let supervisors = host.supervisors();
     // The inner shell waits until it is seized, and becomes mydocker then. The outer one is its parent: were it
     // our own child, the tracing thread would take its status away from us.
@@ -111,7 +120,7 @@ pub(crate) fn trace(host: &Host, arguments: &[&str], kill: Option<Kill>) -> Trac
     let thread = std::thread::spawn(move || {
         let mut tracer = Tracer::seize(client, &supervisors, kill);
         seized.send(()).expect("the test waits for this");
-        tracer.follow();
+        tracer.follow(until);
         tracer
     });
     ready.recv().expect("the tracer should seize the command");
@@ -129,8 +138,8 @@ struct Task {
     process: i32,
     /// The step it is in the middle of.
     step: Option<usize>,
-    /// The call it is in the middle of.
-    call: Option<i64>,
+    /// Whether it is in the middle of a call that only somebody else can bring to its end.
+    waits: bool,
     /// Whether the kernel is about to make it carry out that call once more, which it never notices.
     restarts: bool,
 }
@@ -173,7 +182,7 @@ impl Tracer {
     }
 
     /// Follows until nothing is left to follow, or what is left waits for somebody else.
-    fn follow(&mut self) {
+    fn follow(&mut self, until: Until) {
         let mut deadline = None;
         loop {
             let mut flags = WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD;
@@ -181,7 +190,7 @@ impl Tracer {
                 flags |= WaitPidFlag::WNOHANG;
             }
             match waitpid(None, Some(flags)) {
-                Ok(WaitStatus::StillAlive) if self.is_at_rest() => break,
+                Ok(WaitStatus::StillAlive) if until == Until::Rest && self.is_at_rest() => break,
                 Ok(WaitStatus::StillAlive) => {
                     let deadline = *deadline.get_or_insert_with(|| Instant::now() + PATIENCE);
                     assert!(Instant::now() < deadline, "these never come to rest: {:?}", self.tasks);
@@ -200,10 +209,8 @@ impl Tracer {
     /// the sender goes on, so there is nothing under way between them then.
     fn is_at_rest(&self) -> bool {
         self.tasks.iter().all(|(tid, task)| {
-            let polls_again = [libc::SYS_nanosleep, libc::SYS_clock_nanosleep];
-            let waits = task.call.is_some_and(|call| !polls_again.contains(&call));
             let stat = std::fs::read_to_string(format!("/proc/{tid}/stat")).unwrap_or_default();
-            waits && stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" S"))
+            task.waits && stat.rsplit(')').next().is_some_and(|rest| rest.starts_with(" S"))
         })
     }
 
@@ -253,8 +260,15 @@ impl Tracer {
                 self.at_call(pid);
                 resume(pid, None);
             }
-            WaitStatus::PtraceEvent(pid, ..) => {
+            WaitStatus::PtraceEvent(pid, _, event) => {
                 self.adopt(pid.as_raw());
+                if [libc::PTRACE_EVENT_FORK, libc::PTRACE_EVENT_VFORK, libc::PTRACE_EVENT_CLONE]
+                    .contains(&event)
+                    && let Ok(new) = ptrace::getevent(pid)
+                {
+                    // It has not come far enough to be waited for, and yet is not at rest.
+                    self.adopt(i32::try_from(new).expect("a pid"));
+                }
                 resume(pid, None);
             }
             WaitStatus::Stopped(pid, signal) => {
@@ -297,7 +311,7 @@ impl Tracer {
             if task.restarts {
                 return;
             }
-            task.call = None;
+            task.waits = false;
             if let Some(step) = task.step.take() {
                 self.kill_at(step, Moment::After, process);
             }
@@ -307,7 +321,7 @@ impl Tracer {
             return;
         }
         let Some((number, arguments)) = registers(tid) else { return };
-        task.call = Some(number);
+        task.waits = !has_an_end(number, &arguments);
         let Some(call) = describe(tid, number, &arguments) else { return };
         let step = self.steps.len();
         task.step = Some(step);
@@ -369,6 +383,18 @@ fn registers(tid: Pid) -> Option<(i64, [u64; 6])> {
 fn registers(tid: Pid) -> Option<(i64, [u64; 6])> {
     let r = ptrace::getregs(tid).ok()?.regs;
     Some((r[8].cast_signed(), [r[0], r[1], r[2], r[3], r[4], r[5]]))
+}
+
+/// Whether the call comes to its end by itself if nobody does anything.
+fn has_an_end(number: i64, arguments: &[u64; 6]) -> bool {
+    match number {
+        libc::SYS_nanosleep | libc::SYS_clock_nanosleep => true,
+        #[cfg(target_arch = "x86_64")]
+        // Milliseconds in a C int; a negative number is for ever.
+        libc::SYS_poll => arguments[2] & 0x8000_0000 == 0,
+        libc::SYS_ppoll => arguments[2] != 0,
+        _ => false,
+    }
 }
 
 /// Where a call names what it changes.
