@@ -262,12 +262,16 @@ impl Tracer {
             }
             WaitStatus::PtraceEvent(pid, _, event) => {
                 self.adopt(pid.as_raw());
-                if [libc::PTRACE_EVENT_FORK, libc::PTRACE_EVENT_VFORK, libc::PTRACE_EVENT_CLONE]
-                    .contains(&event)
+                let makes = [libc::PTRACE_EVENT_FORK, libc::PTRACE_EVENT_VFORK, libc::PTRACE_EVENT_CLONE];
+                if makes.contains(&event)
                     && let Ok(new) = ptrace::getevent(pid)
                 {
-                    // It has not come far enough to be waited for, and yet is not at rest.
-                    self.adopt(i32::try_from(new).expect("a pid"));
+                    let new = i32::try_from(new).expect("a pid");
+                    // It has not come far enough to be waited for, and yet is not at rest. Or it has, and has
+                    // ended or been let go of meanwhile.
+                    if number_in_status(new, "TracerPid:") == Some(nix::unistd::gettid().as_raw()) {
+                        self.adopt(new);
+                    }
                 }
                 resume(pid, None);
             }
@@ -284,13 +288,8 @@ impl Tracer {
         if self.tasks.contains_key(&tid) {
             return;
         }
-        let status = std::fs::read_to_string(format!("/proc/{tid}/status")).unwrap_or_default();
-        let number = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            line.and_then(|rest| rest.trim().parse::<i32>().ok())
-        };
-        let process = number("Tgid:").unwrap_or(tid);
-        let parent = number("PPid:").and_then(|parent| self.roles.get(&parent)).copied();
+        let process = number_in_status(tid, "Tgid:").unwrap_or(tid);
+        let parent = number_in_status(tid, "PPid:").and_then(|parent| self.roles.get(&parent)).copied();
         self.roles.entry(process).or_insert(match parent {
             // Until it executes our own file again.
             Some(Role::Client) => Role::Client,
@@ -346,6 +345,12 @@ impl Tracer {
             }
         }
     }
+}
+
+/// A line of what the kernel says of a thread.
+fn number_in_status(tid: i32, name: &str) -> Option<i32> {
+    let status = std::fs::read_to_string(format!("/proc/{tid}/status")).ok()?;
+    status.lines().find_map(|line| line.strip_prefix(name))?.trim().parse().ok()
 }
 
 /// Lets a stopped thread run to the next beginning or end of a call.
