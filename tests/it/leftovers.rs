@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::host::{Host, Ids, devices};
+use crate::program::PATIENCE;
 
 /// What [`Host::leftovers`] looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +106,7 @@ impl Host {
     #[track_caller]
     fn assert_no_leftovers(&self, scope: Scope, tolerated: impl Fn(&str) -> bool) {
         // The kernel destroys a network namespace, and the devices in it, a moment after its last user went.
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let mut left = self.leftovers(scope);
             left.retain(|line| !tolerated(line));

@@ -43,7 +43,7 @@ use crate::program::{Output, eventually};
 use crate::tracer::{Kill, Moment, Role, Step, Trace, Until, Victims, trace};
 
 /// How many commands the normal run has.
-const COMMANDS: usize = 8;
+const COMMANDS: usize = 6;
 /// How many kills of each command the normal run has.
 const KILLS: usize = 4;
 /// How many random kills the normal run has, and the long one.
