@@ -151,13 +151,15 @@ fn state_document(current: &State) -> Value {
         }
     };
     let word = state(current);
+    let out_of_memory =
+        matches!(current, State::Exited(exit) | State::Restarting { exit, .. } if exit.out_of_memory);
     json!({
         "Status": word,
         // A container that is paused runs as well.
         "Running": is_up(current),
         "Paused": word == "paused",
         "Restarting": word == "restarting",
-        "OOMKilled": false,
+        "OOMKilled": out_of_memory,
         "Dead": word == "dead",
         "Pid": pid,
         "ExitCode": code,

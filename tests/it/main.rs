@@ -59,6 +59,7 @@ mod listings;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+mod many;
 mod mounts;
 #[cfg(test)]
 mod network;
