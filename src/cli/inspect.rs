@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::cli::{CommandError, Context, output};
-use crate::engine::{Snapshot, State};
+use crate::engine::{Family, Snapshot, State};
 
 /// Show all that is known of containers, as a JSON array
 #[derive(Debug, clap::Args)]
@@ -112,12 +112,18 @@ fn network_settings(snapshot: &Snapshot, paths: &crate::engine::Paths) -> Value 
     let networks: BTreeMap<String, Value> = endpoints
         .iter()
         .map(|endpoint| {
+            // What there is not is "" or 0.
+            let (ipv4, ipv6) = (endpoint.ipv4(), endpoint.ipv6());
+            let gateway =
+                |family| endpoint.gateway(family).map(|gateway| gateway.to_string()).unwrap_or_default();
             let value = json!({
-                "IPAddress": endpoint.address.addr().to_string(),
-                "IPPrefixLen": endpoint.address.prefix_len(),
-                "Gateway": endpoint.gateway.to_string(),
+                "IPAddress": ipv4.map(|net| net.addr().to_string()).unwrap_or_default(),
+                "IPPrefixLen": ipv4.map_or(0, |net| net.prefix_len()),
+                "Gateway": gateway(Family::V4),
                 "MacAddress": endpoint.mac.to_string(),
-                "GlobalIPv6Address": "",
+                "GlobalIPv6Address": ipv6.map(|net| net.addr().to_string()).unwrap_or_default(),
+                "GlobalIPv6PrefixLen": ipv6.map_or(0, |net| net.prefix_len()),
+                "IPv6Gateway": gateway(Family::V6),
                 "HostInterface": endpoint.host_if,
                 "Interface": endpoint.container_if,
             });

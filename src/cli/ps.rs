@@ -88,6 +88,7 @@ fn row(snapshot: &Snapshot, now: DateTime<Utc>, whole: bool) -> Row {
     let record = &snapshot.record;
     let endpoints = if snapshot.state.is_running() { &record.network.endpoints[..] } else { &[] };
     let ports = endpoints.iter().flat_map(|endpoint| &endpoint.ports).map(ToString::to_string);
+    let addresses = endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
     let command = record.config.command.words().join(" ");
     Row {
         id: if whole { record.id.to_string() } else { record.id.short().to_owned() },
@@ -98,7 +99,7 @@ fn row(snapshot: &Snapshot, now: DateTime<Utc>, whole: bool) -> Row {
         created: format!("{} ago", span(now - record.created)),
         state: state(&snapshot.state),
         status: status(&snapshot.state, now),
-        ip: endpoints.iter().map(|e| e.address.addr().to_string()).collect::<Vec<_>>().join(", "),
+        ip: addresses.map(|address| address.address().to_string()).collect::<Vec<_>>().join(", "),
         ports: ports.collect::<Vec<_>>().join(", "),
     }
 }

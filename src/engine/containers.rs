@@ -1,7 +1,7 @@
 //! Containers are created, listed, inspected, stopped and removed here. How they are started is in `start`,
 //! what runs beside them in `supervise`.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::FileTypeExt as _;
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::container::signal::{self, Signal};
 use crate::container::{attach, index, record, rootfs};
 use crate::image;
 use crate::names::{ContainerId, ContainerName};
-use crate::network::PortRequest;
+use crate::network::{MacAddress, PortRequest};
 use crate::process::Process;
 
 /// A container's record, with the engine's part in it.
@@ -65,8 +65,12 @@ pub struct CreateContainer {
     pub settings: Settings,
     /// The network.
     pub network: NetworkMode,
-    /// The wanted address.
+    /// The wanted IPv4 address.
     pub ip: Option<Ipv4Addr>,
+    /// The wanted IPv6 address.
+    pub ip6: Option<Ipv6Addr>,
+    /// The wanted Ethernet address.
+    pub mac: Option<MacAddress>,
     /// The ports to publish.
     pub ports: Vec<PortRequest>,
 }
@@ -116,8 +120,14 @@ impl Engine {
         }
         let id = ContainerId::generate()
             .map_err(|source| EngineError::Io { action: "make a random id", source })?;
-        let connection =
-            Connection { mode: request.network, ip: request.ip, ports: request.ports, endpoints: Vec::new() };
+        let connection = Connection {
+            mode: request.network,
+            ip: request.ip,
+            ip6: request.ip6,
+            mac: request.mac,
+            ports: request.ports,
+            endpoints: Vec::new(),
+        };
         Ok(index::create(&self.layout, id, request.name, config, connection)?)
     }
 
@@ -277,10 +287,10 @@ fn check_network_options(request: &CreateContainer) -> Result<(), EngineError> {
     if request.network.network().is_some() {
         return Ok(());
     }
-    let option = match (&request.ip, request.ports.first()) {
-        (Some(ip), _) => format!("--ip {ip}"),
-        (None, Some(port)) => format!("--publish {port}"),
-        (None, None) => return Ok(()),
-    };
+    let option = request.ip.map(|ip| format!("--ip {ip}"));
+    let option = option.or_else(|| request.ip6.map(|ip6| format!("--ip6 {ip6}")));
+    let option = option.or_else(|| request.mac.map(|mac| format!("--mac-address {mac}")));
+    let option = option.or_else(|| request.ports.first().map(|port| format!("--publish {port}")));
+    let Some(option) = option else { return Ok(()) };
     Err(EngineError::Conflict { option, other: format!("--net {}", request.network.describe()) })
 }

@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::cli::output::{self, Format, Table};
 use crate::cli::{CommandError, Context};
+use crate::engine::Network;
 
 /// List the networks
 #[derive(Debug, clap::Args)]
@@ -26,6 +27,8 @@ struct Row {
     #[serde(rename = "IPRange")]
     range: String,
     driver: &'static str,
+    #[serde(rename = "IPRange6")]
+    range6: String,
     internal: bool,
     #[serde(rename = "Id")]
     id: String,
@@ -39,8 +42,13 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         }
         return Ok(ExitCode::SUCCESS);
     }
+    // The first range is the IPv4 one unless there is none.
+    let range = |network: &Network, place| {
+        network.blocks().nth(place).map(|block| block.gateway_net().to_string()).unwrap_or_default()
+    };
     let rows = networks.into_iter().map(|network| Row {
-        range: network.gateway_net().to_string(),
+        range: range(&network, 0),
+        range6: range(&network, 1),
         name: network.name.into(),
         driver: network.driver.as_str(),
         internal: network.internal,
@@ -49,9 +57,9 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     match args.format {
         Format::Json => output::json(&rows.collect::<Vec<_>>()),
         Format::Table => {
-            let mut table = Table::new(&["NAME", "IPRange", "Driver"]);
+            let mut table = Table::new(&["NAME", "IPRange", "Driver", "IPRange6"]);
             for row in rows {
-                table.row(vec![row.name, row.range, row.driver.to_owned()]);
+                table.row(vec![row.name, row.range, row.driver.to_owned(), row.range6]);
             }
             table.print();
         }
