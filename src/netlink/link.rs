@@ -8,8 +8,8 @@ use std::str::FromStr;
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags,
-    LinkInfo, LinkMessage, Prop,
+    AfSpecInet6, AfSpecUnspec, BridgePortState, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind,
+    InfoPortData, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Prop,
 };
 use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use serde::{Deserialize, Serialize};
@@ -116,6 +116,8 @@ pub struct Link {
     pub peer: Option<u32>,
     /// The bridge it is a port of.
     pub master: Option<u32>,
+    /// Whether it is a bridge port that passes frames on.
+    pub is_forwarding: bool,
 }
 
 impl Link {
@@ -127,6 +129,7 @@ impl Link {
             is_up: message.header.flags.contains(LinkFlags::Up),
             peer: None,
             master: None,
+            is_forwarding: false,
         };
         for attribute in &message.attributes {
             match attribute {
@@ -135,12 +138,18 @@ impl Link {
                 LinkAttribute::Controller(master) => link.master = Some(*master),
                 LinkAttribute::LinkInfo(infos) => {
                     link.is_bridge = infos.contains(&LinkInfo::Kind(InfoKind::Bridge));
+                    link.is_forwarding = infos.iter().any(is_forwarding_port);
                 }
                 _ => {}
             }
         }
         link
     }
+}
+
+fn is_forwarding_port(info: &LinkInfo) -> bool {
+    let LinkInfo::PortData(InfoPortData::BridgePort(port)) = info else { return false };
+    port.contains(&InfoBridgePort::State(BridgePortState::Forwarding))
 }
 
 /// A bridge to be made.
@@ -225,6 +234,13 @@ impl Batch {
             .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![none])]))
             .build();
         self.push("switch IPv6 autoconfiguration off", RouteNetlinkMessage::SetLink(message), 0);
+    }
+
+    /// Gives a device an Ethernet address. One that it has already is announced by it in this way, with its IP
+    /// addresses (`arp_notify`, `ndisc_notify`).
+    pub fn set_mac(&mut self, link: u32, mac: MacAddress) {
+        let message = LinkUnspec::new_with_index(link).address(mac.0.to_vec()).build();
+        self.push("set the Ethernet address", RouteNetlinkMessage::SetLink(message), 0);
     }
 
     /// Switches a device on.

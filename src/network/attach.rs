@@ -13,6 +13,7 @@ use crate::names::{ContainerId, IfName, NetworkName};
 use crate::netlink::MacAddress;
 use crate::netns::NetNs;
 use crate::process::Process;
+use crate::store::{self, Durability};
 
 /// How many digits of the container's id name the host's end of the pair, unless that name is taken.
 const HOST_IF_DIGITS: usize = 5;
@@ -274,6 +275,7 @@ impl Networks {
             }
             match self.driver(network.driver)?.connect(network, &endpoint, netns) {
                 Ok(()) => {
+                    self.announce(network, &endpoint, netns)?;
                     let container = &endpoint.container_name;
                     for address in &endpoint.addresses {
                         tracing::debug!(%container, address = %address.net, device = %endpoint.host_if, "connected");
@@ -289,6 +291,29 @@ impl Networks {
             }
         }
         Ok(endpoint)
+    }
+
+    /// Neighbours that remember an address from its last owner would send to an Ethernet address that is gone.
+    /// As long as every address has but one, there is nothing to tell them; from the first that has another one
+    /// on, every container of the network is announced.
+    fn announce(
+        &mut self,
+        network: &Network,
+        endpoint: &Endpoint,
+        netns: &NetNs,
+    ) -> Result<(), NetworkError> {
+        let mark = self.layout.announcing().join(&network.name);
+        let error =
+            |source| NetworkError::Io { action: format!("note the use of network {}", network.name), source };
+        if !plan::is_usual(network, endpoint) {
+            std::fs::create_dir_all(self.layout.announcing()).map_err(error)?;
+            store::write_atomic(&mark, b"", Durability::Process).map_err(error)?;
+        } else if !mark.exists() {
+            return Ok(());
+        }
+        let action = || format!("announce container {} in network {}", endpoint.container_name, network.name);
+        let announced = self.driver(network.driver)?.announce(endpoint, netns);
+        announced.map_err(|source| NetworkError::Driver { action: action(), source })
     }
 
     /// Takes the endpoint's ports away, its interface off the network, and gives its address back, in this

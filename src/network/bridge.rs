@@ -6,6 +6,7 @@
 //! ```
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use ipnet::IpNet;
 use nix::errno::Errno;
@@ -23,6 +24,9 @@ use crate::sysctl;
 const DEVICE_GROUP: u32 = 28004;
 /// The loopback device is the first of every namespace.
 const LOOPBACK: u32 = 1;
+/// How often a new port is looked at until the bridge passes its frames on. That takes a few milliseconds.
+const PORT_TRIES: u32 = 200;
+const PORT_PAUSE: Duration = Duration::from_millis(1);
 /// The link-local address of every bridge with IPv6: the same for ever, whatever becomes of it.
 const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 const LINK_LOCAL_PREFIX: u8 = 64;
@@ -170,6 +174,20 @@ fn configure_container(endpoint: &Endpoint, index: u32) -> Result<(), DriverErro
     Ok(socket.run(&batch)?)
 }
 
+/// Runs inside the container's namespace.
+fn announce_addresses(endpoint: &Endpoint) -> Result<(), DriverError> {
+    set_parameters(plan::announcing_parameters(endpoint), false)?;
+    let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
+    let mut batch = Batch::new();
+    batch.get_link(&endpoint.container_if);
+    for link in socket.query(&batch)? {
+        let mut batch = Batch::new();
+        batch.set_mac(link.index, endpoint.mac);
+        socket.run(&batch)?;
+    }
+    Ok(())
+}
+
 /// Switches the loopback device of a namespace on.
 pub(super) fn loopback_up(netns: &NetNs) -> Result<(), DriverError> {
     netns.run(|| {
@@ -214,6 +232,17 @@ impl NetworkDriver for BridgeDriver {
         // Both ends are still without carrier: nothing was sent yet.
         set_parameters(vec![plan::no_ipv6(endpoint.host_if.as_str())], false)?;
         netns.run(|| configure_container(endpoint, index))?
+    }
+
+    fn announce(&mut self, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError> {
+        // What is sent while the bridge does not yet pass frames of a new port on is lost.
+        for _ in 0..PORT_TRIES {
+            if self.find(&endpoint.host_if)?.is_none_or(|port| port.is_forwarding) {
+                break;
+            }
+            std::thread::sleep(PORT_PAUSE);
+        }
+        netns.run(|| announce_addresses(endpoint))?
     }
 
     fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), DriverError> {

@@ -197,11 +197,13 @@ pub(super) fn load_all(layout: &Layout, network: &NetworkName) -> Result<Vec<End
     Ok(endpoints)
 }
 
-/// Removes the directory of a network that is gone.
+/// Removes the directory of a network that is gone, and the mark that its addresses are announced.
 ///
 /// # Errors
 /// The file system refused.
 pub(super) fn remove_all(layout: &Layout, network: &NetworkName) -> Result<(), RecordError> {
+    let mark = layout.announcing().join(network);
+    store::remove_if_exists(&mark).map_err(|source| RecordError::Io { path: mark, source })?;
     let path = directory(layout, network);
     store::remove_tree_if_exists(&path).map_err(|source| RecordError::Io { path, source })
 }

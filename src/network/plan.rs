@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, InterfaceAddress};
 use super::record::{Mode, Network};
 use super::subnet::Family;
 use crate::names::IfName;
@@ -80,23 +80,35 @@ fn ipv6(device: &str) -> Vec<Parameter> {
 }
 
 /// The parameters of a container's interface, to be set while it is still down.
-///
-/// Where an address may come back with another Ethernet address than it had before, it is announced, so that
-/// nobody goes on with what they have learned.
 #[must_use]
 pub(super) fn interface_parameters(endpoint: &Endpoint) -> Vec<Parameter> {
     let device = endpoint.container_if.as_str();
-    let mut parameters = match endpoint.ipv6() {
+    match endpoint.ipv6() {
         Some(_) => ipv6(device),
         None => vec![no_ipv6(device)],
+    }
+}
+
+/// The parameters with which an interface announces its addresses whenever its Ethernet address is set.
+#[must_use]
+pub(super) fn announcing_parameters(endpoint: &Endpoint) -> Vec<Parameter> {
+    let device = endpoint.container_if.as_str();
+    let ipv4 = endpoint.ipv4().map(|_| (format!("net/ipv4/conf/{device}/arp_notify"), "1"));
+    let ipv6 = endpoint.ipv6().map(|_| (format!("net/ipv6/conf/{device}/ndisc_notify"), "1"));
+    ipv4.into_iter().chain(ipv6).collect()
+}
+
+/// Whether the endpoint's addresses are always found at its Ethernet address: that follows from the first one,
+/// and the second has the same number in its subnet.
+#[must_use]
+pub(super) fn is_usual(network: &Network, endpoint: &Endpoint) -> bool {
+    let number = |address: &InterfaceAddress| {
+        network.block(address.family()).and_then(|block| block.subnet.number(address.address()))
     };
-    if endpoint.ipv4().is_some_and(|address| endpoint.mac != MacAddress::from_ipv4(address.addr())) {
-        parameters.push((format!("net/ipv4/conf/{device}/arp_notify"), "1"));
-    }
-    if endpoint.ipv6().is_some() {
-        parameters.push((format!("net/ipv6/conf/{device}/ndisc_notify"), "1"));
-    }
-    parameters
+    let mut addresses = endpoint.addresses.iter();
+    let Some(first) = addresses.next() else { return true };
+    endpoint.mac == MacAddress::of(first.address())
+        && addresses.all(|other| number(other).is_some_and(|it| Some(it) == number(first)))
 }
 
 /// Where the default route of a family leads: nowhere in a network that forwards nothing.

@@ -33,6 +33,7 @@ impl Networks {
         }
         // An endpoint of another boot has no interface any more, whoever has its owner's pid now.
         store::remove_tree_if_exists(&self.layout.endpoints())
+            .and_then(|()| store::remove_tree_if_exists(&self.layout.announcing()))
             .and_then(|()| store::remove_if_exists(&self.layout.forwarding()))
             .map_err(|e| error("clear the run directory", e))?;
         for name in store::list(&self.layout.networks()).map_err(|e| error("list the networks", e))? {

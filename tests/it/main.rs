@@ -10,6 +10,8 @@
 //! neighbour              198.51.100.20 ┼─ one Ethernet segment ── 198.51.100.10 host ─┬─ mydocker's bridges
 //!                                      │   (a bridge in `lan`)                        └─ 192.0.2.1 ── 192.0.2.2 side
 //! ```
+//!
+//! In IPv6, 2001:db8:113::7 is `outside`, 2001:db8:51::/64 the segment, and 2001:db8:2::/64 the second link.
 
 #![expect(
     clippy::disallowed_methods,
@@ -29,6 +31,8 @@ mod host;
 #[cfg(test)]
 mod ipam;
 #[cfg(test)]
+mod ipv6;
+#[cfg(test)]
 mod leftovers;
 #[cfg(test)]
 mod lifecycle;
@@ -36,6 +40,8 @@ mod lifecycle;
 mod limits;
 #[cfg(test)]
 mod network;
+#[cfg(test)]
+mod network_options;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
