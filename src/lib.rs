@@ -4,13 +4,14 @@
 //!
 //! ```text
 //! main ─► cli ─► engine ─┬─► container ─► (libcontainer) ─┐
-//!                        ├─► image ───────────────────────┤
+//!                        ├─► image, volume ───────────────┤  container, image ─► archive
 //!                        └─► network ─► nft, netlink ─────┴─► store, netns, sysctl ─► sys
 //!                                                                  names, process ◄─ everyone
 //! ```
 //!
 //! Arrows point downwards only; `tests/architecture.rs` holds the table and checks it.
 
+pub mod archive;
 pub mod cli;
 pub mod container;
 pub mod engine;
@@ -24,3 +25,4 @@ pub mod process;
 pub mod store;
 pub mod sys;
 pub mod sysctl;
+pub mod volume;

@@ -11,12 +11,15 @@ pub(super) struct Args {
     /// Kill those that run
     #[arg(long, short)]
     force: bool,
+    /// Remove the volumes that they have without having named them
+    #[arg(long, short)]
+    volumes: bool,
     /// The containers, by name or id
     #[arg(value_name = "CONTAINER", required = true)]
     containers: Vec<String>,
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
-    let force = args.force;
-    for_each(&args.containers, context, |engine, name| engine.remove_container(name, force))
+    let (force, volumes) = (args.force, args.volumes);
+    for_each(&args.containers, context, |engine, name| engine.remove_container(name, force, volumes))
 }

@@ -33,7 +33,9 @@ use serde::{Deserialize, Serialize};
 use super::capability::{self, CapabilityError};
 use super::cgroup::{self, CgroupError, Hierarchy};
 use super::config::{Argv, Config, ContainerPath, EnvVar, UserSpec};
+use super::device::{self, DeviceError};
 use super::executor::{CommandError, ContainerExecutor, Report};
+use super::mount_points::MountPoint;
 use super::rootfs::{self, Rootfs, RootfsError};
 use super::seccomp::{Filters, SeccompError};
 use super::spec;
@@ -79,6 +81,9 @@ pub enum RuntimeError {
     /// The seccomp filter is at fault.
     #[error(transparent)]
     Seccomp(#[from] SeccompError),
+    /// A device is at fault.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// The library's builders refuse a value.
     #[error("cannot write the container's OCI specification")]
     Spec(#[source] OciSpecError),
@@ -188,8 +193,8 @@ impl Start {
 
 /// Makes a container whose command waits for [`Supervisor::start`].
 ///
-/// Its root file system is mounted, and its network namespace is there. Remains of an
-/// earlier run that was not deleted are deleted first.
+/// Its root file system is mounted, and its network namespace is there; `mounts` are what goes on top of the
+/// root. Remains of an earlier run that was not deleted are deleted first.
 ///
 /// # Errors
 /// [`RuntimeError`]. What was made is removed again, except the bundle, which [`delete`] removes.
@@ -201,17 +206,18 @@ pub fn create(
     config: &Config,
     rootfs: &Rootfs,
     network: spec::Network<'_>,
+    mounts: &[MountPoint],
 ) -> Result<Task, RuntimeError> {
     if layout.libcontainer().join(id).exists() {
         delete(layout, id)?;
     }
     let hierarchy = Hierarchy::detect()?;
     let identity = user::lookup(rootfs.path(), config.user.as_ref(), &config.settings.groups)?;
-    if let Some(directory) = &config.working_dir {
-        rootfs::ensure_directory(rootfs.path(), directory)?;
-    }
     let security = &config.settings.security;
-    let capabilities = capability::of_container(hierarchy.controls_devices(), security)?;
+    let restricted = hierarchy.controls_devices();
+    let capabilities = capability::of_container(restricted, security)?;
+    let devices = device::resolve(&config.settings.devices, security.privileged, restricted)?;
+    device::check_places(&devices, mounts)?;
     let inputs = spec::Inputs {
         id,
         rootfs: rootfs.path(),
@@ -219,6 +225,8 @@ pub fn create(
         identity: &identity,
         capabilities: &capabilities,
         hierarchy: &hierarchy,
+        mounts,
+        devices: &devices,
     };
     let spec = spec::build(config, &inputs).map_err(RuntimeError::Spec)?;
     let bundle = layout.container_run(id);
@@ -229,6 +237,7 @@ pub fn create(
     let lock = Lock::exclusive(&lock).map_err(io_error("lock", &lock))?;
     let filters = Filters::of(security, &capabilities)?;
     let (executor, report) = ContainerExecutor::new(filters).map_err(io_error("make a pipe for", &bundle))?;
+    let executor = executor.with_init(config.settings.init);
     let mut connection = Connection::new(config.tty, config.open_stdin, identity.uid, &bundle)
         .map_err(io_error("make the streams in", &bundle))?;
     let program = config.command.program();
@@ -282,6 +291,8 @@ pub struct ExecRequest {
     pub open_stdin: bool,
     /// Rows and columns of its terminal.
     pub size: Option<(u16, u16)>,
+    /// Whether it gets all capabilities, whatever the container has.
+    pub privileged: bool,
 }
 
 /// Runs a command in the container whose first process is `init`. It runs when the call returns.
@@ -319,7 +330,11 @@ pub fn exec(
     }
     let identity = found?;
     let security = &config.settings.security;
-    let capabilities = capability::of_container(hierarchy.controls_devices(), security)?;
+    let capabilities = if request.privileged {
+        capability::all()?
+    } else {
+        capability::of_container(hierarchy.controls_devices(), security)?
+    };
     let process = spec::process(&spec::Task {
         words: request.command.words(),
         env: spec::environment(config, id, &identity, request.tty, &request.env),

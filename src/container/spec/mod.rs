@@ -1,6 +1,7 @@
 //! From a configuration to the OCI runtime specification that the library carries out: a pure function of
 //! what was asked for and what was found out about the host and the image.
 
+mod devices;
 mod mounts;
 mod resources;
 
@@ -11,13 +12,15 @@ use caps::CapsHashSet;
 use libcontainer::capabilities::CapabilityExt as _;
 use libcontainer::oci_spec::OciSpecError;
 use libcontainer::oci_spec::runtime::{
-    Capability, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxDeviceCgroupBuilder,
-    LinuxNamespace, LinuxNamespaceBuilder, LinuxNamespaceType, Process, ProcessBuilder, RootBuilder, Spec,
-    SpecBuilder, UserBuilder,
+    Capability, Linux, LinuxBuilder, LinuxCapabilities, LinuxCapabilitiesBuilder, LinuxNamespace,
+    LinuxNamespaceBuilder, LinuxNamespaceType, Process, ProcessBuilder, RootBuilder, Spec, SpecBuilder,
+    UserBuilder,
 };
 
 use super::cgroup::{self, Hierarchy};
 use super::config::{Config, EnvVar, Settings};
+use super::device::Node;
+use super::mount_points::MountPoint;
 use super::security::{Namespace, Security};
 use super::user::Identity;
 use crate::names::ContainerId;
@@ -81,6 +84,10 @@ pub struct Inputs<'a> {
     pub capabilities: &'a CapsHashSet,
     /// The host's control groups.
     pub hierarchy: &'a Hierarchy,
+    /// What is mounted in it besides the kernel's own file systems.
+    pub mounts: &'a [MountPoint],
+    /// The devices of the host that it gets.
+    pub devices: &'a [Node],
 }
 
 /// The specification of a whole container.
@@ -101,7 +108,7 @@ pub fn build(config: &Config, inputs: &Inputs<'_>) -> Result<Spec, OciSpecError>
         .version("1.0.2")
         .root(RootBuilder::default().path(inputs.rootfs).readonly(config.settings.read_only).build()?)
         .process(process(&task)?)
-        .mounts(mounts::build()?)
+        .mounts(mounts::build(config, inputs)?)
         .linux(linux(config, inputs)?)
         .build()?;
     // With the host's names there are none to be set: they would be set for the host.
@@ -210,13 +217,18 @@ pub fn hostname<'a>(config: &'a Config, id: &'a ContainerId) -> &'a str {
 fn linux(config: &Config, inputs: &Inputs<'_>) -> Result<Linux, OciSpecError> {
     let settings = &config.settings;
     let security = &settings.security;
-    // Everything is denied first; the library then allows null, zero, random and the terminals.
-    let devices = LinuxDeviceCgroupBuilder::default().allow(security.privileged).access("rwm").build()?;
-    let (masked, read_only) = paths(security, inputs.hierarchy);
-    let resources = resources::build(&settings.limits, vec![devices], inputs.hierarchy.accounts_swap())?;
+    let rules = devices::rules(config, inputs.devices)?;
+    let (masked, mut read_only) = paths(security, inputs.hierarchy);
+    // Control groups that the user has mounted are as the user wants them.
+    let groups = Path::new("/sys/fs/cgroup");
+    if inputs.mounts.iter().any(|mount| groups.starts_with(&mount.destination)) {
+        read_only.retain(|path| !Path::new(path).starts_with(groups));
+    }
+    let resources = resources::build(&settings.limits, rules, inputs.hierarchy.accounts_swap())?;
     LinuxBuilder::default()
         .namespaces(namespaces(security, inputs.network)?)
         .cgroups_path(cgroup::path(inputs.id))
+        .devices(devices::nodes(inputs.devices)?)
         .resources(resources)
         .rootfs_propagation("private")
         .masked_paths(masked)
@@ -291,6 +303,8 @@ mod tests {
             identity: &identity(),
             capabilities: &[caps::Capability::CAP_CHOWN].into_iter().collect(),
             hierarchy: &Hierarchy::Legacy(vec!["/sys/fs/cgroup/devices".into()]),
+            mounts: &[],
+            devices: &[],
         };
         serde_json::to_value(build(config, &inputs).unwrap()).unwrap()
     }

@@ -1,0 +1,88 @@
+//! `mydocker volume prune`
+
+use std::io::BufRead as _;
+use std::process::ExitCode;
+
+use super::{Condition, condition, filter};
+use crate::cli::output::{complain, print};
+use crate::cli::{CommandError, Context};
+use crate::engine::Bytes;
+
+/// Remove the volumes that no container has and nobody has named
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  mydocker volume prune --all --force")]
+pub(in crate::cli) struct Args {
+    /// Remove those with a name, too
+    #[arg(long, short)]
+    all: bool,
+    /// Only those with: name=PART, label=KEY[=VALUE]
+    #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = condition)]
+    filters: Vec<Condition>,
+    /// Do not ask first
+    #[arg(long, short)]
+    force: bool,
+}
+
+pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    if !args.force && !confirmed(args.all) {
+        print("Total reclaimed space: 0B\n");
+        return Ok(ExitCode::SUCCESS);
+    }
+    let pruned = context.engine()?.prune_volumes(args.all, &filter(args.filters))?;
+    if !pruned.names.is_empty() {
+        print("Deleted Volumes:\n");
+        for name in &pruned.names {
+            print(&format!("{name}\n"));
+        }
+        print("\n");
+    }
+    print(&format!("Total reclaimed space: {}\n", decimal(Bytes(pruned.bytes))));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks on standard error, because standard output is for results. No answer is a no.
+fn confirmed(all: bool) -> bool {
+    let which = if all { "all volumes" } else { "the volumes without a name" };
+    complain(&format!("This removes {which} that no container has. Go on? [y/N]"));
+    let mut answer = String::new();
+    // What cannot be read is no answer.
+    std::io::stdin().lock().read_line(&mut answer).ok();
+    matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// A size in units of a thousand with up to four digits, as Docker shows it.
+fn decimal(bytes: Bytes) -> String {
+    let (mut unit, mut scale) = ("B", 1_u64);
+    for next in ["kB", "MB", "GB", "TB", "PB"] {
+        if bytes.0 / scale < 1000 {
+            break;
+        }
+        (unit, scale) = (next, scale * 1000);
+    }
+    let (whole, rest) = (bytes.0 / scale, bytes.0 % scale);
+    // As many digits after the point as make up four, without zeros at the end.
+    let digits = 4 - whole.to_string().len();
+    let fraction = format!("{:0>15}", u128::from(rest) * 10_u128.pow(15) / u128::from(scale));
+    let fraction = fraction[..digits].trim_end_matches('0');
+    if fraction.is_empty() { format!("{whole}{unit}") } else { format!("{whole}.{fraction}{unit}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_as_docker_shows_them() {
+        for (bytes, text) in [
+            (0, "0B"),
+            (999, "999B"),
+            (1000, "1kB"),
+            (12_345, "12.34kB"),
+            (4_096, "4.096kB"),
+            (1_500_000, "1.5MB"),
+            (123_456_789_000, "123.4GB"),
+        ] {
+            assert_eq!(decimal(Bytes(bytes)), text);
+        }
+    }
+}

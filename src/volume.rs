@@ -1,0 +1,387 @@
+//! Volumes: directories that outlive the containers they are mounted in.
+//!
+//! ```text
+//! ROOT/volumes/NAME/_data     what containers see
+//! ROOT/volumes/NAME/record    its labels, and whether anybody has named it; without it there is no volume
+//! ROOT/volumes/NAME/lock      held while an image's files are copied into it (container/copy_up.rs)
+//! ROOT/volumes/.lock          held while a volume is made or removed
+//! ROOT/volumes/.gone.NAME.PID a volume that PID is removing: nobody's any more
+//! ```
+//!
+//! Which containers use a volume is written in their records only; the engine asks those before it removes
+//! one, under the lock.
+
+use std::collections::BTreeMap;
+use std::fs::DirBuilder;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::names::VolumeName;
+use crate::store::{self, Durability, Layout, Lock};
+
+/// The format of a record.
+const VERSION: u32 = 1;
+
+/// What the directory of a volume that is being removed begins with.
+const GONE: &str = ".gone.";
+
+/// Why a volume could not be made, found or removed.
+#[derive(Debug, thiserror::Error)]
+pub enum VolumeError {
+    /// There is none of that name.
+    #[error("no such volume: {0}")]
+    NotFound(String),
+    /// Containers have it, running or not.
+    #[error("cannot remove volume {name}: it is used by container {}", .users.join(", "))]
+    InUse {
+        /// The volume.
+        name: VolumeName,
+        /// The names of the containers.
+        users: Vec<String>,
+    },
+    /// The record is not what we write.
+    #[error("{path} is not a volume's record")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where it is wrong.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The record was written by a newer mydocker.
+    #[error("{path} has format {found}; this mydocker knows format {VERSION}")]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// What it says.
+        found: u64,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The kernel's random number generator cannot be read.
+    #[error("cannot make up a name for a volume")]
+    Random(#[source] io::Error),
+}
+
+impl VolumeError {
+    /// What the user can do about it, where there is something.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotFound(_) => Some("list all volumes with: mydocker volume ls".to_owned()),
+            Self::InUse { users, .. } => {
+                Some(format!("remove what uses it first, with: mydocker rm {}", users.join(" ")))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VolumeError {
+    let path = path.to_owned();
+    move |source| VolumeError::Io { action, path, source }
+}
+
+/// A volume.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Volume {
+    version: u32,
+    /// Its name.
+    pub name: VolumeName,
+    /// When it was made.
+    pub created: DateTime<Utc>,
+    /// The user's own remarks.
+    pub labels: BTreeMap<String, String>,
+    /// Whether it was made for a container that named none; it goes with that container if asked to.
+    pub anonymous: bool,
+}
+
+/// All volumes below one root directory.
+#[derive(Debug)]
+pub struct Volumes<'a> {
+    layout: &'a Layout,
+}
+
+/// The right to make and remove volumes, for as long as it is held.
+#[derive(Debug)]
+pub struct Exclusive<'a> {
+    layout: &'a Layout,
+    _lock: Lock,
+}
+
+impl<'a> Volumes<'a> {
+    /// The volumes of a layout. Nothing is made yet.
+    #[must_use]
+    pub fn new(layout: &'a Layout) -> Self {
+        Self { layout }
+    }
+
+    /// Keeps others from making and removing volumes. Only for as long as it takes to look and rename.
+    ///
+    /// # Errors
+    /// [`VolumeError::Io`].
+    pub fn lock(&self) -> Result<Exclusive<'a>, VolumeError> {
+        let directory = self.layout.volumes();
+        make_directory(&directory, true, 0o700)?;
+        let path = directory.join(".lock");
+        let lock = Lock::exclusive(&path).map_err(io_error("lock", &path))?;
+        Ok(Exclusive { layout: self.layout, _lock: lock })
+    }
+
+    /// The volume of that name.
+    ///
+    /// # Errors
+    /// [`VolumeError::NotFound`], or what is wrong with its record.
+    pub fn get(&self, name: &str) -> Result<Volume, VolumeError> {
+        let not_found = || VolumeError::NotFound(name.to_owned());
+        let name: VolumeName = name.parse().map_err(|_| not_found())?;
+        load(self.layout, &name)?.ok_or_else(not_found)
+    }
+
+    /// The volume of that name, which is made unless it is there.
+    ///
+    /// # Errors
+    /// The file system refuses, or what is wrong with its record.
+    pub fn ensure(
+        &self,
+        name: &VolumeName,
+        labels: &BTreeMap<String, String>,
+        anonymous: bool,
+    ) -> Result<Volume, VolumeError> {
+        // Asked without the lock first: most starts find their volumes there.
+        match load(self.layout, name)? {
+            Some(volume) => Ok(volume),
+            None => self.lock()?.ensure(name, labels, anonymous),
+        }
+    }
+
+    /// All volumes, by name.
+    ///
+    /// # Errors
+    /// The directory or a record cannot be read.
+    pub fn list(&self) -> Result<Vec<Volume>, VolumeError> {
+        let directory = self.layout.volumes();
+        let names = store::list(&directory).map_err(io_error("read the directory", &directory))?;
+        let names = names.iter().filter_map(|name| name.parse::<VolumeName>().ok());
+        names.filter_map(|name| load(self.layout, &name).transpose()).collect()
+    }
+}
+
+impl Exclusive<'_> {
+    /// As [`Volumes::ensure`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn ensure(
+        &self,
+        name: &VolumeName,
+        labels: &BTreeMap<String, String>,
+        anonymous: bool,
+    ) -> Result<Volume, VolumeError> {
+        if let Some(volume) = load(self.layout, name)? {
+            return Ok(volume);
+        }
+        // Without a record, directories that are there already are those of somebody who was killed here.
+        make_directory(&self.layout.volume(name), true, 0o700)?;
+        let data = self.layout.volume_data(name);
+        make_directory(&data, true, 0o755)?;
+        let open_to_all = std::fs::Permissions::from_mode(0o755);
+        std::fs::set_permissions(&data, open_to_all).map_err(io_error("set the mode of", &data))?;
+        let volume = Volume {
+            version: VERSION,
+            name: name.clone(),
+            created: Utc::now(),
+            labels: labels.clone(),
+            anonymous,
+        };
+        let path = record_path(self.layout, name);
+        // What the user has named is to be found again even after a power failure.
+        let durability = if anonymous { Durability::Process } else { Durability::Synced };
+        serde_json::to_vec(&volume)
+            .map_err(io::Error::from)
+            .and_then(|bytes| store::write_atomic(&path, &bytes, durability))
+            .map_err(io_error("write", &path))?;
+        Ok(volume)
+    }
+
+    /// Removes a volume's name, in one step: from now on there is none of that name. What it holds goes with
+    /// [`Removed::erase`].
+    ///
+    /// # Errors
+    /// [`VolumeError::Io`]; "already gone" is success.
+    pub fn remove(&self, name: &VolumeName) -> Result<Removed, VolumeError> {
+        let path = self.layout.volume(name);
+        let gone = self.layout.volumes().join(format!("{GONE}{name}.{}", std::process::id()));
+        let mut abandoned = abandoned(&self.layout.volumes());
+        match std::fs::rename(&path, &gone) {
+            Ok(()) => abandoned.push(gone),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(io_error("remove", &path)(error)),
+        }
+        Ok(Removed(abandoned))
+    }
+}
+
+/// What is left of a removed volume.
+#[derive(Debug)]
+#[must_use = "what the volume holds is still there"]
+pub struct Removed(Vec<PathBuf>);
+
+impl Removed {
+    /// Removes what the volume holds. Takes as long as it takes, and needs no lock.
+    ///
+    /// # Errors
+    /// [`VolumeError::Io`].
+    pub fn erase(self) -> Result<(), VolumeError> {
+        for path in self.0 {
+            store::remove_tree_if_exists(&path).map_err(io_error("remove", &path))?;
+        }
+        Ok(())
+    }
+}
+
+/// The volumes that somebody was removing when he was killed.
+fn abandoned(directory: &Path) -> Vec<PathBuf> {
+    let is_abandoned = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let pid = name.strip_prefix(GONE).and_then(|rest| rest.rsplit('.').next()?.parse::<u32>().ok());
+        pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+    };
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(is_abandoned).collect()
+}
+
+/// The bytes that files below `directory` take on their file system, each file counted once.
+///
+/// # Errors
+/// [`VolumeError::Io`] if the directory cannot be read.
+pub fn size(directory: &Path) -> Result<u64, VolumeError> {
+    let mut seen = std::collections::HashSet::new();
+    let mut total = 0;
+    let mut open = vec![directory.to_owned()];
+    while let Some(path) = open.pop() {
+        let entries = std::fs::read_dir(&path).map_err(io_error("read the directory", &path))?;
+        for entry in entries.flatten() {
+            // Containers may be changing it at this very moment.
+            let Ok(metadata) = entry.metadata() else { continue };
+            if metadata.is_dir() {
+                open.push(entry.path());
+            } else if seen.insert((metadata.dev(), metadata.ino())) {
+                total += metadata.blocks() * 512;
+            }
+        }
+    }
+    Ok(total)
+}
+
+fn record_path(layout: &Layout, name: &VolumeName) -> PathBuf {
+    layout.volume(name).join("record")
+}
+
+fn load(layout: &Layout, name: &VolumeName) -> Result<Option<Volume>, VolumeError> {
+    #[derive(Deserialize)]
+    struct Version {
+        version: u64,
+    }
+    let path = record_path(layout, name);
+    let Some(bytes) = store::read_if_exists(&path).map_err(io_error("read", &path))? else {
+        return Ok(None);
+    };
+    let malformed = |source| VolumeError::Malformed { path: path.clone(), source };
+    // The version first: a newer format is to be called that, not damaged.
+    let found = serde_json::from_slice::<Version>(&bytes).map_err(malformed)?.version;
+    if found != u64::from(VERSION) {
+        return Err(VolumeError::Version { path, found });
+    }
+    serde_json::from_slice(&bytes).map(Some).map_err(malformed)
+}
+
+fn make_directory(path: &Path, recursive: bool, mode: u32) -> Result<(), VolumeError> {
+    DirBuilder::new()
+        .recursive(recursive)
+        .mode(mode)
+        .create(path)
+        .map_err(io_error("create the directory", path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layout() -> (tempfile::TempDir, Layout) {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path().join("root"), directory.path().join("run"));
+        (directory, layout)
+    }
+
+    fn name(text: &str) -> VolumeName {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_volume_is_there_until_it_is_removed() {
+        let (_directory, layout) = layout();
+        let volumes = Volumes::new(&layout);
+        assert_eq!(volumes.list().unwrap(), []);
+        assert!(matches!(volumes.get("data"), Err(VolumeError::NotFound(_))));
+        assert!(matches!(volumes.get("../x"), Err(VolumeError::NotFound(_))));
+        let labels = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
+        let made = volumes.ensure(&name("data"), &labels, false).unwrap();
+        assert_eq!(volumes.ensure(&name("data"), &BTreeMap::new(), true).unwrap(), made);
+        assert_eq!(volumes.get("data").unwrap(), made);
+        assert!(layout.volume_data(&made.name).is_dir());
+        store::write_atomic(&layout.volume_data(&made.name).join("f"), &[1; 5000], Durability::Process)
+            .unwrap();
+        assert!(size(&layout.volume_data(&made.name)).unwrap() >= 5000);
+        volumes.lock().unwrap().remove(&made.name).unwrap().erase().unwrap();
+        assert!(matches!(volumes.get("data"), Err(VolumeError::NotFound(_))));
+        volumes.lock().unwrap().remove(&made.name).unwrap().erase().unwrap();
+        assert_eq!(std::fs::read_dir(layout.volumes()).unwrap().count(), 1, "only the lock stays");
+    }
+
+    #[test]
+    fn what_killed_processes_left_is_no_volume_and_does_not_stay() {
+        let (_directory, layout) = layout();
+        let volumes = Volumes::new(&layout);
+        // Killed before the record was written.
+        std::fs::create_dir_all(layout.volume_data(&name("half"))).unwrap();
+        assert_eq!(volumes.list().unwrap(), []);
+        volumes.ensure(&name("half"), &BTreeMap::new(), false).unwrap();
+        assert_eq!(volumes.list().unwrap().len(), 1);
+        // Killed while the contents were removed. No pid is as large as that (PID_MAX_LIMIT is 2^22).
+        let gone = layout.volumes().join(format!("{GONE}old.{}", u32::MAX));
+        std::fs::create_dir_all(gone.join("_data")).unwrap();
+        assert_eq!(volumes.list().unwrap().len(), 1);
+        volumes.lock().unwrap().remove(&name("half")).unwrap().erase().unwrap();
+        assert!(!gone.exists());
+    }
+
+    #[test]
+    fn a_record_that_is_not_ours_is_named() {
+        let (_directory, layout) = layout();
+        let volumes = Volumes::new(&layout);
+        volumes.ensure(&name("data"), &BTreeMap::new(), false).unwrap();
+        let path = record_path(&layout, &name("data"));
+        let mut newer: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        newer["version"] = 2.into();
+        for bad in ["", "{}", &newer.to_string()] {
+            store::write_atomic(&path, bad.as_bytes(), Durability::Process).unwrap();
+            let error = volumes.get("data").unwrap_err().to_string();
+            assert!(error.contains(path.to_str().unwrap()), "{error}");
+        }
+    }
+}

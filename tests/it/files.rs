@@ -1,0 +1,157 @@
+//! The files that are made for each container: hosts, hostname, resolv.conf.
+
+use nix::mount::{MsFlags, mount};
+
+use crate::host::Host;
+use crate::program::Output;
+
+#[track_caller]
+fn inside(host: &Host, options: &[&str], command: &str) -> Output {
+    host.run(options, &["sh", "-c", command])
+}
+
+/// Gives the host another file in the place of one that it has.
+fn replace(host: &Host, name: &str, place: &str, text: &str) {
+    let file = host.scratch(name).join("file");
+    std::fs::write(&file, text).unwrap();
+    host.space.run(|| {
+        mount(Some(&file), place, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("another file");
+    });
+}
+
+#[test]
+fn a_container_knows_its_own_name_and_address_and_the_hosts_it_was_told_of() {
+    let host = Host::new();
+    host.network("front", "172.18.0.0/16", &[]);
+    let options = [
+        "--net",
+        "front",
+        "--hostname",
+        "web",
+        "--add-host",
+        "db:192.0.2.9",
+        "--add-host",
+        "six=[::7]",
+        "--add-host",
+        "host.docker.internal:host-gateway",
+    ];
+    let output = inside(&host, &options, "cat /etc/hostname /etc/hosts; hostname").ok();
+    let lines: Vec<&str> = output.lines().collect();
+    assert_eq!((lines[0], lines[lines.len() - 1]), ("web", "web"), "{output}");
+    for line in [
+        "127.0.0.1\tlocalhost",
+        "192.0.2.9\tdb",
+        "::7\tsix",
+        "172.18.0.1\thost.docker.internal",
+        "172.18.0.2\tweb",
+    ] {
+        assert!(lines.contains(&line), "{line} is not in {output}");
+    }
+    let full = ["--net", "front", "--hostname", "web", "--domainname", "example.org"];
+    let output = inside(&host, &full, "cat /etc/hosts");
+    assert!(output.stdout.ends_with("\tweb.example.org web\n"), "{output}");
+    // Without a name, the first digits of the id; alone, without an address.
+    let output =
+        inside(&host, &["--net", "none"], "hostname; cat /etc/hostname; grep -c $(hostname) /etc/hosts");
+    let lines: Vec<&str> = output.stdout.lines().collect();
+    assert!(lines[0].len() == 12 && lines[0] == lines[1] && lines[2] == "0", "{output}");
+    // Everybody may read them, and root may write to them, for this run and this container alone.
+    let script = "echo 192.0.2.1 more >> /etc/hosts && grep -c more /etc/hosts";
+    assert_eq!(inside(&host, &["--net", "none"], script).ok(), "1");
+    let readable =
+        inside(&host, &["--net", "none", "-u", "tester"], "cat /etc/hosts /etc/hostname /etc/resolv.conf");
+    readable.ok();
+    assert_ne!(inside(&host, &["--net", "none", "-u", "tester"], script).code(), 0);
+    // The network of another container comes with its names.
+    let other = host.container("other", "front", &[]);
+    let shared = inside(&host, &["--net", "container:other"], "cat /etc/hosts").ok();
+    assert!(shared.contains(&other.address.to_string()), "{shared}");
+    drop(other);
+    host.mydocker(&["rm", "-f", "other"]).ok();
+    host.mydocker(&["network", "remove", "front"]).ok();
+    host.assert_nothing_left();
+}
+
+#[test]
+fn the_hosts_network_comes_with_the_hosts_own_files() {
+    let host = Host::new();
+    replace(&host, "hosts", "/etc/hosts", "127.0.0.1 localhost\n192.0.2.77 only-here");
+    replace(&host, "resolv", "/etc/resolv.conf", "nameserver 127.0.0.53\nsearch here.example\n");
+    let options = ["--net", "host", "--add-host", "db:192.0.2.9"];
+    let output = inside(&host, &options, "cat /etc/hosts /etc/resolv.conf").ok();
+    let expected = "127.0.0.1 localhost\n192.0.2.77 only-here\n192.0.2.9\tdb\nnameserver 127.0.0.53\nsearch here.example";
+    assert_eq!(output, expected);
+    host.assert_nothing_left();
+}
+
+#[test]
+fn name_servers_are_the_hosts_unless_only_the_host_reaches_them() {
+    let host = Host::new();
+    let resolv = |options: &[&str]| {
+        inside(&host, &[options, &["--net", "none"]].concat(), "cat /etc/resolv.conf").ok()
+    };
+    let resolved = "/run/systemd/resolve";
+    replace(
+        &host,
+        "resolv",
+        "/etc/resolv.conf",
+        "# a remark\nnameserver 127.0.0.53\nnameserver 192.0.2.7\noptions edns0\nsearch a.example b.example\n",
+    );
+    assert_eq!(resolv(&[]), "nameserver 192.0.2.7\nsearch a.example b.example\noptions edns0");
+    let wanted = [
+        "--dns",
+        "127.0.0.1",
+        "--dns",
+        "2001:db8::1",
+        "--dns-search",
+        "c.example",
+        "--dns-option",
+        "ndots:2",
+    ];
+    assert_eq!(
+        resolv(&wanted),
+        "nameserver 127.0.0.1\nnameserver 2001:db8::1\nsearch c.example\noptions ndots:2"
+    );
+    assert_eq!(resolv(&["--dns-search", "."]), "nameserver 192.0.2.7\noptions edns0");
+    // With a resolver of its own, the host has its real servers elsewhere.
+    replace(&host, "stub", "/etc/resolv.conf", "nameserver 127.0.0.53\nsearch stub.example\n");
+    assert_eq!(resolv(&[]), "search stub.example");
+    host.space.run(|| {
+        std::fs::create_dir_all(resolved).expect("a directory in a /run of the test's own");
+        std::fs::write(format!("{resolved}/resolv.conf"), "nameserver 192.0.2.53\n").expect("a file in it");
+    });
+    assert_eq!(resolv(&[]), "nameserver 192.0.2.53");
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_container_without_name_servers_is_warned_of() {
+    let host = Host::new();
+    replace(&host, "resolv", "/etc/resolv.conf", "nameserver 127.0.0.53\n");
+    host.network("front", "172.18.0.0/16", &[]);
+    let output = inside(&host, &["--net", "front"], "cat /etc/resolv.conf");
+    assert_eq!(output.ok(), "");
+    assert!(output.stderr.contains("--dns"), "{output}");
+    let output = inside(&host, &["--net", "front", "--dns", "192.0.2.1"], "cat /etc/resolv.conf");
+    assert!(output.stdout == "nameserver 192.0.2.1\n" && output.stderr.is_empty(), "{output}");
+    host.mydocker(&["network", "remove", "front"]).ok();
+    host.assert_nothing_left();
+}
+
+#[test]
+fn nonsense_is_refused_by_name() {
+    let host = Host::new();
+    for (option, value) in [
+        ("--add-host", "db"),
+        ("--add-host", "db:not-an-address"),
+        ("--add-host", "d b:192.0.2.1"),
+        ("--dns", "192.0.2"),
+        ("--dns-search", "a b"),
+        ("--dns-option", ""),
+    ] {
+        host.run(&["--net", "none", option, value], &["true"]).refused(&[2], &[option, value]);
+    }
+    let alone = ["--net", "none", "--add-host", "up:host-gateway"];
+    host.run(&alone, &["true"]).refused(&[125], &["up", "gateway"]);
+    host.assert_nothing_left();
+}
