@@ -1,7 +1,7 @@
 //! Containers are created, found and listed here. How they are started is in `start`, how they are stopped and
 //! changed in `lifecycle`, what runs beside them in `supervise`.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::FileTypeExt as _;
 
 use super::connection::{Connection, NetworkMode};
@@ -18,7 +18,7 @@ use crate::container::security::check_sysctl;
 use crate::container::signal::Signal;
 use crate::container::{cgroup, index, record, spec};
 use crate::names::{ContainerId, ContainerName};
-use crate::network::PortRequest;
+use crate::network::{MacAddress, PortRequest};
 
 /// A container's record, with the engine's part in it.
 pub type Record = record::Record<Connection>;
@@ -60,8 +60,12 @@ pub struct CreateContainer {
     pub settings: Settings,
     /// The network.
     pub network: NetworkMode,
-    /// The wanted address.
+    /// The wanted IPv4 address.
     pub ip: Option<Ipv4Addr>,
+    /// The wanted IPv6 address.
+    pub ip6: Option<Ipv6Addr>,
+    /// The wanted Ethernet address.
+    pub mac: Option<MacAddress>,
     /// The ports to publish.
     pub ports: Vec<PortRequest>,
 }
@@ -122,8 +126,14 @@ impl Engine {
         }
         let id = ContainerId::generate()
             .map_err(|source| EngineError::Io { action: "make a random id", source })?;
-        let connection =
-            Connection { mode: request.network, ip: request.ip, ports: request.ports, endpoints: Vec::new() };
+        let connection = Connection {
+            mode: request.network,
+            ip: request.ip,
+            ip6: request.ip6,
+            mac: request.mac,
+            ports: request.ports,
+            endpoints: Vec::new(),
+        };
         let record = index::create(&self.layout, id, request.name, config, connection)?;
         // After the record, which keeps them from being removed.
         self.make_volumes(&record).inspect_err(|_| {
@@ -233,10 +243,10 @@ fn check_network_options(request: &CreateContainer) -> Result<(), EngineError> {
     if request.network.network().is_some() {
         return Ok(());
     }
-    let option = match (&request.ip, request.ports.first()) {
-        (Some(ip), _) => format!("--ip {ip}"),
-        (None, Some(port)) => format!("--publish {port}"),
-        (None, None) => return Ok(()),
-    };
+    let option = request.ip.map(|ip| format!("--ip {ip}"));
+    let option = option.or_else(|| request.ip6.map(|ip6| format!("--ip6 {ip6}")));
+    let option = option.or_else(|| request.mac.map(|mac| format!("--mac-address {mac}")));
+    let option = option.or_else(|| request.ports.first().map(|port| format!("--publish {port}")));
+    let Some(option) = option else { return Ok(()) };
     Err(EngineError::Conflict { option, other: format!("--net {}", request.network.describe()) })
 }

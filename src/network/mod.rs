@@ -6,6 +6,7 @@
 //!
 //! ```text
 //! Networks ─┬─ manage    create, remove, list          records: ROOT/network/network/NAME
+//!           │  choose    the addresses of a new one
 //!           ├─ attach    connect, disconnect           endpoints: RUN_ROOT/network/endpoints/NETWORK/ADDRESS
 //!           ├─ publish   ports of an endpoint          (in the endpoint's record)
 //!           └─ restore   after a reboot, a flush       addresses: ROOT/network/ipam/subnet.json
@@ -16,6 +17,7 @@
 
 mod attach;
 mod bridge;
+mod choose;
 mod driver;
 mod endpoint;
 mod error;
@@ -31,20 +33,22 @@ mod restore;
 mod subnet;
 mod subnet_file;
 
+pub use crate::netlink::MacAddress;
 use crate::nft;
 use crate::store::Layout;
 
 pub use attach::ConnectRequest;
 pub use bridge::BridgeDriver;
+pub use choose::CreateRequest;
 pub use driver::{DriverError, NetworkDriver};
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, InterfaceAddress};
 pub use error::NetworkError;
-pub use host::{HostListener, Occupant};
+pub use host::{HostListener, Occupant, Pool};
 pub use ipam::{Bitmap, BitmapError};
-pub use manage::{CreateRequest, Inspection};
+pub use manage::{Inspection, Usage};
 pub use port::{PortError, PortMapping, PortRange, PortRequest};
-pub use record::{DEFAULT_MTU, DriverKind, Network, Phase, RecordError};
-pub use subnet::{Subnet, SubnetError};
+pub use record::{AddressBlock, DEFAULT_MTU, DriverKind, Mode, Network, Phase, RecordError};
+pub use subnet::{Family, Subnet, SubnetError};
 pub use subnet_file::{InUse, SubnetFile, SubnetFileError};
 
 /// All networks of one layout, with the sockets to the kernel.

@@ -85,7 +85,8 @@ impl Networks {
             let any = mapping.host_ip.is_unspecified();
             let other = if any { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
             let shadow = PortMapping { host_ip: other, ..mapping.clone() };
-            for element in shadow.elements(endpoint.address.addr(), endpoint.comment())? {
+            let Some(address) = endpoint.ipv4() else { continue };
+            for element in shadow.elements(address.addr(), endpoint.comment())? {
                 if matches!(self.nft()?.contains(&element).map_err(table)?, Presence::Present) {
                     let holder = self.nft()?.lookup_comment(&element).map_err(table)?;
                     // A container may publish a port on every address and another way on one of them.
@@ -214,7 +215,7 @@ impl Networks {
 fn forget_flows(endpoint: &Endpoint) {
     for mapping in endpoint.ports.iter().filter(|mapping| mapping.proto == Proto::Udp) {
         let PortMapping { host, container, .. } = mapping;
-        let address = endpoint.address.addr().into();
+        let Some(address) = endpoint.ipv4().map(|address| address.addr().into()) else { continue };
         let forgotten = netlink::forget_untranslated_udp(host.first..=host.last).and_then(|before| {
             Ok(before + netlink::forget_translated_udp(address, container.first..=container.last)?)
         });

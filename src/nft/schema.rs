@@ -90,7 +90,7 @@ fn concatenated(fields: &[Type]) -> (u32, u32) {
     }
 }
 
-/// The twelve sets and maps, in the order in which they stand in the table.
+/// The thirteen sets and maps, in the order in which they stand in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Set {
     Bridges,
@@ -98,6 +98,7 @@ pub(super) enum Set {
     Internal,
     Isolated,
     Routed,
+    NoMasquerade,
     NoSpoofing,
     Subnets4,
     Subnets6,
@@ -122,12 +123,13 @@ const PORT_KEY6: &[Type] = &[Type::Ipv6, Type::Proto, Type::Service];
 
 impl Set {
     /// Every set and map, in the order of the table.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::Bridges,
         Self::SameBridge,
         Self::Internal,
         Self::Isolated,
         Self::Routed,
+        Self::NoMasquerade,
         Self::NoSpoofing,
         Self::Subnets4,
         Self::Subnets6,
@@ -150,6 +152,9 @@ impl Set {
             Self::Internal => names("internal", "--internal: nothing is forwarded in or out"),
             Self::Isolated => names("isolated", "--isolate: other networks only through published ports"),
             Self::Routed => names("routed", "routed mode: no masquerade, outside may reach every port"),
+            Self::NoMasquerade => {
+                names("no_masquerade", "--no-masquerade: others translate, or bring routes")
+            }
             Self::NoSpoofing => {
                 names("no_spoofing", "containers may only send from addresses of their subnet")
             }
