@@ -8,6 +8,7 @@
 //! Networks ─┬─ manage    create, remove, list          records: ROOT/network/network/NAME
 //!           ├─ attach    connect, disconnect           endpoints: RUN_ROOT/network/endpoints/NETWORK/ADDRESS
 //!           ├─ publish   ports of an endpoint          (in the endpoint's record)
+//!           │  └ choose  free ports of the host
 //!           └─ restore   after a reboot, a flush       addresses: ROOT/network/ipam/subnet.json
 //! ```
 //!
@@ -16,12 +17,14 @@
 
 mod attach;
 mod bridge;
+mod choose;
 mod driver;
 mod endpoint;
 mod error;
 mod forwarding;
 mod host;
 mod ipam;
+mod listener;
 mod manage;
 mod plan;
 mod port;
@@ -39,10 +42,11 @@ pub use bridge::BridgeDriver;
 pub use driver::{DriverError, NetworkDriver};
 pub use endpoint::Endpoint;
 pub use error::NetworkError;
-pub use host::{HostListener, Occupant};
+pub use host::Occupant;
 pub use ipam::{Bitmap, BitmapError};
+pub use listener::HostListener;
 pub use manage::{CreateRequest, Inspection};
-pub use port::{PortError, PortMapping, PortRange, PortRequest};
+pub use port::{ExposedPort, PortError, PortMapping, PortRange, PortRequest, compact, first_collision};
 pub use record::{DEFAULT_MTU, DriverKind, Network, Phase, RecordError};
 pub use subnet::{Subnet, SubnetError};
 pub use subnet_file::{InUse, SubnetFile, SubnetFileError};

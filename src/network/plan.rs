@@ -1,6 +1,8 @@
 //! What a network and an endpoint mean to the kernel: pure functions from records to set elements and
 //! kernel parameters. Creating, removing and restoring all read the same plan.
 
+use std::net::IpAddr;
+
 use super::endpoint::Endpoint;
 use super::record::Network;
 use crate::nft::{Element, ElementError};
@@ -30,9 +32,32 @@ pub(super) fn network_elements(network: &Network) -> Vec<Element> {
 pub(super) fn endpoint_elements(endpoint: &Endpoint) -> Result<Vec<Element>, ElementError> {
     let mut elements = Vec::new();
     for mapping in &endpoint.ports {
-        elements.extend(mapping.elements(endpoint.address.addr(), endpoint.comment())?);
+        if let Some(to) = target(endpoint, mapping.host_ip) {
+            elements.extend(mapping.elements(to, endpoint.comment())?);
+        }
     }
     Ok(elements)
+}
+
+/// The elements that must have room where the endpoint's ports are to be published, and do not stay.
+///
+/// # Errors
+/// As for [`endpoint_elements`].
+pub(super) fn endpoint_exclusions(endpoint: &Endpoint) -> Result<Vec<Element>, ElementError> {
+    let mut elements = Vec::new();
+    for mapping in &endpoint.ports {
+        if let Some(to) = target(endpoint, mapping.host_ip) {
+            elements.extend(mapping.exclusions(to, endpoint.comment())?);
+        }
+    }
+    Ok(elements)
+}
+
+/// The endpoint's address that a port of the host can lead to: the one of the same family, because the kernel
+/// does not translate between the two.
+#[must_use]
+pub(super) fn target(endpoint: &Endpoint, host_ip: IpAddr) -> Option<IpAddr> {
+    host_ip.is_ipv4().then(|| endpoint.address.addr().into())
 }
 
 /// A kernel parameter: its path below `/proc/sys` and its value.
