@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cli::output::{self, Format, Table};
 use crate::cli::{CommandError, Context};
-use crate::engine::{Snapshot, State};
+use crate::engine::{Snapshot, State, compact_ports};
 
 /// List containers
 #[derive(Debug, clap::Args)]
@@ -87,7 +87,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
 fn row(snapshot: &Snapshot, now: DateTime<Utc>, whole: bool) -> Row {
     let record = &snapshot.record;
     let endpoints = if snapshot.state.is_running() { &record.network.endpoints[..] } else { &[] };
-    let ports = endpoints.iter().flat_map(|endpoint| &endpoint.ports).map(ToString::to_string);
+    let ports = endpoints.iter().flat_map(|endpoint| compact_ports(&endpoint.ports));
     let command = record.config.command.words().join(" ");
     Row {
         id: if whole { record.id.to_string() } else { record.id.short().to_owned() },
@@ -99,7 +99,7 @@ fn row(snapshot: &Snapshot, now: DateTime<Utc>, whole: bool) -> Row {
         state: state(&snapshot.state),
         status: status(&snapshot.state, now),
         ip: endpoints.iter().map(|e| e.address.addr().to_string()).collect::<Vec<_>>().join(", "),
-        ports: ports.collect::<Vec<_>>().join(", "),
+        ports: ports.map(|port| port.to_string()).collect::<Vec<_>>().join(", "),
     }
 }
 

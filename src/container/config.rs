@@ -89,6 +89,8 @@ pub struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// The ports that it listens on, as `PORT/PROTOCOL`, whether they are published or not.
+    pub exposed: Vec<String>,
     /// The first words of the command, as far as they are the entry point's.
     pub entrypoint: Vec<String>,
     /// Groups of the command's user beside its own, by name or number.

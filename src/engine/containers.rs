@@ -19,7 +19,7 @@ use crate::container::signal::{self, Signal};
 use crate::container::{attach, index, record, rootfs};
 use crate::image;
 use crate::names::{ContainerId, ContainerName};
-use crate::network::PortRequest;
+use crate::network::{NetworkError, PortRequest, first_collision};
 use crate::process::Process;
 
 /// A container's record, with the engine's part in it.
@@ -69,6 +69,8 @@ pub struct CreateContainer {
     pub ip: Option<Ipv4Addr>,
     /// The ports to publish.
     pub ports: Vec<PortRequest>,
+    /// Whether every exposed port is published too.
+    pub publish_all: bool,
 }
 
 /// A container with its state as it is now, which may be more than its record knows.
@@ -117,8 +119,13 @@ impl Engine {
         }
         let id = ContainerId::generate()
             .map_err(|source| EngineError::Io { action: "make a random id", source })?;
-        let connection =
-            Connection { mode: request.network, ip: request.ip, ports: request.ports, endpoints: Vec::new() };
+        let connection = Connection {
+            mode: request.network,
+            ip: request.ip,
+            ports: request.ports,
+            publish_all: request.publish_all,
+            endpoints: Vec::new(),
+        };
         let record = index::create(&self.layout, id, request.name, config, connection)?;
         // After the record, which keeps them from being removed.
         self.make_volumes(&record).inspect_err(|_| {
@@ -288,12 +295,16 @@ fn check_host(request: &CreateContainer) -> Result<(), EngineError> {
 }
 
 fn check_network_options(request: &CreateContainer) -> Result<(), EngineError> {
+    if let Some(port) = first_collision(&request.ports) {
+        return Err(NetworkError::PortTwice(port.clone()).into());
+    }
     if request.network.network().is_some() {
         return Ok(());
     }
     let option = match (&request.ip, request.ports.first()) {
         (Some(ip), _) => format!("--ip {ip}"),
         (None, Some(port)) => format!("--publish {port}"),
+        (None, None) if request.publish_all => "--publish-all".to_owned(),
         (None, None) => return Ok(()),
     };
     Err(EngineError::Conflict { option, other: format!("--net {}", request.network.describe()) })

@@ -35,11 +35,12 @@ pub use crate::container::security::{
 };
 pub use crate::container::signal::Signal;
 pub use crate::container::ulimit::Ulimit;
-pub use crate::network::PortRequest;
+pub use crate::network::compact as compact_ports;
 pub use crate::network::{
     CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection, Network,
     Subnet, SubnetError,
 };
+pub use crate::network::{ExposedPort, PortMapping, PortRequest};
 pub use connection::{Connection, NetworkMode};
 pub use containers::{CreateContainer, Record, Snapshot};
 pub use error::{EngineError, one_line};

@@ -200,7 +200,7 @@ impl Engine {
             owners: &[current, init],
             container_if: first_interface()?,
             address: record.network.ip,
-            ports: &record.network.ports,
+            ports: &record.network.requests(&record.config.settings.exposed),
         };
         Ok(Some(self.networks.connect(&request, netns)?))
     }

@@ -7,14 +7,13 @@ mod devices;
 mod files;
 pub(super) mod limits;
 mod mounts;
+mod ports;
 mod security;
 
 use std::net::Ipv4Addr;
 
 use crate::cli::{CommandError, Context, container_path, environment, key_value};
-use crate::engine::{
-    ContainerPath, CreateContainer, Hostname, NetworkMode, PortRequest, Settings, Signal, UserSpec,
-};
+use crate::engine::{ContainerPath, CreateContainer, Hostname, NetworkMode, Settings, Signal, UserSpec};
 use crate::names::{ContainerName, NameError};
 
 /// Everything that `create` and `run` have in common.
@@ -66,9 +65,8 @@ pub(super) struct ContainerOptions {
     /// The container's address; the lowest free one of the network without
     #[arg(long, value_name = "IP")]
     ip: Option<Ipv4Addr>,
-    /// Publish a port: [[HOST_IP:]HOST_PORT:]PORT[/tcp|udp]; may be given more than once
-    #[arg(long, short, value_name = "PORT")]
-    publish: Vec<PortRequest>,
+    #[command(flatten)]
+    ports: ports::PortOptions,
     #[command(flatten)]
     mounts: mounts::MountOptions,
     #[command(flatten)]
@@ -119,6 +117,7 @@ impl ContainerOptions {
         self.devices.apply(&mut settings);
         self.limits.apply(&mut settings)?;
         self.security.apply(&mut settings)?;
+        let (ports, publish_all) = self.ports.apply(&mut settings);
         let network = match self.network {
             None => NetworkMode::Default,
             Some(Network::Mode(mode)) => mode,
@@ -146,7 +145,8 @@ impl ContainerOptions {
             settings,
             network,
             ip: self.ip,
-            ports: self.publish,
+            ports,
+            publish_all,
         })
     }
 }
