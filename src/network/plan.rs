@@ -1,6 +1,7 @@
 //! What a network and an endpoint mean to the kernel: pure functions from records to set elements and
 //! kernel parameters. Creating, removing and restoring all read the same plan.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::endpoint::Endpoint;
@@ -50,6 +51,9 @@ pub(super) fn endpoint_exclusions(endpoint: &Endpoint) -> Result<Vec<Element>, E
             elements.extend(mapping.exclusions(to, endpoint.comment())?);
         }
     }
+    // Two addresses of one port exclude the same.
+    let mut seen = HashSet::new();
+    elements.retain(|element| seen.insert(element.clone()));
     Ok(elements)
 }
 

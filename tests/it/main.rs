@@ -45,6 +45,8 @@ mod network;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
+mod ports;
+#[cfg(test)]
 mod privileges;
 #[cfg(test)]
 mod program;

@@ -175,7 +175,8 @@ pub(crate) fn udp_dropped(space: &Namespace, to: &str) {
 fn udp_within(space: &Namespace, to: &str, patience: Duration) -> Probe {
     let target: SocketAddr = to.parse().unwrap_or_else(|error| panic!("{to}: {error}"));
     let bound = space.run(|| {
-        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(any)?;
         socket.connect(target).map(|()| socket)
     });
     let socket = match bound {
