@@ -232,22 +232,63 @@ impl Networks {
     /// The kernel or the file system refused something.
     pub fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
         let unpublished = self.unpublish(endpoint);
-        let detached = self.bridge().and_then(|driver| {
-            use super::NetworkDriver as _;
-            driver.disconnect(endpoint).map_err(|source| NetworkError::Driver {
-                action: format!(
-                    "disconnect container {} from network {}",
-                    endpoint.container_name, endpoint.network
-                ),
-                source,
-            })
-        });
+        let detached = self.detach(endpoint);
         // An interface that may still be on the bridge keeps its address.
         let released = detached.and_then(|()| {
             let subnet = Subnet::new(endpoint.address);
             subnet.map_or(Ok(()), |subnet| self.release_address(endpoint, subnet))
         });
         unpublished.and(released)
+    }
+
+    fn detach(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        use super::NetworkDriver as _;
+        // The device of somebody who was killed may be gone, and its name another container's.
+        if !endpoint.is_alive() && self.is_anothers_device(endpoint)? {
+            return Ok(());
+        }
+        self.bridge()?.disconnect(endpoint).map_err(|source| NetworkError::Driver {
+            action: format!(
+                "disconnect container {} from network {}",
+                endpoint.container_name, endpoint.network
+            ),
+            source,
+        })
+    }
+
+    /// Whether a living container has a device of the endpoint's name.
+    fn is_anothers_device(&self, endpoint: &Endpoint) -> Result<bool, NetworkError> {
+        for network in record::load_all(&self.layout)? {
+            let others = endpoint::load_all(&self.layout, &network.name)?;
+            let has_it = |other: &Endpoint| {
+                other.host_if == endpoint.host_if && other.container != endpoint.container && other.is_alive()
+            };
+            if others.iter().any(has_it) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Lets the record of an endpoint, and the remarks at its published ports, tell another name of the
+    /// container. An endpoint that is gone meanwhile stays gone.
+    ///
+    /// # Errors
+    /// The file system or the kernel refused.
+    pub fn rename(&mut self, endpoint: &Endpoint, container_name: &str) -> Result<(), NetworkError> {
+        let renamed = {
+            let in_use = || self.in_use();
+            // Whoever takes an address or gives it back has this lock.
+            let _lock = SubnetFile::open(&self.layout, &in_use)?;
+            let current = endpoint::load(&self.layout, &endpoint.network, endpoint.address.addr())?;
+            let Some(current) = current.filter(|current| current.container == endpoint.container) else {
+                return Ok(());
+            };
+            let renamed = Endpoint { container_name: container_name.to_owned(), ..current };
+            endpoint::save(&self.layout, &renamed)?;
+            renamed
+        };
+        self.rename_ports(endpoint, &renamed)
     }
 
     /// The endpoints of a container in a network, found by looking through the network's. Only for

@@ -167,6 +167,29 @@ impl Networks {
         Ok(reclaimed)
     }
 
+    /// Writes the remarks at an endpoint's ports anew, in one transaction. If one of the ports is gone
+    /// meanwhile, all of them are about to go.
+    pub(super) fn rename_ports(&mut self, before: &Endpoint, after: &Endpoint) -> Result<(), NetworkError> {
+        if before.ports.is_empty() || before.comment() == after.comment() {
+            return Ok(());
+        }
+        let action = || format!("rename the ports of container {}", before.container_name);
+        let table = |source| NetworkError::Table { action: action(), source };
+        let mut transaction = Transaction::new();
+        for element in plan::endpoint_elements(before)? {
+            let comment = self.nft()?.lookup_comment(&element).map_err(table)?;
+            if comment.as_deref() != Some(before.comment()) {
+                return Ok(());
+            }
+            transaction.delete(element);
+        }
+        transaction.extend(plan::endpoint_elements(after)?);
+        match self.nft()?.commit(transaction) {
+            Ok(()) | Err(CommitError::Missing { .. }) => Ok(()),
+            Err(source) => Err(table(source)),
+        }
+    }
+
     /// Takes the ports of an endpoint away; what is gone already is no error.
     pub(super) fn unpublish(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
         if endpoint.ports.is_empty() {

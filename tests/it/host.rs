@@ -185,6 +185,14 @@ impl Host {
         self.mydocker(&[&["run", "--rm"], options, &[&self.image], command].concat())
     }
 
+    /// Makes the file `/tmp/go` in a container that waits for it.
+    #[track_caller]
+    pub(crate) fn let_go(&self, container: &str) {
+        // The container may end before the command that it was waiting for, and takes that with it.
+        let output = self.mydocker(&["exec", container, "touch", "/tmp/go"]);
+        assert!([0, 128 + 9].contains(&output.code()), "{output}");
+    }
+
     /// Creates a bridge network with this subnet.
     #[track_caller]
     pub(crate) fn network(&self, name: &str, subnet: &str, options: &[&str]) {

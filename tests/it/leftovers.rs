@@ -19,7 +19,13 @@ pub(crate) enum Scope {
 }
 
 /// What may stay for ever: the file of address bitmaps keeps a freed subnet's line, as the seeds show.
-const STAYS_IN_ROOT: &[&str] = &["network/ipam/subnet.json", "network/ipam/lock", "volumes/.lock"];
+const STAYS_IN_ROOT: &[&str] = &[
+    "network/ipam/subnet.json",
+    "network/ipam/lock",
+    "volumes/.lock",
+    "image/lock",
+    "image/repositories.json",
+];
 const STAYS_IN_RUN_ROOT: &[&str] = &["boot-id", "network/lock"];
 /// What holds files of containers, below either directory.
 const OF_CONTAINERS: &[&str] = &["containers", "names", "overlay2", "libcontainer", "network/endpoints"];

@@ -17,7 +17,15 @@
 )]
 
 #[cfg(test)]
+mod archives;
+#[cfg(test)]
+mod attach;
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod confinement;
+#[cfg(test)]
+mod copy;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
@@ -31,17 +39,31 @@ mod fixture;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
+mod image_store;
+#[cfg(test)]
+mod images;
+#[cfg(test)]
+mod inspect;
+#[cfg(test)]
 mod ipam;
 #[cfg(test)]
 mod leftovers;
+#[cfg(test)]
+mod life;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod listings;
+#[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod mounts;
 #[cfg(test)]
 mod network;
+#[cfg(test)]
+mod options;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
@@ -51,13 +73,21 @@ mod privileges;
 #[cfg(test)]
 mod program;
 #[cfg(test)]
+mod restart;
+#[cfg(test)]
 mod ruleset;
 #[cfg(test)]
 mod run;
 #[cfg(test)]
 mod seeds;
 #[cfg(test)]
+mod session;
+#[cfg(test)]
 mod space;
+#[cfg(test)]
+mod states;
+#[cfg(test)]
+mod stats;
 #[cfg(test)]
 mod volumes;
 #[cfg(test)]

@@ -5,14 +5,17 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::cli::output;
-use crate::cli::{CommandError, Context};
+use crate::cli::listing::ObjectFormat;
+use crate::cli::{CommandError, Context, inspect};
 use crate::engine::NetworkInspection;
 
 /// Show all that is known of networks, as a JSON array
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker network inspect testbr0")]
 pub(in crate::cli) struct Args {
+    /// Print one line for each by a Go template, or as JSON (json), instead of the array
+    #[arg(long, short, value_name = "TEMPLATE")]
+    format: Option<ObjectFormat>,
     /// The networks
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
@@ -23,12 +26,12 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     for name in &args.names {
         all.push(document(&context.engine()?.inspect_network(name)?));
     }
-    output::json(&all);
+    inspect::print(&all, args.format.as_ref())?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Docker's member names, so that scripts written for it find what they look for.
-fn document(inspection: &NetworkInspection) -> Value {
+pub(in crate::cli) fn document(inspection: &NetworkInspection) -> Value {
     let network = &inspection.network;
     let containers: BTreeMap<String, Value> = inspection
         .endpoints

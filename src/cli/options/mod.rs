@@ -4,8 +4,11 @@
 //! part of the request.
 
 mod devices;
+pub(super) mod env_files;
 mod files;
+pub(super) mod life;
 pub(super) mod limits;
+mod logging;
 mod mounts;
 mod ports;
 mod security;
@@ -44,7 +47,7 @@ pub(super) struct ContainerOptions {
     #[arg(long, short, value_name = "USER")]
     user: Option<UserSpec>,
     /// The container's host name; the first 12 digits of its id without
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, short = 'h', value_name = "NAME")]
     hostname: Option<Hostname>,
     /// The container's NIS domain name
     #[arg(long, value_name = "NAME")]
@@ -76,7 +79,14 @@ pub(super) struct ContainerOptions {
     #[command(flatten)]
     limits: limits::LimitOptions,
     #[command(flatten)]
+    pub(super) life: life::LifeOptions,
+    #[command(flatten)]
     security: security::SecurityOptions,
+    /// Print this help. (-h is the host name, as in Docker)
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+    #[command(flatten)]
+    logging: logging::LoggingOptions,
     /// The image, then the command and its arguments
     #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
     image_and_command: Vec<String>,
@@ -111,7 +121,15 @@ impl ContainerOptions {
         detached: bool,
         context: &mut Context,
     ) -> Result<CreateContainer, CommandError> {
+        let env = [env_files::read_all(&self.life.env_file)?, self.env].concat();
+        let mut labels = Vec::new();
+        for entry in env_files::read_all(&self.life.label_file)? {
+            labels.extend(key_value(&entry));
+        }
+        labels.extend(self.labels);
+        let stdin_once = self.interactive && !detached && self.life.attaches_stdin();
         let mut settings = Settings { domainname: self.domainname, ..Settings::default() };
+        self.life.apply(&mut settings)?;
         self.mounts.apply(&mut settings)?;
         self.files.apply(&mut settings);
         self.devices.apply(&mut settings);
@@ -125,21 +143,22 @@ impl ContainerOptions {
                 NetworkMode::Container(context.engine()?.find(&name)?.record.id)
             }
         };
+        self.logging.apply(&mut settings)?;
         let mut words = self.image_and_command.into_iter();
         Ok(CreateContainer {
             name: self.name,
             image: words.next().unwrap_or_default(),
             command: words.collect(),
             entrypoint: self.entrypoint,
-            env: environment(&self.env)?,
+            env: environment(&env)?,
             hostname: self.hostname,
             working_dir: self.workdir,
             user: self.user,
             tty: self.tty,
             open_stdin: self.interactive,
-            stdin_once: self.interactive && !detached,
+            stdin_once,
             auto_remove: self.rm,
-            labels: self.labels,
+            labels,
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout,
             settings,

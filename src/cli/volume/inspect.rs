@@ -4,14 +4,17 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::cli::output;
-use crate::cli::{CommandError, Context};
+use crate::cli::listing::ObjectFormat;
+use crate::cli::{CommandError, Context, inspect};
 use crate::engine::VolumeView;
 
 /// Show all that is known of volumes, as a JSON array
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker volume inspect data")]
 pub(in crate::cli) struct Args {
+    /// Print one line for each by a Go template, or as JSON (json), instead of the array
+    #[arg(long, short, value_name = "TEMPLATE")]
+    format: Option<ObjectFormat>,
     /// The volumes
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
@@ -22,12 +25,12 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     for name in &args.names {
         all.push(document(&context.engine()?.volume(name)?));
     }
-    output::json(&all);
+    inspect::print(&all, args.format.as_ref())?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Docker's member names, so that scripts written for it find what they look for.
-fn document(volume: &VolumeView) -> Value {
+pub(in crate::cli) fn document(volume: &VolumeView) -> Value {
     json!({
         "CreatedAt": volume.created,
         "Driver": volume.driver,
