@@ -84,6 +84,10 @@ impl Host {
             "address add {NEIGHBOUR}/24 dev eth0\nlink set eth0 up\nroute add default via 198.51.100.1\n"
         ));
         space.set_sysctl("net/ipv4/ip_forward", "0");
+        // A test may be told "nobody listens" more often than the kernel says it to one host.
+        for limit in ["net/ipv4/icmp_ratelimit", "net/ipv6/icmp/ratelimit"] {
+            space.set_sysctl(limit, "0");
+        }
         let image = directory.path().join("image");
         make_image(&image);
         let host = Self {

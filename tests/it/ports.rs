@@ -2,6 +2,7 @@
 //! the table costs. That packets arrive, and that others do not, is in `packets` too.
 
 use std::collections::BTreeSet;
+use std::net::{SocketAddr, TcpStream};
 
 use crate::host::{Container, HOST, Host, OUTSIDE};
 use crate::program::{Output, Running};
@@ -372,9 +373,10 @@ fn a_published_port_refuses_the_hosts_ipv6_loopback_at_once() {
         assert_eq!(udp(&host.space, "[::1]:8080"), Probe::Refused);
         assert!(matches!(tcp(&host.space, "127.0.0.1:8080"), Probe::Answered(_)));
         assert!(matches!(udp(&host.space, "127.0.0.1:8080"), Probe::Answered(_)));
-        let url = "http://localhost:8080/";
-        let fetched = host.space.program(&["curl", "-s", "-m", "10", "--http0.9", "-o", "/dev/null", url]);
-        assert!(fetched.status.success(), "a client that tries ::1 first falls back: {fetched}");
+        // A client that tries ::1 first falls back.
+        let localhost = ["[::1]:8080", "127.0.0.1:8080"].map(|at| at.parse::<SocketAddr>().unwrap());
+        let reached = host.space.run(|| TcpStream::connect(&localhost[..])).unwrap();
+        assert_eq!(reached.peer_addr().unwrap(), localhost[1]);
         // What the host itself serves there stays its own.
         let _own = Server::tcp(&host.space, "[::1]:8081");
         assert_eq!(tcp(&host.space, "[::1]:8081").seen_as(), "::1");
