@@ -7,8 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::human;
 use crate::engine::{
-    Bytes, CapabilityName, Cpus, DeviceRequest, DiskUsage, Limits, LogDriver, LogOptions, MountView,
-    Namespace, NumberList, Paths, Rate, Record, Seccomp, Security, Snapshot, State, Swap, Ulimit,
+    Bytes, CapabilityName, Cpus, DeviceRequest, DiskUsage, Endpoint, Family, Limits, LogDriver, LogOptions,
+    MountView, Namespace, NumberList, Paths, Rate, Record, Seccomp, Security, Snapshot, State, Swap, Ulimit,
 };
 
 /// What stands for "never": Docker writes the first instant of its calendar.
@@ -373,28 +373,35 @@ fn network_settings(snapshot: &Snapshot, paths: &Paths) -> Value {
     let networks: BTreeMap<String, Value> = endpoints
         .iter()
         .map(|endpoint| {
-            let value = json!({
-                "IPAddress": endpoint.address.addr().to_string(),
-                "IPPrefixLen": endpoint.address.prefix_len(),
-                "Gateway": endpoint.gateway.to_string(),
-                "MacAddress": endpoint.mac.to_string(),
-                "GlobalIPv6Address": "",
-                "HostInterface": endpoint.host_if,
-                "Interface": endpoint.container_if,
-            });
+            let mut value = addresses(Some(endpoint));
+            value["HostInterface"] = endpoint.host_if.to_string().into();
+            value["Interface"] = endpoint.container_if.to_string().into();
             (endpoint.network.to_string(), value)
         })
         .collect();
     let sandbox = if snapshot.state.is_running() { paths.netns.to_string_lossy() } else { "".into() };
-    let first = endpoints.first();
+    // Of the first network, where scripts from before there were several look.
+    let mut settings = addresses(endpoints.first());
+    settings["SandboxKey"] = sandbox.into();
+    settings["Ports"] = json!(ports);
+    settings["Networks"] = json!(networks);
+    settings
+}
+
+/// The addresses in a network. What there is not is "" or 0.
+fn addresses(endpoint: Option<&Endpoint>) -> Value {
+    let (ipv4, ipv6) = (endpoint.and_then(Endpoint::ipv4), endpoint.and_then(Endpoint::ipv6));
+    let gateway = |family| {
+        let gateway = endpoint.and_then(|endpoint| endpoint.gateway(family));
+        gateway.map(|gateway| gateway.to_string()).unwrap_or_default()
+    };
     json!({
-        "SandboxKey": sandbox,
-        "Ports": ports,
-        // Of the first network, where scripts from before there were several look.
-        "IPAddress": first.map(|endpoint| endpoint.address.addr().to_string()).unwrap_or_default(),
-        "IPPrefixLen": first.map_or(0, |endpoint| endpoint.address.prefix_len()),
-        "Gateway": first.map(|endpoint| endpoint.gateway.to_string()).unwrap_or_default(),
-        "MacAddress": first.map(|endpoint| endpoint.mac.to_string()).unwrap_or_default(),
-        "Networks": networks,
+        "IPAddress": ipv4.map(|net| net.addr().to_string()).unwrap_or_default(),
+        "IPPrefixLen": ipv4.map_or(0, |net| net.prefix_len()),
+        "Gateway": gateway(Family::V4),
+        "MacAddress": endpoint.map(|endpoint| endpoint.mac.to_string()).unwrap_or_default(),
+        "GlobalIPv6Address": ipv6.map(|net| net.addr().to_string()).unwrap_or_default(),
+        "GlobalIPv6PrefixLen": ipv6.map_or(0, |net| net.prefix_len()),
+        "IPv6Gateway": gateway(Family::V6),
     })
 }

@@ -124,7 +124,8 @@ fn row(
     let endpoints = if snapshot.state.is_running() { &record.network.endpoints[..] } else { &[] };
     let ports = endpoints.iter().flat_map(|endpoint| compact_ports(&endpoint.ports));
     let ports: Vec<String> = ports.map(|port| port.to_string()).collect();
-    let addresses: Vec<String> = endpoints.iter().map(|e| e.address.addr().to_string()).collect();
+    let addresses = endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+    let addresses: Vec<String> = addresses.map(|address| address.address().to_string()).collect();
     let command = record.config.command.words().join(" ");
     let size = disk.map_or_else(|| "0B".to_owned(), size);
     json!({

@@ -1,11 +1,11 @@
 //! How a container is connected: the part of its record that the engine keeps about networks.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
 use crate::names::{ContainerId, NetworkName};
-use crate::network::{Endpoint, ExposedPort, PortRequest};
+use crate::network::{Endpoint, ExposedPort, MacAddress, PortRequest};
 
 /// Which network a container asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,8 +59,14 @@ impl NetworkMode {
 pub struct Connection {
     /// The network.
     pub mode: NetworkMode,
-    /// The wanted address.
+    /// The wanted IPv4 address.
     pub ip: Option<Ipv4Addr>,
+    /// The wanted IPv6 address.
+    #[serde(default)]
+    pub ip6: Option<Ipv6Addr>,
+    /// The wanted Ethernet address.
+    #[serde(default)]
+    pub mac: Option<MacAddress>,
     /// The ports to publish.
     pub ports: Vec<PortRequest>,
     /// Whether each exposed port is published too, on some free port of the host.
@@ -100,6 +106,8 @@ mod tests {
         let mut connection = Connection {
             mode: NetworkMode::Default,
             ip: None,
+            ip6: None,
+            mac: None,
             ports: vec!["8080:80".parse().unwrap()],
             publish_all: false,
             endpoints: Vec::new(),

@@ -1,7 +1,7 @@
 //! Containers are created, found and listed here. How they are started is in `start`, how they are stopped and
 //! changed in `lifecycle`, what runs beside them in `supervise`.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::FileTypeExt as _;
 
 use super::connection::{Connection, NetworkMode};
@@ -18,7 +18,7 @@ use crate::container::security::check_sysctl;
 use crate::container::signal::Signal;
 use crate::container::{cgroup, index, record};
 use crate::names::{ContainerId, ContainerName};
-use crate::network::{NetworkError, PortRequest, first_collision};
+use crate::network::{MacAddress, NetworkError, PortRequest, first_collision};
 
 /// A container's record, with the engine's part in it.
 pub type Record = record::Record<Connection>;
@@ -60,8 +60,12 @@ pub struct CreateContainer {
     pub settings: Settings,
     /// The network.
     pub network: NetworkMode,
-    /// The wanted address.
+    /// The wanted IPv4 address.
     pub ip: Option<Ipv4Addr>,
+    /// The wanted IPv6 address.
+    pub ip6: Option<Ipv6Addr>,
+    /// The wanted Ethernet address.
+    pub mac: Option<MacAddress>,
     /// The ports to publish.
     pub ports: Vec<PortRequest>,
     /// Whether every exposed port is published too.
@@ -123,6 +127,8 @@ impl Engine {
         let connection = Connection {
             mode: request.network,
             ip: request.ip,
+            ip6: request.ip6,
+            mac: request.mac,
             ports: request.ports,
             publish_all: request.publish_all,
             endpoints: Vec::new(),
@@ -216,11 +222,11 @@ fn check_network_options(request: &CreateContainer) -> Result<(), EngineError> {
     if request.network.network().is_some() {
         return Ok(());
     }
-    let option = match (&request.ip, request.ports.first()) {
-        (Some(ip), _) => format!("--ip {ip}"),
-        (None, Some(port)) => format!("--publish {port}"),
-        (None, None) if request.publish_all => "--publish-all".to_owned(),
-        (None, None) => return Ok(()),
-    };
+    let option = request.ip.map(|ip| format!("--ip {ip}"));
+    let option = option.or_else(|| request.ip6.map(|ip6| format!("--ip6 {ip6}")));
+    let option = option.or_else(|| request.mac.map(|mac| format!("--mac-address {mac}")));
+    let option = option.or_else(|| request.ports.first().map(|port| format!("--publish {port}")));
+    let option = option.or_else(|| request.publish_all.then(|| "--publish-all".to_owned()));
+    let Some(option) = option else { return Ok(()) };
     Err(EngineError::Conflict { option, other: format!("--net {}", request.network.describe()) })
 }

@@ -327,7 +327,9 @@ impl Engine {
             container_name: record.name.as_str(),
             owners: &[current, init],
             container_if: first_interface()?,
-            address: record.network.ip,
+            ip: record.network.ip,
+            ip6: record.network.ip6,
+            mac: record.network.mac,
             ports: &record.network.requests(&record.config.settings.exposed),
         };
         Ok(Some(self.networks.connect(&request, netns)?))

@@ -1,7 +1,6 @@
 //! Volumes, and what else is mounted in containers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::containers::Record;
@@ -14,7 +13,7 @@ use crate::container::record::RecordError;
 use crate::container::rootfs::Rootfs;
 use crate::container::{index, spec};
 use crate::names::{ContainerName, VolumeName};
-use crate::network::Endpoint;
+use crate::network::{Endpoint, Family, InterfaceAddress};
 use crate::volume::{self, Volume, VolumeError, Volumes};
 
 /// A volume, as users see it.
@@ -314,8 +313,14 @@ impl Engine {
             NetworkMode::Host => Surroundings::Host,
             _ if endpoints.is_empty() => Surroundings::Nowhere,
             _ => Surroundings::Networks {
-                addresses: endpoints.iter().map(|endpoint| IpAddr::V4(endpoint.address.addr())).collect(),
-                gateway: endpoints.first().map(|endpoint| IpAddr::V4(endpoint.gateway)),
+                addresses: endpoints
+                    .iter()
+                    .flat_map(|endpoint| &endpoint.addresses)
+                    .map(InterfaceAddress::address)
+                    .collect(),
+                gateway: endpoints.first().and_then(|endpoint| {
+                    endpoint.gateway(Family::V4).or_else(|| endpoint.gateway(Family::V6))
+                }),
             },
         };
         let settings = &record.config.settings;

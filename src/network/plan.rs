@@ -4,25 +4,32 @@
 use std::collections::HashSet;
 use std::net::IpAddr;
 
-use super::endpoint::Endpoint;
-use super::record::Network;
+use ipnet::IpNet;
+
+use super::endpoint::{Endpoint, InterfaceAddress};
+use super::record::{Mode, Network};
+use super::subnet::Family;
+use crate::names::IfName;
+use crate::netlink::MacAddress;
 use crate::nft::{Element, ElementError};
 
 /// The elements of a network, the same at its creation, its removal and a rebuild.
 #[must_use]
 pub(super) fn network_elements(network: &Network) -> Vec<Element> {
     let bridge = &network.bridge;
-    let mut elements = vec![
-        Element::Bridge(bridge.clone()),
-        Element::SameBridge(bridge.clone()),
-        Element::Subnet4(network.subnet.net()),
+    let mut elements = vec![Element::Bridge(bridge.clone()), Element::SameBridge(bridge.clone())];
+    elements.extend(network.blocks().map(|block| match block.subnet.net() {
+        IpNet::V4(net) => Element::Subnet4(net),
+        IpNet::V6(net) => Element::Subnet6(net),
+    }));
+    let options: [(bool, fn(IfName) -> Element); 5] = [
+        (network.internal, Element::Internal),
+        (network.isolated, Element::Isolated),
+        (network.mode == Mode::Routed, Element::Routed),
+        (!network.masquerade, Element::NoMasquerade),
+        (network.check_source, Element::NoSpoofing),
     ];
-    if network.internal {
-        elements.push(Element::Internal(bridge.clone()));
-    }
-    if network.isolated {
-        elements.push(Element::Isolated(bridge.clone()));
-    }
+    elements.extend(options.into_iter().filter(|(set, _)| *set).map(|(_, element)| element(bridge.clone())));
     elements
 }
 
@@ -61,7 +68,11 @@ pub(super) fn endpoint_exclusions(endpoint: &Endpoint) -> Result<Vec<Element>, E
 /// does not translate between the two.
 #[must_use]
 pub(super) fn target(endpoint: &Endpoint, host_ip: IpAddr) -> Option<IpAddr> {
-    host_ip.is_ipv4().then(|| endpoint.address.addr().into())
+    let to = match Family::of(host_ip) {
+        Family::V4 => endpoint.ipv4().map(IpNet::from),
+        Family::V6 => endpoint.ipv6().map(IpNet::from),
+    };
+    to.map(|net| net.addr())
 }
 
 /// A kernel parameter: its path below `/proc/sys` and its value.
@@ -71,8 +82,11 @@ pub(super) type Parameter = (String, &'static str);
 #[must_use]
 pub(super) fn bridge_parameters(network: &Network) -> Vec<Parameter> {
     let bridge = &network.bridge;
-    let mut parameters = vec![no_ipv6(bridge.as_str())];
-    if !network.internal {
+    let mut parameters = match network.ipv6 {
+        Some(_) => ipv6(bridge.as_str()),
+        None => vec![no_ipv6(bridge.as_str())],
+    };
+    if !network.internal && network.ipv4.is_some() {
         // Lets 127.0.0.1:PORT of the host reach a container. The chain `guard` keeps everybody else's
         // packets for 127.0.0.0/8 out.
         parameters.push((format!("net/ipv4/conf/{bridge}/route_localnet"), "1"));
@@ -85,6 +99,51 @@ pub(super) fn bridge_parameters(network: &Network) -> Vec<Parameter> {
 #[must_use]
 pub(super) fn no_ipv6(device: &str) -> Parameter {
     (format!("net/ipv6/conf/{device}/disable_ipv6"), "1")
+}
+
+/// IPv6 for a device of a network with IPv6: addresses are usable at once, and nobody's router advertisement
+/// makes any other ones, or routes. (CVE-2020-13401: containers may send such.)
+fn ipv6(device: &str) -> Vec<Parameter> {
+    let set = |name: &str, value| (format!("net/ipv6/conf/{device}/{name}"), value);
+    vec![set("disable_ipv6", "0"), set("accept_ra", "0"), set("accept_dad", "0")]
+}
+
+/// The parameters of a container's interface, to be set while it is still down.
+#[must_use]
+pub(super) fn interface_parameters(endpoint: &Endpoint) -> Vec<Parameter> {
+    let device = endpoint.container_if.as_str();
+    match endpoint.ipv6() {
+        Some(_) => ipv6(device),
+        None => vec![no_ipv6(device)],
+    }
+}
+
+/// The parameters with which an interface announces its addresses whenever its Ethernet address is set.
+#[must_use]
+pub(super) fn announcing_parameters(endpoint: &Endpoint) -> Vec<Parameter> {
+    let device = endpoint.container_if.as_str();
+    let ipv4 = endpoint.ipv4().map(|_| (format!("net/ipv4/conf/{device}/arp_notify"), "1"));
+    let ipv6 = endpoint.ipv6().map(|_| (format!("net/ipv6/conf/{device}/ndisc_notify"), "1"));
+    ipv4.into_iter().chain(ipv6).collect()
+}
+
+/// Whether the endpoint's addresses are always found at its Ethernet address: that follows from the first one,
+/// and the second has the same number in its subnet.
+#[must_use]
+pub(super) fn is_usual(network: &Network, endpoint: &Endpoint) -> bool {
+    let number = |address: &InterfaceAddress| {
+        network.block(address.family()).and_then(|block| block.subnet.number(address.address()))
+    };
+    let mut addresses = endpoint.addresses.iter();
+    let Some(first) = addresses.next() else { return true };
+    endpoint.mac == MacAddress::of(first.address())
+        && addresses.all(|other| number(other).is_some_and(|it| Some(it) == number(first)))
+}
+
+/// Where the default route of a family leads: nowhere in a network that forwards nothing.
+#[must_use]
+pub(super) fn default_gateway(network: &Network, family: Family) -> Option<IpAddr> {
+    network.block(family).filter(|_| !network.internal).map(|block| block.gateway)
 }
 
 #[cfg(test)]
@@ -103,7 +162,31 @@ mod tests {
         let bridge = plain.bridge.clone();
         let elements = network_elements(&plain);
         assert!(elements.contains(&Element::Internal(bridge.clone())));
-        assert!(elements.contains(&Element::Isolated(bridge)));
+        assert!(elements.contains(&Element::Isolated(bridge.clone())));
         assert!(!bridge_parameters(&plain).iter().any(|(name, _)| name.contains("route_localnet")));
+        plain.mode = Mode::Routed;
+        plain.masquerade = false;
+        plain.check_source = true;
+        let elements = network_elements(&plain);
+        for set in [Element::Routed, Element::NoMasquerade, Element::NoSpoofing] {
+            assert!(elements.contains(&set(bridge.clone())));
+        }
+    }
+
+    #[test]
+    fn both_families_are_planned() {
+        let mut dual = network("br0", "10.0.0.0/24");
+        assert!(bridge_parameters(&dual).contains(&no_ipv6("br0")));
+        dual.ipv6 = network("br0", "fd00:18::/64").ipv6;
+        let elements = network_elements(&dual);
+        assert_eq!(elements.len(), 4);
+        assert!(elements.contains(&Element::Subnet6("fd00:18::/64".parse().unwrap())));
+        let parameters = bridge_parameters(&dual);
+        for (name, value) in [("disable_ipv6", "0"), ("accept_ra", "0"), ("accept_dad", "0")] {
+            assert!(parameters.contains(&(format!("net/ipv6/conf/br0/{name}"), value)), "{name}");
+        }
+        assert_eq!(default_gateway(&dual, Family::V6), Some("fd00:18::1".parse().unwrap()));
+        dual.internal = true;
+        assert_eq!(default_gateway(&dual, Family::V6), None);
     }
 }

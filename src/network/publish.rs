@@ -8,7 +8,7 @@
 
 use std::net::IpAddr;
 
-use super::choose::{InUse, LocalPorts, choose, overlaps};
+use super::allot::{InUse, LocalPorts, choose, overlaps};
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::listener::{HostListener, Listeners, has_address};
@@ -237,10 +237,7 @@ impl Networks {
     /// Removes the connection-tracking entries of flows that were translated to the endpoint's addresses: they
     /// would go on, and reach whoever gets the address next.
     fn forget_flows_to(&self, endpoint: &Endpoint) -> Result<(), NetworkError> {
-        // What is left of a dead container may be cleared away after its address was given to another.
-        let address = endpoint.address.addr();
-        let holder = endpoint::load(&self.layout, &endpoint.network, address)?;
-        if holder.is_some_and(|holder| holder.container != endpoint.container) || !tracks_connections() {
+        if !tracks_connections() {
             return Ok(());
         }
         let mut targets: Vec<IpAddr> =
@@ -248,6 +245,11 @@ impl Networks {
         targets.sort_unstable();
         targets.dedup();
         for address in targets {
+            // What is left of a dead container may be cleared away after its address was given to another.
+            let holder = endpoint::load(&self.layout, &endpoint.network, address)?;
+            if holder.is_some_and(|holder| holder.container != endpoint.container) {
+                continue;
+            }
             note_forgotten(&endpoint.container_name, netlink::forget_flows_to_container(address));
         }
         Ok(())

@@ -237,6 +237,8 @@ pub enum Element {
     Isolated(IfName),
     /// A network in routed mode: no masquerade, and the outside may reach every port.
     Routed(IfName),
+    /// A network whose packets leave under the containers' own addresses.
+    NoMasquerade(IfName),
     /// A network whose containers may only send from addresses of its subnets.
     NoSpoofing(IfName),
     /// The IPv4 subnet of a network. Host bits do not matter.
@@ -278,6 +280,7 @@ impl Element {
             Self::Internal(_) => Set::Internal,
             Self::Isolated(_) => Set::Isolated,
             Self::Routed(_) => Set::Routed,
+            Self::NoMasquerade(_) => Set::NoMasquerade,
             Self::NoSpoofing(_) => Set::NoSpoofing,
             Self::Subnet4(_) => Set::Subnets4,
             Self::Subnet6(_) => Set::Subnets6,
@@ -307,6 +310,7 @@ impl Element {
             | Self::Internal(name)
             | Self::Isolated(name)
             | Self::Routed(name)
+            | Self::NoMasquerade(name)
             | Self::NoSpoofing(name) => write!(f, "\"{name}\""),
             Self::SameBridge(name) => write!(f, "\"{name}\" . \"{name}\""),
             Self::Subnet4(net) => write!(f, "{}", net.trunc()),

@@ -93,6 +93,7 @@ impl Element {
             | Self::Internal(name)
             | Self::Isolated(name)
             | Self::Routed(name)
+            | Self::NoMasquerade(name)
             | Self::NoSpoofing(name) => Value::new(&[&name.padded()]),
             Self::SameBridge(name) => Value::new(&[&name.padded(), &name.padded()]),
             Self::Subnet4(net) => Value::new(&[&net.network().octets()]),

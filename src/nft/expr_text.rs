@@ -139,6 +139,8 @@ fn meta(key: MetaKey) -> (&'static str, Kind) {
         MetaKey::OifName => ("oifname", Kind::Name),
         MetaKey::NfProto => ("meta nfproto", Kind::NfProto),
         MetaKey::L4Proto => ("meta l4proto", Kind::Opaque),
+        MetaKey::IifKind => ("meta iifkind", Kind::Name),
+        MetaKey::OifKind => ("meta oifkind", Kind::Name),
     }
 }
 

@@ -16,7 +16,7 @@
 //! | `element_bytes` | elements as the kernel takes them |
 //! | `schema` | the thirteen sets and maps: types, flags, comments |
 //! | `expr`, `expr_text` | the expressions that rules are made of: to bytes, from bytes, to nft's syntax |
-//! | `rules`, `vocabulary` | the rules of the six chains, and the parts they are put together from |
+//! | `rules`, `vocabulary` | the rules of the seven chains, and the parts they are put together from |
 //! | `skeleton` | [`Skeleton`]: all of that as one list of objects |
 //! | `frames`, `transaction` | [`Transaction`] and [`Batch`]: messages, numbered, with an index for errors |
 //! | `socket`, `error` | [`Socket`]: sending, and what a refusal of the kernel means |

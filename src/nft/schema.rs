@@ -106,6 +106,7 @@ pub(super) enum Set {
     Internal,
     Isolated,
     Routed,
+    NoMasquerade,
     NoSpoofing,
     Subnets4,
     Subnets6,
@@ -131,12 +132,13 @@ const PORT_KEY6: &[Type] = &[Type::Ipv6, Type::Proto, Type::Service];
 
 impl Set {
     /// Every set and map, in the order of the table.
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Bridges,
         Self::SameBridge,
         Self::Internal,
         Self::Isolated,
         Self::Routed,
+        Self::NoMasquerade,
         Self::NoSpoofing,
         Self::Subnets4,
         Self::Subnets6,
@@ -160,6 +162,9 @@ impl Set {
             Self::Internal => names("internal", "--internal: nothing is forwarded in or out"),
             Self::Isolated => names("isolated", "--isolate: other networks only through published ports"),
             Self::Routed => names("routed", "routed mode: no masquerade, outside may reach every port"),
+            Self::NoMasquerade => {
+                names("no_masquerade", "--no-masquerade: others translate, or bring routes")
+            }
             Self::NoSpoofing => {
                 names("no_spoofing", "containers may only send from addresses of their subnet")
             }

@@ -30,7 +30,7 @@ pub struct Transaction {
 enum Operation {
     Rebuild(Skeleton),
     AddSkeleton(Skeleton),
-    RenewForward(Skeleton),
+    RenewGuards(Skeleton),
     DeleteTable,
     Create(Element),
     Delete(Element),
@@ -77,10 +77,10 @@ impl Transaction {
         self
     }
 
-    /// Replaces the rules of the chain `forward` by those of `skeleton`: the guards of the two families come and
-    /// go, everything else stays. Any number of times, with the same result.
-    pub fn renew_forward_guards(&mut self, skeleton: Skeleton) -> &mut Self {
-        self.operations.push(Operation::RenewForward(skeleton));
+    /// Replaces the rules of the chains that guard against forwarding for others by those of `skeleton`: the
+    /// guards of the two families come and go, everything else stays. Any number of times, with the same result.
+    pub fn renew_forwarding_guards(&mut self, skeleton: Skeleton) -> &mut Self {
+        self.operations.push(Operation::RenewGuards(skeleton));
         self
     }
 
@@ -124,8 +124,12 @@ impl Transaction {
                 Operation::AddSkeleton(skeleton) => {
                     std::iter::once(Object::Table { exclusive: true }).chain(skeleton.contents()).collect()
                 }
-                Operation::RenewForward(skeleton) => std::iter::once(Object::Flush(Chain::Forward))
-                    .chain(Chain::Forward.rules(skeleton).into_iter().map(Object::Rule))
+                Operation::RenewGuards(skeleton) => Chain::GUARDING
+                    .into_iter()
+                    .flat_map(|chain| {
+                        let rules = chain.rules(skeleton).into_iter().map(Object::Rule);
+                        std::iter::once(Object::Flush(chain)).chain(rules)
+                    })
                     .collect(),
                 Operation::DeleteTable => vec![Object::DeleteTable],
             };
@@ -235,10 +239,12 @@ impl fmt::Display for Transaction {
                 Operation::AddSkeleton(skeleton) => {
                     write!(f, "create table inet {TABLE} {{\n\tcomment \"{TABLE_COMMENT}\"\n}}\n{skeleton}")?;
                 }
-                Operation::RenewForward(skeleton) => {
-                    writeln!(f, "flush chain inet {TABLE} forward")?;
-                    for rule in Chain::Forward.rules(*skeleton) {
-                        writeln!(f, "add rule inet {TABLE} forward {rule}")?;
+                Operation::RenewGuards(skeleton) => {
+                    for chain in Chain::GUARDING {
+                        writeln!(f, "flush chain inet {TABLE} {}", chain.name())?;
+                        for rule in chain.rules(*skeleton) {
+                            writeln!(f, "add rule inet {TABLE} {} {rule}", chain.name())?;
+                        }
                     }
                 }
                 Operation::DeleteTable => writeln!(f, "delete table inet {TABLE}")?,

@@ -34,6 +34,17 @@ pub(super) fn oifname() -> Vec<Expr> {
     meta(MetaKey::OifName, REG_1)
 }
 
+/// Both interfaces are bridges, whoever's.
+pub(super) fn both_bridges() -> Vec<Expr> {
+    let bridge = || equal(b"bridge\0\0\0\0\0\0\0\0\0\0");
+    [meta(MetaKey::IifKind, REG_1), bridge(), meta(MetaKey::OifKind, REG_1), bridge()].concat()
+}
+
+/// Neither interface is a bridge of ours.
+pub(super) fn not_ours() -> Vec<Expr> {
+    [iifname(), not_in_set(Set::Bridges), oifname(), not_in_set(Set::Bridges)].concat()
+}
+
 pub(super) fn ip_header(offset: u32, length: u32) -> Vec<Expr> {
     vec![Expr::Payload { base: Base::Network, offset, length, into: REG_1 }]
 }

@@ -114,6 +114,7 @@ fn sample() -> Vec<Element> {
     elements.push(Element::Internal(name("br-inner")));
     elements.push(Element::Isolated(name("br-alone")));
     elements.push(Element::Routed(name("br-plain")));
+    elements.push(Element::NoMasquerade(name("br-back")));
     elements.push(Element::NoSpoofing(name("br-alone")));
     elements.extend((18..23).map(|n| Element::Subnet4(format!("172.{n}.0.0/16").parse().unwrap())));
     elements.extend((18..22).step_by(3).map(|n| Element::Subnet6(format!("fd00:{n}::/64").parse().unwrap())));
@@ -155,10 +156,15 @@ fn our_table_lists_like_the_design() {
 
 #[test]
 fn guards_come_first_in_forward_and_go_again() {
-    let rule = |family: &str| {
+    let bridges = "meta iifkind \"bridge\" meta oifkind \"bridge\"";
+    let foreign = "iifname != @bridges oifname != @bridges";
+    let why = "comment \"the host did not forward before mydocker\"";
+    let rules = |family: &str| {
         format!(
-            "meta nfproto {family} iifname != @bridges oifname != @bridges drop \
-             comment \"the host did not forward before mydocker\""
+            "insert rule inet mydocker forward meta nfproto {family} {foreign} drop {why}\n\
+             insert rule inet mydocker forward meta nfproto {family} {bridges} {foreign} accept \
+             comment \"see between_bridges\"\n\
+             insert rule inet mydocker between_bridges meta nfproto {family} {bridges} {foreign} drop {why}\n"
         )
     };
     let (host, mut socket) = Host::with_table();
@@ -167,12 +173,12 @@ fn guards_come_first_in_forward_and_go_again() {
         designed.load(RULESET);
         // The last one inserted comes first.
         for family in [ipv6.then_some("ipv6"), ipv4.then_some("ipv4")].into_iter().flatten() {
-            designed.load(&format!("insert rule inet mydocker forward {}\n", rule(family)));
+            designed.load(&rules(family));
         }
         let skeleton = Skeleton { guard_ipv4_forwarding: ipv4, guard_ipv6_forwarding: ipv6 };
         assert_eq!(skeleton.to_string(), designed.list());
         let mut renew = Transaction::new();
-        renew.renew_forward_guards(skeleton);
+        renew.renew_forwarding_guards(skeleton);
         socket.commit(renew.clone()).unwrap();
         assert_eq!(host.list(), designed.list());
         socket.commit(renew).unwrap();
@@ -380,7 +386,7 @@ fn without_the_table_everything_says_so() {
     missing(socket.commit(deleting));
     missing(socket.commit(creating([element.clone()])));
     let mut renew = Transaction::new();
-    renew.renew_forward_guards(Skeleton::default());
+    renew.renew_forwarding_guards(Skeleton::default());
     missing(socket.commit(renew));
     let mut delete_table = Transaction::new();
     delete_table.delete_table();
@@ -393,7 +399,7 @@ fn without_the_table_everything_says_so() {
     assert!(matches!(result, Err(CommitError::Missing { what: Missing::Set("published4") })), "{result:?}");
     host.load("table inet mydocker {\n chain forward {\n }\n}\n");
     let mut renew = Transaction::new();
-    renew.renew_forward_guards(Skeleton::default());
+    renew.renew_forwarding_guards(Skeleton::default());
     missing(socket.commit(renew));
     socket.commit(delete_table).unwrap();
     assert_eq!(host.nft(&["list", "ruleset"], ""), "");
@@ -457,7 +463,7 @@ fn the_text_of_a_transaction_is_the_transaction() {
     for element in sample() {
         change.delete(element);
     }
-    change.renew_forward_guards(Skeleton { guard_ipv4_forwarding: false, guard_ipv6_forwarding: true });
+    change.renew_forwarding_guards(Skeleton { guard_ipv4_forwarding: false, guard_ipv6_forwarding: true });
     change.create(range("198.51.100.10", 1, 1023, "172.18.0.2"));
     let mut gone = Transaction::new();
     gone.delete_table();
@@ -512,7 +518,8 @@ fn the_dump_is_what_nft_lists() {
     assert_eq!(socket.dump().unwrap().unwrap(), host.list());
     // Every form of an element, and more than one message's worth of answers.
     let mut transaction = Transaction::new();
-    transaction.renew_forward_guards(Skeleton { guard_ipv4_forwarding: true, guard_ipv6_forwarding: true });
+    transaction
+        .renew_forwarding_guards(Skeleton { guard_ipv4_forwarding: true, guard_ipv6_forwarding: true });
     transaction.extend((0..3000).map(|n| commented("198.51.100.1", 30_000 + n, "172.18.0.9", "web")));
     transaction.extend((0..300).map(|n| Element::Bridge(format!("br{n}").parse().unwrap())));
     transaction.extend((0..300).map(|n| Element::SameBridge(format!("br{n}").parse().unwrap())));

@@ -13,10 +13,12 @@ mod mounts;
 mod ports;
 mod security;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::cli::{CommandError, Context, container_path, environment, key_value};
-use crate::engine::{ContainerPath, CreateContainer, Hostname, NetworkMode, Settings, Signal, UserSpec};
+use crate::engine::{
+    ContainerPath, CreateContainer, Hostname, MacAddress, NetworkMode, Settings, Signal, UserSpec,
+};
 use crate::names::{ContainerName, NameError};
 
 /// Everything that `create` and `run` have in common.
@@ -65,9 +67,15 @@ pub(super) struct ContainerOptions {
     /// default without, which is made on first use
     #[arg(long = "network", visible_alias = "net", value_name = "NETWORK", value_parser = network)]
     network: Option<Network>,
-    /// The container's address; the lowest free one of the network without
+    /// The container's IPv4 address; the lowest free one of the network without
     #[arg(long, value_name = "IP")]
     ip: Option<Ipv4Addr>,
+    /// The container's IPv6 address; a free one without, in a network that has any
+    #[arg(long, value_name = "IP")]
+    ip6: Option<Ipv6Addr>,
+    /// The Ethernet address of the container's interface; one that follows from its IP address without
+    #[arg(long, value_name = "MAC")]
+    mac_address: Option<MacAddress>,
     #[command(flatten)]
     ports: ports::PortOptions,
     #[command(flatten)]
@@ -164,6 +172,8 @@ impl ContainerOptions {
             settings,
             network,
             ip: self.ip,
+            ip6: self.ip6,
+            mac: self.mac_address,
             ports,
             publish_all,
         })
