@@ -1,6 +1,7 @@
 //! Containers as `inspect` and the listings show them, under Docker's names.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
@@ -192,9 +193,11 @@ fn config(record: &Record) -> Value {
 }
 
 fn exposed(record: &Record) -> Value {
-    let ports = record.network.ports.iter().flat_map(|port| {
-        port.container.ports().map(|number| format!("{number}/{}", port.proto))
-    });
+    let ports = record
+        .network
+        .ports
+        .iter()
+        .flat_map(|port| port.container.ports().map(|number| format!("{number}/{}", port.proto)));
     let ports = ports.chain(record.config.settings.exposed.iter().cloned());
     Value::Object(ports.map(|port| (port, json!({}))).collect())
 }
@@ -347,14 +350,14 @@ fn port_bindings(record: &Record) -> Value {
 }
 
 /// The ports that are published, as the kernel has them: the container's, and where each leads from.
-pub(super) fn published(snapshot: &Snapshot) -> BTreeMap<(u16, String), Vec<(String, u16)>> {
+pub(super) fn published(snapshot: &Snapshot) -> BTreeMap<(u16, String), Vec<(IpAddr, u16)>> {
     let endpoints = if snapshot.state.is_running() { &snapshot.record.network.endpoints[..] } else { &[] };
-    let mut ports: BTreeMap<(u16, String), Vec<(String, u16)>> = BTreeMap::new();
+    let mut ports: BTreeMap<(u16, String), Vec<(IpAddr, u16)>> = BTreeMap::new();
     for mapping in endpoints.iter().flat_map(|endpoint| &endpoint.ports) {
         let pairs = (mapping.container.first..=mapping.container.last).zip(mapping.host.first..);
         for (container, host) in pairs {
             let place = ports.entry((container, mapping.proto.to_string())).or_default();
-            place.push((mapping.host_ip.to_string(), host));
+            place.push((mapping.host_ip, host));
         }
     }
     ports
@@ -366,7 +369,8 @@ fn network_settings(snapshot: &Snapshot, paths: &Paths) -> Value {
         .into_iter()
         .map(|((port, proto), hosts)| {
             let hosts = hosts.into_iter();
-            let bindings = hosts.map(|(ip, port)| json!({ "HostIp": ip, "HostPort": port.to_string() }));
+            let bindings =
+                hosts.map(|(ip, port)| json!({ "HostIp": ip.to_string(), "HostPort": port.to_string() }));
             (format!("{port}/{proto}"), bindings.collect())
         })
         .collect();
