@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 
 use crate::cli::human;
 use crate::engine::{
-    Bytes, CapabilityName, Cpus, DeviceRequest, DiskUsage, Endpoint, Family, Limits, LogDriver, LogOptions,
-    MountView, Namespace, NumberList, Paths, Rate, Record, Seccomp, Security, Snapshot, State, Swap, Ulimit,
+    Bytes, CapabilityName, Cpus, DeviceRequest, DiskUsage, Endpoint, ExposedPort, Family, Limits, LogDriver,
+    LogOptions, MountView, Namespace, NumberList, Paths, Rate, Record, Seccomp, Security, Snapshot, State,
+    Swap, Ulimit, unpublished_ports,
 };
 
 /// What stands for "never": Docker writes the first instant of its calendar.
@@ -207,6 +208,7 @@ fn host_config(record: &Record, mounts: &[MountView]) -> Value {
     let mut config = json!({
         "NetworkMode": record.network.mode.describe(),
         "PortBindings": port_bindings(record),
+        "PublishAllPorts": record.network.publish_all,
         "AutoRemove": record.config.auto_remove,
         "Init": settings.init,
         "RestartPolicy": {
@@ -363,17 +365,31 @@ pub(super) fn published(snapshot: &Snapshot) -> BTreeMap<(u16, String), Vec<(IpA
     ports
 }
 
+/// The ports of a running container that are exposed but not published.
+pub(super) fn unpublished(snapshot: &Snapshot) -> Vec<ExposedPort> {
+    let record = &snapshot.record;
+    if !snapshot.state.is_running() || !record.network.mode.is_own() {
+        return Vec::new();
+    }
+    let published: Vec<_> =
+        record.network.endpoints.iter().flat_map(|endpoint| &endpoint.ports).cloned().collect();
+    unpublished_ports(&record.config.settings.exposed, &published)
+}
+
 fn network_settings(snapshot: &Snapshot, paths: &Paths) -> Value {
     let endpoints = if snapshot.state.is_running() { &snapshot.record.network.endpoints[..] } else { &[] };
-    let ports: BTreeMap<String, Vec<Value>> = published(snapshot)
+    let mut ports: BTreeMap<String, Option<Vec<Value>>> = published(snapshot)
         .into_iter()
         .map(|((port, proto), hosts)| {
             let hosts = hosts.into_iter();
             let bindings =
                 hosts.map(|(ip, port)| json!({ "HostIp": ip.to_string(), "HostPort": port.to_string() }));
-            (format!("{port}/{proto}"), bindings.collect())
+            (format!("{port}/{proto}"), Some(bindings.collect()))
         })
         .collect();
+    for exposed in unpublished(snapshot) {
+        ports.extend(exposed.container.ports().map(|port| (format!("{port}/{}", exposed.proto), None)));
+    }
     let networks: BTreeMap<String, Value> = endpoints
         .iter()
         .map(|endpoint| {

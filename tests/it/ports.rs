@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream};
 
+use serde_json::json;
+
 use crate::host::{Container, HOST, Host, OUTSIDE};
 use crate::program::{Output, Running};
 use crate::wire::{Probe, Server, tcp, udp};
@@ -137,6 +139,9 @@ fn every_exposed_port_is_published_on_a_free_one() {
     let expose = ["--expose", "80", "--expose", "90-91/UDP", "--expose", "443/tcp"];
     host.container("quiet", "front", &expose);
     assert_eq!(bindings(&host, "quiet"), []);
+    assert_eq!(ports_column(&host, "quiet"), "80/tcp, 443/tcp, 90-91/udp");
+    let ports = &host.inspect("quiet")["NetworkSettings"]["Ports"];
+    assert_eq!(*ports, json!({ "80/tcp": null, "443/tcp": null, "90/udp": null, "91/udp": null }));
     let web = host.container("web", "front", &[&expose[..], &["-P", "-p", "8443:443"]].concat());
     let bindings = bindings(&host, "web");
     let ports: Vec<&str> = bindings.iter().map(|(port, _)| port.as_str()).collect();
