@@ -356,6 +356,27 @@ impl<N: Serialize + DeserializeOwned> Record<N> {
         Self::parse(&path, &bytes, id)
     }
 
+    /// Reads a container's record, and its state as it is now.
+    ///
+    /// # Errors
+    /// As [`Self::load`] and [`Self::status`].
+    pub fn observe(layout: &Layout, id: &ContainerId) -> Result<(Self, State), RecordError> {
+        let mut record = Self::load(layout, id)?;
+        loop {
+            let state = record.status()?;
+            if state == record.state {
+                return Ok((record, state));
+            }
+            // A supervisor writes how its container ended, and ends: that it is gone says that it was killed
+            // only if nothing was written since the record was read.
+            let again = Self::load(layout, id)?;
+            if again.state == record.state {
+                return Ok((record, state));
+            }
+            record = again;
+        }
+    }
+
     fn parse(path: &Path, bytes: &[u8], id: &ContainerId) -> Result<Self, RecordError> {
         #[derive(Deserialize)]
         struct Version {

@@ -151,8 +151,7 @@ impl Engine {
     }
 
     fn snapshot(&self, id: &ContainerId) -> Result<Snapshot, EngineError> {
-        let record = Record::load(&self.layout, id)?;
-        let mut state = record.status()?;
+        let (record, mut state) = Record::observe(&self.layout, id)?;
         if let State::Running { paused, .. } = &mut state {
             // Where there are no control groups, nothing is paused.
             *paused = self.hierarchy().is_ok_and(|hierarchy| cgroup::is_frozen(hierarchy, id));

@@ -205,7 +205,7 @@ impl Engine {
     fn claim(&mut self, id: &ContainerId) -> Result<Record, EngineError> {
         let stale = Record::load(&self.layout, id)?;
         if stale.is_orphaned()? {
-            self.clean_up_orphan(&stale)?;
+            self.clean_up_orphan(&stale.id)?;
         }
         Record::update(&self.layout, id, |record| {
             let state = record.status()?;

@@ -68,6 +68,7 @@ mod mounts;
 mod network;
 #[cfg(test)]
 mod network_options;
+#[cfg(test)]
 mod options;
 #[cfg(test)]
 mod packets;
