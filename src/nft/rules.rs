@@ -233,6 +233,20 @@ fn publish() -> Vec<Rule> {
     let zeroed4 = || mask(&[0; 4]);
     let zeroed6 = || mask(&[0; 16]);
     vec![
+        // Routers pass nothing on from link-local addresses. Where a name has such an address as well (multicast
+        // DNS), clients are to try the next one at once.
+        Rule::new(
+            Chain::Publish,
+            "ip6 daddr fe80::/10 return",
+            [
+                ip6(),
+                daddr6(),
+                mask(&[0xff, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+                equal(&[0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+                verdict(Verdict::Return),
+            ],
+        )
+        .comment("link-local clients fall back to another address"),
         Rule::new(
             Chain::Publish,
             "dnat ip to ip daddr . meta l4proto . th dport map @published4",

@@ -74,6 +74,10 @@ mod options;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
+mod ports;
+#[cfg(test)]
+mod ports6;
+#[cfg(test)]
 mod privileges;
 #[cfg(test)]
 mod program;
