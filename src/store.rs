@@ -94,6 +94,12 @@ impl Layout {
         self.run_root.join("network/forwarding")
     }
 
+    /// The directory with a file for each network whose containers announce their addresses.
+    #[must_use]
+    pub fn announcing(&self) -> PathBuf {
+        self.run_root.join("network/announcing")
+    }
+
     /// The directory with one directory of endpoints for each network.
     #[must_use]
     pub fn endpoints(&self) -> PathBuf {

@@ -1,7 +1,7 @@
 //! Containers are created, found and listed here. How they are started is in `start`, how they are stopped and
 //! changed in `lifecycle`, what runs beside them in `supervise`.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::FileTypeExt as _;
 
 use super::connection::{Connection, NetworkMode};
@@ -16,9 +16,9 @@ use crate::container::restart::RestartPolicy;
 use crate::container::runtime::RuntimeError;
 use crate::container::security::check_sysctl;
 use crate::container::signal::Signal;
-use crate::container::{cgroup, index, record};
+use crate::container::{cgroup, index, record, spec};
 use crate::names::{ContainerId, ContainerName};
-use crate::network::PortRequest;
+use crate::network::{MacAddress, NetworkError, PortRequest, first_collision};
 
 /// A container's record, with the engine's part in it.
 pub type Record = record::Record<Connection>;
@@ -60,10 +60,16 @@ pub struct CreateContainer {
     pub settings: Settings,
     /// The network.
     pub network: NetworkMode,
-    /// The wanted address.
+    /// The wanted IPv4 address.
     pub ip: Option<Ipv4Addr>,
+    /// The wanted IPv6 address.
+    pub ip6: Option<Ipv6Addr>,
+    /// The wanted Ethernet address.
+    pub mac: Option<MacAddress>,
     /// The ports to publish.
     pub ports: Vec<PortRequest>,
+    /// Whether every exposed port is published too.
+    pub publish_all: bool,
 }
 
 /// A container with its state as it is now, which may be more than its record knows.
@@ -94,13 +100,17 @@ impl Engine {
         images::apply_defaults(&mut request, &image)?;
         let mut settings = request.settings;
         self.settle_mounts(&mut settings, &images::volumes(&image)?)?;
+        let hostname = match request.hostname {
+            Some(hostname) => Some(hostname),
+            None => self.borrowed_hostname(&request.network, settings.security.namespaces.uts.is_host())?,
+        };
         let command = [settings.entrypoint.clone(), request.command].concat();
         let config = Config {
             image: image.reference,
             layers: image.layers,
             command: Argv::try_from(command)?,
             env: request.env,
-            hostname: request.hostname,
+            hostname,
             working_dir: request.working_dir,
             user: request.user,
             tty: request.tty,
@@ -118,8 +128,15 @@ impl Engine {
         }
         let id = ContainerId::generate()
             .map_err(|source| EngineError::Io { action: "make a random id", source })?;
-        let connection =
-            Connection { mode: request.network, ip: request.ip, ports: request.ports, endpoints: Vec::new() };
+        let connection = Connection {
+            mode: request.network,
+            ip: request.ip,
+            ip6: request.ip6,
+            mac: request.mac,
+            ports: request.ports,
+            publish_all: request.publish_all,
+            endpoints: Vec::new(),
+        };
         let record = index::create(&self.layout, id, request.name, config, connection)?;
         // After the record, which keeps them from being removed.
         self.make_volumes(&record).inspect_err(|_| {
@@ -127,6 +144,26 @@ impl Engine {
             self.forget(&record.id, true).ok();
         })?;
         Ok(record)
+    }
+
+    /// The host name of a container that shares the network, or the names, of somebody else: that one's. Programs
+    /// look their own host name up, and only its owner's addresses lead to the container.
+    fn borrowed_hostname(
+        &self,
+        network: &NetworkMode,
+        shares_names: bool,
+    ) -> Result<Option<Hostname>, EngineError> {
+        match network {
+            NetworkMode::Container(owner) => {
+                let owner = Record::load(&self.layout, owner)?;
+                // What is a container's host name can be another's.
+                Ok(spec::hostname(&owner.config, &owner.id).parse().ok())
+            }
+            // A name of the host that containers may not have is left out.
+            NetworkMode::Host => Ok(host_name()),
+            _ if shares_names => Ok(host_name()),
+            _ => Ok(None),
+        }
     }
 
     /// The container that the user means by a name, an id or the beginning of one.
@@ -166,6 +203,10 @@ impl Engine {
     }
 }
 
+fn host_name() -> Option<Hostname> {
+    nix::unistd::gethostname().ok()?.to_str()?.parse().ok()
+}
+
 /// What only this host, and the options together, can tell.
 fn check_host(request: &CreateContainer) -> Result<(), EngineError> {
     let settings = &request.settings;
@@ -202,13 +243,17 @@ fn check_host(request: &CreateContainer) -> Result<(), EngineError> {
 }
 
 fn check_network_options(request: &CreateContainer) -> Result<(), EngineError> {
+    if let Some(port) = first_collision(&request.ports) {
+        return Err(NetworkError::PortTwice(port.clone()).into());
+    }
     if request.network.network().is_some() {
         return Ok(());
     }
-    let option = match (&request.ip, request.ports.first()) {
-        (Some(ip), _) => format!("--ip {ip}"),
-        (None, Some(port)) => format!("--publish {port}"),
-        (None, None) => return Ok(()),
-    };
+    let option = request.ip.map(|ip| format!("--ip {ip}"));
+    let option = option.or_else(|| request.ip6.map(|ip6| format!("--ip6 {ip6}")));
+    let option = option.or_else(|| request.mac.map(|mac| format!("--mac-address {mac}")));
+    let option = option.or_else(|| request.ports.first().map(|port| format!("--publish {port}")));
+    let option = option.or_else(|| request.publish_all.then(|| "--publish-all".to_owned()));
+    let Some(option) = option else { return Ok(()) };
     Err(EngineError::Conflict { option, other: format!("--net {}", request.network.describe()) })
 }

@@ -10,6 +10,8 @@
 //! neighbour              198.51.100.20 ┼─ one Ethernet segment ── 198.51.100.10 host ─┬─ mydocker's bridges
 //!                                      │   (a bridge in `lan`)                        └─ 192.0.2.1 ── 192.0.2.2 side
 //! ```
+//!
+//! In IPv6, 2001:db8:113::7 is `outside`, 2001:db8:51::/64 the segment, and 2001:db8:2::/64 the second link.
 
 #![expect(
     clippy::disallowed_methods,
@@ -47,6 +49,8 @@ mod inspect;
 #[cfg(test)]
 mod ipam;
 #[cfg(test)]
+mod ipv6;
+#[cfg(test)]
 mod leftovers;
 #[cfg(test)]
 mod life;
@@ -59,13 +63,20 @@ mod listings;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+mod many;
 mod mounts;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
+mod network_options;
+#[cfg(test)]
 mod options;
 #[cfg(test)]
 mod packets;
+#[cfg(test)]
+mod ports;
+#[cfg(test)]
+mod ports6;
 #[cfg(test)]
 mod privileges;
 #[cfg(test)]

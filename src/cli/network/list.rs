@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::cli::listing::{self, Columns, ListFormat};
 use crate::cli::{CommandError, Context, output};
+use crate::engine::Network;
 
 /// List the networks
 #[derive(Debug, clap::Args)]
@@ -24,6 +25,7 @@ const COLUMNS: Columns = Columns {
         ("Name", "NAME"),
         ("IPRange", "IPRange"),
         ("Driver", "Driver"),
+        ("IPRange6", "IPRange6"),
         ("Internal", "INTERNAL"),
         ("ID", "NETWORK ID"),
         ("Id", "NETWORK ID"),
@@ -31,7 +33,7 @@ const COLUMNS: Columns = Columns {
         ("Labels", "LABELS"),
         ("Label", ""),
     ],
-    shown: &["Name", "IPRange", "Driver"],
+    shown: &["Name", "IPRange", "Driver", "IPRange6"],
 };
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
@@ -42,14 +44,19 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         }
         return Ok(ExitCode::SUCCESS);
     }
+    // The first range is the IPv4 one unless there is none.
+    let range = |network: &Network, place| {
+        network.blocks().nth(place).map(|block| block.gateway_net().to_string()).unwrap_or_default()
+    };
     let rows: Vec<Value> = networks
         .into_iter()
         .map(|network| {
             let id = String::from(network.id.clone());
             json!({
                 "Name": network.name,
-                "IPRange": network.gateway_net().to_string(),
+                "IPRange": range(&network, 0),
                 "Driver": network.driver.as_str(),
+                "IPRange6": range(&network, 1),
                 "Internal": network.internal,
                 "ID": id,
                 "Id": id,

@@ -10,13 +10,14 @@ pub(super) mod life;
 pub(super) mod limits;
 mod logging;
 mod mounts;
+mod ports;
 mod security;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::cli::{CommandError, Context, container_path, environment, key_value};
 use crate::engine::{
-    ContainerPath, CreateContainer, Hostname, NetworkMode, PortRequest, Settings, Signal, UserSpec,
+    ContainerPath, CreateContainer, Hostname, MacAddress, NetworkMode, Settings, Signal, UserSpec,
 };
 use crate::names::{ContainerName, NameError};
 
@@ -66,12 +67,17 @@ pub(super) struct ContainerOptions {
     /// default without, which is made on first use
     #[arg(long = "network", visible_alias = "net", value_name = "NETWORK", value_parser = network)]
     network: Option<Network>,
-    /// The container's address; the lowest free one of the network without
+    /// The container's IPv4 address; the lowest free one of the network without
     #[arg(long, value_name = "IP")]
     ip: Option<Ipv4Addr>,
-    /// Publish a port: [[HOST_IP:]HOST_PORT:]PORT[/tcp|udp]; may be given more than once
-    #[arg(long, short, value_name = "PORT")]
-    publish: Vec<PortRequest>,
+    /// The container's IPv6 address; a free one without, in a network that has any
+    #[arg(long, value_name = "IP")]
+    ip6: Option<Ipv6Addr>,
+    /// The Ethernet address of the container's interface; one that follows from its IP address without
+    #[arg(long, value_name = "MAC")]
+    mac_address: Option<MacAddress>,
+    #[command(flatten)]
+    ports: ports::PortOptions,
     #[command(flatten)]
     mounts: mounts::MountOptions,
     #[command(flatten)]
@@ -137,6 +143,7 @@ impl ContainerOptions {
         self.devices.apply(&mut settings);
         self.limits.apply(&mut settings)?;
         self.security.apply(&mut settings)?;
+        let (ports, publish_all) = self.ports.apply(&mut settings);
         let network = match self.network {
             None => NetworkMode::Default,
             Some(Network::Mode(mode)) => mode,
@@ -165,7 +172,10 @@ impl ContainerOptions {
             settings,
             network,
             ip: self.ip,
-            ports: self.publish,
+            ip6: self.ip6,
+            mac: self.mac_address,
+            ports,
+            publish_all,
         })
     }
 }
