@@ -27,7 +27,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::time::Duration;
@@ -63,7 +63,7 @@ struct Scenario {
     until: Until,
 }
 
-const NETWORK: &str = "network create --subnet 172.20.0.0/24 n";
+const NETWORK: &str = "network create --subnet 172.20.0.0/24 --subnet fd20::/64 n";
 const OTHER_NETWORK: &str = "network create --subnet 172.21.0.0/24 m";
 const RUN: &str = "run -d --name c --net n -p 8080:80 -p 5353:53/udp IMAGE sleep 100000";
 const CREATE: &str = "create --name c --net n -p 8080:80 IMAGE sleep 100000";
@@ -444,7 +444,9 @@ fn aftermath(host: &Host, scenario: &Scenario, order: usize) {
 fn nothing_remains(host: &Host) {
     remove_everything(host);
     host.assert_nothing_left_but_temporary_files(Scope::All);
-    assert_eq!(host.space.sysctl("net/ipv4/ip_forward"), "0", "forwarding should be off as it was");
+    for forwarding in ["net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"] {
+        assert_eq!(host.space.sysctl(forwarding), "0", "{forwarding} should be off as it was");
+    }
 }
 
 /// The same command once more.
@@ -500,17 +502,17 @@ fn two_more(host: &Host, try_first: bool) {
     if tried != Some(true) {
         run(host, OTHER).ok();
     }
-    let mut holders: BTreeMap<Ipv4Addr, String> = BTreeMap::new();
+    let mut holders: BTreeMap<IpAddr, String> = BTreeMap::new();
     for (pin, address) in addresses(host) {
         if let Some(other) = holders.insert(address, pin.clone()) {
             panic!("{address} was given to {other} and to {pin}");
         }
     }
-    assert!(holders.len() >= 2, "two containers run: {holders:?}");
+    assert!(holders.len() >= 4, "two containers run, with two addresses each: {holders:?}");
 }
 
 /// The addresses in the pinned namespaces whose interface is connected to a bridge of the host.
-fn addresses(host: &Host) -> Vec<(String, Ipv4Addr)> {
+fn addresses(host: &Host) -> Vec<(String, IpAddr)> {
     let pins = host.space.run(|| {
         let entries = std::fs::read_dir("/run/netns").into_iter().flatten().flatten();
         entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect::<Vec<_>>()
@@ -525,7 +527,7 @@ fn addresses(host: &Host) -> Vec<(String, Ipv4Addr)> {
         let shown = host.space.program(&["ip", "-n", &pin, "-j", "address"]);
         let interfaces = serde_json::from_str(&shown.stdout).unwrap_or_default();
         for interface in list(&interfaces).iter().filter(|interface| is_port(&interface["link_index"])) {
-            for address in list(&interface["addr_info"]) {
+            for address in list(&interface["addr_info"]).iter().filter(|info| info["scope"] == "global") {
                 let address = address["local"].as_str().and_then(|text| text.parse().ok());
                 found.extend(address.map(|address| (pin.clone(), address)));
             }
