@@ -301,6 +301,36 @@ fn of_two_starts_that_want_one_port_one_wins_and_the_other_names_it() {
     assert_eq!((host.published(), count(&host, "claims")), (Vec::new(), 0));
 }
 
+#[test]
+fn ports_are_renamed_with_their_container_and_taken_from_one_that_was_killed() {
+    let host = front();
+    let ports = [
+        "-p",
+        "8000-8010:8000-8010",
+        "-p",
+        "127.0.0.1:9000:80",
+        "-p",
+        "9100-9101:80-81",
+        "-p",
+        "9200:80/udp",
+    ];
+    host.container("first", "front", &ports);
+    let named = |name: &str| host.table().matches(&format!("comment \"{name}\"")).count();
+    // Five elements of maps, and the claims of the range and of the address.
+    assert_eq!(named("first"), 5 + 2);
+    host.mydocker(&["rename", "first", "second"]).ok();
+    assert_eq!((named("first"), named("second")), (0, 5 + 2));
+    for port in ["8005:80", "0.0.0.0:9000:80", "127.0.0.1:9101:80", "127.0.0.1:9200:80/udp"] {
+        attempt(&host, &[port]).refused(&[125], &["second"]);
+    }
+    host.kill_everything();
+    host.container("third", "front", &ports);
+    assert_eq!((named("second"), named("third")), (0, 5 + 2));
+    attempt(&host, &["8005:80"]).refused(&[125], &["third"]);
+    host.mydocker(&["rm", "-f", "third"]).ok();
+    assert_eq!((host.published(), count(&host, "claims")), (Vec::new(), 0));
+}
+
 /// The numbers of netlink messages that a command and all its descendants send, by protocol.
 fn netlink_sends(host: &Host, log: &std::path::Path, arguments: &[&str]) -> (usize, String) {
     let strace =
