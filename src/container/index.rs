@@ -590,7 +590,7 @@ mod tests {
         let (_directory, layout) = layout();
         let record = make(&layout, Some("web")).unwrap();
         let directory = layout.container(&record.id);
-        std::fs::write(directory.join("log"), "x").unwrap();
+        store::write_atomic(&directory.join("log"), b"x", store::Durability::Process).unwrap();
         release_name(&layout, &record.name, &record.id).unwrap();
         std::fs::remove_file(layout.container_record(&record.id)).unwrap();
         std::fs::remove_file(record::lock(&layout, &record.id)).unwrap();

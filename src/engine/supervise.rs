@@ -372,7 +372,7 @@ impl Engine {
                 return Err(EngineError::NotRunning { action: "run a command in", name: record.name });
             };
             let joined = runtime::exec(&self.layout, id, &record.config, init, request);
-            if joined.is_err() && !init.is_alive() {
+            if joined.is_err() && (!init.is_alive() || has_no_root(init)) {
                 // It has ended under our hands, and what cannot be found any more is no reason to tell.
                 return Err(EngineError::NotRunning { action: "run a command in", name: record.name });
             }
@@ -406,6 +406,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether a process is exiting: it has let go of its root, and is no zombie yet.
+fn has_no_root(process: Process) -> bool {
+    std::fs::read_link(format!("/proc/{}/root", process.pid)).is_err()
 }
 
 /// What comes after a run.
