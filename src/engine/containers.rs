@@ -16,9 +16,9 @@ use crate::container::restart::RestartPolicy;
 use crate::container::runtime::RuntimeError;
 use crate::container::security::check_sysctl;
 use crate::container::signal::Signal;
-use crate::container::{cgroup, index, record};
+use crate::container::{cgroup, index, record, spec};
 use crate::names::{ContainerId, ContainerName};
-use crate::network::{MacAddress, PortRequest};
+use crate::network::{MacAddress, NetworkError, PortRequest, first_collision};
 
 /// A container's record, with the engine's part in it.
 pub type Record = record::Record<Connection>;
@@ -68,6 +68,8 @@ pub struct CreateContainer {
     pub mac: Option<MacAddress>,
     /// The ports to publish.
     pub ports: Vec<PortRequest>,
+    /// Whether every exposed port is published too.
+    pub publish_all: bool,
 }
 
 /// A container with its state as it is now, which may be more than its record knows.
@@ -98,13 +100,17 @@ impl Engine {
         images::apply_defaults(&mut request, &image)?;
         let mut settings = request.settings;
         self.settle_mounts(&mut settings, &images::volumes(&image)?)?;
+        let hostname = match request.hostname {
+            Some(hostname) => Some(hostname),
+            None => self.borrowed_hostname(&request.network, settings.security.namespaces.uts.is_host())?,
+        };
         let command = [settings.entrypoint.clone(), request.command].concat();
         let config = Config {
             image: image.reference,
             layers: image.layers,
             command: Argv::try_from(command)?,
             env: request.env,
-            hostname: request.hostname,
+            hostname,
             working_dir: request.working_dir,
             user: request.user,
             tty: request.tty,
@@ -128,6 +134,7 @@ impl Engine {
             ip6: request.ip6,
             mac: request.mac,
             ports: request.ports,
+            publish_all: request.publish_all,
             endpoints: Vec::new(),
         };
         let record = index::create(&self.layout, id, request.name, config, connection)?;
@@ -137,6 +144,26 @@ impl Engine {
             self.forget(&record.id, true).ok();
         })?;
         Ok(record)
+    }
+
+    /// The host name of a container that shares the network, or the names, of somebody else: that one's. Programs
+    /// look their own host name up, and only its owner's addresses lead to the container.
+    fn borrowed_hostname(
+        &self,
+        network: &NetworkMode,
+        shares_names: bool,
+    ) -> Result<Option<Hostname>, EngineError> {
+        match network {
+            NetworkMode::Container(owner) => {
+                let owner = Record::load(&self.layout, owner)?;
+                // What is a container's host name can be another's.
+                Ok(spec::hostname(&owner.config, &owner.id).parse().ok())
+            }
+            // A name of the host that containers may not have is left out.
+            NetworkMode::Host => Ok(host_name()),
+            _ if shares_names => Ok(host_name()),
+            _ => Ok(None),
+        }
     }
 
     /// The container that the user means by a name, an id or the beginning of one.
@@ -176,6 +203,10 @@ impl Engine {
     }
 }
 
+fn host_name() -> Option<Hostname> {
+    nix::unistd::gethostname().ok()?.to_str()?.parse().ok()
+}
+
 /// What only this host, and the options together, can tell.
 fn check_host(request: &CreateContainer) -> Result<(), EngineError> {
     let settings = &request.settings;
@@ -212,6 +243,9 @@ fn check_host(request: &CreateContainer) -> Result<(), EngineError> {
 }
 
 fn check_network_options(request: &CreateContainer) -> Result<(), EngineError> {
+    if let Some(port) = first_collision(&request.ports) {
+        return Err(NetworkError::PortTwice(port.clone()).into());
+    }
     if request.network.network().is_some() {
         return Ok(());
     }
@@ -219,6 +253,7 @@ fn check_network_options(request: &CreateContainer) -> Result<(), EngineError> {
     let option = option.or_else(|| request.ip6.map(|ip6| format!("--ip6 {ip6}")));
     let option = option.or_else(|| request.mac.map(|mac| format!("--mac-address {mac}")));
     let option = option.or_else(|| request.ports.first().map(|port| format!("--publish {port}")));
+    let option = option.or_else(|| request.publish_all.then(|| "--publish-all".to_owned()));
     let Some(option) = option else { return Ok(()) };
     Err(EngineError::Conflict { option, other: format!("--net {}", request.network.describe()) })
 }

@@ -56,7 +56,8 @@ pub use crate::network::{
     AddressBlock, CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection,
     Network, Subnet, SubnetError,
 };
-pub use crate::network::{Endpoint, Family, MacAddress, Mode, PortRequest};
+pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest};
+pub use crate::network::{compact as compact_ports, unpublished as unpublished_ports};
 pub use connection::{Connection, NetworkMode};
 pub use containers::{CreateContainer, Record, Snapshot};
 pub use copy::{CopyEnd, CopyOptions};

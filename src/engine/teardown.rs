@@ -125,5 +125,6 @@ impl Engine {
 }
 
 fn lost(started: Option<chrono::DateTime<chrono::Utc>>) -> Exit {
-    Exit { code: LOST, started, finished: None, error: Some("its supervisor was killed".to_owned()) }
+    let error = Some("its supervisor was killed".to_owned());
+    Exit { code: LOST, started, finished: None, error, out_of_memory: false }
 }

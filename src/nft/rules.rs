@@ -233,6 +233,20 @@ fn publish() -> Vec<Rule> {
     let zeroed4 = || mask(&[0; 4]);
     let zeroed6 = || mask(&[0; 16]);
     vec![
+        // Routers pass nothing on from link-local addresses. Where a name has such an address as well (multicast
+        // DNS), clients are to try the next one at once.
+        Rule::new(
+            Chain::Publish,
+            "ip6 daddr fe80::/10 return",
+            [
+                ip6(),
+                daddr6(),
+                mask(&[0xff, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+                equal(&[0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+                verdict(Verdict::Return),
+            ],
+        )
+        .comment("link-local clients fall back to another address"),
         Rule::new(
             Chain::Publish,
             "dnat ip to ip daddr . meta l4proto . th dport map @published4",
@@ -468,7 +482,7 @@ mod tests {
     #[test]
     fn every_rule_does_what_its_text_says() {
         let rules = all();
-        assert_eq!(rules.len(), 32 + 6);
+        assert_eq!(rules.len(), 33 + 6);
         for rule in rules {
             assert_eq!(expr_text::rule(&rule.expressions), rule.text);
         }
@@ -478,6 +492,6 @@ mod tests {
     fn rustables_builds_the_plain_rules() {
         let plain =
             all().iter().filter(|rule| super::super::expr::to_rustables(&rule.expressions).is_some()).count();
-        assert_eq!(plain, 16, "of 38");
+        assert_eq!(plain, 17, "of 39");
     }
 }

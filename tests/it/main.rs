@@ -63,6 +63,7 @@ mod listings;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+mod many;
 mod mounts;
 #[cfg(test)]
 mod network;
@@ -72,6 +73,10 @@ mod network_options;
 mod options;
 #[cfg(test)]
 mod packets;
+#[cfg(test)]
+mod ports;
+#[cfg(test)]
+mod ports6;
 #[cfg(test)]
 mod privileges;
 #[cfg(test)]
