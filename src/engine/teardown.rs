@@ -108,7 +108,12 @@ impl Engine {
         let marked = Record::update(&self.layout, id, |record| {
             let state = record.status()?;
             if !state.can_remove() {
-                let (name, state) = (record.name.clone(), state.as_str());
+                let name = record.name.clone();
+                let state = match state {
+                    // Somebody began after we had looked.
+                    State::Removing { .. } => "being removed",
+                    state => state.as_str(),
+                };
                 return Err(EngineError::Is { action: "remove", name, state });
             }
             record.state = State::removing()?;
