@@ -200,12 +200,14 @@ fn block_device(host: &Host) -> PathBuf {
     let is_virtual = |name: &String| ["zram", "loop", "ram"].iter().any(|kind| name.starts_with(kind));
     names.sort_by_key(|name| (is_virtual(name), name.clone()));
     let name = names.first().expect("the tests need a block device");
-    // A node of its own: what /dev has is somebody else's choice.
+    // A node of its own in the place of another: what /dev has is somebody else's choice.
     let numbers = std::fs::read_to_string(format!("/sys/block/{name}/dev")).expect("the device's numbers");
     let (major, minor) = numbers.trim().split_once(':').expect("two numbers");
     let node = host.scratch("disks").join(name);
+    let place = "/dev/full";
     host.space.ok(&["mknod", text(&node), "b", major, minor]);
-    node
+    host.space.ok(&["mount", "--bind", text(&node), place]);
+    place.into()
 }
 
 fn text(path: &Path) -> &str {

@@ -431,10 +431,13 @@ fn check_link(host: &Host, container: &Container, mac: &str) {
     assert_eq!(veth["linkinfo"]["info_kind"], "veth");
     assert_eq!(veth["master"], "front");
     assert_eq!(veth["linkinfo"]["info_slave_data"]["hairpin"], true);
-    let eth0 = container.space.program(&["ip", "-j", "-d", "link", "show", "eth0"]).json()[0].clone();
+    // The kernel tells of a state when it finds the time.
+    let eth0 = eventually("eth0 to be up", || {
+        let eth0 = container.space.program(&["ip", "-j", "-d", "link", "show", "eth0"]).json()[0].clone();
+        (eth0["operstate"] == "UP").then_some(eth0)
+    });
     assert_eq!(eth0["altnames"], serde_json::json!([format!("cif-{host_end}")]));
     assert_eq!(eth0["address"], mac);
-    assert_eq!(eth0["operstate"], "UP");
     assert_eq!(container.space.sysctl("net/ipv6/conf/eth0/disable_ipv6"), "1");
     let routes = container.space.program(&["ip", "-j", "route"]).json();
     let default: Vec<&Value> =

@@ -118,7 +118,7 @@ fn seed_1_a_container_on_a_bridge_with_a_mapped_port() {
             "curl",
             "-s",
             "-m",
-            "10",
+            "60",
             "--retry",
             "20",
             "--retry-connrefused",
@@ -189,7 +189,10 @@ fn seed_3_the_first_bitmaps_and_the_names_of_veth_pairs() {
     let inside = container.space.ok(&["ip", "link", "show", &format!("cif-{name}")]);
     line_with(&inside, &["eth0@", "UP"]);
     line_with(&inside, &[&format!("altname cif-{name}")]);
-    line_with(&host.space.ok(&["ip", "link", "show", "testbridge"]), &["LOWER_UP"]);
+    // The kernel tells of a carrier when it finds the time.
+    eventually("the bridge's carrier", || {
+        host.space.ok(&["ip", "link", "show", "testbridge"]).contains("LOWER_UP").then_some(())
+    });
     let name = name.to_owned();
     // 2.2.4: both ends go.
     drop(container);

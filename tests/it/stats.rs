@@ -10,19 +10,26 @@ fn top_shows_the_processes_of_a_container_and_no_others() {
     host.mydocker(&[&options[..], &[&host.image, "sh", "-c", "sleep 1111 & sleep 2222 & wait"]].concat())
         .ok();
     let top = |options: &[&str]| host.mydocker(&[&["top", "c"], options].concat()).ok();
-    let table = eventually("three processes", || {
-        let table = top(&[]);
-        let sleep = |seconds: &str| table.contains(&format!("sleep {seconds}"));
-        (sleep("1111") && sleep("2222") && table.lines().count() == 4).then_some(table)
+    let init = host.inspect("c")["State"]["Pid"].to_string();
+    let rows = || -> Vec<Vec<String>> {
+        let pids = top(&["-o", "pid,ppid,uid,comm"]);
+        pids.lines().skip(1).map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    // Until they have executed it, they are still the shell.
+    let rows = eventually("two processes that sleep", || {
+        let rows = rows();
+        let asleep = rows.iter().filter(|row| row[1] == init && row[3] == "sleep").count();
+        (asleep == 2).then_some(rows)
     });
+    assert_eq!(rows.len(), 3, "{rows:?}");
+    assert!(rows.iter().any(|row| row[0] == init && row[2] == "1234"), "{rows:?}");
+    let table = top(&[]);
     let titles: Vec<&str> = table.lines().next().expect("titles").split_whitespace().collect();
     assert_eq!(titles, ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]);
-    let init = host.inspect("c")["State"]["Pid"].to_string();
-    let pids = top(&["-o", "pid,ppid,uid,comm"]);
-    let rows: Vec<Vec<&str>> = pids.lines().skip(1).map(|line| line.split_whitespace().collect()).collect();
-    assert!(rows.iter().any(|row| row[0] == init && row[2] == "1234"), "{pids}");
-    let children = rows.iter().filter(|row| row[1] == init && row[3] == "sleep");
-    assert_eq!(children.count(), 2, "{pids}");
+    assert_eq!(table.lines().count(), 4, "{table}");
+    for sleep in ["sleep 1111", "sleep 2222"] {
+        assert!(table.lines().any(|line| line.ends_with(&format!(" {sleep}"))), "{sleep}: {table}");
+    }
     // A command that joined it belongs to it.
     let joined = host.start(&["exec", "c", "sleep", "3333"]);
     eventually("the fourth", || top(&["-eo", "args"]).contains("sleep 3333").then_some(()));
