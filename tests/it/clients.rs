@@ -155,7 +155,7 @@ fn what_another_container_has_by_now_is_left_to_it() {
     drop(first);
     assert!(host.kill_supervisors() >= 1);
     // Its device goes with its namespace, and the name is free for somebody else's.
-    host.space.ok(&["umount", &format!("/run/netns/{id}")]);
+    host.space.ok(&["umount", "-l", &format!("/run/netns/{id}")]);
     let device = &id[..5];
     eventually("the device to go", || (!crate::host::devices(&host.space).contains(device)).then_some(()));
     let second = host.container("second", "front", &[]);

@@ -131,7 +131,7 @@ impl Host {
     /// Fails unless there is nothing now that was not there `before`; what is just going is waited for.
     #[track_caller]
     pub(crate) fn assert_nothing_new(&self, before: &[String], why: &str) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let mut now = self.leftovers(Scope::All);
             now.retain(|line| !before.contains(line));

@@ -8,7 +8,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 
 use crate::host::{Container, HOST, Host, NEIGHBOUR, OUTSIDE, SIDE};
-use crate::program::{PATIENCE, eventually};
+use crate::program::{PATIENCE, eventually, forget_closed_descriptors};
 use crate::space::Namespace;
 use crate::wire::{
     FixedClient, Probe, Server, ping, ping_dropped, tcp, tcp_closed, tcp_dropped, udp, udp_dropped,
@@ -344,6 +344,8 @@ fn r2_a_tcp_client_that_is_still_trying_reaches_the_new_container() {
     let mut old = host.neighbour.run(|| TcpStream::connect((HOST, 8080))).unwrap();
     let mut accepted = listener.accept().unwrap().0;
     drop(listener);
+    // Nobody is to find it open in a program that another test is starting.
+    forget_closed_descriptors();
     std::thread::scope(|scope| {
         let trying = scope.spawn(|| host.outside.run(|| connect_from(5001, &format!("{HOST}:8080"))));
         // Its first packet was dropped, but not before its entry: the rule stands behind the hook that makes it.
