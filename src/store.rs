@@ -378,7 +378,7 @@ impl Lock {
 
     /// How long a lock is waited for. Locks are held for single file writes, so a holder that takes longer
     /// is stopped or stuck, and an error is of more use than a hang.
-    pub const PATIENCE: Duration = Duration::from_secs(10);
+    pub const PATIENCE: Duration = Duration::from_secs(30);
 
     /// Takes the lock `path`, which is created with its directory if need be.
     ///

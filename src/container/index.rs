@@ -487,8 +487,9 @@ mod tests {
         assert!(matches!(&error, IndexError::Ambiguous { matches, .. } if matches.len() == 2), "{error}");
         assert!(error.to_string().contains(first.short()), "{error}");
         // A name comes before the beginning of an id.
-        let named = make(&layout, Some("ab")).unwrap();
-        assert_eq!(find(&layout, "ab").unwrap(), named.id);
+        let id: ContainerId = "f".repeat(64).parse().unwrap();
+        create(&layout, id.clone(), Some("ab".parse().unwrap()), minimal(&["true"]), ()).unwrap();
+        assert_eq!(find(&layout, "ab").unwrap(), id);
         for unknown in ["", "ac", "..", "a/b"] {
             assert!(matches!(find(&layout, unknown), Err(IndexError::NotFound(_))), "{unknown:?}");
         }
