@@ -21,6 +21,8 @@
 //!     └── lock
 //! ```
 
+mod tree;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -31,6 +33,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::names::{ContainerId, ContainerName, Digest, NetworkName, VolumeName};
+pub use tree::remove_tree_at;
 
 /// The two directories everything lies in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -307,7 +310,11 @@ pub fn remove_if_exists(path: &Path) -> io::Result<()> {
 /// # Errors
 /// Any error of the file system but "does not exist".
 pub fn remove_tree_if_exists(path: &Path) -> io::Result<()> {
-    unless_gone(std::fs::remove_dir_all(path))
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    unless_gone(
+        File::open(parent)
+            .and_then(|parent| Ok(remove_tree_at(parent, path.file_name().unwrap_or_default())?)),
+    )
 }
 
 /// The names of the entries of a directory that are not temporary files, sorted. No directory: no names.
