@@ -258,8 +258,10 @@ pub fn write_atomic(path: &Path, contents: &[u8], durability: Durability) -> io:
     // The pid keeps two writers apart; the leading dot keeps listings from taking it for a record.
     let temporary = directory.join(format!(".{name}.{}", std::process::id()));
     let written = (|| {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut options = OpenOptions::new();
+        // The directory may be anybody's: a user's pid file may be wanted in /tmp.
+        options.write(true).create(true).truncate(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+        let mut file = options.open(&temporary)?;
         file.write_all(contents)?;
         if durability == Durability::Synced {
             file.sync_all()?;
