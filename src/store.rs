@@ -21,6 +21,8 @@
 //!     └── lock
 //! ```
 
+mod tree;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -31,6 +33,7 @@ use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
 use crate::names::{ContainerId, ContainerName, Digest, NetworkName, VolumeName};
+pub use tree::remove_tree_at;
 
 /// The two directories everything lies in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -255,8 +258,10 @@ pub fn write_atomic(path: &Path, contents: &[u8], durability: Durability) -> io:
     // The pid keeps two writers apart; the leading dot keeps listings from taking it for a record.
     let temporary = directory.join(format!(".{name}.{}", std::process::id()));
     let written = (|| {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut options = OpenOptions::new();
+        // The directory may be anybody's: a user's pid file may be wanted in /tmp.
+        options.write(true).create(true).truncate(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+        let mut file = options.open(&temporary)?;
         file.write_all(contents)?;
         if durability == Durability::Synced {
             file.sync_all()?;
@@ -307,7 +312,11 @@ pub fn remove_if_exists(path: &Path) -> io::Result<()> {
 /// # Errors
 /// Any error of the file system but "does not exist".
 pub fn remove_tree_if_exists(path: &Path) -> io::Result<()> {
-    unless_gone(std::fs::remove_dir_all(path))
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    unless_gone(
+        File::open(parent)
+            .and_then(|parent| Ok(remove_tree_at(parent, path.file_name().unwrap_or_default())?)),
+    )
 }
 
 /// The names of the entries of a directory that are not temporary files, sorted. No directory: no names.

@@ -19,7 +19,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::start::Job;
-use super::{Engine, EngineError, NetworkMode, Record, one_line};
+use super::{Engine, EngineError, NetworkMode, Record, one_line, update};
 use crate::container::attach;
 use crate::container::cgroup::{self, Hierarchy};
 use crate::container::log::{Driver, Writer};
@@ -101,10 +101,11 @@ impl Engine {
         drop(kept);
         let ended = (|| {
             on_start()?;
-            // What is given up cannot be given to a container that is started again.
-            if record.config.settings.restart == RestartPolicy::No {
-                capability::reduce_to_supervisors().map_err(runtime::RuntimeError::from)?;
-            }
+            // What the container has is kept: it may be started again, and what is given up cannot be given.
+            // Whatever its policy says now, which may be changed while it runs.
+            let restricted = self.hierarchy()?.controls_devices();
+            capability::reduce_to_supervisors(restricted, &record.config.settings.security)
+                .map_err(runtime::RuntimeError::from)?;
             Ok::<_, EngineError>(supervisor.run()?)
         })();
         // Whatever failed, the run is over: what is left of it is killed here.
@@ -277,6 +278,11 @@ impl Engine {
         };
         let mut supervisor = Supervisor::new(task, options)?;
         Record::update(&self.layout, id, |record| {
+            // Changed since they were read, by somebody who left them to this start. From now on, who changes
+            // them asks the kernel himself.
+            if record.config.settings.limits != config.settings.limits {
+                update::enforce(self.hierarchy()?, id, &record.config.settings.limits)?;
+            }
             record.state = State::running(init)?;
             record.network.endpoints.clone_from(endpoints);
             Ok::<(), EngineError>(())

@@ -4,16 +4,13 @@
 use super::containers::{Record, Snapshot};
 use super::lifecycle::Grace;
 use super::{Engine, EngineError, privileges};
-use crate::container::record::{Exit, RecordError, State};
+use crate::container::record::{Exit, LOST, RecordError, State};
 use crate::container::signal::Signal;
 use crate::container::{index, rootfs, runtime};
 use crate::names::ContainerId;
 use crate::netns;
 use crate::network::Endpoint;
 use crate::store::Layout;
-
-/// The exit status of a container whose end nobody saw, as if it had been killed.
-const LOST: i32 = 137;
 
 impl Engine {
     /// Ends what is left of a run: ports, interface, address, processes, control groups, namespace, mount.
