@@ -23,7 +23,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -428,10 +428,11 @@ impl Lock {
                     pause = (pause * 2).min(Duration::from_millis(5));
                 }
                 Err((_, Errno::EWOULDBLOCK)) => {
+                    let holder = holder(path).map_or_else(String::new, |pid| format!(" by process {pid}"));
                     return Err(io::Error::new(
                         io::ErrorKind::TimedOut,
                         format!(
-                            "the lock {} was held for {} seconds",
+                            "the lock {} was held{holder} for {} seconds",
                             path.display(),
                             Self::PATIENCE.as_secs()
                         ),
@@ -441,6 +442,26 @@ impl Lock {
             }
         }
     }
+}
+
+/// The process that holds the lock at the moment, with its command where that can be read. Only for messages.
+fn holder(path: &Path) -> Option<String> {
+    let inode = std::fs::metadata(path).ok()?.ino();
+    let locks = std::fs::read_to_string("/proc/locks").ok()?;
+    let pid = locks.lines().find_map(|line| holder_of(line, inode))?;
+    let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+    Some(command.map_or_else(|| pid.to_string(), |command| format!("{pid} ({})", command.trim_end())))
+}
+
+/// The pid in a line of `/proc/locks` that is about that file and not about somebody who waits (proc(5)):
+/// `1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF`. Devices are numbered otherwise there than by `stat` on some
+/// file systems, so the inode has to do.
+fn holder_of(line: &str, inode: u64) -> Option<i32> {
+    let mut words = line.split_ascii_whitespace();
+    let is_flock = words.nth(1)? == "FLOCK";
+    let pid = words.nth(2)?.parse().ok().filter(|pid| *pid > 0)?;
+    let same = words.next()?.rsplit(':').next()?.parse() == Ok(inode);
+    (is_flock && same).then_some(pid)
 }
 
 #[cfg(test)]
@@ -482,6 +503,25 @@ mod tests {
         let released = Instant::now();
         drop(first);
         assert!(other.join().unwrap().unwrap() >= released);
+    }
+
+    #[test]
+    fn the_holder_of_a_lock_is_found() {
+        let line = "1: FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF";
+        assert_eq!(holder_of(line, 131), Some(4711));
+        for (other, inode) in [
+            (line, 132),
+            ("1: -> FLOCK  ADVISORY  WRITE 4711 08:01:131 0 EOF", 131),
+            ("1: POSIX  ADVISORY  WRITE 4711 08:01:131 0 EOF", 131),
+            ("1: FLOCK", 131),
+        ] {
+            assert_eq!(holder_of(other, inode), None, "{other}");
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("lock");
+        let _lock = Lock::exclusive(&path).unwrap();
+        let found = holder(&path).unwrap();
+        assert!(found.starts_with(&std::process::id().to_string()), "{found}");
     }
 
     #[test]

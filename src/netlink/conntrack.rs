@@ -50,12 +50,17 @@ const UDP: u8 = 17;
 
 /// One direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Direction {
-    source: IpAddr,
-    destination: IpAddr,
-    protocol: u8,
-    source_port: u16,
-    destination_port: u16,
+pub struct Direction {
+    /// Where its packets come from.
+    pub source: IpAddr,
+    /// Where they go.
+    pub destination: IpAddr,
+    /// The IP protocol number.
+    pub protocol: u8,
+    /// The port they come from; 0 for protocols without ports.
+    pub source_port: u16,
+    /// The port they go to; 0 for protocols without ports.
+    pub destination_port: u16,
 }
 
 /// An entry: how the first packet came, and how answers are expected.
@@ -162,7 +167,7 @@ fn send(socket: &Socket, message_type: u8, attributes: Vec<DefaultNla>, flags: u
 }
 
 /// Reads answers until the kernel says that it is done.
-fn receive(socket: &Socket, mut entry: impl FnMut(&[u8])) -> io::Result<()> {
+pub(super) fn receive(socket: &Socket, mut entry: impl FnMut(&[u8])) -> io::Result<()> {
     loop {
         let mut datagram = Vec::with_capacity(64 * 1024);
         socket.recv(&mut datagram, 0)?;
@@ -205,7 +210,7 @@ fn parse(body: &[u8]) -> Option<Flow> {
     Some(Flow { original: original?, reply: reply?, identity })
 }
 
-fn direction(tuple: &[u8]) -> Option<Direction> {
+pub(super) fn direction(tuple: &[u8]) -> Option<Direction> {
     let (mut source, mut destination) = (None, None);
     let (mut protocol, mut ports) = (None, [0; 2]);
     for part in NlasIterator::new(tuple).flatten() {

@@ -4,11 +4,13 @@
 //! them out in order while it is in that call. Which policy makes them necessary is not known here.
 
 mod conntrack;
+mod flows;
 mod link;
 mod route;
 mod sock_diag;
 
-pub use conntrack::{forget_translated_udp, forget_untranslated_udp};
+pub use conntrack::{Direction, forget_translated_udp, forget_untranslated_udp};
+pub use flows::{Flow, FlowEvent, FlowSocket, FlowState};
 pub use link::{BridgeSpec, Link, MacAddress, VethSpec};
 pub use route::{Batch, HostAddress, HostRoute, RequestError, RouteSocket};
 pub use sock_diag::{Listener, find_listeners};
