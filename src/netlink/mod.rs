@@ -9,7 +9,7 @@ mod link;
 mod route;
 mod sock_diag;
 
-pub use conntrack::{Direction, forget_translated_udp, forget_untranslated_udp};
+pub use conntrack::{Direction, HostPorts, forget_flows_to_container, forget_flows_to_ports};
 pub use flows::{Flow, FlowEvent, FlowSocket, FlowState};
 pub use link::{BridgeSpec, Link, MacAddress, VethSpec};
 pub use route::{Batch, HostAddress, HostRoute, RequestError, RouteSocket};
