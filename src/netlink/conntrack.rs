@@ -13,6 +13,7 @@ use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
+use ipnet::IpNet;
 use netlink_packet_core::{
     DefaultNla, Emitable as _, NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader,
     NetlinkMessage, NetlinkPayload, Nla, NlasIterator,
@@ -171,6 +172,26 @@ pub fn forget_flows_to_container(container: IpAddr) -> io::Result<usize> {
     remove(container.is_ipv4(), request, |flow| {
         flow.reply.source == container && flow.original.destination != container
     })
+}
+
+/// Removes the entries of flows of an address in `subnets` that are not translated although its partner is in none
+/// of them: they began while there were no rules. Returns how many there were.
+///
+/// # Errors
+/// The kernel cannot be asked, or refuses to remove an entry.
+pub fn forget_untranslated_flows(subnets: &[IpNet]) -> io::Result<usize> {
+    let within = |address: IpAddr| subnets.iter().any(|subnet| subnet.contains(&address));
+    let mut found = 0;
+    for ipv4 in [true, false] {
+        if subnets.iter().any(|subnet| subnet.addr().is_ipv4() == ipv4) {
+            found += remove(ipv4, Vec::new(), |flow| {
+                let Flow { original, reply, .. } = flow;
+                let untranslated = (original.source, original.destination) == (reply.destination, reply.source);
+                untranslated && within(original.source) != within(original.destination)
+            })?;
+        }
+    }
+    Ok(found)
 }
 
 /// An address that a socket can be bound to is one of this host.

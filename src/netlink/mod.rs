@@ -9,7 +9,9 @@ mod link;
 mod route;
 mod sock_diag;
 
-pub use conntrack::{Direction, HostPorts, forget_flows_to_container, forget_flows_to_ports};
+pub use conntrack::{
+    Direction, HostPorts, forget_flows_to_container, forget_flows_to_ports, forget_untranslated_flows,
+};
 pub use flows::{Flow, FlowEvent, FlowSocket, FlowState};
 pub use link::{BridgeSpec, Link, MacAddress, VethSpec};
 pub use route::{Batch, HostAddress, HostRoute, RequestError, RouteSocket};

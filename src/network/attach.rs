@@ -322,6 +322,9 @@ impl Networks {
     /// # Errors
     /// The kernel or the file system refused something.
     pub fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        // From here until the record is gone, nobody rebuilds the table from it: its elements would come back, and
+        // be nobody's. Rebuilding is rare, and others who disconnect are not kept waiting.
+        let _lock = if endpoint.ports.is_empty() { None } else { Some(self.shared_lock()?) };
         let unpublished = self.unpublish(endpoint);
         let detached = self.detach(endpoint);
         // An interface that may still be on the bridge keeps its address.

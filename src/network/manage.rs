@@ -86,6 +86,12 @@ impl Networks {
             .map_err(|source| NetworkError::Io { action: "lock the networks".to_owned(), source })
     }
 
+    /// Keeps the table from being rebuilt meanwhile; held by any number of processes at once.
+    pub(super) fn shared_lock(&self) -> Result<Lock, NetworkError> {
+        Lock::shared(&self.layout.network_lock())
+            .map_err(|source| NetworkError::Io { action: "lock the networks".to_owned(), source })
+    }
+
     /// Creates a network.
     ///
     /// # Errors
@@ -252,7 +258,7 @@ impl Networks {
     }
 
     /// Takes everything of a network away; what is gone already is no error. The record goes last.
-    fn tear_down(&mut self, network: &Network) -> Result<(), NetworkError> {
+    pub(super) fn tear_down(&mut self, network: &Network) -> Result<(), NetworkError> {
         let action = || format!("remove network {}", network.name);
         self.driver(network.driver)?
             .delete(network)
@@ -298,7 +304,7 @@ impl Networks {
 
     /// With the last network the table goes, and forwarding if it was mydocker that switched it on; first
     /// the forwarding, so that the host is no router for a moment.
-    fn tear_down_table(&mut self) -> Result<(), NetworkError> {
+    pub(super) fn tear_down_table(&mut self) -> Result<(), NetworkError> {
         SwitchedOn::load(&self.layout).undo(&self.layout)?;
         let mut transaction = Transaction::new();
         transaction.delete_table();

@@ -1,16 +1,23 @@
 //! Bringing the kernel back to what the records say: on the first use after a reboot, and after the table or
 //! a bridge was taken away.
 
+use std::time::Duration;
+
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::forwarding::{Needed, SwitchedOn};
 use super::record::{self, Loaded, Network, Phase, RecordError};
 use super::subnet_file::{InUse, SubnetFile};
-use super::{Networks, plan};
+use super::{Networks, PortState, plan};
 use crate::names::NetworkName;
+use crate::netlink;
 use crate::nft::{CommitError, Element, Presence, Transaction};
 use crate::process;
 use crate::store::{self, Durability};
+
+/// How often the table is rebuilt again because two records claim the same port.
+const REBUILD_TRIES: u32 = 200;
+const REBUILD_PAUSE: Duration = Duration::from_millis(5);
 
 impl Networks {
     /// To be called before networks are used or changed: clears away what an earlier boot left, and takes
@@ -98,42 +105,82 @@ impl Networks {
             self.adopt(loaded.clone())?;
         }
         let network = loaded.network;
-        let element = Element::Bridge(network.bridge.clone());
-        let table = self.nft()?.contains(&element).map_err(|source| NetworkError::Table {
-            action: format!("look for network {name} in the table"),
-            source,
-        })?;
-        let action = format!("use network {name}");
-        let exists = self.driver(network.driver)?.exists(&network);
-        let exists = exists.map_err(|source| NetworkError::Driver { action, source })?;
-        let forwards = Needed::by([&network]).is_on().map_err(|source| NetworkError::Io {
-            action: "read the state of forwarding".to_owned(),
-            source,
-        })?;
-        if !exists || !forwards || !matches!(table, Presence::Present) {
+        if !self.is_intact(&network)? {
             self.restore()?;
         }
         Ok(network)
     }
 
+    /// Whether the network's part of the kernel's state is as it should be, and what all networks share. A few
+    /// look-ups, however many networks and containers there are; of the ports of other containers it knows nothing.
+    fn is_intact(&mut self, network: &Network) -> Result<bool, NetworkError> {
+        let table = |source| NetworkError::Table {
+            action: format!("look for network {} in the table", network.name),
+            source,
+        };
+        let skeleton = SwitchedOn::load(&self.layout).skeleton();
+        if !self.nft()?.has_chains(skeleton).map_err(table)? {
+            return Ok(false);
+        }
+        for element in plan::network_elements(network) {
+            if self.nft()?.contains(&element).map_err(table)? != Presence::Present {
+                return Ok(false);
+            }
+        }
+        let action = format!("use network {}", network.name);
+        let faults = self.driver(network.driver)?.faults(network);
+        let faults = faults.map_err(|source| NetworkError::Driver { action, source })?;
+        let forwards = Needed::by([network]).is_on().map_err(|source| NetworkError::Io {
+            action: "read the state of forwarding".to_owned(),
+            source,
+        })?;
+        Ok(faults.is_empty() && forwards)
+    }
+
     /// Rebuilds table and bridges from the records.
     fn restore(&mut self) -> Result<(), NetworkError> {
         let _lock = self.lock()?;
+        self.restore_locked().map(drop)
+    }
+
+    /// Rebuilds table, bridges and their parameters from the records, and puts interfaces that have lost their
+    /// bridge back on it. Returns the networks. The caller has the lock.
+    pub(super) fn restore_locked(&mut self) -> Result<Vec<Network>, NetworkError> {
         tracing::debug!("restoring the kernel's state from the records");
         let networks: Vec<Network> =
             record::load_all(&self.layout)?.into_iter().filter(|n| n.phase == Phase::Ready).collect();
+        let Some(first) = networks.first() else {
+            self.tear_down_table()?;
+            return Ok(networks);
+        };
         let needed = Needed::by(&networks);
         let (forwarding, _) = SwitchedOn::decide(&self.layout, needed).map_err(|source| {
             NetworkError::Io { action: "note the state of forwarding".to_owned(), source }
         })?;
+        let any = Element::Bridge(first.bridge.clone());
+        let before = self.nft()?.contains(&any).map_err(|source| NetworkError::Table {
+            action: "look for the table inet mydocker".to_owned(),
+            source,
+        })?;
         self.rebuild_table(&networks, &forwarding)?;
+        if before == Presence::TableMissing {
+            forget_flows_without_rules(&networks);
+        }
         forwarding.switch_on(needed)?;
         for network in &networks {
-            let action = format!("restore network {}", network.name);
-            let driver = self.driver(network.driver)?;
-            driver.create(network).map_err(|source| NetworkError::Driver { action, source })?;
+            let error = |source| {
+                let action = format!("restore network {}", network.name);
+                NetworkError::Driver { action, source }
+            };
+            self.driver(network.driver)?.create(network).map_err(error)?;
+            for endpoint in self.living_endpoints(network)? {
+                let driver = self.driver(network.driver)?;
+                if driver.port_state(network, &endpoint).map_err(error)? == PortState::Loose {
+                    driver.reattach(network, &endpoint).map_err(error)?;
+                }
+            }
         }
-        Ok(())
+        Ok(networks)
     }
 
     /// Replaces the table by what the records of `networks` and their living endpoints say, in one
@@ -143,27 +190,52 @@ impl Networks {
         networks: &[Network],
         forwarding: &SwitchedOn,
     ) -> Result<(), NetworkError> {
-        let mut transaction = Transaction::new();
-        transaction.rebuild(forwarding.skeleton());
-        for network in networks {
-            for element in plan::network_elements(network) {
-                transaction.create(element);
-            }
-            for endpoint in self.living_endpoints(network)? {
-                for element in plan::endpoint_elements(&endpoint)? {
-                    transaction.create(element);
+        for attempt in 1.. {
+            let mut transaction = Transaction::new();
+            transaction.rebuild(forwarding.skeleton());
+            transaction.extend(self.elements(networks)?);
+            match self.nft()?.commit(transaction) {
+                Ok(()) => break,
+                // Two containers that are being started want the same port: one of them is about to find out, and
+                // to take it out of its record.
+                Err(CommitError::Exists { .. }) if attempt < REBUILD_TRIES => {
+                    std::thread::sleep(REBUILD_PAUSE);
+                }
+                Err(source) => {
+                    let action = "rebuild the table inet mydocker".to_owned();
+                    return Err(NetworkError::Table { action, source });
                 }
             }
         }
-        self.nft()?.commit(transaction).map_err(|source: CommitError| NetworkError::Table {
-            action: "rebuild the table inet mydocker".to_owned(),
-            source,
-        })
+        Ok(())
     }
 
-    fn living_endpoints(&self, network: &Network) -> Result<Vec<Endpoint>, NetworkError> {
+    /// All elements that there should be: those of these networks and of the living endpoints in them.
+    pub(super) fn elements(&self, networks: &[Network]) -> Result<Vec<Element>, NetworkError> {
+        let mut elements = Vec::new();
+        for network in networks {
+            elements.extend(plan::network_elements(network));
+            for endpoint in self.living_endpoints(network)? {
+                elements.extend(plan::endpoint_elements(&endpoint)?);
+            }
+        }
+        Ok(elements)
+    }
+
+    pub(super) fn living_endpoints(&self, network: &Network) -> Result<Vec<Endpoint>, NetworkError> {
         let mut endpoints = endpoint::load_all(&self.layout, &network.name)?;
         endpoints.retain(|endpoint| endpoint.is_alive());
         Ok(endpoints)
+    }
+}
+
+/// Removes the connection-tracking entries of flows that began while the table was missing: what is translated is
+/// decided by the first packet alone, and what is dropped too.
+fn forget_flows_without_rules(networks: &[Network]) {
+    let subnets: Vec<_> = networks.iter().flat_map(Network::blocks).map(|block| block.subnet.net()).collect();
+    match netlink::forget_untranslated_flows(&subnets) {
+        Ok(count) => tracing::debug!(count, "removed connection-tracking entries from before the table was restored"),
+        // They are a nuisance for their clients, not a reason to fail.
+        Err(error) => tracing::warn!(%error, "cannot remove connection-tracking entries"),
     }
 }
