@@ -192,9 +192,11 @@ fn config(record: &Record) -> Value {
 }
 
 fn exposed(record: &Record) -> Value {
-    let ports = record.network.ports.iter().flat_map(|port| {
-        port.container.ports().map(|number| format!("{number}/{}", port.proto))
-    });
+    let ports = record
+        .network
+        .ports
+        .iter()
+        .flat_map(|port| port.container.ports().map(|number| format!("{number}/{}", port.proto)));
     let ports = ports.chain(record.config.settings.exposed.iter().cloned());
     Value::Object(ports.map(|port| (port, json!({}))).collect())
 }

@@ -6,6 +6,7 @@
 mod connection;
 mod containers;
 mod copy;
+mod diagnosis;
 mod error;
 mod images;
 mod info;
@@ -50,17 +51,19 @@ pub use crate::container::security::{
 };
 pub use crate::container::signal::Signal;
 pub use crate::container::ulimit::Ulimit;
-pub use crate::network::compact as compact_ports;
 pub use crate::container::usage::{Transfer, Usage, host_memory};
 pub use crate::image::{Change, ImageConfig, ImageError, Reference, Removal, Step, StoredImage};
+pub use crate::network::compact as compact_ports;
 pub use crate::network::{
     AddressBlock, CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection,
     Network, Subnet, SubnetError,
 };
+pub use crate::network::{ContainerFlow, Direction, FlowEvent};
 pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest};
 pub use connection::{Connection, NetworkMode};
 pub use containers::{CreateContainer, Record, Snapshot};
 pub use copy::{CopyEnd, CopyOptions};
+pub use diagnosis::Finding;
 pub use error::{EngineError, one_line};
 pub use images::{CommitImage, ImportImage};
 pub use info::HostInfo;

@@ -186,7 +186,8 @@ pub fn forget_untranslated_flows(subnets: &[IpNet]) -> io::Result<usize> {
         if subnets.iter().any(|subnet| subnet.addr().is_ipv4() == ipv4) {
             found += remove(ipv4, Vec::new(), |flow| {
                 let Flow { original, reply, .. } = flow;
-                let untranslated = (original.source, original.destination) == (reply.destination, reply.source);
+                let untranslated =
+                    (original.source, original.destination) == (reply.destination, reply.source);
                 untranslated && within(original.source) != within(original.destination)
             })?;
         }

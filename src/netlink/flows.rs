@@ -166,8 +166,7 @@ impl FlowSocket {
     pub fn list(&mut self) -> io::Result<Vec<Flow>> {
         let mut flows = Vec::new();
         for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
-            let message =
-                ConntrackMessage::Other { message_type: IPCTNL_MSG_CT_GET, attributes: Vec::new() };
+            let message = ConntrackMessage::Other { message_type: IPCTNL_MSG_CT_GET, attributes: Vec::new() };
             let message = NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message);
             let mut header = NetlinkHeader::default();
             header.flags = NLM_F_REQUEST | NLM_F_DUMP;
@@ -297,10 +296,12 @@ mod tests {
         2, 0, 0, 0, // nfgenmsg
         52, 0, 1, 0x80, // CTA_TUPLE_ORIG
         20, 0, 1, 0x80, 8, 0, 1, 0, 203, 0, 113, 7, 8, 0, 2, 0, 198, 51, 100, 10, //
-        28, 0, 2, 0x80, 5, 0, 1, 0, 6, 0, 0, 0, 6, 0, 2, 0, 0x9c, 0x40, 0, 0, 6, 0, 3, 0, 0x1f, 0x90, 0, 0, //
+        28, 0, 2, 0x80, 5, 0, 1, 0, 6, 0, 0, 0, 6, 0, 2, 0, 0x9c, 0x40, 0, 0, 6, 0, 3, 0, 0x1f, 0x90, 0,
+        0, //
         52, 0, 2, 0x80, // CTA_TUPLE_REPLY
         20, 0, 1, 0x80, 8, 0, 1, 0, 172, 18, 0, 2, 8, 0, 2, 0, 203, 0, 113, 7, //
-        28, 0, 2, 0x80, 5, 0, 1, 0, 6, 0, 0, 0, 6, 0, 2, 0, 0, 80, 0, 0, 6, 0, 3, 0, 0x9c, 0x40, 0, 0, //
+        28, 0, 2, 0x80, 5, 0, 1, 0, 6, 0, 0, 0, 6, 0, 2, 0, 0, 80, 0, 0, 6, 0, 3, 0, 0x9c, 0x40, 0,
+        0, //
         8, 0, 3, 0, 0, 0, 1, 0x8e, // CTA_STATUS
         8, 0, 7, 0, 0, 0, 0, 120, // CTA_TIMEOUT
         16, 0, 4, 0x80, 12, 0, 1, 0x80, 5, 0, 1, 0, 3, 0, 0, 0, // CTA_PROTOINFO

@@ -69,6 +69,39 @@ impl BridgeDriver {
         }
     }
 
+    /// Makes a bridge and a pair and removes them again, to see whether this kernel can. Not in the host's namespace.
+    pub(super) fn try_out(&mut self) -> Result<(), DriverError> {
+        use std::os::fd::AsFd as _;
+        let unsupported = |what, option| {
+            move |error: RequestError| match error.errno() {
+                Errno::EOPNOTSUPP => DriverError::Unsupported { what, option },
+                _ => error.into(),
+            }
+        };
+        let own = NetNs::open("/proc/thread-self/ns/net".as_ref())?;
+        let name = |text: &str| {
+            text.parse::<IfName>().map_err(|_| DriverError::Socket(std::io::ErrorKind::Other.into()))
+        };
+        let (bridge, host, container) = (name("try-bridge")?, name("try-host")?, name("try-container")?);
+        let mac = MacAddress::of(IpAddr::V6(LINK_LOCAL));
+        let mut batch = Batch::new();
+        batch.create_bridge(BridgeSpec { name: &bridge, mac, mtu: 1500 });
+        batch.get_link(&bridge);
+        let links = self.socket.query(&batch).map_err(unsupported("a bridge", "CONFIG_BRIDGE"))?;
+        let index = links.first().map_or(0, |link| link.index);
+        let mut batch = Batch::new();
+        batch.create_veth(VethSpec {
+            host: &host,
+            bridge: index,
+            netns: own.as_fd(),
+            container: &container,
+            mac,
+            mtu: 1500,
+            group: DEVICE_GROUP,
+        });
+        self.socket.run(&batch).map_err(unsupported("a veth pair", "CONFIG_VETH"))
+    }
+
     /// The host's ends of containers' pairs. Costs as much as there are devices.
     pub(super) fn container_ports(&mut self) -> Result<Vec<IfName>, DriverError> {
         let links = self.socket.links()?.into_iter().filter(|link| link.group == DEVICE_GROUP);

@@ -110,7 +110,11 @@ impl BridgeDriver {
     }
 
     /// Makes an existing device a port of the bridge and switches it on.
-    pub(super) fn put_on_bridge(&mut self, network: &Network, endpoint: &Endpoint) -> Result<(), DriverError> {
+    pub(super) fn put_on_bridge(
+        &mut self,
+        network: &Network,
+        endpoint: &Endpoint,
+    ) -> Result<(), DriverError> {
         let bridge = self.find_bridge(&network.bridge)?;
         let bridge = bridge.ok_or_else(|| DriverError::Vanished(network.bridge.clone()))?;
         let mut batch = Batch::new();

@@ -19,6 +19,7 @@
 mod allot;
 mod attach;
 mod bridge;
+mod check;
 mod choose;
 mod driver;
 mod endpoint;
@@ -46,6 +47,7 @@ use crate::store::Layout;
 
 pub use attach::ConnectRequest;
 pub use bridge::BridgeDriver;
+pub use check::Finding;
 pub use choose::CreateRequest;
 pub use driver::{DriverError, NetworkDriver};
 pub use endpoint::{Endpoint, InterfaceAddress};

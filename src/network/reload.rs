@@ -59,7 +59,8 @@ impl Networks {
         let mut file = SubnetFile::open(&self.layout, &in_use)?;
         let used = self.in_use()?;
         for block in networks.iter().flat_map(Network::blocks) {
-            let Some((_, mut wanted)) = used.iter().find(|(subnet, _)| *subnet == block.subnet).cloned() else {
+            let Some((_, mut wanted)) = used.iter().find(|(subnet, _)| *subnet == block.subnet).cloned()
+            else {
                 continue;
             };
             wanted.retain(|address| block.subnet.number(*address).is_some());

@@ -234,7 +234,9 @@ impl Networks {
 fn forget_flows_without_rules(networks: &[Network]) {
     let subnets: Vec<_> = networks.iter().flat_map(Network::blocks).map(|block| block.subnet.net()).collect();
     match netlink::forget_untranslated_flows(&subnets) {
-        Ok(count) => tracing::debug!(count, "removed connection-tracking entries from before the table was restored"),
+        Ok(count) => {
+            tracing::debug!(count, "removed connection-tracking entries from before the table was restored")
+        }
         // They are a nuisance for their clients, not a reason to fail.
         Err(error) => tracing::warn!(%error, "cannot remove connection-tracking entries"),
     }

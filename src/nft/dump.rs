@@ -11,8 +11,8 @@ use netlink_packet_netfilter::nftables::{
 use nix::errno::Errno;
 
 use super::TABLE;
-use super::error::{CommitError, Refusal};
 use super::element::Element;
+use super::error::{CommitError, Refusal};
 use super::expr::text;
 use super::frames::{Frame, attribute, be32, push};
 use super::listing::{Chain, Differences, Rule, Set, Table};

@@ -296,9 +296,8 @@ impl Base {
         for (_, element) in attributes(&rule.expressions) {
             let name = attribute(element, expression::NAME).map(text).unwrap_or_default();
             let data = attribute(element, expression::DATA).unwrap_or_default();
-            let dropped = |verb| {
-                Fate::Dropped(DroppedBy::Rule { chain: chain.to_owned(), handle: rule.handle, verb })
-            };
+            let dropped =
+                |verb| Fate::Dropped(DroppedBy::Rule { chain: chain.to_owned(), handle: rule.handle, verb });
             match registers.step(&name, data, packet) {
                 Step::Go => {}
                 Step::Stop => return Fate::Next,
@@ -369,13 +368,7 @@ impl Registers {
     }
 
     /// Attributes with the numbers `into` and `key` say where to and what.
-    fn load(
-        &mut self,
-        data: &[u8],
-        into: u16,
-        key: u16,
-        value: impl FnOnce(u32) -> Option<Vec<u8>>,
-    ) -> Step {
+    fn load(&mut self, data: &[u8], into: u16, key: u16, value: impl FnOnce(u32) -> Option<Vec<u8>>) -> Step {
         let number = |kind| attribute(data, kind).and_then(be32);
         let Some(into) = number(into) else { return Step::Stop };
         match number(key).and_then(value) {
@@ -392,7 +385,8 @@ impl Registers {
         let (Some(from), Some(into)) = (number(1), number(2)) else { return Step::Stop };
         let masked = (|| {
             let (source, mask, xor) = (self.0.get(&Self::number(from))?, value(4)?, value(5)?);
-            let is_mask = number(6).unwrap_or(0) == 0 && source.len() == mask.len() && mask.len() == xor.len();
+            let is_mask =
+                number(6).unwrap_or(0) == 0 && source.len() == mask.len() && mask.len() == xor.len();
             is_mask.then(|| source.iter().zip(mask).zip(xor).map(|((s, m), x)| s & m ^ x).collect())
         })();
         match masked {

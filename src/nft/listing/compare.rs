@@ -57,8 +57,11 @@ impl Table {
             }
         }
         let unknown_set = |set: &&Set| !schema::Set::ALL.iter().any(|ours| ours.name() == set.name());
-        differences.changed.extend(self.sets.iter().filter(unknown_set).map(|set| format!("set {}", set.name())));
-        let unknown = self.chains.iter().filter(|held| !Chain::ALL.iter().any(|ours| ours.name() == held.name()));
+        differences
+            .changed
+            .extend(self.sets.iter().filter(unknown_set).map(|set| format!("set {}", set.name())));
+        let unknown =
+            self.chains.iter().filter(|held| !Chain::ALL.iter().any(|ours| ours.name() == held.name()));
         differences.changed.extend(unknown.map(|chain| format!("chain {}", chain.name())));
         differences
     }
