@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 
 use caps::Capability;
 
-use super::{Engine, EngineError, Network, privileges};
+use super::{Engine, EngineError, Network, Record, privileges};
 use crate::container::record::State;
+use crate::container::rootfs;
 use crate::names::{ContainerId, ContainerName, NetworkName};
+use crate::netns;
 use crate::network::{ContainerFlow, Finding as NetworkFinding, FlowEvent, Running};
 use crate::store::{self, Layout};
 
@@ -105,8 +107,21 @@ impl Engine {
                 self.clean_up_orphan(&snapshot.record)?;
             }
         }
-        let running = self.running()?.0;
-        Ok(self.networks.reload(&running)?)
+        let (running, known) = self.running()?;
+        let networks = self.networks.reload(&running)?;
+        // What is below our own directory, or of a container of ours, can be nobody else's.
+        for path in self.leaked_mounts(&known)? {
+            if let Some(id) = self.container_of_mount(&path) {
+                rootfs::unmount(&self.layout, &id)?;
+            }
+        }
+        for path in self.leaked_namespaces(&known)? {
+            let id = path.file_name().and_then(|name| name.to_str()?.parse::<ContainerId>().ok());
+            if id.is_some_and(|id| Record::load(&self.layout, &id).is_ok()) {
+                netns::unpin(&path)?;
+            }
+        }
+        Ok(networks)
     }
 
     /// Removes the networks that no container has, running or not, and that `wanted` lets pass. Returns their names.
@@ -229,20 +244,25 @@ impl Engine {
     fn leaked_mounts(&self, known: &BTreeSet<ContainerId>) -> Result<Vec<PathBuf>, EngineError> {
         let error = |source| EngineError::Io { action: "list the mounts", source };
         let table = std::fs::read_to_string("/proc/thread-self/mountinfo").map_err(error)?;
-        // What the kernel prints has the symbolic links resolved.
-        let overlays = self.layout.root().join("overlay2");
-        let overlays = overlays.canonicalize().unwrap_or(overlays);
         let mut leaked = Vec::new();
         for target in table.lines().filter_map(|line| line.split(' ').nth(4)) {
-            let Ok(below) = Path::new(target).strip_prefix(&overlays) else { continue };
-            let id = below.iter().next().and_then(|name| name.to_str()?.parse::<ContainerId>().ok());
+            let target = Path::new(target);
+            let id = self.container_of_mount(target);
             let Some(id) = id.filter(|id| !known.contains(id)) else { continue };
             // A copy from a container that does not run mounts it for a moment, and holds nothing afterwards.
             if !self.find(id.as_str()).is_ok_and(|found| found.state.is_up() || !found.state.can_start()) {
-                leaked.push(PathBuf::from(target));
+                leaked.push(target.to_owned());
             }
         }
         Ok(leaked)
+    }
+
+    /// The container whose overlay a mount is on.
+    fn container_of_mount(&self, target: &Path) -> Option<ContainerId> {
+        // What the kernel prints has the symbolic links resolved.
+        let overlays = self.layout.root().join("overlay2");
+        let overlays = overlays.canonicalize().unwrap_or(overlays);
+        target.strip_prefix(&overlays).ok()?.iter().next()?.to_str()?.parse().ok()
     }
 }
 

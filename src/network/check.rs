@@ -23,7 +23,7 @@ const NEARLY_FULL: u64 = 80;
 const CONNTRACK: [&str; 2] = ["net/netfilter/nf_conntrack_count", "net/netfilter/nf_conntrack_max"];
 /// Whether bridged frames pass the rules of every table.
 const BRIDGE_NETFILTER: [&str; 2] =
-    ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
+    ["net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"];
 
 /// Something that is wrong, or that is worth knowing.
 #[derive(Debug, thiserror::Error)]
@@ -130,9 +130,11 @@ pub enum Finding {
     },
     /// Bridged packets pass the rules of all tables.
     #[error(
-        "{0} is 1: packets between containers of one network pass the forwarding rules of every table on this host"
+        "bridged packets pass netfilter ({} is 1): those between containers of one network, too, are subject to the \
+         forwarding rules of every table on this host",
+        .0.join(", ")
     )]
-    BridgeNetfilter(String),
+    BridgeNetfilter(Vec<&'static str>),
     /// A file that cannot be read.
     #[error(transparent)]
     File(NetworkError),
@@ -183,8 +185,9 @@ impl Finding {
             Self::ConntrackFull { max, .. } => {
                 format!("make room with: sysctl -w net.netfilter.nf_conntrack_max={}", max.saturating_mul(2))
             }
-            Self::BridgeNetfilter(name) => {
-                format!("nothing, if that is wanted; else: sysctl -w {}=0", name.replace('/', "."))
+            Self::BridgeNetfilter(names) => {
+                let settings: Vec<String> = names.iter().map(|name| format!("{name}=0")).collect();
+                format!("nothing, if that is wanted; else: sysctl -w {}", settings.join(" "))
             }
             Self::File(error) => error
                 .hint()
@@ -246,10 +249,12 @@ impl Networks {
         self.check_others(&networks, &mut findings)?;
         findings.extend(conntrack()?);
         if !networks.is_empty() {
-            let on = |name: &&str| sysctl::read(name).ok().flatten().as_deref() == Some("1");
-            findings.extend(
-                BRIDGE_NETFILTER.into_iter().filter(on).map(|name| Finding::BridgeNetfilter(name.to_owned())),
-            );
+            let on =
+                |name: &&str| sysctl::read(&name.replace('.', "/")).ok().flatten().as_deref() == Some("1");
+            let on: Vec<&str> = BRIDGE_NETFILTER.into_iter().filter(on).collect();
+            if !on.is_empty() {
+                findings.push(Finding::BridgeNetfilter(on));
+            }
         }
         Ok(findings)
     }
@@ -459,7 +464,7 @@ mod tests {
         assert!(coming.remedy().contains("firewall-cmd") && coming.remedy().contains("oifname front"));
         let full = Finding::ConntrackFull { count: 90, max: 100 };
         assert!(full.remedy().ends_with("nf_conntrack_max=200"), "{}", full.remedy());
-        let note = Finding::BridgeNetfilter("net/bridge/bridge-nf-call-iptables".to_owned());
+        let note = Finding::BridgeNetfilter(vec![BRIDGE_NETFILTER[0]]);
         assert!(!note.is_problem() && full.is_problem());
         let fault = Fault::Missing(bridge);
         assert!(Finding::Bridge { network: name, fault }.remedy().contains("mydocker network reload"));
