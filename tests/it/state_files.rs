@@ -95,7 +95,7 @@ fn r13_files_that_are_damaged_or_not_ours_are_named_and_never_overwritten() {
         std::fs::write(path, whole).expect("repair");
     };
     for contents in [&b""[..], b"{", b"[]", b"null", b"\xff\xfe", b"{\"version\":99}", b"{\"Version\":99}"] {
-        let of_container: &[&[&str]] = &[&["inspect", "web"], &["start", "web"], &["rm", "web"]];
+        let of_container: &[&[&str]] = &[&["port", "web"], &["start", "web"], &["rm", "web"]];
         refused(&record, contents, of_container);
         let of_network: &[&[&str]] =
             &[&["network", "inspect", "front"], &["network", "remove", "front"], &["network", "reload"]];
