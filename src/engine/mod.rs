@@ -60,6 +60,7 @@ pub use crate::network::{
 };
 pub use crate::network::{ContainerFlow, Direction, FlowEvent};
 pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest};
+pub use crate::network::{compact as compact_ports, unpublished as unpublished_ports};
 pub use connection::{Connection, NetworkMode};
 pub use containers::{CreateContainer, Record, Snapshot};
 pub use copy::{CopyEnd, CopyOptions};

@@ -37,18 +37,24 @@ impl Engine {
         first
     }
 
-    /// Takes down a run whose supervisor is dead and records that it is over.
-    pub(super) fn clean_up_orphan(&mut self, record: &Record) -> Result<(), EngineError> {
-        // The network's own records first: they are there before the container's tells, and know its name now.
-        let mut endpoints = match record.network.mode.network() {
-            Some(network) => self.networks.endpoints_of(&network, &record.id)?,
-            None => Vec::new(),
-        };
-        if endpoints.is_empty() {
-            endpoints.clone_from(&record.network.endpoints);
-        }
-        let taken_down = self.take_down(&record.id, &endpoints);
-        let record = Record::update(&self.layout, &record.id, |record| {
+    /// Takes down a run whose supervisor is dead and records that it is over. Nobody else changes the container in
+    /// between: who comes second finds it done, or running anew, and leaves it alone.
+    pub(super) fn clean_up_orphan(&mut self, id: &ContainerId) -> Result<(), EngineError> {
+        let layout = self.layout.clone();
+        let mut taken_down = Ok(());
+        let cleaned_up = Record::update(&layout, id, |record: &mut Record| {
+            if !record.is_orphaned()? {
+                return Ok::<_, EngineError>(None);
+            }
+            // The network's own records first: they are there before the container's tells, and know its name now.
+            let mut endpoints = match record.network.mode.network() {
+                Some(network) => self.networks.endpoints_of(&network, id)?,
+                None => Vec::new(),
+            };
+            if endpoints.is_empty() {
+                endpoints.append(&mut record.network.endpoints);
+            }
+            taken_down = self.take_down(id, &endpoints);
             record.network.endpoints.clear();
             record.state = match &record.state {
                 State::Exited(exit) | State::Restarting { exit, .. } => State::Exited(exit.clone()),
@@ -56,10 +62,12 @@ impl Engine {
                 State::Created | State::Starting { .. } => State::Exited(lost(None)),
                 removed @ (State::Removing { .. } | State::Dead) => removed.clone(),
             };
-            Ok::<_, EngineError>(record.clone())
-        })?;
-        if record.is_to_go() {
-            self.forget(&record.id, true)?;
+            Ok(Some(record.clone()))
+        });
+        match cleaned_up {
+            Ok(Some(record)) if record.is_to_go() => self.forget(id, true)?,
+            Ok(_) | Err(EngineError::Record(RecordError::NotFound(_))) => {}
+            Err(error) => return Err(error),
         }
         taken_down
     }
@@ -87,7 +95,7 @@ impl Engine {
             }
             self.end(&record.id, Signal::KILL, Grace::Forever)?;
         } else if record.is_orphaned()? {
-            self.clean_up_orphan(&record)?;
+            self.clean_up_orphan(&record.id)?;
         }
         self.forget(&record.id, volumes)
     }
@@ -117,5 +125,6 @@ impl Engine {
 }
 
 fn lost(started: Option<chrono::DateTime<chrono::Utc>>) -> Exit {
-    Exit { code: LOST, started, finished: None, error: Some("its supervisor was killed".to_owned()) }
+    let error = Some("its supervisor was killed".to_owned());
+    Exit { code: LOST, started, finished: None, error, out_of_memory: false }
 }

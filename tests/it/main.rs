@@ -69,16 +69,20 @@ mod listings;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+mod many;
 mod mounts;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
 mod network_options;
+#[cfg(test)]
 mod options;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
 mod ports;
+#[cfg(test)]
+mod ports6;
 #[cfg(test)]
 mod privileges;
 #[cfg(test)]
