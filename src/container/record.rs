@@ -495,7 +495,7 @@ mod tests {
             let (id, name) = (ContainerId::generate().unwrap(), "web".parse().unwrap());
             let networks = vec!["default".to_owned()];
             let mut record = Record::new(id.clone(), name, minimal(&["true"]), networks);
-            record.state = State::Exited(Exit { code: 3, started: None, finished: Some(Utc::now()), error: None });
+            record.state = State::Exited(Exit { code: 3, started: None, finished: Some(Utc::now()), error: None, out_of_memory: false });
             let mut bytes = serde_json::to_vec(&record).unwrap();
             let parse = |bytes: &[u8]| Record::<Vec<String>>::parse(Path::new("/records/web"), bytes, &id);
             prop_assert_eq!(parse(&bytes).unwrap(), record);

@@ -104,7 +104,7 @@ impl Engine {
         let listing = self.list_containers()?;
         for snapshot in &listing.containers {
             if snapshot.record.is_orphaned()? {
-                self.clean_up_orphan(&snapshot.record)?;
+                self.clean_up_orphan(&snapshot.record.id)?;
             }
         }
         let (running, known) = self.running()?;

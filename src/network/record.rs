@@ -456,7 +456,7 @@ pub(super) mod tests {
     fn valid() -> Vec<u8> {
         let mut dual = network("n", "10.0.0.1/24");
         dual.ipv6 = network("n", "fd00:18::/64").ipv6;
-        serde_json::to_vec(&Form::from(&dual)).unwrap()
+        serde_json::to_vec(&Form::new(&dual).unwrap()).unwrap()
     }
 
     proptest! {

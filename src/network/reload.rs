@@ -1,7 +1,7 @@
 //! Everything that the records say is made anew at once, and what belongs to nobody is removed.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
@@ -78,7 +78,7 @@ impl Networks {
         &mut self,
         network: &Network,
         endpoint: &Endpoint,
-        netns: &PathBuf,
+        netns: &Path,
     ) -> Result<(), NetworkError> {
         let action = || format!("restore the interface of container {}", endpoint.container_name);
         let error = |source| NetworkError::Driver { action: action(), source };

@@ -70,6 +70,7 @@ mod listings;
 mod logs;
 #[cfg(test)]
 mod many;
+#[cfg(test)]
 mod mounts;
 #[cfg(test)]
 mod network;
