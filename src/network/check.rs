@@ -25,6 +25,10 @@ const CONNTRACK: [&str; 2] = ["net/netfilter/nf_conntrack_count", "net/netfilter
 const BRIDGE_NETFILTER: [&str; 2] =
     ["net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"];
 
+/// Which tables of the old kind there are (they are only in use once somebody has looked at them), and who shows them.
+const LEGACY: [(&str, &str); 2] =
+    [("/proc/net/ip_tables_names", "iptables-legacy"), ("/proc/net/ip6_tables_names", "ip6tables-legacy")];
+
 /// Something that is wrong, or that is worth knowing.
 #[derive(Debug, thiserror::Error)]
 pub enum Finding {
@@ -135,6 +139,9 @@ pub enum Finding {
         .0.join(", ")
     )]
     BridgeNetfilter(Vec<&'static str>),
+    /// Rules that are in no table of nf_tables.
+    #[error("{0} has rules, which the kernel does not show to mydocker: they may drop what containers send")]
+    LegacyIptables(&'static str),
     /// A file that cannot be read.
     #[error(transparent)]
     File(NetworkError),
@@ -146,7 +153,7 @@ impl Finding {
     /// False for what is no fault and only worth knowing.
     #[must_use]
     pub fn is_problem(&self) -> bool {
-        !matches!(self, Self::BridgeNetfilter(_))
+        !matches!(self, Self::BridgeNetfilter(_) | Self::LegacyIptables(_))
     }
 
     /// One word for what was looked at.
@@ -164,7 +171,7 @@ impl Finding {
             Self::DeadEndpoint { .. } | Self::AddressLeaked { .. } | Self::AddressNotMarked { .. } => {
                 "address"
             }
-            Self::Obstacle { .. } => "firewall",
+            Self::Obstacle { .. } | Self::LegacyIptables(_) => "firewall",
             Self::ConntrackFull { .. } => "conntrack",
             Self::BridgeNetfilter(_) => "bridge-netfilter",
             Self::File(_) => "file",
@@ -189,6 +196,7 @@ impl Finding {
                 let settings: Vec<String> = names.iter().map(|name| format!("{name}=0")).collect();
                 format!("nothing, if that is wanted; else: sysctl -w {}", settings.join(" "))
             }
+            Self::LegacyIptables(program) => format!("look at them with: {program} -S FORWARD"),
             Self::File(error) => error
                 .hint()
                 .unwrap_or_else(|| "mend or move the file away; mydocker does not overwrite it".to_owned()),
@@ -252,6 +260,10 @@ impl Networks {
             let on =
                 |name: &&str| sysctl::read(&name.replace('.', "/")).ok().flatten().as_deref() == Some("1");
             let on: Vec<&str> = BRIDGE_NETFILTER.into_iter().filter(on).collect();
+            findings.extend(LEGACY.into_iter().filter_map(|(path, program)| {
+                let tables = std::fs::read_to_string(path).ok()?;
+                tables.lines().any(|table| table == "filter").then_some(Finding::LegacyIptables(program))
+            }));
             if !on.is_empty() {
                 findings.push(Finding::BridgeNetfilter(on));
             }

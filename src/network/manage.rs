@@ -100,6 +100,7 @@ impl Networks {
         self.prepare()?;
         let _lock = self.lock()?;
         let bridge = bridge_of(&request.name)?;
+        self.heal_locked()?;
         self.create_locked(request, bridge)
     }
 
@@ -245,6 +246,7 @@ impl Networks {
         self.prepare()?;
         let _lock = self.lock()?;
         let network = self.get(name)?;
+        self.heal_locked()?;
         // From here on nobody connects to it; who did before shows up among the endpoints.
         record::save(&self.layout, &Network { phase: Phase::Removing, ..network.clone() })?;
         let mut endpoints = endpoint::load_all(&self.layout, &network.name)?;

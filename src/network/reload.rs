@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::record::{self, Network, Phase};
+use super::restore::Restored;
 use super::subnet_file::SubnetFile;
 use super::{Networks, PortState};
 use crate::names::{ContainerId, IfName};
@@ -39,7 +40,7 @@ impl Networks {
                 self.tear_down(&network)?;
             }
         }
-        let networks = self.restore_locked()?;
+        let Restored { networks, failed } = self.restore_locked()?;
         self.renew_addresses(&networks)?;
         for network in &networks {
             for endpoint in self.living_endpoints(network)? {
@@ -49,7 +50,7 @@ impl Networks {
             }
         }
         self.delete_abandoned_devices()?;
-        Ok(networks)
+        failed.map_or(Ok(networks), Err)
     }
 
     /// Marks exactly those addresses as taken that somebody has.

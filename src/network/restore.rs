@@ -140,18 +140,43 @@ impl Networks {
     /// Rebuilds table and bridges from the records.
     fn restore(&mut self) -> Result<(), NetworkError> {
         let _lock = self.lock()?;
-        self.restore_locked().map(drop)
+        // A network that cannot be restored is no reason not to use another one; who uses it will be told.
+        if let Some(error) = self.restore_locked()?.failed {
+            tracing::warn!(%error, "not everything can be restored");
+        }
+        Ok(())
+    }
+
+    /// For commands that change networks and have the lock: restores everything where the table was taken away.
+    pub(super) fn heal_locked(&mut self) -> Result<(), NetworkError> {
+        let skeleton = SwitchedOn::load(&self.layout).skeleton();
+        let has_chains = self.nft()?.has_chains(skeleton).map_err(|source| NetworkError::Table {
+            action: "look for the table inet mydocker".to_owned(),
+            source,
+        })?;
+        let has_networks =
+            || record::load_all(&self.layout).map(|all| all.iter().any(|n| n.phase == Phase::Ready));
+        if !has_chains
+            && has_networks()?
+            && let Some(error) = self.restore_locked()?.failed
+        {
+            tracing::warn!(%error, "not everything can be restored");
+        }
+        Ok(())
     }
 
     /// Rebuilds table, bridges and their parameters from the records, and puts interfaces that have lost their
-    /// bridge back on it. Returns the networks. The caller has the lock.
-    pub(super) fn restore_locked(&mut self) -> Result<Vec<Network>, NetworkError> {
+    /// bridge back on it. The caller has the lock.
+    ///
+    /// # Errors
+    /// The table or forwarding cannot be restored, or a record cannot be read.
+    pub(super) fn restore_locked(&mut self) -> Result<Restored, NetworkError> {
         tracing::debug!("restoring the kernel's state from the records");
         let networks: Vec<Network> =
             record::load_all(&self.layout)?.into_iter().filter(|n| n.phase == Phase::Ready).collect();
         let Some(first) = networks.first() else {
             self.tear_down_table()?;
-            return Ok(networks);
+            return Ok(Restored { networks, failed: None });
         };
         let needed = Needed::by(&networks);
         let (forwarding, _) = SwitchedOn::decide(&self.layout, needed).map_err(|source| {
@@ -167,20 +192,28 @@ impl Networks {
             forget_flows_without_rules(&networks);
         }
         forwarding.switch_on(needed)?;
+        let mut failed = None;
         for network in &networks {
-            let error = |source| {
-                let action = format!("restore network {}", network.name);
-                NetworkError::Driver { action, source }
-            };
-            self.driver(network.driver)?.create(network).map_err(error)?;
-            for endpoint in self.living_endpoints(network)? {
-                let driver = self.driver(network.driver)?;
-                if driver.port_state(network, &endpoint).map_err(error)? == PortState::Loose {
-                    driver.reattach(network, &endpoint).map_err(error)?;
-                }
+            if let Err(error) = self.restore_devices(network) {
+                failed = failed.or(Some(error));
             }
         }
-        Ok(networks)
+        Ok(Restored { networks, failed })
+    }
+
+    fn restore_devices(&mut self, network: &Network) -> Result<(), NetworkError> {
+        let error = |source| {
+            let action = format!("restore network {}", network.name);
+            NetworkError::Driver { action, source }
+        };
+        self.driver(network.driver)?.create(network).map_err(error)?;
+        for endpoint in self.living_endpoints(network)? {
+            let driver = self.driver(network.driver)?;
+            if driver.port_state(network, &endpoint).map_err(error)? == PortState::Loose {
+                driver.reattach(network, &endpoint).map_err(error)?;
+            }
+        }
+        Ok(())
     }
 
     /// Replaces the table by what the records of `networks` and their living endpoints say, in one
@@ -227,6 +260,15 @@ impl Networks {
         endpoints.retain(|endpoint| endpoint.is_alive());
         Ok(endpoints)
     }
+}
+
+/// What became of a restoration.
+#[derive(Debug)]
+pub(super) struct Restored {
+    /// The networks.
+    pub networks: Vec<Network>,
+    /// Why the devices of one of them could not be restored, if so; those of all others were.
+    pub failed: Option<NetworkError>,
 }
 
 /// Removes the connection-tracking entries of flows that began while the table was missing: what is translated is

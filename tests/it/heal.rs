@@ -77,6 +77,13 @@ fn s10_whatever_is_taken_from_a_network_is_back_with_the_next_command() {
         assert_eq!(host.table(), table, "{damage}");
         assert_works(&host, &web, damage);
     }
+    // Also where the next command is about another network.
+    host.space.ok(&["sh", "-c", "nft flush ruleset; ip link delete front"]);
+    host.network("other", "172.19.0.0/16", &[]);
+    assert_works(&host, &web, "another network was made");
+    host.space.ok(&["sh", "-c", "nft flush ruleset; ip link delete front"]);
+    host.mydocker(&["network", "remove", "other"]).ok();
+    assert_works(&host, &web, "another network was removed");
     assert_nothing_wrong(&host, "in the end");
 }
 
