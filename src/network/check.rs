@@ -260,10 +260,7 @@ impl Networks {
             let on =
                 |name: &&str| sysctl::read(&name.replace('.', "/")).ok().flatten().as_deref() == Some("1");
             let on: Vec<&str> = BRIDGE_NETFILTER.into_iter().filter(on).collect();
-            findings.extend(LEGACY.into_iter().filter_map(|(path, program)| {
-                let tables = std::fs::read_to_string(path).ok()?;
-                tables.lines().any(|table| table == "filter").then_some(Finding::LegacyIptables(program))
-            }));
+            findings.extend(legacy_filters(|path| std::fs::read_to_string(path).ok()));
             if !on.is_empty() {
                 findings.push(Finding::BridgeNetfilter(on));
             }
@@ -411,6 +408,13 @@ fn forwarding(networks: &[Network]) -> Result<Vec<Finding>, NetworkError> {
     Ok(off.into_iter().map(Finding::ForwardingOff).collect())
 }
 
+/// Which programs of the old kind have a filter table, by the lists of tables that `read` gives.
+fn legacy_filters(read: impl Fn(&str) -> Option<String>) -> Vec<Finding> {
+    let has_filter = |path| read(path).is_some_and(|tables| tables.lines().any(|table| table == "filter"));
+    let in_use = LEGACY.into_iter().filter(|(path, _)| has_filter(path));
+    in_use.map(|(_, program)| Finding::LegacyIptables(program)).collect()
+}
+
 fn conntrack() -> Result<Option<Finding>, NetworkError> {
     let [count, max] = CONNTRACK.map(|name| {
         let value =
@@ -480,6 +484,19 @@ mod tests {
         assert!(!note.is_problem() && full.is_problem());
         let fault = Fault::Missing(bridge);
         assert!(Finding::Bridge { network: name, fault }.remedy().contains("mydocker network reload"));
+    }
+
+    #[test]
+    fn rules_of_the_old_kind_are_pointed_at() {
+        let read = |path: &str| match path {
+            "/proc/net/ip_tables_names" => Some("nat\nfilter\n".to_owned()),
+            _ => Some("mangle\n".to_owned()),
+        };
+        let found = legacy_filters(read);
+        let [finding] = &found[..] else { panic!("{found:?}") };
+        assert!(!finding.is_problem());
+        assert_eq!(finding.remedy(), "look at them with: iptables-legacy -S FORWARD");
+        assert!(legacy_filters(|_| None).is_empty());
     }
 
     #[test]

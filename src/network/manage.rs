@@ -246,7 +246,10 @@ impl Networks {
         self.prepare()?;
         let _lock = self.lock()?;
         let network = self.get(name)?;
-        self.heal_locked()?;
+        if let Err(error) = self.heal_locked() {
+            // What is to go goes all the same.
+            tracing::warn!(%error, "not everything can be restored");
+        }
         // From here on nobody connects to it; who did before shows up among the endpoints.
         record::save(&self.layout, &Network { phase: Phase::Removing, ..network.clone() })?;
         let mut endpoints = endpoint::load_all(&self.layout, &network.name)?;

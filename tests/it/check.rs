@@ -127,13 +127,6 @@ fn forwarding_the_bridge_and_its_netfilter_are_looked_at() {
     assert!(findings(&host)[0].starts_with("table: the table inet mydocker is missing"));
     host.mydocker(&["network", "reload"]).ok();
     // Worth knowing, and no fault.
-    let names = host.scratch("legacy").join("names");
-    std::fs::write(&names, "nat\nfilter\n").expect("a file");
-    let names = names.to_str().expect("a plain path");
-    host.space.ok(&["mount", "--bind", names, "/proc/net/ip_tables_names"]);
-    let output = check(&host);
-    assert_eq!(output.code(), 0, "{output}");
-    assert!(output.stdout.contains("iptables-legacy -S FORWARD"), "{output}");
     host.set_bridge_netfilter(true);
     let output = check(&host);
     assert_eq!(output.code(), 0, "{output}");
