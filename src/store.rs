@@ -376,14 +376,14 @@ impl Lock {
         }
     }
 
-    /// How long a lock is waited for. Locks are held for single file writes, so a holder that takes longer
-    /// is stopped or stuck, and an error is of more use than a hang.
+    /// How long a single holder is waited for. Locks are held for short whiles, so one that takes longer is
+    /// stopped or stuck, and an error is of more use than a hang.
     pub const PATIENCE: Duration = Duration::from_secs(10);
 
     /// Takes the lock `path`, which is created with its directory if need be.
     ///
     /// # Errors
-    /// The file cannot be made, or the lock was not free within [`Lock::PATIENCE`] (`TimedOut`).
+    /// The file cannot be made, or one process had the lock for [`Lock::PATIENCE`] (`TimedOut`).
     pub fn exclusive(path: &Path) -> io::Result<Self> {
         Self::take(path, FlockArg::LockExclusiveNonblock)
     }
@@ -417,26 +417,18 @@ impl Lock {
     }
 
     fn wait_for(mut file: File, path: &Path, how: FlockArg) -> io::Result<Self> {
-        let deadline = Instant::now() + Self::PATIENCE;
+        let mut patience = Patience::new(Instant::now());
         let mut pause = Duration::from_micros(50);
         loop {
             match Flock::lock(file, how) {
                 Ok(lock) => return Ok(Self { _file: lock }),
-                Err((returned, Errno::EWOULDBLOCK | Errno::EINTR)) if Instant::now() < deadline => {
+                Err((returned, Errno::EWOULDBLOCK | Errno::EINTR)) => {
+                    if let Some(stuck) = patience.is_over(Instant::now(), || holder(path)) {
+                        return Err(stuck.error(path));
+                    }
                     file = returned;
                     std::thread::sleep(pause);
                     pause = (pause * 2).min(Duration::from_millis(5));
-                }
-                Err((_, Errno::EWOULDBLOCK)) => {
-                    let holder = holder(path).map_or_else(String::new, |pid| format!(" by process {pid}"));
-                    return Err(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        format!(
-                            "the lock {} was held{holder} for {} seconds",
-                            path.display(),
-                            Self::PATIENCE.as_secs()
-                        ),
-                    ));
                 }
                 Err((_, errno)) => return Err(errno.into()),
             }
@@ -444,13 +436,65 @@ impl Lock {
     }
 }
 
-/// The process that holds the lock at the moment, with its command where that can be read. Only for messages.
-fn holder(path: &Path) -> Option<String> {
+/// How long somebody has waited for a lock, and for whom. Many commands in a row are no reason to give up: only one
+/// that keeps the lock is.
+#[derive(Debug)]
+struct Patience {
+    /// When the holder was first seen.
+    since: Instant,
+    holder: Option<i32>,
+    /// When to look next who it is, which costs more than to try the lock.
+    look: Instant,
+}
+
+/// Who has a lock for too long.
+#[derive(Debug, PartialEq, Eq)]
+struct Stuck(Option<i32>);
+
+impl Patience {
+    /// How often it is looked who has the lock.
+    const INTERVAL: Duration = Duration::from_millis(250);
+
+    fn new(now: Instant) -> Self {
+        Self { since: now, holder: None, look: now + Self::INTERVAL }
+    }
+
+    /// Whether the same process has had the lock for too long; where it cannot be told who has it, whether the wait
+    /// was too long.
+    fn is_over(&mut self, now: Instant, holder: impl FnOnce() -> Option<i32>) -> Option<Stuck> {
+        if now < self.look {
+            return None;
+        }
+        self.look = now + Self::INTERVAL;
+        let seen = holder();
+        if seen.is_some() && seen != self.holder {
+            self.holder = seen;
+            self.since = now;
+        }
+        (now >= self.since + Lock::PATIENCE).then_some(Stuck(self.holder))
+    }
+}
+
+impl Stuck {
+    fn error(&self, path: &Path) -> io::Error {
+        let process = |pid: i32| match std::fs::read_to_string(format!("/proc/{pid}/comm")) {
+            Ok(command) => format!(" by process {pid} ({})", command.trim_end()),
+            Err(_) => format!(" by process {pid}"),
+        };
+        let holder = self.0.map_or_else(String::new, process);
+        let (path, seconds) = (path.display(), Lock::PATIENCE.as_secs());
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("the lock {path} was held{holder} for {seconds} seconds"),
+        )
+    }
+}
+
+/// The process that holds the lock at the moment; of several that share it, one.
+fn holder(path: &Path) -> Option<i32> {
     let inode = std::fs::metadata(path).ok()?.ino();
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    let pid = locks.lines().find_map(|line| holder_of(line, inode))?;
-    let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).ok();
-    Some(command.map_or_else(|| pid.to_string(), |command| format!("{pid} ({})", command.trim_end())))
+    locks.lines().find_map(|line| holder_of(line, inode))
 }
 
 /// The pid in a line of `/proc/locks` that is about that file and not about somebody who waits (proc(5)):
@@ -520,8 +564,29 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
         let _lock = Lock::exclusive(&path).unwrap();
-        let found = holder(&path).unwrap();
-        assert!(found.starts_with(&std::process::id().to_string()), "{found}");
+        assert_eq!(holder(&path), i32::try_from(std::process::id()).ok());
+    }
+
+    #[test]
+    fn patience_is_over_with_one_holder_and_not_with_many() {
+        let start = Instant::now();
+        let after = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut patience = Patience::new(start);
+        for second in 1..100 {
+            // Every five seconds somebody else has it.
+            let holder = i32::try_from(second / 5).ok();
+            assert_eq!(patience.is_over(after(second), || holder), None, "{second}");
+        }
+        let last = Some(99);
+        assert_eq!(patience.is_over(after(100), || last), None);
+        assert_eq!(patience.is_over(after(109), || last), None);
+        assert_eq!(patience.is_over(after(110), || last), Some(Stuck(last)));
+        let error = Stuck(Some(1)).error(Path::new("/x/lock")).to_string();
+        assert!(error.starts_with("the lock /x/lock was held by process 1 ("), "{error}");
+        // Where nobody can tell.
+        let mut patience = Patience::new(start);
+        assert_eq!(patience.is_over(after(9), || None), None);
+        assert_eq!(patience.is_over(after(10), || None), Some(Stuck(None)));
     }
 
     #[test]
