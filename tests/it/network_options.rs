@@ -261,7 +261,7 @@ fn options_that_do_not_fit_are_refused_and_nothing_is_made() {
     ] {
         let arguments = [&["network", "create"], &subnet[..], options, &["bad"]].concat();
         host.mydocker(&arguments).refused(REFUSED, needles);
-        assert_eq!(host.leftovers(crate::leftovers::Scope::All), before, "{options:?}");
+        host.assert_nothing_new(&before, &format!("{options:?}"));
     }
 }
 
