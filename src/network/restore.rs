@@ -15,8 +15,9 @@ use crate::nft::{CommitError, Element, Presence, Transaction};
 use crate::process;
 use crate::store::{self, Durability};
 
-/// How often the table is rebuilt again because two records claim the same port.
-const REBUILD_TRIES: u32 = 200;
+/// How often the table is rebuilt again because somebody changed the rule set meanwhile, or because two records claim
+/// the same port.
+const REBUILD_TRIES: u32 = 1000;
 const REBUILD_PAUSE: Duration = Duration::from_millis(5);
 
 impl Networks {
@@ -223,21 +224,23 @@ impl Networks {
         networks: &[Network],
         forwarding: &SwitchedOn,
     ) -> Result<(), NetworkError> {
+        let error =
+            |source| NetworkError::Table { action: "rebuild the table inet mydocker".to_owned(), source };
         for attempt in 1.. {
             let mut transaction = Transaction::new();
+            // Ports that are published between reading the records and replacing the table would be lost.
+            transaction.only_at(self.nft()?.generation().map_err(error)?);
             transaction.rebuild(forwarding.skeleton());
             transaction.extend(self.elements(networks)?);
             match self.nft()?.commit(transaction) {
                 Ok(()) => break,
+                Err(CommitError::Stale) if attempt < REBUILD_TRIES => {}
                 // Two containers that are being started want the same port: one of them is about to find out, and
                 // to take it out of its record.
                 Err(CommitError::Exists { .. }) if attempt < REBUILD_TRIES => {
                     std::thread::sleep(REBUILD_PAUSE);
                 }
-                Err(source) => {
-                    let action = "rebuild the table inet mydocker".to_owned();
-                    return Err(NetworkError::Table { action, source });
-                }
+                Err(source) => return Err(error(source)),
             }
         }
         Ok(())
