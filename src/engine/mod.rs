@@ -6,6 +6,7 @@
 mod connection;
 mod containers;
 mod copy;
+mod diagnosis;
 mod error;
 mod images;
 mod info;
@@ -56,11 +57,13 @@ pub use crate::network::{
     AddressBlock, CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection,
     Network, Subnet, SubnetError,
 };
+pub use crate::network::{ContainerFlow, Direction, FlowEvent};
 pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest};
 pub use crate::network::{compact as compact_ports, unpublished as unpublished_ports};
 pub use connection::{Connection, NetworkMode};
 pub use containers::{CreateContainer, Record, Snapshot};
 pub use copy::{CopyEnd, CopyOptions};
+pub use diagnosis::Finding;
 pub use error::{EngineError, one_line};
 pub use images::{CommitImage, ImportImage};
 pub use info::HostInfo;

@@ -322,6 +322,16 @@ impl Networks {
     /// # Errors
     /// The kernel or the file system refused something.
     pub fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        // From here until the record is gone, nobody rebuilds anything from it: its elements and its
+        // port of the bridge would come back, and be nobody's. Rebuilding is rare, and others who disconnect are not kept waiting.
+        let _lock = match self.shared_lock() {
+            Ok(lock) => Some(lock),
+            // A container has ended, whoever is stuck with the lock: what would be left of it is the greater evil.
+            Err(error) => {
+                tracing::warn!(%error, "disconnecting all the same");
+                None
+            }
+        };
         let unpublished = self.unpublish(endpoint);
         let detached = self.detach(endpoint);
         // An interface that may still be on the bridge keeps its address.

@@ -86,6 +86,12 @@ impl Networks {
             .map_err(|source| NetworkError::Io { action: "lock the networks".to_owned(), source })
     }
 
+    /// Keeps the table from being rebuilt meanwhile; held by any number of processes at once.
+    pub(super) fn shared_lock(&self) -> Result<Lock, NetworkError> {
+        Lock::shared(&self.layout.network_lock())
+            .map_err(|source| NetworkError::Io { action: "lock the networks".to_owned(), source })
+    }
+
     /// Creates a network.
     ///
     /// # Errors
@@ -94,6 +100,7 @@ impl Networks {
         self.prepare()?;
         let _lock = self.lock()?;
         let bridge = bridge_of(&request.name)?;
+        self.heal_locked()?;
         self.create_locked(request, bridge)
     }
 
@@ -239,6 +246,10 @@ impl Networks {
         self.prepare()?;
         let _lock = self.lock()?;
         let network = self.get(name)?;
+        if let Err(error) = self.heal_locked() {
+            // What is to go goes all the same.
+            tracing::warn!(%error, "not everything can be restored");
+        }
         // From here on nobody connects to it; who did before shows up among the endpoints.
         record::save(&self.layout, &Network { phase: Phase::Removing, ..network.clone() })?;
         let mut endpoints = endpoint::load_all(&self.layout, &network.name)?;
@@ -271,7 +282,7 @@ impl Networks {
     }
 
     /// Takes everything of a network away; what is gone already is no error. The record goes last.
-    fn tear_down(&mut self, network: &Network) -> Result<(), NetworkError> {
+    pub(super) fn tear_down(&mut self, network: &Network) -> Result<(), NetworkError> {
         let action = || format!("remove network {}", network.name);
         self.driver(network.driver)?
             .delete(network)
@@ -317,7 +328,7 @@ impl Networks {
 
     /// With the last network the table goes, and forwarding if it was mydocker that switched it on; first
     /// the forwarding, so that the host is no router for a moment.
-    fn tear_down_table(&mut self) -> Result<(), NetworkError> {
+    pub(super) fn tear_down_table(&mut self) -> Result<(), NetworkError> {
         SwitchedOn::load(&self.layout).undo(&self.layout)?;
         let mut transaction = Transaction::new();
         transaction.delete_table();

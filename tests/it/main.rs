@@ -23,6 +23,8 @@ mod archives;
 #[cfg(test)]
 mod attach;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod confinement;
@@ -38,6 +40,10 @@ mod execve;
 mod files;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod flows;
+#[cfg(test)]
+mod heal;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
@@ -94,6 +100,8 @@ mod seeds;
 mod session;
 #[cfg(test)]
 mod space;
+#[cfg(test)]
+mod state_files;
 #[cfg(test)]
 mod states;
 #[cfg(test)]
