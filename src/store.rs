@@ -106,6 +106,12 @@ impl Layout {
         self.run_root.join("network/endpoints")
     }
 
+    /// The directory with one directory for each connected namespace that is no container's.
+    #[must_use]
+    pub fn namespaces(&self) -> PathBuf {
+        self.run_root.join("network/namespaces")
+    }
+
     /// The directory of all containers.
     #[must_use]
     pub fn containers(&self) -> PathBuf {

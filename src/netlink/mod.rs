@@ -10,5 +10,5 @@ mod sock_diag;
 
 pub use conntrack::{forget_translated_udp, forget_untranslated_udp};
 pub use link::{BridgeSpec, Link, MacAddress, VethSpec};
-pub use route::{Batch, HostAddress, HostRoute, RequestError, RouteSocket};
+pub use route::{ADD_DEFAULT_ROUTE, Batch, HostAddress, HostRoute, RequestError, RouteSocket};
 pub use sock_diag::{Listener, find_listeners};

@@ -7,7 +7,8 @@
 //! ```text
 //! Networks ─┬─ manage    create, remove, list          records: ROOT/network/network/NAME
 //!           │  choose    the addresses of a new one
-//!           ├─ attach    connect, disconnect           endpoints: RUN_ROOT/network/endpoints/NETWORK/ADDRESS
+//!           ├─ attach    containers connect            endpoints: RUN_ROOT/network/endpoints/NETWORK/ADDRESS
+//!           ├─ detach    … and disconnect
 //!           ├─ publish   ports of an endpoint          (in the endpoint's record)
 //!           └─ restore   after a reboot, a flush       addresses: ROOT/network/ipam/subnet.json
 //! ```
@@ -18,6 +19,7 @@
 mod attach;
 mod bridge;
 mod choose;
+mod detach;
 mod driver;
 mod endpoint;
 mod error;
@@ -25,6 +27,7 @@ mod forwarding;
 mod host;
 mod ipam;
 mod manage;
+mod namespace;
 mod plan;
 mod port;
 mod publish;
@@ -46,6 +49,7 @@ pub use error::NetworkError;
 pub use host::{HostListener, Occupant, Pool};
 pub use ipam::{Bitmap, BitmapError};
 pub use manage::{Inspection, Usage};
+pub use namespace::Namespace;
 pub use port::{PortError, PortMapping, PortRange, PortRequest};
 pub use record::{AddressBlock, DEFAULT_MTU, DriverKind, Mode, Network, Phase, RecordError};
 pub use subnet::{Family, Subnet, SubnetError};

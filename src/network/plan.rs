@@ -117,6 +117,21 @@ pub(super) fn default_gateway(network: &Network, family: Family) -> Option<IpAdd
     network.block(family).filter(|_| !network.internal).map(|block| block.gateway)
 }
 
+/// The endpoint of a namespace that the default route of a family leads through: the first, in order of connecting,
+/// in a network that forwards packets of the family.
+#[must_use]
+pub(super) fn default_route_of(endpoints: &[Endpoint], family: Family) -> Option<&Endpoint> {
+    endpoints.iter().find(|endpoint| endpoint.gateway(family).is_some())
+}
+
+/// The endpoint that a container's published ports of a family lead to: the one with the default route, because
+/// replies to anywhere have to find their way back; where there is none, the first with an address of the family.
+#[must_use]
+pub(super) fn publisher_of(endpoints: &[Endpoint], family: Family) -> Option<&Endpoint> {
+    let has_address = |endpoint: &&Endpoint| endpoint.addresses.iter().any(|a| a.family() == family);
+    default_route_of(endpoints, family).or_else(|| endpoints.iter().find(has_address))
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::record::tests::network;
