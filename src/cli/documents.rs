@@ -193,7 +193,7 @@ fn config(record: &Record) -> Value {
 
 fn exposed(record: &Record) -> Value {
     let ports = record.network.ports.iter().flat_map(|port| {
-        (port.container.first..=port.container.last).map(|number| format!("{number}/{}", port.proto))
+        port.container.ports().map(|number| format!("{number}/{}", port.proto))
     });
     let ports = ports.chain(record.config.settings.exposed.iter().cloned());
     Value::Object(ports.map(|port| (port, json!({}))).collect())
@@ -332,10 +332,13 @@ fn log_config(options: &LogOptions) -> Value {
 fn port_bindings(record: &Record) -> Value {
     let mut bindings: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for port in &record.network.ports {
-        let address = if port.host_ip.is_unspecified() { String::new() } else { port.host_ip.to_string() };
-        for (offset, number) in (port.container.first..=port.container.last).enumerate() {
-            let host = port.host.map(|host| usize::from(host.first) + offset);
-            let host = host.map(|number| number.to_string()).unwrap_or_default();
+        let address = port.host_ip.map(|address| address.to_string()).unwrap_or_default();
+        for (offset, number) in port.container.ports().enumerate() {
+            let host = match port.fixed() {
+                Some(host) => (usize::from(host.first) + offset).to_string(),
+                // Any of them, or any at all.
+                None => port.host.map(|range| range.to_string()).unwrap_or_default(),
+            };
             let binding = json!({ "HostIp": address, "HostPort": host });
             bindings.entry(format!("{number}/{}", port.proto)).or_default().push(binding);
         }

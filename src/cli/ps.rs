@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::filters::Filters;
 use crate::cli::listing::{self, Columns, ListFormat};
 use crate::cli::{CommandError, Context, documents, human, output};
-use crate::engine::{DiskUsage, MountView, Snapshot};
+use crate::engine::{DiskUsage, MountView, Snapshot, compact_ports};
 
 /// List containers
 #[derive(Debug, clap::Args)]
@@ -122,8 +122,8 @@ fn row(
 ) -> Value {
     let record = &snapshot.record;
     let endpoints = if snapshot.state.is_running() { &record.network.endpoints[..] } else { &[] };
-    let ports: Vec<String> =
-        endpoints.iter().flat_map(|endpoint| &endpoint.ports).map(ToString::to_string).collect();
+    let ports = endpoints.iter().flat_map(|endpoint| compact_ports(&endpoint.ports));
+    let ports: Vec<String> = ports.map(|port| port.to_string()).collect();
     let addresses = endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
     let addresses: Vec<String> = addresses.map(|address| address.address().to_string()).collect();
     let command = record.config.command.words().join(" ");

@@ -18,7 +18,7 @@ use crate::container::security::check_sysctl;
 use crate::container::signal::Signal;
 use crate::container::{cgroup, index, record};
 use crate::names::{ContainerId, ContainerName};
-use crate::network::{MacAddress, PortRequest};
+use crate::network::{MacAddress, NetworkError, PortRequest, first_collision};
 
 /// A container's record, with the engine's part in it.
 pub type Record = record::Record<Connection>;
@@ -68,6 +68,8 @@ pub struct CreateContainer {
     pub mac: Option<MacAddress>,
     /// The ports to publish.
     pub ports: Vec<PortRequest>,
+    /// Whether every exposed port is published too.
+    pub publish_all: bool,
 }
 
 /// A container with its state as it is now, which may be more than its record knows.
@@ -128,6 +130,7 @@ impl Engine {
             ip6: request.ip6,
             mac: request.mac,
             ports: request.ports,
+            publish_all: request.publish_all,
             endpoints: Vec::new(),
         };
         let record = index::create(&self.layout, id, request.name, config, connection)?;
@@ -213,6 +216,9 @@ fn check_host(request: &CreateContainer) -> Result<(), EngineError> {
 }
 
 fn check_network_options(request: &CreateContainer) -> Result<(), EngineError> {
+    if let Some(port) = first_collision(&request.ports) {
+        return Err(NetworkError::PortTwice(port.clone()).into());
+    }
     if request.network.network().is_some() {
         return Ok(());
     }
@@ -220,6 +226,7 @@ fn check_network_options(request: &CreateContainer) -> Result<(), EngineError> {
     let option = option.or_else(|| request.ip6.map(|ip6| format!("--ip6 {ip6}")));
     let option = option.or_else(|| request.mac.map(|mac| format!("--mac-address {mac}")));
     let option = option.or_else(|| request.ports.first().map(|port| format!("--publish {port}")));
+    let option = option.or_else(|| request.publish_all.then(|| "--publish-all".to_owned()));
     let Some(option) = option else { return Ok(()) };
     Err(EngineError::Conflict { option, other: format!("--net {}", request.network.describe()) })
 }

@@ -226,7 +226,9 @@ pub(super) fn apply_defaults(request: &mut CreateContainer, image: &Image) -> Re
     let defaults = &image.defaults;
     let settings = &mut request.settings;
     settings.image_id.clone_from(&image.id);
-    settings.exposed = defaults.exposed_ports.keys().cloned().collect();
+    let exposed = defaults.exposed_ports.keys().filter(|port| !settings.exposed.contains(port));
+    let exposed: Vec<String> = exposed.cloned().collect();
+    settings.exposed.extend(exposed);
     match request.entrypoint.take() {
         // With an entry point of the user's own, the image's arguments would be arguments of another program.
         Some(program) => {

@@ -50,13 +50,14 @@ pub use crate::container::security::{
 };
 pub use crate::container::signal::Signal;
 pub use crate::container::ulimit::Ulimit;
+pub use crate::network::compact as compact_ports;
 pub use crate::container::usage::{Transfer, Usage, host_memory};
 pub use crate::image::{Change, ImageConfig, ImageError, Reference, Removal, Step, StoredImage};
 pub use crate::network::{
     AddressBlock, CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection,
     Network, Subnet, SubnetError,
 };
-pub use crate::network::{Endpoint, Family, MacAddress, Mode, PortRequest};
+pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest};
 pub use connection::{Connection, NetworkMode};
 pub use containers::{CreateContainer, Record, Snapshot};
 pub use copy::{CopyEnd, CopyOptions};

@@ -330,7 +330,7 @@ impl Engine {
             ip: record.network.ip,
             ip6: record.network.ip6,
             mac: record.network.mac,
-            ports: &record.network.ports,
+            ports: &record.network.requests(&record.config.settings.exposed),
         };
         Ok(Some(self.networks.connect(&request, netns)?))
     }

@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use super::driver::DriverError;
-use super::host::{HostListener, Occupant, Pool};
-use super::port::PortMapping;
+use super::host::{Occupant, Pool};
+use super::listener::HostListener;
+use super::port::{PortMapping, PortRequest};
 use super::record::RecordError;
 use super::subnet::{Family, Subnet};
 use super::subnet_file::SubnetFileError;
@@ -221,10 +222,30 @@ pub enum NetworkError {
         /// Who publishes it.
         holder: Option<String>,
     },
-    /// The same container asks for a port twice.
-    #[error("cannot publish {} for container {container}: the port is given twice", .mapping.host_side())]
-    PortTwice {
-        /// The second mapping.
+    /// The same command asks for a port twice.
+    #[error("cannot publish {0}: the same host port is given twice in one command")]
+    PortTwice(PortRequest),
+    /// The container has no address of that family.
+    #[error(
+        "cannot publish {request} for container {container}: it has no {family} address in network {network}"
+    )]
+    PortFamily {
+        /// What was asked for.
+        request: PortRequest,
+        /// The container.
+        container: String,
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+        /// The network.
+        network: NetworkName,
+    },
+    /// The address is not the host's.
+    #[error(
+        "cannot publish {} for container {container}: {} is not an address of this host",
+        .mapping.host_side(), .mapping.host_ip
+    )]
+    PortForeign {
+        /// The mapping.
         mapping: PortMapping,
         /// The container.
         container: String,
@@ -244,11 +265,15 @@ pub enum NetworkError {
         /// Who listens.
         listener: HostListener,
     },
-    /// No free port was found for a mapping without a host port.
-    #[error("cannot publish port {port} for container {container}: no free port was found on the host")]
+    /// No free port was found for a mapping that leaves the choice to us.
+    #[error(
+        "cannot publish {request} for container {container}: no {}free port was found{}",
+        if .request.container.count() > 1 { "range of so many " } else { "" },
+        .request.host.map_or(String::new(), |host| format!(" in {host}"))
+    )]
     NoFreePort {
-        /// The container's port.
-        port: String,
+        /// What was asked for.
+        request: PortRequest,
         /// The container.
         container: String,
     },
@@ -330,7 +355,18 @@ impl NetworkError {
             Self::PortPublished { holder: Some(holder), .. } => {
                 format!("choose another host port, or stop it with: mydocker stop {holder}")
             }
-            Self::PortPublished { .. } | Self::PortListened { .. } => "choose another host port".to_owned(),
+            Self::PortPublished { .. } | Self::PortListened { .. } | Self::PortTwice(_) => {
+                "choose another host port".to_owned()
+            }
+            Self::PortForeign { .. } => {
+                "list the host's addresses with: ip address; or leave the address out".to_owned()
+            }
+            Self::PortFamily { family: "IPv6", .. } => {
+                "leave the address out, or create the network with --ipv6".to_owned()
+            }
+            Self::NoFreePort { request, .. } if request.host.is_some() => {
+                "choose a wider range of host ports".to_owned()
+            }
             Self::Driver { source: DriverError::BridgeFull(_), .. } => {
                 "spread the containers over several networks".to_owned()
             }

@@ -1,15 +1,13 @@
-//! What the host already uses: its addresses, routes and resolvers, and its listening sockets.
+//! What the host already uses: its addresses, routes and resolvers.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use sha2::{Digest as _, Sha256};
 
-use super::port::PortMapping;
 use super::record::Network;
 use super::subnet::{Family, Subnet};
-use crate::netlink::{RequestError, RouteSocket, find_listeners};
+use crate::netlink::{RequestError, RouteSocket};
 
 /// Something that has addresses a new network wants.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -166,49 +164,6 @@ fn name_servers(text: &str) -> Vec<IpAddr> {
     servers.collect()
 }
 
-/// A process of the host that listens on a port that is to be published.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostListener {
-    /// Where it listens.
-    pub address: IpAddr,
-    /// The port.
-    pub port: u16,
-    /// `NAME (pid N)`, where the process could be found.
-    pub process: Option<String>,
-}
-
-/// The first socket of the host that holds one of the ports. A published port would take its traffic away.
-///
-/// Where the kernel cannot tell (built without `INET_DIAG`), nobody is found.
-#[must_use]
-pub(super) fn listener_on(mapping: &PortMapping) -> Option<HostListener> {
-    let ports = mapping.host.first..=mapping.host.last;
-    let listeners = find_listeners(mapping.proto.number(), ports).unwrap_or_else(|error| {
-        tracing::debug!(%error, "cannot list the host's listening sockets");
-        Vec::new()
-    });
-    let found = listeners.into_iter().find(|l| l.conflicts_with(mapping.host_ip.into()))?;
-    Some(HostListener { address: found.address, port: found.port, process: process_with_socket(found.inode) })
-}
-
-/// Looks through `/proc` for the process that has the socket open. Only done to name it in an error.
-fn process_with_socket(inode: u32) -> Option<String> {
-    let wanted = format!("socket:[{inode}]");
-    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
-        let directory = entry.path();
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        let Ok(descriptors) = std::fs::read_dir(directory.join("fd")) else { continue };
-        let holds = |path: &Path| std::fs::read_link(path).is_ok_and(|to| to.as_os_str() == wanted.as_str());
-        if descriptors.flatten().any(|descriptor| holds(&descriptor.path())) {
-            let name = std::fs::read_to_string(directory.join("comm")).unwrap_or_default();
-            return Some(format!("{} (pid {pid})", name.trim_end()));
-        }
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use std::net::Ipv6Addr;
@@ -270,20 +225,5 @@ mod tests {
         let occupied = Occupied { ranges: vec![(subnet.net(), occupant)], resolvers: Vec::new() };
         let occupant = occupied.occupant_of("10.1.0.128/25".parse().unwrap()).unwrap();
         assert_eq!(occupant.to_string(), "network net0 (10.1.0.0/24)");
-    }
-
-    #[test]
-    fn the_process_behind_a_socket_is_named() {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = socket.local_addr().unwrap().port();
-        let one = super::super::port::PortRange { first: port, last: port };
-        let mapping = PortMapping {
-            host_ip: Ipv4Addr::UNSPECIFIED,
-            host: one,
-            container: one,
-            proto: crate::nft::Proto::Tcp,
-        };
-        let found = listener_on(&mapping).unwrap();
-        assert!(found.process.unwrap().contains(&format!("(pid {})", std::process::id())));
     }
 }

@@ -10,12 +10,14 @@
 //!           ├─ attach    containers connect            endpoints: RUN_ROOT/network/endpoints/NETWORK/ADDRESS
 //!           ├─ detach    … and disconnect
 //!           ├─ publish   ports of an endpoint          (in the endpoint's record)
+//!           │  └ allot   free ports of the host
 //!           └─ restore   after a reboot, a flush       addresses: ROOT/network/ipam/subnet.json
 //! ```
 //!
 //! Order rules: a record is written before the kernel is touched and removed after; an address is given back
 //! only when its interface has left the bridge; a port is ours only if its exclusive creation succeeded.
 
+mod allot;
 mod attach;
 mod bridge;
 mod choose;
@@ -26,6 +28,7 @@ mod error;
 mod forwarding;
 mod host;
 mod ipam;
+mod listener;
 mod manage;
 mod namespace;
 mod plan;
@@ -46,11 +49,12 @@ pub use choose::CreateRequest;
 pub use driver::{DriverError, NetworkDriver};
 pub use endpoint::{Endpoint, InterfaceAddress};
 pub use error::NetworkError;
-pub use host::{HostListener, Occupant, Pool};
+pub use host::{Occupant, Pool};
 pub use ipam::{Bitmap, BitmapError};
+pub use listener::HostListener;
 pub use manage::{Inspection, Usage};
 pub use namespace::Namespace;
-pub use port::{PortError, PortMapping, PortRange, PortRequest};
+pub use port::{ExposedPort, PortError, PortMapping, PortRange, PortRequest, compact, first_collision};
 pub use record::{AddressBlock, DEFAULT_MTU, DriverKind, Mode, Network, Phase, RecordError};
 pub use subnet::{Family, Subnet, SubnetError};
 pub use subnet_file::{InUse, SubnetFile, SubnetFileError};

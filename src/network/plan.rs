@@ -1,6 +1,7 @@
 //! What a network and an endpoint mean to the kernel: pure functions from records to set elements and
 //! kernel parameters. Creating, removing and restoring all read the same plan.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -38,12 +39,40 @@ pub(super) fn network_elements(network: &Network) -> Vec<Element> {
 /// The container's name cannot be a remark; names are checked where they enter, so this is a fault of ours.
 pub(super) fn endpoint_elements(endpoint: &Endpoint) -> Result<Vec<Element>, ElementError> {
     let mut elements = Vec::new();
-    if let Some(address) = endpoint.ipv4() {
-        for mapping in &endpoint.ports {
-            elements.extend(mapping.elements(address.addr(), endpoint.comment())?);
+    for mapping in &endpoint.ports {
+        if let Some(to) = target(endpoint, mapping.host_ip) {
+            elements.extend(mapping.elements(to, endpoint.comment())?);
         }
     }
     Ok(elements)
+}
+
+/// The elements that must have room where the endpoint's ports are to be published, and do not stay.
+///
+/// # Errors
+/// As for [`endpoint_elements`].
+pub(super) fn endpoint_exclusions(endpoint: &Endpoint) -> Result<Vec<Element>, ElementError> {
+    let mut elements = Vec::new();
+    for mapping in &endpoint.ports {
+        if let Some(to) = target(endpoint, mapping.host_ip) {
+            elements.extend(mapping.exclusions(to, endpoint.comment())?);
+        }
+    }
+    // Two addresses of one port exclude the same.
+    let mut seen = HashSet::new();
+    elements.retain(|element| seen.insert(element.clone()));
+    Ok(elements)
+}
+
+/// The endpoint's address that a port of the host can lead to: the one of the same family, because the kernel
+/// does not translate between the two.
+#[must_use]
+pub(super) fn target(endpoint: &Endpoint, host_ip: IpAddr) -> Option<IpAddr> {
+    let to = match Family::of(host_ip) {
+        Family::V4 => endpoint.ipv4().map(IpNet::from),
+        Family::V6 => endpoint.ipv6().map(IpNet::from),
+    };
+    to.map(|net| net.addr())
 }
 
 /// A kernel parameter: its path below `/proc/sys` and its value.

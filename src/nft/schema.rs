@@ -1,4 +1,12 @@
 //! The sets and maps of the table: their names, types, flags and comments.
+//!
+//! The kernel refuses what is in a set already. But a port of one address collides with that port of every
+//! address, and a range with a port in it, and these are different keys of different maps. So ranges and the
+//! ports of single addresses are once more in `claims`, as intervals of one line of numbers, port before
+//! address: there the kernel sees every overlap. (It does not in `published_ranges4`: of a range that encloses
+//! another one, neither bound lies in that other.) Ports of every address, which are nearly all, stay out of it,
+//! because a change of an interval set costs as much as there is in it; their publisher only makes sure that
+//! `claims` has room for them, by an element that it creates and deletes in one transaction.
 
 use std::fmt;
 
@@ -102,6 +110,7 @@ pub(super) enum Set {
     NoSpoofing,
     Subnets4,
     Subnets6,
+    Claims,
     Published4,
     Published6,
     PublishedRanges4,
@@ -123,7 +132,7 @@ const PORT_KEY6: &[Type] = &[Type::Ipv6, Type::Proto, Type::Service];
 
 impl Set {
     /// Every set and map, in the order of the table.
-    pub(super) const ALL: [Self; 13] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Bridges,
         Self::SameBridge,
         Self::Internal,
@@ -133,6 +142,7 @@ impl Set {
         Self::NoSpoofing,
         Self::Subnets4,
         Self::Subnets6,
+        Self::Claims,
         Self::Published4,
         Self::Published6,
         Self::PublishedRanges4,
@@ -171,6 +181,13 @@ impl Set {
                 data: &[],
                 interval: true,
                 comment: "the IPv6 subnet of every network",
+            },
+            Self::Claims => Shape {
+                name: "claims",
+                key: &[Type::Ipv6],
+                data: &[],
+                interval: true,
+                comment: "taken by ranges and single addresses: family and protocol, port, address",
             },
             Self::Published4 => Shape {
                 name: "published4",

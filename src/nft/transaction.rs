@@ -23,6 +23,7 @@ const DELSETELEM: u8 = 14;
 #[derive(Debug, Clone, Default)]
 pub struct Transaction {
     operations: Vec<Operation>,
+    generation: Option<u32>,
 }
 
 #[derive(Debug, Clone)]
@@ -39,7 +40,7 @@ impl Transaction {
     /// A transaction that changes nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { operations: Vec::new() }
+        Self { operations: Vec::new(), generation: None }
     }
 
     /// True if there is nothing to commit.
@@ -89,11 +90,19 @@ impl Transaction {
         self
     }
 
+    /// Has the kernel refuse the transaction with [`CommitError::Stale`](super::CommitError::Stale) if anything
+    /// in its whole rule set has changed since this generation, which a
+    /// [`TakenPorts`](super::TakenPorts) is of.
+    pub fn only_at(&mut self, generation: u32) -> &mut Self {
+        self.generation = Some(generation);
+        self
+    }
+
     /// The transaction as the bytes that the kernel takes.
     #[must_use]
     pub fn finalize(self) -> Batch {
         // One element is some 200 bytes; more of them let the buffer grow.
-        let mut writer = Writer::begin(512, What::Batch);
+        let mut writer = Writer::begin(512, What::Batch, self.generation);
         let mut elements = Vec::new();
         let mut run = Run::default();
         for operation in self.operations {

@@ -113,6 +113,10 @@ impl Host {
              route add ::/0 via 2001:db8:51::1 dev eth0\n"
         ));
         space.set_sysctl("net/ipv4/ip_forward", "0");
+        // A test may be told "nobody listens" more often than the kernel says it to one host.
+        for limit in ["net/ipv4/icmp_ratelimit", "net/ipv6/icmp/ratelimit"] {
+            space.set_sysctl(limit, "0");
+        }
         space.set_sysctl("net/ipv6/conf/all/forwarding", "0");
         let image = directory.path().join("image");
         make_image(&image);
@@ -305,6 +309,23 @@ impl Host {
     #[track_caller]
     pub(crate) fn without_chain(&self, chain: &str) {
         self.space.ok(&["nft", "flush", "chain", "inet", "mydocker", chain]);
+    }
+
+    /// Takes the rules that are exactly this text, without their comments, out of one chain of mydocker's
+    /// table, to prove that it was one of them that stopped an attempt.
+    #[track_caller]
+    pub(crate) fn without_rule(&self, chain: &str, rule: &str) {
+        let list = self.space.ok(&["nft", "-a", "list", "chain", "inet", "mydocker", chain]);
+        let of_rule = |line: &&str| {
+            let text = line.split(" # handle").next().unwrap_or_default();
+            text.split(" comment \"").next().unwrap_or_default().trim() == rule
+        };
+        let mut found = list.lines().filter(of_rule).peekable();
+        assert!(found.peek().is_some(), "there is no rule {rule:?} in the chain {chain}:\n{list}");
+        for line in found {
+            let handle = line.rsplit(' ').next().unwrap_or_default();
+            self.space.ok(&["nft", "delete", "rule", "inet", "mydocker", chain, "handle", handle]);
+        }
     }
 }
 

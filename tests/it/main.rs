@@ -72,6 +72,8 @@ mod options;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
+mod ports;
+#[cfg(test)]
 mod privileges;
 #[cfg(test)]
 mod program;

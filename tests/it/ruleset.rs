@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::process::{Output, Stdio};
 
 use mydocker::netns::{self, NetNs};
-use mydocker::nft::{CommitError, Element, Missing, Presence, Proto, Published, PublishedRange};
+use mydocker::nft::{Claim, CommitError, Element, Missing, Presence, Proto, Published, PublishedRange};
 use mydocker::nft::{Skeleton, Socket, Transaction};
 
 const RULESET: &str = include_str!("testdata/ruleset.nft");
@@ -98,6 +98,11 @@ fn range(host: &str, first: u16, last: u16, to: &str) -> Element {
     PublishedRange::new(ip(host), Proto::Tcp, first, last, ip(to), None).unwrap().into()
 }
 
+fn claims(host: &str, first: u16, last: u16) -> Vec<Element> {
+    let claims = Claim::ports(ip(host), Proto::Tcp, first, last, None).unwrap();
+    claims.into_iter().map(Element::from).collect()
+}
+
 /// The elements of `testdata/elements.nft`.
 fn sample() -> Vec<Element> {
     let name = |name: &str| name.parse().unwrap();
@@ -124,6 +129,10 @@ fn sample() -> Vec<Element> {
     elements.push(port("fd00:51::1", Proto::Tcp, 9090, "fd00:18::3", 80));
     elements.push(range("0.0.0.0", 20000, 29999, "172.18.0.2"));
     elements.push(range("::", 20000, 29999, "fd00:18::2"));
+    elements.extend(claims("198.51.100.10", 9090, 9090));
+    elements.extend(claims("127.0.0.1", 6060, 6060));
+    elements.extend(claims("0.0.0.0", 20000, 29999));
+    elements.extend(claims("::", 20000, 29999));
     elements
 }
 
@@ -267,6 +276,71 @@ fn overlaps_are_conflicts() {
         socket.contains(&Element::Subnet4("240.0.0.0/4".parse().unwrap())).unwrap(),
         Presence::Present
     );
+}
+
+/// Ports, ranges, one address and every address: in `claims` the kernel sees every overlap, whichever is first.
+#[test]
+fn claims_overlap_as_sockets_do() {
+    let hosts = [("198.51.100.10", 80, 80), ("0.0.0.0", 80, 80), ("0.0.0.0", 70, 90), ("0.0.0.0", 60, 100)];
+    for (one, other) in hosts.iter().flat_map(|one| hosts.map(|other| (*one, other))) {
+        let (_host, mut socket) = Host::with_table();
+        socket.commit(creating(claims(one.0, one.1, one.2))).unwrap();
+        let wanted = claims(other.0, other.1, other.2);
+        match socket.commit(creating(wanted.clone())) {
+            Err(CommitError::Exists { element }) => assert_eq!([element], wanted[..]),
+            result => panic!("{other:?} after {one:?}: {result:?}"),
+        }
+        // To ask for room is to create and to delete: it leaves nothing, whether there is room or not.
+        let before = socket.dump().unwrap();
+        for (first, free) in [(75, false), (200, true)] {
+            let mut transaction = Transaction::new();
+            let probe = claims("0.0.0.0", first, first + 10);
+            transaction.extend(probe.clone());
+            transaction.delete(probe[0].clone());
+            assert_eq!(socket.commit(transaction).is_ok(), free, "{first} after {one:?}");
+            assert_eq!(socket.dump().unwrap(), before);
+        }
+    }
+    let (_host, mut socket) = Host::with_table();
+    let udp = Claim::ports(ip("0.0.0.0"), Proto::Udp, 80, 80, None).unwrap();
+    socket.commit(creating(udp.into_iter().map(Element::from))).unwrap();
+    for free in [("198.51.100.10", 80), ("198.51.100.11", 80), ("::", 80), ("0.0.0.0", 79), ("0.0.0.0", 81)] {
+        socket.commit(creating(claims(free.0, free.1, free.1))).unwrap_or_else(|e| panic!("{free:?}: {e}"));
+    }
+}
+
+#[test]
+fn taken_ports_are_listed_with_their_holders_and_a_later_change_refuses_the_transaction() {
+    let (host, mut socket) = Host::with_table();
+    socket
+        .commit(creating([
+            commented("198.51.100.10", 443, "172.18.0.2", "web"),
+            port("::", Proto::Udp, 53, "fd00::2", 53),
+            range("0.0.0.0", 20000, 29999, "172.18.0.2"),
+        ]))
+        .unwrap();
+    let taken = socket.taken_ports().unwrap();
+    let seen: Vec<_> =
+        taken.ports.iter().map(|p| (p.host, p.proto, p.first, p.last, p.holder.as_deref())).collect();
+    assert_eq!(
+        seen,
+        [
+            (ip("198.51.100.10"), Proto::Tcp, 443, 443, Some("web")),
+            (ip("::"), Proto::Udp, 53, 53, None),
+            (ip("0.0.0.0"), Proto::Tcp, 20000, 29999, None),
+        ]
+    );
+    let at_this_moment = |n| {
+        let mut transaction = creating([port("0.0.0.0", Proto::Tcp, n, "172.18.0.2", 80)]);
+        transaction.only_at(taken.generation);
+        transaction
+    };
+    socket.commit(at_this_moment(1)).unwrap();
+    assert!(matches!(socket.commit(at_this_moment(2)), Err(CommitError::Stale)), "the first changed it");
+    assert_eq!(socket.taken_ports().unwrap().ports.len(), 4);
+    let empty = Host::new();
+    assert!(matches!(empty.socket().taken_ports(), Err(CommitError::Missing { what: Missing::Table })));
+    drop(host);
 }
 
 #[test]

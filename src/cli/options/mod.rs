@@ -10,14 +10,14 @@ pub(super) mod life;
 pub(super) mod limits;
 mod logging;
 mod mounts;
+mod ports;
 mod security;
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::cli::{CommandError, Context, container_path, environment, key_value};
 use crate::engine::{
-    ContainerPath, CreateContainer, Hostname, MacAddress, NetworkMode, PortRequest, Settings, Signal,
-    UserSpec,
+    ContainerPath, CreateContainer, Hostname, MacAddress, NetworkMode, Settings, Signal, UserSpec,
 };
 use crate::names::{ContainerName, NameError};
 
@@ -76,9 +76,8 @@ pub(super) struct ContainerOptions {
     /// The Ethernet address of the container's interface; one that follows from its IP address without
     #[arg(long, value_name = "MAC")]
     mac_address: Option<MacAddress>,
-    /// Publish a port: [[HOST_IP:]HOST_PORT:]PORT[/tcp|udp]; may be given more than once
-    #[arg(long, short, value_name = "PORT")]
-    publish: Vec<PortRequest>,
+    #[command(flatten)]
+    ports: ports::PortOptions,
     #[command(flatten)]
     mounts: mounts::MountOptions,
     #[command(flatten)]
@@ -144,6 +143,7 @@ impl ContainerOptions {
         self.devices.apply(&mut settings);
         self.limits.apply(&mut settings)?;
         self.security.apply(&mut settings)?;
+        let (ports, publish_all) = self.ports.apply(&mut settings);
         let network = match self.network {
             None => NetworkMode::Default,
             Some(Network::Mode(mode)) => mode,
@@ -174,7 +174,8 @@ impl ContainerOptions {
             ip: self.ip,
             ip6: self.ip6,
             mac: self.mac_address,
-            ports: self.publish,
+            ports,
+            publish_all,
         })
     }
 }
