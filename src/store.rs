@@ -7,10 +7,10 @@
 //! │   ├── ipam/subnet.json                        ├── network/
 //! │   ├── ipam/lock                               │   ├── lock
 //! │   └── network/NAME                            │   ├── forwarding     sysctls that mydocker switched on
-//! ├── containers/ID/config.json                   │   └── endpoints/NETWORK/ID
-//! ├── containers/ID/ID-json.log                   ├── containers/ID/…    sockets, OCI bundle
-//! ├── names/NAME -> ID                            └── libcontainer/ID/   state of the OCI runtime library
-//! ├── overlay2/ID/{upper,work,merged}
+//! ├── containers/ID/config.json                   │   ├── endpoints/NETWORK/ADDRESS
+//! ├── containers/ID/ID-json.log                   │   └── namespaces/INODE/NETWORK -> ADDRESS
+//! ├── names/NAME -> ID                            ├── containers/ID/…    sockets, OCI bundle
+//! ├── overlay2/ID/{upper,work,merged}              └── libcontainer/ID/   state of the OCI runtime library
 //! ├── volumes/NAME/{_data,record}
 //! └── image/
 //!     ├── repositories.json                       which images there are, and their names
@@ -414,11 +414,11 @@ impl Lock {
         Self::wait_for(file, path, how)
     }
 
-    /// Takes the lock on a directory itself, which must exist.
+    /// Takes the lock on a file or directory itself, which must exist.
     ///
     /// # Errors
     /// As [`Lock::exclusive`].
-    pub fn on_directory(path: &Path) -> io::Result<Self> {
+    pub fn on(path: &Path) -> io::Result<Self> {
         Self::wait_for(File::open(path)?, path, FlockArg::LockExclusiveNonblock)
     }
 

@@ -3,6 +3,7 @@
 //! The engine joins containers, networks and images, which know nothing of each other. It prints nothing and
 //! parses no command line.
 
+mod connect;
 mod connection;
 mod containers;
 mod copy;
@@ -50,15 +51,15 @@ pub use crate::container::security::{
 };
 pub use crate::container::signal::Signal;
 pub use crate::container::ulimit::Ulimit;
-pub use crate::network::compact as compact_ports;
 pub use crate::container::usage::{Transfer, Usage, host_memory};
 pub use crate::image::{Change, ImageConfig, ImageError, Reference, Removal, Step, StoredImage};
+pub use crate::network::compact as compact_ports;
 pub use crate::network::{
     AddressBlock, CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection,
     Network, Subnet, SubnetError,
 };
 pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest};
-pub use connection::{Connection, NetworkMode};
+pub use connection::{Connection, Membership, NetworkMode, Wanted};
 pub use containers::{CreateContainer, Record, Snapshot};
 pub use copy::{CopyEnd, CopyOptions};
 pub use error::{EngineError, one_line};

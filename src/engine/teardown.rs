@@ -1,6 +1,7 @@
 //! Taking a container's run down, and removing the container: whoever does it, the supervisor at the end, or a
 //! command that finds a supervisor dead. Every step is tried, "already gone" is success, and the first error is reported.
 
+use super::connection::Membership;
 use super::containers::{Record, Snapshot};
 use super::lifecycle::Grace;
 use super::{Engine, EngineError, privileges};
@@ -37,15 +38,34 @@ impl Engine {
         first
     }
 
+    /// The endpoints that a container has now: those that its record tells of, and what a command that was killed
+    /// has left of one. Where there is no record any more, those that it had at its start.
+    pub(super) fn endpoints_of(&self, id: &ContainerId, at_start: &[Endpoint]) -> Vec<Endpoint> {
+        let Ok(record) = Record::load(&self.layout, id) else { return at_start.to_vec() };
+        let mut endpoints = record.network.endpoints;
+        for Membership { network, .. } in record.network.networks {
+            if endpoints.iter().all(|endpoint| endpoint.network != network) {
+                // Where it cannot be read, there is nobody to tell; its owners are about to end.
+                endpoints.extend(self.networks.endpoints_of(&network, id).unwrap_or_default());
+            }
+        }
+        endpoints
+    }
+
     /// Takes down a run whose supervisor is dead and records that it is over.
     pub(super) fn clean_up_orphan(&mut self, record: &Record) -> Result<(), EngineError> {
-        // The network's own records first: they are there before the container's tells, and know its name now.
-        let mut endpoints = match record.network.mode.network() {
-            Some(network) => self.networks.endpoints_of(&network, &record.id)?,
-            None => Vec::new(),
+        // The networks' own records first: they are there before the container's tells, and know its name now.
+        let mut endpoints = Vec::new();
+        for membership in &record.network.networks {
+            endpoints.extend(self.networks.endpoints_of(&membership.network, &record.id)?);
+        }
+        let unknown = |known: &[Endpoint], endpoint: &Endpoint| {
+            known.iter().all(|known| known.network != endpoint.network)
         };
-        if endpoints.is_empty() {
-            endpoints.clone_from(&record.network.endpoints);
+        for endpoint in &record.network.endpoints {
+            if unknown(&endpoints, endpoint) {
+                endpoints.push(endpoint.clone());
+            }
         }
         let taken_down = self.take_down(&record.id, &endpoints);
         let record = Record::update(&self.layout, &record.id, |record| {

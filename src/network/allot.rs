@@ -115,9 +115,9 @@ pub(super) fn choose(
             }
             (None, None) => local.places(request.container.count()).map(mappings).find(is_free),
         };
-        let container = || endpoint.container_name.clone();
-        chosen[at] = found
-            .ok_or_else(|| NetworkError::NoFreePort { request: request.clone(), container: container() })?;
+        let who = || endpoint.holder();
+        chosen[at] =
+            found.ok_or_else(|| NetworkError::NoFreePort { request: request.clone(), who: who() })?;
     }
     Ok(chosen.into_iter().flatten().collect())
 }
@@ -130,7 +130,7 @@ fn addresses(request: &PortRequest, endpoint: &Endpoint) -> Result<Vec<IpAddr>, 
         None => Ok(addresses),
         Some(address) => Err(NetworkError::PortFamily {
             request: request.clone(),
-            container: endpoint.container_name.clone(),
+            who: endpoint.holder(),
             family: if address.is_ipv4() { "IPv4" } else { "IPv6" },
             network: endpoint.network.clone(),
         }),

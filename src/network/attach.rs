@@ -44,6 +44,14 @@ pub struct ConnectRequest<'a> {
     pub mac: Option<MacAddress>,
 }
 
+impl ConnectRequest<'_> {
+    /// Who it is, for messages.
+    fn who(&self) -> String {
+        let kind = if self.namespace.is_some() { "namespace" } else { "container" };
+        format!("{kind} {}", self.container_name)
+    }
+}
+
 /// An endpoint that is to get an address of one more family.
 #[derive(Clone, Copy)]
 struct Place<'a> {
@@ -105,6 +113,29 @@ impl Networks {
         }
     }
 
+    /// Whether a network could give these addresses to somebody, as far as it can be told beforehand.
+    ///
+    /// # Errors
+    /// [`NetworkError::NoSuchFamily`], [`NetworkError::AddressOutside`].
+    pub fn check_wanted(
+        &self,
+        network: &NetworkName,
+        who: &str,
+        ip: Option<Ipv4Addr>,
+        ip6: Option<Ipv6Addr>,
+    ) -> Result<(), NetworkError> {
+        let network = self.get(network.as_str())?;
+        check_families(&network, who.to_owned(), ip, ip6)?;
+        for address in wanted(ip, ip6) {
+            let block = network.block(Family::of(address));
+            if let Some(block) = block.filter(|block| !block.subnet.is_host_address(address)) {
+                let (who, network, subnet) = (who.to_owned(), network.name.clone(), block.subnet);
+                return Err(NetworkError::AddressOutside { who, network, address, subnet });
+            }
+        }
+        Ok(())
+    }
+
     /// Switches `lo` on in a namespace that is connected to no network.
     ///
     /// # Errors
@@ -122,12 +153,7 @@ impl Networks {
         network: &Network,
         request: &ConnectRequest<'_>,
     ) -> Result<Endpoint, NetworkError> {
-        for address in request.ip.map(IpAddr::V4).into_iter().chain(request.ip6.map(IpAddr::V6)) {
-            if network.block(Family::of(address)).is_none() {
-                let (container, network) = (request.container_name.to_owned(), network.name.clone());
-                return Err(NetworkError::NoSuchFamily { container, network, address });
-            }
-        }
+        check_families(network, request.who(), request.ip, request.ip6)?;
         let mut endpoint = Endpoint {
             network: network.name.clone(),
             container: request.container.clone(),
@@ -151,8 +177,8 @@ impl Networks {
         let usable = reserved.and_then(|()| {
             let still_there = record::load(&self.layout, &network.name)?;
             if still_there.is_none_or(|loaded| loaded.network.phase == Phase::Removing) {
-                let (container, network) = (request.container_name.to_owned(), network.name.clone());
-                return Err(NetworkError::BeingRemoved { container, network });
+                let (who, network) = (request.who(), network.name.clone());
+                return Err(NetworkError::BeingRemoved { who, network });
             }
             Ok(())
         });
@@ -196,7 +222,7 @@ impl Networks {
             [0, subnet.size() - 1].into_iter().filter(|n| subnet.is_reserved(*n) && within.contains(n));
         let reserved = u32::try_from(reserved.count()).unwrap_or_default();
         Err(NetworkError::SubnetExhausted {
-            container: place.request.container_name.to_owned(),
+            who: place.request.who(),
             network: place.network.name.clone(),
             net: range.unwrap_or(subnet.net()),
             usable: within.end() - within.start() + 1 - reserved,
@@ -206,10 +232,10 @@ impl Networks {
 
     fn take_address(&mut self, place: &Place<'_>, address: IpAddr) -> Result<IpAddr, NetworkError> {
         let Place { network, block, request, .. } = *place;
-        let container = || request.container_name.to_owned();
+        let who = || request.who();
         if !block.subnet.is_host_address(address) {
             let (network, subnet) = (network.name.clone(), block.subnet);
-            return Err(NetworkError::AddressOutside { container: container(), network, address, subnet });
+            return Err(NetworkError::AddressOutside { who: who(), network, address, subnet });
         }
         let holder = endpoint::load(&self.layout, &network.name, address)?;
         if let Some(dead) = holder.as_ref().filter(|holder| !holder.is_alive()) {
@@ -228,7 +254,7 @@ impl Networks {
             None => None,
         };
         let network = network.name.clone();
-        Err(NetworkError::AddressTaken { container: container(), network, address, holder })
+        Err(NetworkError::AddressTaken { who: who(), network, address, holder })
     }
 
     /// The lowest free address; but where the container has an IPv4 address already, that with the same number
@@ -325,6 +351,22 @@ impl Networks {
         let action = || format!("announce {} in network {}", endpoint.holder(), network.name);
         let announced = self.driver(network.driver)?.announce(endpoint, netns);
         announced.map_err(|source| NetworkError::Driver { action: action(), source })
+    }
+}
+
+fn wanted(ip: Option<Ipv4Addr>, ip6: Option<Ipv6Addr>) -> impl Iterator<Item = IpAddr> {
+    ip.map(IpAddr::V4).into_iter().chain(ip6.map(IpAddr::V6))
+}
+
+fn check_families(
+    network: &Network,
+    who: String,
+    ip: Option<Ipv4Addr>,
+    ip6: Option<Ipv6Addr>,
+) -> Result<(), NetworkError> {
+    match wanted(ip, ip6).find(|address| network.block(Family::of(*address)).is_none()) {
+        Some(address) => Err(NetworkError::NoSuchFamily { who, network: network.name.clone(), address }),
+        None => Ok(()),
     }
 }
 

@@ -222,7 +222,12 @@ fn redirect_routes(from: &Endpoint, to: &Endpoint, families: &[Family]) -> Resul
     let mut links = Batch::new();
     links.get_link(&from.container_if);
     links.get_link(&to.container_if);
-    let links = socket.query(&links)?;
+    let links = match socket.query(&links) {
+        Ok(links) => links,
+        // Then nothing leads there any more either.
+        Err(error) if error.is_already_gone() => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
     let index = |endpoint: &Endpoint| {
         let found = links.iter().find(|link| link.name == endpoint.container_if.as_str());
         found.map(|link| link.index).ok_or_else(|| DriverError::Vanished(endpoint.container_if.clone()))

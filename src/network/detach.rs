@@ -55,19 +55,16 @@ impl Networks {
         if !endpoint.is_alive() && self.is_anothers_device(endpoint)? {
             return Ok(());
         }
-        self.bridge()?.disconnect(endpoint).map_err(|source| NetworkError::Driver {
-            action: disconnection(endpoint),
-            source,
-        })
+        self.bridge()?
+            .disconnect(endpoint)
+            .map_err(|source| NetworkError::Driver { action: disconnection(endpoint), source })
     }
 
     /// Whether a living container has a device of the endpoint's name.
     fn is_anothers_device(&self, endpoint: &Endpoint) -> Result<bool, NetworkError> {
         for network in record::load_all(&self.layout)? {
             let others = endpoint::load_all(&self.layout, &network.name)?;
-            let has_it = |other: &Endpoint| {
-                other.host_if == endpoint.host_if && other.is_alive()
-            };
+            let has_it = |other: &Endpoint| other.host_if == endpoint.host_if && other.is_alive();
             if others.iter().any(has_it) {
                 return Ok(true);
             }
@@ -120,12 +117,45 @@ impl Networks {
     }
 
     /// Takes back what was made of an endpoint that could not be made whole.
-    pub(super) fn undo(&mut self, endpoint: &Endpoint, netns: &NetNs) {
+    pub fn undo(&mut self, endpoint: &Endpoint, netns: &NetNs) {
         let undone = self.unpublish(endpoint).and_then(|()| self.leave(endpoint, &[], netns));
         if let Err(error) = undone {
             // The first error is the one to report.
             tracing::warn!(%error, "cannot undo the connection; its address is free once its owner is gone");
         }
+    }
+
+    /// The endpoints as the networks' own records have them: that is what becomes of the table when it is rebuilt.
+    ///
+    /// # Errors
+    /// A record cannot be read.
+    pub fn as_recorded(&self, endpoints: &[Endpoint]) -> Result<Vec<Endpoint>, NetworkError> {
+        let recorded = |endpoint: &Endpoint| {
+            let Some(address) = endpoint.addresses.first() else { return Ok(endpoint.clone()) };
+            let found = endpoint::load(&self.layout, &endpoint.network, address.address())?;
+            let found = found.filter(|found| found.container == endpoint.container);
+            Ok(found.unwrap_or_else(|| endpoint.clone()))
+        };
+        endpoints.iter().map(recorded).collect()
+    }
+
+    /// Disconnects what a container that is gone, called by this name or id, has left in a network; false if there
+    /// is nothing.
+    ///
+    /// # Errors
+    /// The records cannot be read, or the kernel refuses.
+    pub fn clear_away_of(&mut self, network: &NetworkName, container: &str) -> Result<bool, NetworkError> {
+        let is_meant = |endpoint: &Endpoint| {
+            endpoint.container_name == container || endpoint.container.as_str() == container
+        };
+        let mut found = false;
+        for dead in endpoint::load_all(&self.layout, network)? {
+            if is_meant(&dead) && !dead.is_alive() {
+                self.disconnect(&dead)?;
+                found = true;
+            }
+        }
+        Ok(found)
     }
 
     /// The endpoints of a container in a network, found by looking through the network's. Only for

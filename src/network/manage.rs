@@ -245,7 +245,7 @@ impl Networks {
         endpoints.retain(|endpoint| endpoint.is_alive());
         if !endpoints.is_empty() {
             record::save(&self.layout, &network)?;
-            let containers = endpoints.into_iter().map(|endpoint| endpoint.container_name).collect();
+            let containers = endpoints.iter().map(Endpoint::holder).collect();
             return Err(NetworkError::InUse { name: network.name, containers });
         }
         self.tear_down(&network)

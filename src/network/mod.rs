@@ -9,6 +9,7 @@
 //!           │  choose    the addresses of a new one
 //!           ├─ attach    containers connect            endpoints: RUN_ROOT/network/endpoints/NETWORK/ADDRESS
 //!           ├─ detach    … and disconnect
+//!           ├─ foreign   other namespaces do both      RUN_ROOT/network/namespaces/INODE/NETWORK
 //!           ├─ publish   ports of an endpoint          (in the endpoint's record)
 //!           │  └ allot   free ports of the host
 //!           └─ restore   after a reboot, a flush       addresses: ROOT/network/ipam/subnet.json
@@ -25,6 +26,7 @@ mod detach;
 mod driver;
 mod endpoint;
 mod error;
+mod foreign;
 mod forwarding;
 mod host;
 mod ipam;
@@ -49,6 +51,7 @@ pub use choose::CreateRequest;
 pub use driver::{DriverError, NetworkDriver};
 pub use endpoint::{Endpoint, InterfaceAddress};
 pub use error::NetworkError;
+pub use foreign::NamespaceRequest;
 pub use host::{Occupant, Pool};
 pub use ipam::{Bitmap, BitmapError};
 pub use listener::HostListener;

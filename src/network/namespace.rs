@@ -9,12 +9,13 @@
 //! through all of them. It is made before the kernel is touched, renamed when all is there, and goes with the
 //! record; one without such a record means nothing.
 
-use std::fs::File;
 use std::io;
 use std::net::IpAddr;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 
 use crate::names::NetworkName;
@@ -37,13 +38,14 @@ impl Namespace {
     ///
     /// # Errors
     /// The kernel does not tell about the file.
-    pub(super) fn of(path: &Path, file: &File) -> io::Result<Self> {
-        Ok(Self::from_metadata(path, &file.metadata()?))
+    pub(super) fn of(path: &Path, file: impl AsFd) -> io::Result<Self> {
+        let stat = fstat(file)?;
+        Ok(Self::new(path, stat.st_ino, stat.st_ctime, stat.st_ctime_nsec))
     }
 
-    fn from_metadata(path: &Path, metadata: &std::fs::Metadata) -> Self {
-        let born = metadata.ctime().saturating_mul(1_000_000_000).saturating_add(metadata.ctime_nsec());
-        Self { path: path.to_owned(), inode: metadata.ino(), born }
+    fn new(path: &Path, inode: u64, seconds: i64, nanoseconds: i64) -> Self {
+        let born = seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds);
+        Self { path: path.to_owned(), inode, born }
     }
 
     /// Where it was found.
@@ -55,8 +57,9 @@ impl Namespace {
     /// Whether it is still to be found there.
     #[must_use]
     pub fn is_there(&self) -> bool {
-        let found = std::fs::metadata(&self.path);
-        found.is_ok_and(|metadata| self.is_same_as(&Self::from_metadata(&self.path, &metadata)))
+        std::fs::metadata(&self.path).is_ok_and(|found| {
+            self.is_same_as(&Self::new(&self.path, found.ino(), found.ctime(), found.ctime_nsec()))
+        })
     }
 
     /// Whether both are one namespace, by whatever path.
@@ -164,10 +167,12 @@ pub(super) struct Link {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
+
     use super::*;
 
     fn namespace(path: &Path) -> Namespace {
-        Namespace::of(path, &File::open(path).unwrap()).unwrap()
+        Namespace::of(path, File::open(path).unwrap()).unwrap()
     }
 
     #[test]

@@ -33,6 +33,7 @@ impl Networks {
         }
         // An endpoint of another boot has no interface any more, whoever has its owner's pid now.
         store::remove_tree_if_exists(&self.layout.endpoints())
+            .and_then(|()| store::remove_tree_if_exists(&self.layout.namespaces()))
             .and_then(|()| store::remove_tree_if_exists(&self.layout.announcing()))
             .and_then(|()| store::remove_if_exists(&self.layout.forwarding()))
             .map_err(|e| error("clear the run directory", e))?;
@@ -117,7 +118,7 @@ impl Networks {
     }
 
     /// Rebuilds table and bridges from the records.
-    fn restore(&mut self) -> Result<(), NetworkError> {
+    pub(super) fn restore(&mut self) -> Result<(), NetworkError> {
         let _lock = self.lock()?;
         tracing::debug!("restoring the kernel's state from the records");
         let networks: Vec<Network> =
@@ -145,14 +146,16 @@ impl Networks {
     ) -> Result<(), NetworkError> {
         let mut transaction = Transaction::new();
         transaction.rebuild(forwarding.skeleton());
+        let mut endpoints = Vec::new();
         for network in networks {
             for element in plan::network_elements(network) {
                 transaction.create(element);
             }
-            for endpoint in self.living_endpoints(network)? {
-                for element in plan::endpoint_elements(&endpoint)? {
-                    transaction.create(element);
-                }
+            endpoints.extend(self.living_endpoints(network)?);
+        }
+        for endpoint in plan::without_twice(endpoints) {
+            for element in plan::endpoint_elements(&endpoint)? {
+                transaction.create(element);
             }
         }
         self.nft()?.commit(transaction).map_err(|source: CommitError| NetworkError::Table {
