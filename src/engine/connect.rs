@@ -215,7 +215,7 @@ impl Engine {
 
     /// A namespace is called by its path, or by its name below `/run/netns`. Those of our containers are not to be
     /// changed behind their backs.
-    fn namespace_path(&self, netns: &Path) -> Result<PathBuf, EngineError> {
+    pub(super) fn namespace_path(&self, netns: &Path) -> Result<PathBuf, EngineError> {
         let is_name = netns.components().count() == 1 && !netns.as_os_str().to_string_lossy().contains('/');
         let path = if is_name { Path::new("/run/netns").join(netns) } else { netns.to_owned() };
         let path = std::path::absolute(&path).map_err(|source| EngineError::File {
@@ -423,14 +423,14 @@ fn set_endpoints(record: &mut Record, endpoints: &[Endpoint]) {
 }
 
 /// The network that the user means by a name. One that cannot be a name is no network's.
-fn called(name: &str) -> Result<NetworkName, EngineError> {
+pub(super) fn called(name: &str) -> Result<NetworkName, EngineError> {
     if name == "bridge" {
         return Ok(NetworkName::of_default());
     }
     Ok(name.parse().map_err(|_| NetworkError::NotFound(name.to_owned()))?)
 }
 
-fn check_mode(record: &Record) -> Result<(), EngineError> {
+pub(super) fn check_mode(record: &Record) -> Result<(), EngineError> {
     match &record.network.mode {
         mode @ (NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_)) => {
             Err(EngineError::NoOwnNetwork {
@@ -443,7 +443,7 @@ fn check_mode(record: &Record) -> Result<(), EngineError> {
     }
 }
 
-fn check_free(record: &Record, network: &NetworkName) -> Result<(), EngineError> {
+pub(super) fn check_free(record: &Record, network: &NetworkName) -> Result<(), EngineError> {
     if record.network.is_member_of(network.as_str()) {
         let who = format!("container {}", record.name);
         return Err(NetworkError::AlreadyConnected { who, network: network.clone() }.into());

@@ -209,7 +209,9 @@ fn check_host(request: &CreateContainer, mode: &NetworkMode) -> Result<(), Engin
 }
 
 /// What the network options mean together. Those of the first network may also be given beside it.
-fn settle_networks(request: &mut CreateContainer) -> Result<(NetworkMode, Vec<Membership>), EngineError> {
+pub(super) fn settle_networks(
+    request: &mut CreateContainer,
+) -> Result<(NetworkMode, Vec<Membership>), EngineError> {
     if let Some(port) = first_collision(&request.ports) {
         return Err(NetworkError::PortTwice(port.clone()).into());
     }

@@ -7,6 +7,7 @@ mod connect;
 mod connection;
 mod containers;
 mod copy;
+mod dry_run;
 mod error;
 mod images;
 mod info;

@@ -151,6 +151,8 @@ mod tests {
             container: "0".repeat(64).parse().unwrap(),
             container_name: "web".to_owned(),
             owners: Vec::new(),
+            namespace: None,
+            position: 0,
             addresses: vec![InterfaceAddress { net: "10.0.0.2/24".parse().unwrap(), gateway: None }],
             mac: crate::netlink::MacAddress::of([10, 0, 0, 2].into()),
             host_if: "00000".parse().unwrap(),

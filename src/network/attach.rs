@@ -46,7 +46,7 @@ pub struct ConnectRequest<'a> {
 
 impl ConnectRequest<'_> {
     /// Who it is, for messages.
-    fn who(&self) -> String {
+    pub(super) fn who(&self) -> String {
         let kind = if self.namespace.is_some() { "namespace" } else { "container" };
         format!("{kind} {}", self.container_name)
     }
@@ -154,20 +154,7 @@ impl Networks {
         request: &ConnectRequest<'_>,
     ) -> Result<Endpoint, NetworkError> {
         check_families(network, request.who(), request.ip, request.ip6)?;
-        let mut endpoint = Endpoint {
-            network: network.name.clone(),
-            container: request.container.clone(),
-            container_name: request.container_name.to_owned(),
-            owners: request.owners.to_vec(),
-            namespace: request.namespace.cloned(),
-            position: request.others.iter().map(|other| other.position + 1).max().unwrap_or(0),
-            addresses: Vec::new(),
-            mac: MacAddress::of(Ipv4Addr::UNSPECIFIED.into()),
-            // The shortest names are the others'.
-            host_if: host_if(request.container, host_if_digits(request.others.len()))?,
-            container_if: free_interface(request.others, 0)?,
-            ports: Vec::new(),
-        };
+        let mut endpoint = Self::empty_endpoint(network, request)?;
         let reserved = network.blocks().try_for_each(|block| {
             endpoint = self.add_address(&Place { network, block, request, endpoint: &endpoint })?;
             Ok(())
@@ -189,6 +176,27 @@ impl Networks {
                 Err(error)
             }
         }
+    }
+
+    /// The endpoint without addresses.
+    pub(super) fn empty_endpoint(
+        network: &Network,
+        request: &ConnectRequest<'_>,
+    ) -> Result<Endpoint, NetworkError> {
+        Ok(Endpoint {
+            network: network.name.clone(),
+            container: request.container.clone(),
+            container_name: request.container_name.to_owned(),
+            owners: request.owners.to_vec(),
+            namespace: request.namespace.cloned(),
+            position: request.others.iter().map(|other| other.position + 1).max().unwrap_or(0),
+            addresses: Vec::new(),
+            mac: MacAddress::of(Ipv4Addr::UNSPECIFIED.into()),
+            // The shortest names are the others'.
+            host_if: host_if(request.container, host_if_digits(request.others.len()))?,
+            container_if: free_interface(request.others, 0)?,
+            ports: Vec::new(),
+        })
     }
 
     /// Takes an address of one family, and returns the endpoint with it.

@@ -18,6 +18,7 @@ use super::record::Network;
 use crate::names::{ContainerId, NetworkName};
 use crate::netlink::MacAddress;
 use crate::netns::NetNs;
+use crate::nft::Transaction;
 use crate::store::Lock;
 
 /// The file system of namespaces (`NSFS_MAGIC`, `<linux/magic.h>`).
@@ -128,6 +129,66 @@ impl Networks {
         let endpoint = others.remove(at);
         self.unpublish(&endpoint)?;
         self.leave(&endpoint, &others, &netns)
+    }
+
+    /// What connecting a namespace would change in the table.
+    ///
+    /// # Errors
+    /// What connecting it would fail with, as far as it can be told.
+    pub fn dry_connect_namespace(
+        &mut self,
+        request: &NamespaceRequest<'_>,
+    ) -> Result<Transaction, NetworkError> {
+        let (_, namespace) = open(request.path)?;
+        let network = request.network;
+        if let Some(endpoint) = self.recorded_in(&namespace, network)? {
+            let network = network.clone();
+            return Err(NetworkError::AlreadyConnected { who: endpoint.holder(), network });
+        }
+        let error = |source| NetworkError::Namespace { path: request.path.to_owned(), source };
+        let connect = ConnectRequest {
+            network,
+            container: &ContainerId::generate().map_err(error)?,
+            container_name: &request.path.to_string_lossy(),
+            owners: &[],
+            namespace: Some(&namespace),
+            others: &[],
+            ip: request.ip,
+            ip6: request.ip6,
+            mac: request.mac,
+        };
+        self.dry_connect(&[connect], &[], request.ports)
+    }
+
+    /// What disconnecting a namespace would change in the table.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotConnected`].
+    pub fn dry_disconnect_namespace(
+        &mut self,
+        path: &Path,
+        network: &NetworkName,
+    ) -> Result<Transaction, NetworkError> {
+        let (_, namespace) = open(path)?;
+        match self.recorded_in(&namespace, network)? {
+            Some(endpoint) => self.dry_disconnect(&[endpoint], &[], &[]),
+            None => {
+                let who = format!("namespace {}", path.display());
+                Err(NetworkError::NotConnected { who, network: network.clone() })
+            }
+        }
+    }
+
+    /// The namespace's endpoint in a network, found by looking through all of it.
+    fn recorded_in(
+        &self,
+        namespace: &Namespace,
+        network: &NetworkName,
+    ) -> Result<Option<Endpoint>, NetworkError> {
+        let is_its = |endpoint: &Endpoint| {
+            endpoint.namespace.as_ref().is_some_and(|other| other.is_same_as(namespace))
+        };
+        Ok(endpoint::load_all(&self.layout, network)?.into_iter().find(is_its))
     }
 
     /// Disconnects what an earlier namespace of this path has left; false if there is nothing.

@@ -24,6 +24,7 @@ mod bridge;
 mod choose;
 mod detach;
 mod driver;
+mod dry_run;
 mod endpoint;
 mod error;
 mod foreign;

@@ -137,27 +137,13 @@ impl Networks {
 
     /// Publishes the endpoint's ports in the place of those of `before`.
     fn commit_ports(&mut self, endpoint: &Endpoint, before: &[Endpoint]) -> Result<(), NetworkError> {
-        let mut stale = Vec::new();
-        for before in before {
-            stale.extend(plan::endpoint_elements(before)?);
-        }
-        let mut elements = plan::endpoint_elements(endpoint)?;
-        if !stale.is_empty() {
-            let (old, new) =
-                (HashSet::<_>::from_iter(stale.clone()), HashSet::<_>::from_iter(elements.clone()));
-            stale.retain(|element| !new.contains(element));
-            elements.retain(|element| !old.contains(element));
-        }
-        let exclusions = plan::endpoint_exclusions(endpoint)?;
+        let changes = Changes::plan(endpoint, before)?;
         let table = |source| NetworkError::Table {
             action: format!("publish the ports of {}", endpoint.holder()),
             source,
         };
         for _ in 0..STALE_TRIES {
             let mut transaction = Transaction::new();
-            for element in &stale {
-                transaction.delete(element.clone());
-            }
             if endpoint.ports.iter().any(PortMapping::is_interval) {
                 let now = self.nft()?.taken_ports().map_err(table)?;
                 if let Some(error) = port_in_range(endpoint, &now.ports) {
@@ -165,15 +151,12 @@ impl Networks {
                 }
                 transaction.only_at(now.generation);
             }
-            transaction.extend(elements.iter().chain(&exclusions).cloned());
-            for exclusion in &exclusions {
-                transaction.delete(exclusion.clone());
-            }
+            changes.add_to(&mut transaction);
             match self.nft()?.commit(transaction) {
                 Ok(()) => return Ok(()),
                 Err(CommitError::Stale) => {}
                 Err(CommitError::Exists { element }) => {
-                    return self.port_taken(endpoint, &element, &elements);
+                    return self.port_taken(endpoint, &element, &changes.elements);
                 }
                 Err(source) => return Err(table(source)),
             }
@@ -222,7 +205,7 @@ impl Networks {
     }
 
     /// What all containers publish.
-    fn taken_ports(&mut self) -> Result<Vec<TakenPort>, NetworkError> {
+    pub(super) fn taken_ports(&mut self) -> Result<Vec<TakenPort>, NetworkError> {
         let taken = self.nft()?.taken_ports().map_err(|source| NetworkError::Table {
             action: "list the published ports".to_owned(),
             source,
@@ -334,6 +317,45 @@ impl Networks {
     }
 }
 
+/// What a transaction changes that publishes ports.
+pub(super) struct Changes {
+    /// What goes.
+    stale: Vec<Element>,
+    /// What comes.
+    elements: Vec<Element>,
+    /// What must have room, and does not stay.
+    exclusions: Vec<Element>,
+}
+
+impl Changes {
+    /// Publishing the endpoint's ports in the place of those of `before`. What stays as it is is not touched.
+    pub(super) fn plan(endpoint: &Endpoint, before: &[Endpoint]) -> Result<Self, NetworkError> {
+        let mut stale = Vec::new();
+        for before in before {
+            stale.extend(plan::endpoint_elements(before)?);
+        }
+        let mut elements = plan::endpoint_elements(endpoint)?;
+        if !stale.is_empty() {
+            let old: HashSet<Element> = stale.iter().cloned().collect();
+            let new: HashSet<Element> = elements.iter().cloned().collect();
+            stale.retain(|element| !new.contains(element));
+            elements.retain(|element| !old.contains(element));
+        }
+        Ok(Self { stale, elements, exclusions: plan::endpoint_exclusions(endpoint)? })
+    }
+
+    /// Appends them to a transaction.
+    pub(super) fn add_to(&self, transaction: &mut Transaction) {
+        for element in &self.stale {
+            transaction.delete(element.clone());
+        }
+        transaction.extend(self.elements.iter().chain(&self.exclusions).cloned());
+        for exclusion in &self.exclusions {
+            transaction.delete(exclusion.clone());
+        }
+    }
+}
+
 /// Removes the connection-tracking entries of flows to the endpoint's ports that began before these were
 /// published, or while they led elsewhere: they would go on as if nothing had changed.
 fn forget_flows_elsewhere(endpoint: &Endpoint) {
@@ -370,7 +392,7 @@ fn note_forgotten(container: &str, forgotten: std::io::Result<usize>) {
 
 /// The ports that are to be published in the place of `old` ones: where the host port was open, it stays the one
 /// that was chosen; what the endpoint has no address for waits, unless it is the first time.
-fn keeping(
+pub(super) fn keeping(
     ports: &[PortRequest],
     old: &[PortMapping],
     is_first: bool,
@@ -402,7 +424,7 @@ fn keeping(
 }
 
 /// Whether the host can give out these ports at all, as far as it can be told without trying.
-fn check(
+pub(super) fn check(
     endpoint: &Endpoint,
     ports: &[PortRequest],
     listeners: &Listeners,

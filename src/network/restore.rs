@@ -144,6 +144,19 @@ impl Networks {
         networks: &[Network],
         forwarding: &SwitchedOn,
     ) -> Result<(), NetworkError> {
+        let transaction = self.rebuilding(networks, forwarding)?;
+        self.nft()?.commit(transaction).map_err(|source: CommitError| NetworkError::Table {
+            action: "rebuild the table inet mydocker".to_owned(),
+            source,
+        })
+    }
+
+    /// The transaction that makes the table anew.
+    pub(super) fn rebuilding(
+        &self,
+        networks: &[Network],
+        forwarding: &SwitchedOn,
+    ) -> Result<Transaction, NetworkError> {
         let mut transaction = Transaction::new();
         transaction.rebuild(forwarding.skeleton());
         let mut endpoints = Vec::new();
@@ -158,10 +171,7 @@ impl Networks {
                 transaction.create(element);
             }
         }
-        self.nft()?.commit(transaction).map_err(|source: CommitError| NetworkError::Table {
-            action: "rebuild the table inet mydocker".to_owned(),
-            source,
-        })
+        Ok(transaction)
     }
 
     fn living_endpoints(&self, network: &Network) -> Result<Vec<Endpoint>, NetworkError> {

@@ -42,6 +42,9 @@ pub(in crate::cli) struct Args {
     /// it is made
     #[arg(long, short, value_name = "PORT", requires = "netns")]
     publish: Vec<PortRequest>,
+    /// Print what would change in the firewall table, as text for nft -f, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// The network
     #[arg(value_name = "NETWORK")]
     network: String,
@@ -53,7 +56,17 @@ pub(in crate::cli) struct Args {
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let wanted = Wanted { ip: args.ip, ip6: args.ip6, mac: args.mac_address, aliases: args.alias };
     let engine = context.engine()?;
-    if let Some(netns) = args.netns {
+    if args.dry_run {
+        let text = match (args.netns, args.container) {
+            (Some(netns), _) => {
+                engine.dry_connect_namespace(&args.network, &netns, &wanted, &args.publish)?
+            }
+            (None, container) => {
+                engine.dry_connect(&args.network, &container.unwrap_or_default(), &wanted)?
+            }
+        };
+        print(&text);
+    } else if let Some(netns) = args.netns {
         for address in engine.connect_namespace(&args.network, &netns, &wanted, &args.publish)? {
             print(&format!("{address}\n"));
         }

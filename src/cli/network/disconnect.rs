@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::cli::output::print;
 use crate::cli::{CommandError, Context};
 
 /// Disconnect a container, running or not, or any network namespace from a network
@@ -20,6 +21,9 @@ pub(in crate::cli) struct Args {
     /// Disconnect this network namespace, which is no container's: a path, or a name below /run/netns
     #[arg(long, value_name = "PATH", conflicts_with = "container")]
     netns: Option<PathBuf>,
+    /// Print what would change in the firewall table, as text for nft -f, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// The network
     #[arg(value_name = "NETWORK")]
     network: String,
@@ -30,7 +34,13 @@ pub(in crate::cli) struct Args {
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let engine = context.engine()?;
-    if let Some(netns) = args.netns {
+    if args.dry_run {
+        let text = match (args.netns, args.container) {
+            (Some(netns), _) => engine.dry_disconnect_namespace(&args.network, &netns)?,
+            (None, container) => engine.dry_disconnect(&args.network, &container.unwrap_or_default())?,
+        };
+        print(&text);
+    } else if let Some(netns) = args.netns {
         engine.disconnect_namespace(&args.network, &netns, args.force)?;
     } else if let Some(container) = args.container {
         engine.disconnect(&args.network, &container, args.force)?;
