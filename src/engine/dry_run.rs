@@ -165,9 +165,9 @@ impl Engine {
         before: &[crate::network::Endpoint],
         ports: &[PortRequest],
     ) -> Result<String, EngineError> {
-        let request = |membership| {
-            let Membership { network, wanted } = membership;
-            ConnectRequest {
+        let mut requests = Vec::new();
+        for Membership { network, wanted } in networks {
+            requests.push(ConnectRequest {
                 network,
                 container,
                 container_name: name,
@@ -177,9 +177,8 @@ impl Engine {
                 ip: wanted.ip,
                 ip6: wanted.ip6,
                 mac: wanted.mac,
-            }
-        };
-        let requests: Vec<ConnectRequest<'_>> = networks.iter().map(request).collect();
+            });
+        }
         Ok(self.networks.dry_connect(&requests, before, ports)?.to_string())
     }
 }

@@ -27,11 +27,15 @@ mod clients;
 #[cfg(test)]
 mod confinement;
 #[cfg(test)]
+mod connect;
+#[cfg(test)]
 mod copy;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod devices;
+#[cfg(test)]
+mod dry_run;
 #[cfg(test)]
 mod execve;
 #[cfg(test)]
@@ -64,6 +68,8 @@ mod listings;
 mod logs;
 #[cfg(test)]
 mod mounts;
+#[cfg(test)]
+mod netns;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
