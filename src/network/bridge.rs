@@ -362,7 +362,11 @@ impl NetworkDriver for BridgeDriver {
     fn remove(&mut self, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError> {
         // First what stops the packets: deleting waits for the kernel.
         self.disconnect(endpoint)?;
-        netns.run(|| delete_source_rules(endpoint))??;
+        let deleted = netns.run(|| delete_source_rules(endpoint)).map_err(DriverError::from).flatten();
+        if let Err(error) = deleted {
+            // They lead nowhere without the interface.
+            tracing::debug!(%error, device = %endpoint.container_if, "cannot delete the rules of an interface");
+        }
         let mut batch = Batch::new();
         batch.delete_link(&endpoint.host_if);
         match self.socket.run(&batch) {

@@ -16,7 +16,7 @@ use super::publish::{Changes, check, keeping};
 use super::record::{self, Network, Phase};
 use super::{Networks, plan};
 use crate::names::NetworkName;
-use crate::nft::{Element, Presence, Transaction};
+use crate::nft::{CommitError, Element, Presence, Transaction};
 
 impl Networks {
     /// What the creation of a network would change.
@@ -127,7 +127,12 @@ impl Networks {
         let old: Vec<PortMapping> = before.iter().flat_map(|endpoint| &endpoint.ports).cloned().collect();
         let ports = keeping(ports, &old, before.is_empty(), &publisher);
         let listeners = Listeners::find(&ports);
-        let mut taken = if ports.is_empty() { Vec::new() } else { self.taken_ports()? };
+        let mut taken = match self.taken_ports() {
+            _ if ports.is_empty() => Vec::new(),
+            Ok(taken) => taken,
+            Err(NetworkError::Table { source: CommitError::Missing { .. }, .. }) => Vec::new(),
+            Err(error) => return Err(error),
+        };
         taken.retain(|taken| taken.holder.as_deref() != Some(publisher.comment()));
         let in_use = InUse { listeners: &listeners, taken: &taken };
         publisher.ports = choose(&ports, &publisher, &LocalPorts::read(), &in_use)?;

@@ -28,9 +28,10 @@ fn any_namespace_is_connected_with_ports_and_disconnected_again() {
     dual(&host);
     let table = host.table();
     let lab = named(&host, "lab");
-    let connected = host.mydocker(&["network", "connect", "--netns", "/run/netns/lab", "-p", "8080:80", "front"]);
+    let connected =
+        host.mydocker(&["network", "connect", "--netns", "/run/netns/lab", "-p", "8080:80", "front"]);
     assert_eq!(connected.ok(), "172.18.0.2\nfd00:18::2");
-    let _servers = (Server::tcp(&lab, "0.0.0.0:80"), Server::tcp(&lab, "[::]:80"));
+    let servers = (Server::tcp(&lab, "0.0.0.0:80"), Server::tcp(&lab, "[fd00:18::2]:80"));
     assert_eq!(tcp(&host.outside, &format!("{HOST}:8080")).seen_as(), OUTSIDE);
     assert_eq!(tcp(&host.outside, &format!("[{HOST6}]:8080")).seen_as(), OUTSIDE6);
     assert!(ping(&lab, OUTSIDE));
@@ -41,7 +42,10 @@ fn any_namespace_is_connected_with_ports_and_disconnected_again() {
     assert_eq!(tcp(&host.outside, &format!("{HOST}:8080")).seen_as(), OUTSIDE);
     let containers = host.inspect_network("back")["Containers"].clone();
     let found = containers.as_object().unwrap().values().next().unwrap().clone();
-    assert_eq!((found["Name"].as_str(), found["IPv4Address"].as_str()), (Some("/run/netns/lab"), Some("172.19.0.9/24")));
+    assert_eq!(
+        (found["Name"].as_str(), found["IPv4Address"].as_str()),
+        (Some("/run/netns/lab"), Some("172.19.0.9/24"))
+    );
 
     host.mydocker(&second).refused(FAILED, &["/run/netns/lab", "back", "already"]);
     host.mydocker(&["network", "rm", "front"]).refused(FAILED, &["front", "namespace /run/netns/lab"]);
@@ -59,7 +63,7 @@ fn any_namespace_is_connected_with_ports_and_disconnected_again() {
     let again = ["network", "disconnect", "--netns", "lab", "back"];
     host.mydocker(&again).refused(FAILED, &["/run/netns/lab", "not connected"]);
     host.mydocker(&["network", "disconnect", "-f", "--netns", "lab", "back"]).ok();
-    drop((_servers, lab));
+    drop((servers, lab));
     remove(&host, "lab");
     host.space.ok(&["umount", "/run/netns"]);
     host.mydocker(&["network", "rm", "front", "back"]).ok();
@@ -71,7 +75,7 @@ fn what_a_namespace_has_of_its_own_stays() {
     let host = Host::new();
     dual(&host);
     let lab = named(&host, "lab");
-    lab.ip("link add eth0 type dummy\naddress add 192.0.2.9/24 dev eth0\nlink set eth0 up\nroute add default via 192.0.2.1\n");
+    lab.ip("link add eth0 type veth peer name peer0\nlink set peer0 up\naddress add 192.0.2.9/24 dev eth0\nlink set eth0 up\nroute add default via 192.0.2.1\n");
     assert_eq!(host.mydocker(&["network", "connect", "--netns", "lab", "back"]).ok(), "172.19.0.2");
     let route = lab.ok(&["ip", "route", "show", "default"]);
     assert!(route.contains("via 192.0.2.1 dev eth0"), "{route}");
@@ -140,7 +144,10 @@ fn what_is_no_namespace_is_refused_and_nothing_changes() {
     host.mydocker(&port).refused(FAILED, &["8080", "/run/netns/lab"]);
     assert_eq!(lab.ok(&["ip", "-br", "link"]).lines().count(), 1);
     assert_eq!(host.table(), before.1);
-    assert_eq!(host.mydocker(&["network", "connect", "--netns", "lab", "front"]).ok(), "172.18.0.2\nfd00:18::2");
+    assert_eq!(
+        host.mydocker(&["network", "connect", "--netns", "lab", "front"]).ok(),
+        "172.18.0.2\nfd00:18::2"
+    );
 }
 
 /// R5: whoever is killed while connecting leaves nothing that the next command does not put right.
@@ -152,7 +159,7 @@ fn r5_a_connection_of_a_namespace_that_was_cut_short_is_put_right() {
     let connect = ["network", "connect", "--netns", "lab", "-p", "8080:80", "small"];
     let _server = Server::tcp(&lab, "0.0.0.0:80");
     for round in 0..10_u32 {
-        let mut command = host.start(&connect);
+        let command = host.start(&connect);
         for _ in 0..round * 20_000 {
             std::hint::spin_loop();
         }

@@ -40,7 +40,7 @@ pub(in crate::cli) struct Args {
     netns: Option<PathBuf>,
     /// Publish a port of the namespace, as with run; may be given more than once. A container's are chosen when
     /// it is made
-    #[arg(long, short, value_name = "PORT", requires = "netns")]
+    #[arg(long, short, value_name = "PORT", conflicts_with = "container")]
     publish: Vec<PortRequest>,
     /// Print what would change in the firewall table, as text for nft -f, and change nothing
     #[arg(long)]
