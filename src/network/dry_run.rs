@@ -146,7 +146,10 @@ impl Networks {
                 holder,
             });
         }
-        Changes::plan(&publisher, before)?.add_to(transaction);
+        let changes = Changes::plan(&publisher, before)?;
+        if !changes.is_empty() {
+            changes.add_to(transaction);
+        }
         Ok(())
     }
 

@@ -138,6 +138,9 @@ impl Networks {
     /// Publishes the endpoint's ports in the place of those of `before`.
     fn commit_ports(&mut self, endpoint: &Endpoint, before: &[Endpoint]) -> Result<(), NetworkError> {
         let changes = Changes::plan(endpoint, before)?;
+        if changes.is_empty() {
+            return Ok(());
+        }
         let table = |source| NetworkError::Table {
             action: format!("publish the ports of {}", endpoint.holder()),
             source,
@@ -342,6 +345,11 @@ impl Changes {
             elements.retain(|element| !old.contains(element));
         }
         Ok(Self { stale, elements, exclusions: plan::endpoint_exclusions(endpoint)? })
+    }
+
+    /// Whether all is as it was.
+    pub(super) fn is_empty(&self) -> bool {
+        self.stale.is_empty() && self.elements.is_empty()
     }
 
     /// Appends them to a transaction.
