@@ -1,15 +1,16 @@
 //! Containers as `inspect` and the listings show them, under Docker's names.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
 
 use crate::cli::human;
 use crate::engine::{
-    Bytes, CapabilityName, Cpus, DeviceRequest, DiskUsage, Endpoint, Family, Limits, LogDriver, LogOptions,
-    Membership, MountView, Namespace, NumberList, Paths, Rate, Record, Seccomp, Security, Snapshot, State,
-    Swap, Ulimit, Wanted,
+    Bytes, CapabilityName, Cpus, DeviceRequest, DiskUsage, Endpoint, ExposedPort, Family, Limits, LogDriver,
+    LogOptions, Membership, MountView, Namespace, NumberList, Paths, Rate, Record, Seccomp, Security,
+    Snapshot, State, Swap, Ulimit, Wanted, unpublished_ports,
 };
 use crate::names::IfName;
 
@@ -153,13 +154,15 @@ fn state_document(current: &State) -> Value {
         }
     };
     let word = state(current);
+    let out_of_memory =
+        matches!(current, State::Exited(exit) | State::Restarting { exit, .. } if exit.out_of_memory);
     json!({
         "Status": word,
         // A container that is paused runs as well.
         "Running": is_up(current),
         "Paused": word == "paused",
         "Restarting": word == "restarting",
-        "OOMKilled": false,
+        "OOMKilled": out_of_memory,
         "Dead": word == "dead",
         "Pid": pid,
         "ExitCode": code,
@@ -208,6 +211,7 @@ fn host_config(record: &Record, mounts: &[MountView]) -> Value {
     let mut config = json!({
         "NetworkMode": record.network.mode.describe(),
         "PortBindings": port_bindings(record),
+        "PublishAllPorts": record.network.publish_all,
         "AutoRemove": record.config.auto_remove,
         "Init": settings.init,
         "RestartPolicy": {
@@ -351,29 +355,44 @@ fn port_bindings(record: &Record) -> Value {
 }
 
 /// The ports that are published, as the kernel has them: the container's, and where each leads from.
-pub(super) fn published(snapshot: &Snapshot) -> BTreeMap<(u16, String), Vec<(String, u16)>> {
+pub(super) fn published(snapshot: &Snapshot) -> BTreeMap<(u16, String), Vec<(IpAddr, u16)>> {
     let endpoints = if snapshot.state.is_running() { &snapshot.record.network.endpoints[..] } else { &[] };
-    let mut ports: BTreeMap<(u16, String), Vec<(String, u16)>> = BTreeMap::new();
+    let mut ports: BTreeMap<(u16, String), Vec<(IpAddr, u16)>> = BTreeMap::new();
     for mapping in endpoints.iter().flat_map(|endpoint| &endpoint.ports) {
         let pairs = (mapping.container.first..=mapping.container.last).zip(mapping.host.first..);
         for (container, host) in pairs {
             let place = ports.entry((container, mapping.proto.to_string())).or_default();
-            place.push((mapping.host_ip.to_string(), host));
+            place.push((mapping.host_ip, host));
         }
     }
     ports
 }
 
+/// The ports of a running container that are exposed but not published.
+pub(super) fn unpublished(snapshot: &Snapshot) -> Vec<ExposedPort> {
+    let record = &snapshot.record;
+    if !snapshot.state.is_running() || !record.network.mode.is_own() {
+        return Vec::new();
+    }
+    let published: Vec<_> =
+        record.network.endpoints.iter().flat_map(|endpoint| &endpoint.ports).cloned().collect();
+    unpublished_ports(&record.config.settings.exposed, &published)
+}
+
 fn network_settings(snapshot: &Snapshot, paths: &Paths) -> Value {
     let endpoints = if snapshot.state.is_running() { &snapshot.record.network.endpoints[..] } else { &[] };
-    let ports: BTreeMap<String, Vec<Value>> = published(snapshot)
+    let mut ports: BTreeMap<String, Option<Vec<Value>>> = published(snapshot)
         .into_iter()
         .map(|((port, proto), hosts)| {
             let hosts = hosts.into_iter();
-            let bindings = hosts.map(|(ip, port)| json!({ "HostIp": ip, "HostPort": port.to_string() }));
-            (format!("{port}/{proto}"), bindings.collect())
+            let bindings =
+                hosts.map(|(ip, port)| json!({ "HostIp": ip.to_string(), "HostPort": port.to_string() }));
+            (format!("{port}/{proto}"), Some(bindings.collect()))
         })
         .collect();
+    for exposed in unpublished(snapshot) {
+        ports.extend(exposed.container.ports().map(|port| (format!("{port}/{}", exposed.proto), None)));
+    }
     let networks: BTreeMap<String, Value> = snapshot
         .record
         .network

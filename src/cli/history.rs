@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use chrono::Utc;
-use serde::Serialize;
+use serde_json::json;
 
-use crate::cli::output::{self, Format, Table};
-use crate::cli::{CommandError, Context, human, images};
+use crate::cli::listing::{self, Columns, ListFormat};
+use crate::cli::{CommandError, Context, human, images, output};
 
 /// Show how an image came to be, the newest step first
 #[derive(Debug, clap::Args)]
@@ -18,25 +18,25 @@ pub(super) struct Args {
     /// Do not shorten ids and commands
     #[arg(long)]
     no_trunc: bool,
-    /// Print a table or one JSON array
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// Print a table, one JSON array (json), or a line by a Go template for each step
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: ListFormat,
     /// The image, by name or id
     #[arg(value_name = "IMAGE")]
     image: String,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Row {
-    #[serde(rename = "ID")]
-    id: String,
-    created_at: String,
-    created_since: String,
-    created_by: String,
-    size: String,
-    comment: String,
-}
+const COLUMNS: Columns = Columns {
+    titles: &[
+        ("ID", "IMAGE"),
+        ("CreatedAt", "CREATED AT"),
+        ("CreatedSince", "CREATED"),
+        ("CreatedBy", "CREATED BY"),
+        ("Size", "SIZE"),
+        ("Comment", "COMMENT"),
+    ],
+    shown: &["ID", "CreatedSince", "CreatedBy", "Size", "Comment"],
+};
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let (image, steps) = context.engine()?.image_history(&args.image)?;
@@ -52,28 +52,20 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         };
         let created_by =
             if args.no_trunc { history.created_by } else { human::shorten(&history.created_by, 45) };
-        rows.push(Row {
-            id,
-            created_at: history.created.map(|created| created.to_rfc3339()).unwrap_or_default(),
-            created_since: images::since(history.created, now),
-            created_by,
-            size: images::size(step.size),
-            comment: history.comment,
-        });
+        rows.push(json!({
+            "ID": id,
+            "CreatedAt": history.created.map(|created| created.to_rfc3339()).unwrap_or_default(),
+            "CreatedSince": images::since(history.created, now),
+            "CreatedBy": created_by,
+            "Size": images::size(step.size),
+            "Comment": history.comment,
+        }));
     }
     if args.quiet {
-        rows.iter().for_each(|row| output::print(&format!("{}\n", row.id)));
+        let ids = rows.iter().filter_map(|row| row["ID"].as_str());
+        output::print(&ids.map(|id| format!("{id}\n")).collect::<String>());
         return Ok(ExitCode::SUCCESS);
     }
-    match args.format {
-        Format::Json => output::json(&rows),
-        Format::Table => {
-            let mut table = Table::new(&["IMAGE", "CREATED", "CREATED BY", "SIZE", "COMMENT"]);
-            for row in rows {
-                table.row(vec![row.id, row.created_since, row.created_by, row.size, row.comment]);
-            }
-            table.print();
-        }
-    }
+    listing::print(&args.format, &COLUMNS, &rows)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
+use super::listing::ObjectFormat;
 use super::{CommandError, Context, failed, history, images, import, output, rmi, tag};
 use crate::engine::StoredImage;
 
@@ -31,6 +32,9 @@ enum Command {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker image inspect web | jq -r '.[0].Config.Cmd'")]
 struct InspectArgs {
+    /// Print one line for each by a Go template, or as JSON (json), instead of the array
+    #[arg(long, short, value_name = "TEMPLATE")]
+    format: Option<ObjectFormat>,
     /// The images, by name or id
     #[arg(value_name = "IMAGE", required = true)]
     images: Vec<String>,
@@ -61,13 +65,9 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
 }
 
 fn inspect(args: &InspectArgs, context: &mut Context) -> Result<ExitCode, CommandError> {
-    let engine = context.engine()?;
-    let mut all = Vec::new();
-    for image in &args.images {
-        all.push(document(&engine.image(image)?));
-    }
-    output::json(&all);
-    Ok(ExitCode::SUCCESS)
+    super::inspect::inspect(&args.images, args.format.as_ref(), context, |engine, name| {
+        Ok(document(&engine.image(name)?))
+    })
 }
 
 /// Docker's member names, so that scripts written for it find what they look for.

@@ -3,11 +3,11 @@
 use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use crate::cli::image_filters::{Filter, Filters};
-use crate::cli::output::{self, Format, Table};
-use crate::cli::{CommandError, Context, human};
+use crate::cli::listing::{self, Columns, ListFormat};
+use crate::cli::{CommandError, Context, human, output};
 use crate::engine::{Reference, StoredImage};
 
 /// List images, the newest first
@@ -27,25 +27,25 @@ pub(super) struct Args {
     /// given more than once
     #[arg(long, short, value_name = "FILTER")]
     filter: Vec<Filter>,
-    /// Print a table or one JSON array
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// Print a table, one JSON array (json), or a line by a Go template for each image
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: ListFormat,
     /// Only images of this name; without a tag, all of them
     #[arg(value_name = "NAME[:TAG]")]
     name: Option<String>,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Row {
-    repository: String,
-    tag: String,
-    #[serde(rename = "ID")]
-    id: String,
-    created_at: String,
-    created_since: String,
-    size: String,
-}
+const COLUMNS: Columns = Columns {
+    titles: &[
+        ("Repository", "REPOSITORY"),
+        ("Tag", "TAG"),
+        ("ID", "IMAGE ID"),
+        ("CreatedAt", "CREATED AT"),
+        ("CreatedSince", "CREATED"),
+        ("Size", "SIZE"),
+    ],
+    shown: &["Repository", "Tag", "ID", "CreatedSince", "Size"],
+};
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     // There are no images that only others are built on.
@@ -66,32 +66,23 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         rows.extend(names.into_iter().map(|name| shown(Some(name))));
     }
     if args.quiet {
-        rows.iter().for_each(|row| output::print(&format!("{}\n", row.id)));
+        let ids = rows.iter().filter_map(|row| row["ID"].as_str());
+        output::print(&ids.map(|id| format!("{id}\n")).collect::<String>());
         return Ok(ExitCode::SUCCESS);
     }
-    match args.format {
-        Format::Json => output::json(&rows),
-        Format::Table => {
-            let mut table = Table::new(&["REPOSITORY", "TAG", "IMAGE ID", "CREATED", "SIZE"]);
-            for row in rows {
-                table.row(vec![row.repository, row.tag, row.id, row.created_since, row.size]);
-            }
-            table.print();
-        }
-    }
+    listing::print(&args.format, &COLUMNS, &rows)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(image: &StoredImage, name: Option<&Reference>, now: DateTime<Utc>, whole: bool) -> Row {
-    let none = || "<none>".to_owned();
-    Row {
-        repository: name.map_or_else(none, |name| name.repository().to_owned()),
-        tag: name.map_or_else(none, |name| name.tag().to_owned()),
-        id: if whole { image.id.to_string() } else { image.id.short().to_owned() },
-        created_at: image.config.created.map(|created| created.to_rfc3339()).unwrap_or_default(),
-        created_since: since(image.config.created, now),
-        size: size(image.size),
-    }
+fn row(image: &StoredImage, name: Option<&Reference>, now: DateTime<Utc>, whole: bool) -> Value {
+    json!({
+        "Repository": name.map_or("<none>", Reference::repository),
+        "Tag": name.map_or("<none>", Reference::tag),
+        "ID": if whole { image.id.to_string() } else { image.id.short().to_owned() },
+        "CreatedAt": image.config.created.map(|created| created.to_rfc3339()).unwrap_or_default(),
+        "CreatedSince": since(image.config.created, now),
+        "Size": size(image.size),
+    })
 }
 
 /// How long ago, in words; an image may not tell.

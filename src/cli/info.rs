@@ -32,7 +32,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     let running = count(&["running", "restarting"]);
     let paused = count(&["paused"]);
     let all = listing.containers.len();
-    let document = document(&info, [all, running, paused]);
+    let document = document(&info, engine.images()?.len(), [all, running, paused]);
     match args.format.render(&document)? {
         Some(text) => output::print(&text),
         None => {
@@ -46,12 +46,13 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
 }
 
 /// Docker's member names.
-fn document(info: &HostInfo, [all, running, paused]: [usize; 3]) -> Value {
+fn document(info: &HostInfo, images: usize, [all, running, paused]: [usize; 3]) -> Value {
     json!({
         "Containers": all,
         "ContainersRunning": running,
         "ContainersPaused": paused,
         "ContainersStopped": all - running - paused,
+        "Images": images,
         "Driver": "overlay2",
         "LoggingDriver": "json-file",
         "CgroupDriver": "cgroupfs",
@@ -86,6 +87,7 @@ fn plain(document: &Value) -> String {
         (" Running", "ContainersRunning"),
         (" Paused", "ContainersPaused"),
         (" Stopped", "ContainersStopped"),
+        ("Images", "Images"),
         ("Version", "ServerVersion"),
         ("Storage Driver", "Driver"),
         ("Logging Driver", "LoggingDriver"),

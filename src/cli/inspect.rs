@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use serde_json::Value;
 
 use crate::cli::listing::ObjectFormat;
-use crate::cli::{CommandError, Context, documents, network, output, volume};
+use crate::cli::{CommandError, Context, documents, image, network, output, volume};
 use crate::engine::Engine;
 
-/// Show all that is known of containers, networks and volumes, as a JSON array
+/// Show all that is known of containers, images, networks and volumes, as a JSON array
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  mydocker inspect -f '{{.State.Status}} {{.NetworkSettings.IPAddress}}' web"
@@ -23,7 +23,7 @@ pub(super) struct Args {
     /// What to look for; without it whatever has the name, containers first
     #[arg(long = "type", value_name = "TYPE", value_enum)]
     kind: Option<Kind>,
-    /// The containers by name or id, the networks or the volumes
+    /// The containers and images by name or id, the networks or the volumes
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
 }
@@ -31,21 +31,33 @@ pub(super) struct Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Kind {
     Container,
+    Image,
     Network,
     Volume,
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    inspect(&args.names, args.format.as_ref(), context, |engine, name| {
+        object(engine, args.kind, name, args.size)
+    })
+}
+
+/// Looks each name up and prints what it stands for. What was found is printed, whatever was not.
+pub(super) fn inspect(
+    names: &[String],
+    format: Option<&ObjectFormat>,
+    context: &mut Context,
+    find: impl Fn(&Engine, &str) -> Result<Value, CommandError>,
+) -> Result<ExitCode, CommandError> {
     let mut found = Vec::new();
     let mut errors = Vec::new();
-    for name in &args.names {
-        match object(context.engine()?, args.kind, name, args.size) {
+    for name in names {
+        match find(context.engine()?, name) {
             Ok(object) => found.push(object),
             Err(error) => errors.push(error),
         }
     }
-    // What was found is printed, whatever was not.
-    print(&found, args.format.as_ref())?;
+    print(&found, format)?;
     for error in &errors {
         error.report(context.log_format);
     }
@@ -53,7 +65,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
 }
 
 /// Prints documents as one array, or one line for each.
-pub(super) fn print(documents: &[Value], format: Option<&ObjectFormat>) -> Result<(), CommandError> {
+fn print(documents: &[Value], format: Option<&ObjectFormat>) -> Result<(), CommandError> {
     let Some(format) = format else {
         output::json(&documents);
         return Ok(());
@@ -71,6 +83,7 @@ pub(super) fn print(documents: &[Value], format: Option<&ObjectFormat>) -> Resul
 fn object(engine: &Engine, kind: Option<Kind>, name: &str, size: bool) -> Result<Value, CommandError> {
     match kind {
         Some(Kind::Container) => return Ok(container(engine, name, size)?),
+        Some(Kind::Image) => return Ok(image::document(&engine.image(name)?)),
         Some(Kind::Network) => return Ok(network::inspect::document(&engine.inspect_network(name)?)),
         Some(Kind::Volume) => return Ok(volume::inspect::document(&engine.volume(name)?)),
         None => {}
@@ -78,6 +91,10 @@ fn object(engine: &Engine, kind: Option<Kind>, name: &str, size: bool) -> Result
     match container(engine, name, size) {
         Err(error) if error.is_not_found() => {}
         other => return Ok(other?),
+    }
+    match engine.image(name) {
+        Err(error) if error.is_not_found() => {}
+        other => return Ok(image::document(&other?)),
     }
     match engine.inspect_network(name) {
         Err(error) if error.is_not_found() => {}

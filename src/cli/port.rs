@@ -1,5 +1,6 @@
 //! `mydocker port`
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use crate::cli::{CommandError, Context, documents, output};
@@ -34,7 +35,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     let Some(wanted) = args.port else {
         for ((port, proto), hosts) in published {
             for (ip, host) in hosts {
-                output::print(&format!("{port}/{proto} -> {ip}:{host}\n"));
+                output::print(&format!("{port}/{proto} -> {}\n", SocketAddr::new(ip, host)));
             }
         }
         return Ok(ExitCode::SUCCESS);
@@ -43,7 +44,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     match published.get(&key) {
         Some(hosts) => {
             for (ip, host) in hosts {
-                output::print(&format!("{ip}:{host}\n"));
+                output::print(&format!("{}\n", SocketAddr::new(*ip, *host)));
             }
             Ok(ExitCode::SUCCESS)
         }

@@ -122,8 +122,9 @@ fn row(
 ) -> Value {
     let record = &snapshot.record;
     let endpoints = if snapshot.state.is_running() { &record.network.endpoints[..] } else { &[] };
-    let ports = endpoints.iter().flat_map(|endpoint| compact_ports(&endpoint.ports));
-    let ports: Vec<String> = ports.map(|port| port.to_string()).collect();
+    let ports = documents::unpublished(snapshot).into_iter().map(|port| port.to_string());
+    let published = endpoints.iter().flat_map(|endpoint| compact_ports(&endpoint.ports));
+    let ports: Vec<String> = ports.chain(published.map(|port| port.to_string())).collect();
     let addresses = endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
     let addresses: Vec<String> = addresses.map(|address| address.address().to_string()).collect();
     let command = record.config.command.words().join(" ");

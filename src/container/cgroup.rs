@@ -267,6 +267,18 @@ impl Freezer {
     }
 }
 
+/// Whether the kernel killed a process of a container because there was no memory left for it.
+pub fn was_out_of_memory(hierarchy: &Hierarchy, id: &ContainerId) -> bool {
+    let events = match hierarchy {
+        Hierarchy::Unified => "memory.events",
+        Hierarchy::Legacy(_) => OOM,
+    };
+    let group = hierarchy.group("memory", id);
+    let text = group.and_then(|group| std::fs::read_to_string(group.join(events)).ok()).unwrap_or_default();
+    let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    kills.is_some_and(|kills| kills.trim() != "0")
+}
+
 /// Whether all processes of a container are frozen.
 pub fn is_frozen(hierarchy: &Hierarchy, id: &ContainerId) -> bool {
     Freezer::of(hierarchy, id).is_some_and(|freezer| freezer.is_frozen())

@@ -553,8 +553,13 @@ mod tests {
         assert!(!layout.container(&record.id).exists());
         // One that has run is more than its record, and stays.
         let mut record = make(&layout, Some("web")).unwrap();
-        record.state =
-            record::State::Exited(record::Exit { code: 0, started: None, finished: None, error: None });
+        record.state = record::State::Exited(record::Exit {
+            code: 0,
+            started: None,
+            finished: None,
+            error: None,
+            out_of_memory: false,
+        });
         record.save(&layout).unwrap();
         std::fs::remove_file(layout.container_name(&record.name)).unwrap();
         assert_eq!(list(&layout).unwrap(), [record.id]);

@@ -206,6 +206,9 @@ pub struct Exit {
     pub finished: Option<DateTime<Utc>>,
     /// Why it could not be started or carried on, if that is the reason.
     pub error: Option<String>,
+    /// Whether the kernel killed a process of it because there was no memory left for it.
+    #[serde(default)]
+    pub out_of_memory: bool,
 }
 
 impl State {
@@ -293,7 +296,13 @@ impl State {
     /// The state as it is now, given the boot and which processes are alive.
     fn observed(&self, boot: &str, alive: impl Fn(Process) -> bool) -> Self {
         let lost = |started, why: &str| {
-            Self::Exited(Exit { code: LOST, started, finished: None, error: Some(why.to_owned()) })
+            Self::Exited(Exit {
+                code: LOST,
+                started,
+                finished: None,
+                error: Some(why.to_owned()),
+                out_of_memory: false,
+            })
         };
         match self {
             Self::Starting { boot_id, .. } if boot_id != boot => {
@@ -354,6 +363,27 @@ impl<N: Serialize + DeserializeOwned> Record<N> {
             .map_err(|source| RecordError::Read { path: path.clone(), source })?
             .ok_or_else(|| RecordError::NotFound(id.clone()))?;
         Self::parse(&path, &bytes, id)
+    }
+
+    /// Reads a container's record, and its state as it is now.
+    ///
+    /// # Errors
+    /// As [`Self::load`] and [`Self::status`].
+    pub fn observe(layout: &Layout, id: &ContainerId) -> Result<(Self, State), RecordError> {
+        let mut record = Self::load(layout, id)?;
+        loop {
+            let state = record.status()?;
+            if state == record.state {
+                return Ok((record, state));
+            }
+            // A supervisor writes how its container ended, and ends: that it is gone says that it was killed
+            // only if nothing was written since the record was read.
+            let again = Self::load(layout, id)?;
+            if again.state == record.state {
+                return Ok((record, state));
+            }
+            record = again;
+        }
     }
 
     fn parse(path: &Path, bytes: &[u8], id: &ContainerId) -> Result<Self, RecordError> {
@@ -462,7 +492,13 @@ mod tests {
         let (_directory, layout) = layout();
         let mut record = record(&layout);
         let init = Process::current().unwrap();
-        let exit = Exit { code: 3, started: None, finished: Some(Utc::now()), error: Some("x".into()) };
+        let exit = Exit {
+            code: 3,
+            started: None,
+            finished: Some(Utc::now()),
+            error: Some("x".into()),
+            out_of_memory: true,
+        };
         let states = [
             State::Created,
             State::starting(false).unwrap(),
@@ -532,7 +568,13 @@ mod tests {
         let supervisor = Process { pid: 11, start_time: 1 };
         let (boot_id, started) = ("now".to_owned(), Utc::now());
         let running = State::Running { init, supervisor, started, boot_id: boot_id.clone(), paused: false };
-        let exit = Exit { code: 3, started: Some(started), finished: Some(started), error: None };
+        let exit = Exit {
+            code: 3,
+            started: Some(started),
+            finished: Some(started),
+            error: None,
+            out_of_memory: false,
+        };
         let restarting = State::Restarting { supervisor, boot_id: boot_id.clone(), exit: exit.clone() };
         let removing = State::Removing { remover: supervisor, boot_id: boot_id.clone() };
         let starting = State::Starting { supervisor, boot_id, again: false };

@@ -15,7 +15,7 @@ use crate::container::restart::RestartPolicy;
 use crate::container::runtime::RuntimeError;
 use crate::container::security::check_sysctl;
 use crate::container::signal::Signal;
-use crate::container::{cgroup, index, record};
+use crate::container::{cgroup, index, record, spec};
 use crate::names::{ContainerId, ContainerName, NetworkName};
 use crate::network::{NetworkError, PortRequest, first_collision};
 
@@ -96,13 +96,17 @@ impl Engine {
         images::apply_defaults(&mut request, &image)?;
         let mut settings = request.settings;
         self.settle_mounts(&mut settings, &images::volumes(&image)?)?;
+        let hostname = match request.hostname {
+            Some(hostname) => Some(hostname),
+            None => self.borrowed_hostname(&mode, settings.security.namespaces.uts.is_host())?,
+        };
         let command = [settings.entrypoint.clone(), request.command].concat();
         let config = Config {
             image: image.reference,
             layers: image.layers,
             command: Argv::try_from(command)?,
             env: request.env,
-            hostname: request.hostname,
+            hostname,
             working_dir: request.working_dir,
             user: request.user,
             tty: request.tty,
@@ -138,6 +142,26 @@ impl Engine {
         Ok(record)
     }
 
+    /// The host name of a container that shares the network, or the names, of somebody else: that one's. Programs
+    /// look their own host name up, and only its owner's addresses lead to the container.
+    fn borrowed_hostname(
+        &self,
+        network: &NetworkMode,
+        shares_names: bool,
+    ) -> Result<Option<Hostname>, EngineError> {
+        match network {
+            NetworkMode::Container(owner) => {
+                let owner = Record::load(&self.layout, owner)?;
+                // What is a container's host name can be another's.
+                Ok(spec::hostname(&owner.config, &owner.id).parse().ok())
+            }
+            // A name of the host that containers may not have is left out.
+            NetworkMode::Host => Ok(host_name()),
+            _ if shares_names => Ok(host_name()),
+            _ => Ok(None),
+        }
+    }
+
     /// The container that the user means by a name, an id or the beginning of one.
     ///
     /// # Errors
@@ -147,8 +171,7 @@ impl Engine {
     }
 
     fn snapshot(&self, id: &ContainerId) -> Result<Snapshot, EngineError> {
-        let record = Record::load(&self.layout, id)?;
-        let mut state = record.status()?;
+        let (record, mut state) = Record::observe(&self.layout, id)?;
         if let State::Running { paused, .. } = &mut state {
             // Where there are no control groups, nothing is paused.
             *paused = self.hierarchy().is_ok_and(|hierarchy| cgroup::is_frozen(hierarchy, id));
@@ -174,6 +197,10 @@ impl Engine {
         found.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.record.created));
         Ok(found)
     }
+}
+
+fn host_name() -> Option<Hostname> {
+    nix::unistd::gethostname().ok()?.to_str()?.parse().ok()
 }
 
 /// What only this host, and the options together, can tell.

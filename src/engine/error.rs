@@ -298,6 +298,7 @@ impl EngineError {
             self,
             Self::Index(IndexError::NotFound(_))
                 | Self::Record(RecordError::NotFound(_))
+                | Self::Image(ImageError::NotFound(_) | ImageError::Reference { .. })
                 | Self::Network(NetworkError::NotFound(_))
                 | Self::Volume(VolumeError::NotFound(_))
         )

@@ -93,7 +93,7 @@ impl Engine {
             if let State::Running { init, .. } = &record.state {
                 self.terminate(id, *init, signal, grace)?;
             }
-            return self.clean_up_orphan(&record);
+            return self.clean_up_orphan(&record.id);
         }
         if matches!(record.state, State::Created | State::Exited(_) | State::Removing { .. } | State::Dead) {
             return Ok(());
@@ -187,7 +187,7 @@ impl Engine {
             return Err(EngineError::SupervisorStuck(name.clone()));
         }
         match Record::load(&self.layout, id) {
-            Ok(record) if record.is_orphaned()? => self.clean_up_orphan(&record),
+            Ok(record) if record.is_orphaned()? => self.clean_up_orphan(&record.id),
             // It has removed everything itself.
             Ok(_) | Err(RecordError::NotFound(_)) => Ok(()),
             Err(error) => Err(error.into()),
@@ -270,11 +270,11 @@ impl Engine {
     pub fn wait(&mut self, reference: &str) -> Result<i32, EngineError> {
         let id = self.find(reference)?.record.id;
         loop {
-            let record = Record::load(&self.layout, &id)?;
-            match record.status()? {
+            let (record, state) = Record::observe(&self.layout, &id)?;
+            match state {
                 State::Exited(exit) => {
                     if record.is_orphaned()? {
-                        self.clean_up_orphan(&record)?;
+                        self.clean_up_orphan(&record.id)?;
                     }
                     return Ok(exit.code);
                 }

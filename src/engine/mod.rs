@@ -54,12 +54,12 @@ pub use crate::container::signal::Signal;
 pub use crate::container::ulimit::Ulimit;
 pub use crate::container::usage::{Transfer, Usage, host_memory};
 pub use crate::image::{Change, ImageConfig, ImageError, Reference, Removal, Step, StoredImage};
-pub use crate::network::compact as compact_ports;
 pub use crate::network::{
     AddressBlock, CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection,
     Network, Subnet, SubnetError,
 };
 pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest};
+pub use crate::network::{compact as compact_ports, unpublished as unpublished_ports};
 pub use connection::{Connection, Membership, NetworkMode, Wanted};
 pub use containers::{CreateContainer, Record, Snapshot};
 pub use copy::{CopyEnd, CopyOptions};

@@ -21,7 +21,7 @@ use chrono::{DateTime, Utc};
 use super::start::Job;
 use super::{Engine, EngineError, NetworkMode, Record, one_line};
 use crate::container::attach;
-use crate::container::cgroup::Hierarchy;
+use crate::container::cgroup::{self, Hierarchy};
 use crate::container::log::{Driver, Writer};
 use crate::container::protocol::{Failure, Order};
 use crate::container::record::{Exit, RecordError, State};
@@ -109,10 +109,11 @@ impl Engine {
         })();
         // Whatever failed, the run is over: what is left of it is killed here. The container may have been connected
         // and disconnected meanwhile.
+        let out_of_memory = self.hierarchy().is_ok_and(|hierarchy| cgroup::was_out_of_memory(hierarchy, id));
         let endpoints = self.endpoints_of(id, &endpoints);
         let taken_down = self.take_down(id, &endpoints);
         let Ended { code, at } = ended?;
-        let (next, rest) = self.conclude(id, code, at)?;
+        let (next, rest) = self.conclude(id, code, at, out_of_memory)?;
         for late in rest.iter().filter(|endpoint| !endpoints.contains(endpoint)) {
             self.networks.disconnect(late)?;
         }
@@ -140,13 +141,15 @@ impl Engine {
         id: &ContainerId,
         code: u8,
         at: DateTime<Utc>,
+        out_of_memory: bool,
     ) -> Result<(Next, Vec<Endpoint>), EngineError> {
         Record::update(&self.layout, id, |record| {
             let started = match &record.state {
                 State::Running { started, .. } => Some(*started),
                 _ => None,
             };
-            let exit = Exit { code: i32::from(code), started, finished: Some(at), error: None };
+            let status = i32::from(code);
+            let exit = Exit { code: status, started, finished: Some(at), error: None, out_of_memory };
             let endpoints = std::mem::take(&mut record.network.endpoints);
             let ran = started.and_then(|started| (at - started).to_std().ok()).unwrap_or_default();
             let Some(delay) = restart::next(record.config.settings.restart, &record.life, code, ran) else {
@@ -217,7 +220,7 @@ impl Engine {
     fn claim(&mut self, id: &ContainerId) -> Result<Record, EngineError> {
         let stale = Record::load(&self.layout, id)?;
         if stale.is_orphaned()? {
-            self.clean_up_orphan(&stale)?;
+            self.clean_up_orphan(&stale.id)?;
         }
         Record::update(&self.layout, id, |record| {
             let state = record.status()?;
@@ -427,6 +430,7 @@ fn exit_of_failure(error: &EngineError) -> Exit {
         started: None,
         finished: Some(chrono::Utc::now()),
         error: Some(one_line(error)),
+        out_of_memory: false,
     }
 }
 

@@ -52,23 +52,26 @@ impl Engine {
         endpoints
     }
 
-    /// Takes down a run whose supervisor is dead and records that it is over.
-    pub(super) fn clean_up_orphan(&mut self, record: &Record) -> Result<(), EngineError> {
-        // The networks' own records first: they are there before the container's tells, and know its name now.
-        let mut endpoints = Vec::new();
-        for membership in &record.network.networks {
-            endpoints.extend(self.networks.endpoints_of(&membership.network, &record.id)?);
-        }
-        let unknown = |known: &[Endpoint], endpoint: &Endpoint| {
-            known.iter().all(|known| known.network != endpoint.network)
-        };
-        for endpoint in &record.network.endpoints {
-            if unknown(&endpoints, endpoint) {
-                endpoints.push(endpoint.clone());
+    /// Takes down a run whose supervisor is dead and records that it is over. Nobody else changes the container in
+    /// between: who comes second finds it done, or running anew, and leaves it alone.
+    pub(super) fn clean_up_orphan(&mut self, id: &ContainerId) -> Result<(), EngineError> {
+        let layout = self.layout.clone();
+        let mut taken_down = Ok(());
+        let cleaned_up = Record::update(&layout, id, |record: &mut Record| {
+            if !record.is_orphaned()? {
+                return Ok::<_, EngineError>(None);
             }
-        }
-        let taken_down = self.take_down(&record.id, &endpoints);
-        let record = Record::update(&self.layout, &record.id, |record| {
+            // The networks' own records first: they are there before the container's tells, and know its name now.
+            let mut endpoints = Vec::new();
+            for membership in &record.network.networks {
+                endpoints.extend(self.networks.endpoints_of(&membership.network, id)?);
+            }
+            for endpoint in &record.network.endpoints {
+                if endpoints.iter().all(|known: &Endpoint| known.network != endpoint.network) {
+                    endpoints.push(endpoint.clone());
+                }
+            }
+            taken_down = self.take_down(id, &endpoints);
             record.network.endpoints.clear();
             record.state = match &record.state {
                 State::Exited(exit) | State::Restarting { exit, .. } => State::Exited(exit.clone()),
@@ -76,10 +79,12 @@ impl Engine {
                 State::Created | State::Starting { .. } => State::Exited(lost(None)),
                 removed @ (State::Removing { .. } | State::Dead) => removed.clone(),
             };
-            Ok::<_, EngineError>(record.clone())
-        })?;
-        if record.is_to_go() {
-            self.forget(&record.id, true)?;
+            Ok(Some(record.clone()))
+        });
+        match cleaned_up {
+            Ok(Some(record)) if record.is_to_go() => self.forget(id, true)?,
+            Ok(_) | Err(EngineError::Record(RecordError::NotFound(_))) => {}
+            Err(error) => return Err(error),
         }
         taken_down
     }
@@ -107,7 +112,7 @@ impl Engine {
             }
             self.end(&record.id, Signal::KILL, Grace::Forever)?;
         } else if record.is_orphaned()? {
-            self.clean_up_orphan(&record)?;
+            self.clean_up_orphan(&record.id)?;
         }
         self.forget(&record.id, volumes)
     }
@@ -137,5 +142,6 @@ impl Engine {
 }
 
 fn lost(started: Option<chrono::DateTime<chrono::Utc>>) -> Exit {
-    Exit { code: LOST, started, finished: None, error: Some("its supervisor was killed".to_owned()) }
+    let error = Some("its supervisor was killed".to_owned());
+    Exit { code: LOST, started, finished: None, error, out_of_memory: false }
 }

@@ -1,6 +1,7 @@
 //! Volumes, and what else is mounted in containers.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use super::containers::Record;
@@ -318,15 +319,28 @@ impl Engine {
                     .flat_map(|endpoint| &endpoint.addresses)
                     .map(InterfaceAddress::address)
                     .collect(),
-                gateway: Family::ALL
-                    .into_iter()
-                    .find_map(|family| endpoints.iter().find_map(|endpoint| endpoint.gateway(family))),
+                gateway: {
+                    let forwards = |endpoint: &&Endpoint| {
+                        Family::ALL.into_iter().any(|family| endpoint.gateway(family).is_some())
+                    };
+                    let first = endpoints.iter().find(forwards).or(endpoints.first());
+                    first.and_then(|endpoint| self.host_seen_from(endpoint))
+                },
             },
         };
         let settings = &record.config.settings;
         let hostname = hostname(record);
         let (files, domainname) = (self.files(record)?, settings.domainname.as_ref());
         Ok(files::write(&files, &hostname, domainname, &settings.resolution, &surroundings)?)
+    }
+
+    /// The host's address in a network: its gateway's, even where no route leads through it.
+    fn host_seen_from(&self, endpoint: &Endpoint) -> Option<IpAddr> {
+        let routed = [Family::V4, Family::V6].into_iter().find_map(|family| endpoint.gateway(family));
+        routed.or_else(|| {
+            let network = self.networks.get(endpoint.network.as_str()).ok()?;
+            network.blocks().next().map(|block| block.gateway)
+        })
     }
 
     /// What is mounted in a container when it runs.

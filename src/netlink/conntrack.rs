@@ -7,7 +7,8 @@
 //!
 //! The kernel has no index of entries by port or address: each question here is one walk through its table, in
 //! the kernel, which only hands out what matches. That walk costs as much as the table has buckets (0.05 µs each:
-//! some 12 ms for the 262,144 of a machine with more than 4 GB), however many entries there are.
+//! some 12 ms for the 262,144 of a machine with more than 4 GB), however many entries there are. Nor does it compare
+//! ports for both families at once (`EOPNOTSUPP`).
 
 use std::io;
 use std::net::IpAddr;
@@ -28,11 +29,13 @@ const IPCTNL_MSG_CT_GET: u8 = 1;
 const IPCTNL_MSG_CT_DELETE: u8 = 2;
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_TUPLE_REPLY: u16 = 2;
+const CTA_STATUS: u16 = 3;
 const CTA_PROTOINFO: u16 = 4;
 const CTA_PROTOINFO_TCP: u16 = 1;
 const CTA_PROTOINFO_TCP_STATE: u16 = 1;
 const CTA_ID: u16 = 12;
 const CTA_FILTER: u16 = 25;
+const CTA_STATUS_MASK: u16 = 26;
 const CTA_FILTER_ORIG_FLAGS: u16 = 1;
 const CTA_FILTER_REPLY_FLAGS: u16 = 2;
 const CTA_TUPLE_IP: u16 = 1;
@@ -48,6 +51,8 @@ const CTA_PROTO_DST_PORT: u16 = 3;
 const FILTER_IP_SRC: u32 = 1;
 const FILTER_PROTO: u32 = 1 << 3;
 const FILTER_DST_PORT: u32 = 1 << 5;
+/// The connection's destination was translated (`<linux/netfilter/nf_conntrack_common.h>`).
+const IPS_DST_NAT: u32 = 1 << 5;
 
 const NLMSG_ERROR: u16 = 2;
 const NLMSG_DONE: u16 = 3;
@@ -161,8 +166,18 @@ pub fn forget_flows_to_ports(ports: &[HostPorts]) -> io::Result<usize> {
 /// # Errors
 /// The kernel cannot be asked, or refuses to remove an entry.
 pub fn forget_flows_to_container(container: IpAddr) -> io::Result<usize> {
-    let wanted = [Tuple::Ip(vec![IPTuple::SourceAddress(container)])];
-    let request = vec![nested(CTA_TUPLE_REPLY, &wanted), filter(CTA_FILTER_REPLY_FLAGS, FILTER_IP_SRC)];
+    let request = match container {
+        IpAddr::V4(_) => {
+            let wanted = [Tuple::Ip(vec![IPTuple::SourceAddress(container)])];
+            vec![nested(CTA_TUPLE_REPLY, &wanted), filter(CTA_FILTER_REPLY_FLAGS, FILTER_IP_SRC)]
+        }
+        // Of IPv6 addresses the kernel hands out all but the wanted one (`ctnetlink_filter_match_tuple` has the
+        // comparison the wrong way round, in 6.18 as well). So every translated flow is asked for.
+        IpAddr::V6(_) => {
+            let translated = IPS_DST_NAT.to_be_bytes().to_vec();
+            [CTA_STATUS, CTA_STATUS_MASK].map(|kind| DefaultNla::new(kind, translated.clone())).into()
+        }
+    };
     remove(container.is_ipv4(), request, |flow| {
         flow.reply.source == container && flow.original.destination != container
     })

@@ -29,7 +29,7 @@ impl LocalPorts {
         Self::parse(&read("ip_local_port_range"), &read("ip_local_reserved_ports"))
     }
 
-    /// `32768	60999` and `8080,9148-9150`.
+    /// `32768 60999` and `8080,9148-9150`.
     fn parse(range: &str, reserved: &str) -> Self {
         let mut bounds = range.split_whitespace().filter_map(|word| word.parse().ok());
         let range = match (bounds.next(), bounds.next()) {

@@ -362,7 +362,10 @@ impl NetworkDriver for BridgeDriver {
     fn remove(&mut self, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError> {
         // First what stops the packets: deleting waits for the kernel.
         self.disconnect(endpoint)?;
-        let deleted = netns.run(|| delete_source_rules(endpoint)).map_err(DriverError::from).and_then(|deleted| deleted);
+        let deleted = netns
+            .run(|| delete_source_rules(endpoint))
+            .map_err(DriverError::from)
+            .and_then(|deleted| deleted);
         if let Err(error) = deleted {
             // They lead nowhere without the interface.
             tracing::debug!(%error, device = %endpoint.container_if, "cannot delete the rules of an interface");

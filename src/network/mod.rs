@@ -58,7 +58,9 @@ pub use ipam::{Bitmap, BitmapError};
 pub use listener::HostListener;
 pub use manage::{Inspection, Usage};
 pub use namespace::Namespace;
-pub use port::{ExposedPort, PortError, PortMapping, PortRange, PortRequest, compact, first_collision};
+pub use port::{
+    ExposedPort, PortError, PortMapping, PortRange, PortRequest, compact, first_collision, unpublished,
+};
 pub use record::{AddressBlock, DEFAULT_MTU, DriverKind, Mode, Network, Phase, RecordError};
 pub use subnet::{Family, Subnet, SubnetError};
 pub use subnet_file::{InUse, SubnetFile, SubnetFileError};

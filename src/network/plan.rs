@@ -9,7 +9,6 @@ use ipnet::IpNet;
 use super::endpoint::{Endpoint, InterfaceAddress};
 use super::record::{Mode, Network};
 use super::subnet::Family;
-use crate::names::IfName;
 use crate::netlink::MacAddress;
 use crate::nft::{Element, ElementError};
 
@@ -22,14 +21,14 @@ pub(super) fn network_elements(network: &Network) -> Vec<Element> {
         IpNet::V4(net) => Element::Subnet4(net),
         IpNet::V6(net) => Element::Subnet6(net),
     }));
-    let options: [(bool, fn(IfName) -> Element); 5] = [
-        (network.internal, Element::Internal),
-        (network.isolated, Element::Isolated),
-        (network.mode == Mode::Routed, Element::Routed),
-        (!network.masquerade, Element::NoMasquerade),
-        (network.check_source, Element::NoSpoofing),
+    let options = [
+        network.internal.then(|| Element::Internal(bridge.clone())),
+        network.isolated.then(|| Element::Isolated(bridge.clone())),
+        (network.mode == Mode::Routed).then(|| Element::Routed(bridge.clone())),
+        (!network.masquerade).then(|| Element::NoMasquerade(bridge.clone())),
+        network.check_source.then(|| Element::NoSpoofing(bridge.clone())),
     ];
-    elements.extend(options.into_iter().filter(|(set, _)| *set).map(|(_, element)| element(bridge.clone())));
+    elements.extend(options.into_iter().flatten());
     elements
 }
 

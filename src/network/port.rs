@@ -413,8 +413,8 @@ impl fmt::Display for PortMapping {
     }
 }
 
-/// The same mappings with consecutive ports put together, for listings: two of `8000->80` and `8001->81` are
-/// one of `8000-8001->80-81`.
+/// The same mappings for listings, by the container's ports. Consecutive ones that are published under their own
+/// numbers are put together, as Docker does: `8000->8000` and `8001->8001` are `8000-8001->8000-8001`.
 #[must_use]
 pub fn compact(mappings: &[PortMapping]) -> Vec<PortMapping> {
     let mut sorted = mappings.to_vec();
@@ -423,8 +423,8 @@ pub fn compact(mappings: &[PortMapping]) -> Vec<PortMapping> {
     for mapping in sorted {
         let follows = |before: &&mut PortMapping| {
             (before.host_ip, before.proto) == (mapping.host_ip, mapping.proto)
+                && (before.host, mapping.host) == (before.container, mapping.container)
                 && before.container.last.checked_add(1) == Some(mapping.container.first)
-                && before.host.last.checked_add(1) == Some(mapping.host.first)
         };
         match compact.last_mut().filter(follows) {
             Some(before) => {
@@ -434,7 +434,38 @@ pub fn compact(mappings: &[PortMapping]) -> Vec<PortMapping> {
             None => compact.push(mapping),
         }
     }
+    compact.sort_by_key(|m| (m.container.first, m.host_ip, m.host.first, m.proto));
     compact
+}
+
+/// Of the ports that a container exposes, given as `--expose` takes them, those that are not published;
+/// consecutive ones put together.
+#[must_use]
+pub fn unpublished(exposed: &[String], published: &[PortMapping]) -> Vec<ExposedPort> {
+    // An image may say anything; what is no port is none.
+    let exposed = exposed.iter().filter_map(|text| text.parse::<ExposedPort>().ok());
+    let mut ports: Vec<(Proto, u16)> = exposed
+        .flat_map(|exposed| exposed.container.ports().map(move |port| (exposed.proto, port)))
+        .collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports.retain(|(proto, port)| {
+        let one = PortRange { first: *port, last: *port };
+        !published.iter().any(|mapping| mapping.proto == *proto && mapping.container.overlaps(one))
+    });
+    let mut unpublished: Vec<ExposedPort> = Vec::new();
+    for (proto, port) in ports {
+        let follows = |before: &&mut ExposedPort| {
+            before.proto == proto && before.container.last.checked_add(1) == Some(port)
+        };
+        match unpublished.last_mut().filter(follows) {
+            Some(before) => before.container.last = port,
+            None => {
+                unpublished.push(ExposedPort { container: PortRange { first: port, last: port }, proto });
+            }
+        }
+    }
+    unpublished
 }
 
 #[cfg(test)]

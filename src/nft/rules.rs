@@ -12,10 +12,10 @@ use super::expr::{
 use super::schema::Set;
 use super::skeleton::Skeleton;
 use super::vocabulary::{
-    IPS_DST_NAT, RTN_LOCAL, accept, both_bridges, ct_has, daddr4, daddr4_first_byte, daddr6,
-    daddr6_first_byte, datum_of, dnat, drop, equal, equal_number, fib, goto, iifname, in_set, ip4, ip6, mask,
-    masquerade, not_equal, not_in_set, not_ours, oifname, port_key4, port_key6, saddr4, saddr4_first_byte,
-    saddr6, same_bridge, verdict,
+    IPS_DST_NAT, RTN_LOCAL, accept, both_bridges, ct_has, daddr4, daddr4_first_byte, daddr6, datum_of, dnat,
+    drop, equal, equal_number, fib, goto, iifname, in_set, ip_header, ip4, ip6, mask, masquerade, not_equal,
+    not_in_set, not_multicast4, not_multicast6, not_ours, oifname, port_key4, port_key6, saddr4,
+    saddr4_first_byte, saddr6, same_bridge, verdict,
 };
 
 /// The seven chains, in the order in which they stand in the table.
@@ -233,6 +233,20 @@ fn publish() -> Vec<Rule> {
     let zeroed4 = || mask(&[0; 4]);
     let zeroed6 = || mask(&[0; 16]);
     vec![
+        // Routers pass nothing on from link-local addresses. Where a name has such an address as well (multicast
+        // DNS), clients are to try the next one at once.
+        Rule::new(
+            Chain::Publish,
+            "ip6 daddr fe80::/10 return",
+            [
+                ip6(),
+                daddr6(),
+                mask(&[0xff, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+                equal(&[0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+                verdict(Verdict::Return),
+            ],
+        )
+        .comment("link-local clients fall back to another address"),
         Rule::new(
             Chain::Publish,
             "dnat ip to ip daddr . meta l4proto . th dport map @published4",
@@ -327,6 +341,10 @@ const NO_ROUTER: &str = "the host did not forward before mydocker";
 /// told from frames that pass through one bridge: those have no incoming interface any more.
 ///
 /// Not for other interfaces: packets that a tunnel of the host's wraps up have an incoming interface here, too.
+///
+/// Packets of the host's own that were made for one interface (neighbour discovery, reports of multicast groups)
+/// seem to have come in by it. They are spared by what routed packets cannot be: a hop limit of 255, for each
+/// router takes one off, and multicast, which is routed only where a program of the host's sees to that.
 fn between_bridges(skeleton: Skeleton) -> Vec<Rule> {
     let rule = |text, family: Vec<Expr>| {
         Rule::new(Chain::BetweenBridges, text, [family, both_bridges(), not_ours(), drop()])
@@ -335,16 +353,16 @@ fn between_bridges(skeleton: Skeleton) -> Vec<Rule> {
     let mut rules = Vec::new();
     if skeleton.guard_ipv4_forwarding {
         rules.push(rule(
-            "meta nfproto ipv4 meta iifkind \"bridge\" meta oifkind \"bridge\" \
+            "ip daddr != 224.0.0.0/4 meta iifkind \"bridge\" meta oifkind \"bridge\" \
              iifname != @bridges oifname != @bridges drop",
-            ip4(),
+            [ip4(), not_multicast4()].concat(),
         ));
     }
     if skeleton.guard_ipv6_forwarding {
         rules.push(rule(
-            "meta nfproto ipv6 meta iifkind \"bridge\" meta oifkind \"bridge\" \
+            "ip6 daddr != ff00::/8 ip6 hoplimit != 255 meta iifkind \"bridge\" meta oifkind \"bridge\" \
              iifname != @bridges oifname != @bridges drop",
-            ip6(),
+            [ip6(), not_multicast6(), ip_header(7, 1), not_equal(&[255])].concat(),
         ));
     }
     rules
@@ -432,15 +450,7 @@ fn postrouting() -> Vec<Rule> {
         ),
         rule(
             "ip saddr @subnets4 ip daddr != 224.0.0.0/4 masquerade",
-            &[
-                ip4(),
-                saddr4(),
-                in_set(Set::Subnets4),
-                daddr4(),
-                mask(&[0xf0, 0, 0, 0]),
-                not_equal(&[224, 0, 0, 0]),
-                masquerade(),
-            ],
+            &[ip4(), saddr4(), in_set(Set::Subnets4), not_multicast4(), masquerade()],
         ),
         // Only unique local addresses: a global one is meant to be seen.
         rule(
@@ -452,8 +462,7 @@ fn postrouting() -> Vec<Rule> {
                 saddr6(),
                 mask(&[0xfe, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
                 equal(&[0xfc, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
-                daddr6_first_byte(),
-                not_equal(&[0xff]),
+                not_multicast6(),
                 masquerade(),
             ],
         ),
@@ -473,7 +482,7 @@ mod tests {
     #[test]
     fn every_rule_does_what_its_text_says() {
         let rules = all();
-        assert_eq!(rules.len(), 32 + 6);
+        assert_eq!(rules.len(), 33 + 6);
         for rule in rules {
             assert_eq!(expr_text::rule(&rule.expressions), rule.text);
         }
@@ -483,6 +492,6 @@ mod tests {
     fn rustables_builds_the_plain_rules() {
         let plain =
             all().iter().filter(|rule| super::super::expr::to_rustables(&rule.expressions).is_some()).count();
-        assert_eq!(plain, 16, "of 38");
+        assert_eq!(plain, 17, "of 39");
     }
 }

@@ -74,8 +74,14 @@ pub(super) fn daddr4_first_byte() -> Vec<Expr> {
     ip_header(16, 1)
 }
 
-pub(super) fn daddr6_first_byte() -> Vec<Expr> {
-    ip_header(24, 1)
+/// `ip daddr != 224.0.0.0/4`
+pub(super) fn not_multicast4() -> Vec<Expr> {
+    [daddr4(), mask(&[0xf0, 0, 0, 0]), not_equal(&[224, 0, 0, 0])].concat()
+}
+
+/// `ip6 daddr != ff00::/8`
+pub(super) fn not_multicast6() -> Vec<Expr> {
+    [ip_header(24, 1), not_equal(&[0xff])].concat()
 }
 
 /// `. meta l4proto . th dport` behind an IPv4 address in register 1.

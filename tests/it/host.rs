@@ -296,7 +296,7 @@ impl Host {
             let key = key.split_once(" comment ").map_or(key, |(key, _)| key);
             key.contains(" . ").then(|| format!("{key} : {target}"))
         });
-        elements.filter(|element| element.starts_with(|c: char| c.is_ascii_digit())).collect()
+        elements.filter(|element| element.starts_with(|c: char| c.is_ascii_hexdigit() || c == ':')).collect()
     }
 
     /// mydocker's table as nft lists it; empty when there is none.

@@ -408,7 +408,7 @@ fn bad_ipv6_subnets_are_refused() {
         (&["--ipv6=false", "--subnet", "fd00:1::/64"], &["fd00:1::/64"]),
     ] {
         host.mydocker(&[&["network", "create"], options, &["bad"]].concat()).refused(REFUSED, needles);
-        assert_eq!(host.leftovers(crate::leftovers::Scope::All), before, "{options:?}");
+        host.assert_nothing_new(&before, &format!("{options:?}"));
     }
 }
 

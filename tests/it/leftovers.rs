@@ -101,6 +101,21 @@ impl Host {
         }
     }
 
+    /// Fails unless there is nothing now that was not there `before`; what is just going is waited for.
+    #[track_caller]
+    pub(crate) fn assert_nothing_new(&self, before: &[String], why: &str) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let mut now = self.leftovers(Scope::All);
+            now.retain(|line| !before.contains(line));
+            if now.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{why}: there is now\n  {}", now.join("\n  "));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
     /// All that mydocker has left, in words. Looks with other eyes than mydocker's own.
     pub(crate) fn leftovers(&self, scope: Scope) -> Vec<String> {
         let mut left = Vec::new();

@@ -67,6 +67,8 @@ mod listings;
 #[cfg(test)]
 mod logs;
 #[cfg(test)]
+mod many;
+#[cfg(test)]
 mod mounts;
 #[cfg(test)]
 mod netns;
@@ -74,11 +76,14 @@ mod netns;
 mod network;
 #[cfg(test)]
 mod network_options;
+#[cfg(test)]
 mod options;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
 mod ports;
+#[cfg(test)]
+mod ports6;
 #[cfg(test)]
 mod privileges;
 #[cfg(test)]

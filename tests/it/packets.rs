@@ -11,7 +11,9 @@ use std::time::Duration;
 use crate::host::{Container, HOST, Host, NEIGHBOUR, OUTSIDE, SIDE};
 use crate::program::eventually;
 use crate::space::Namespace;
-use crate::wire::{Probe, Server, ping, ping_dropped, tcp, tcp_closed, tcp_dropped, udp, udp_dropped};
+use crate::wire::{
+    FixedClient, Probe, Server, ping, ping_dropped, tcp, tcp_closed, tcp_dropped, udp, udp_dropped,
+};
 
 /// A host with one network `front`, with bridged frames passing netfilter or not.
 fn front(bridge_netfilter: bool) -> Host {
@@ -211,38 +213,6 @@ fn a_port_is_no_longer_published_when_its_container_has_gone() {
     assert_eq!(tcp(&host.space, "127.0.0.1:8080"), Probe::Refused);
     let table = host.table();
     assert!(!table.contains("8080"), "{table}");
-}
-
-/// A UDP client that keeps its source port, and so its connection-tracking entry.
-struct FixedClient(std::net::UdpSocket);
-
-impl FixedClient {
-    fn new(space: &Namespace, to: &str) -> Self {
-        let socket = space.run(|| std::net::UdpSocket::bind("0.0.0.0:5000")).unwrap();
-        socket.connect(to).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-        Self(socket)
-    }
-
-    /// Sends until there is an answer of any kind: a server's, or the host's word that nobody listens.
-    fn ask(&self) -> Probe {
-        let mut answer = [0; 64];
-        for _ in 0..5 {
-            // The word on the datagram before comes with the next call.
-            if self.0.send(b"?").is_err() {
-                return Probe::Refused;
-            }
-            match self.0.recv(&mut answer) {
-                Ok(length) => {
-                    let text = std::str::from_utf8(&answer[..length]).unwrap();
-                    return Probe::Answered(text.parse().unwrap());
-                }
-                Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => return Probe::Refused,
-                Err(_) => {}
-            }
-        }
-        Probe::Silence
-    }
 }
 
 /// R2: no connection-tracking entry from before a change decides what comes after it.

@@ -4,6 +4,8 @@
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, TcpStream};
 
+use serde_json::json;
+
 use crate::host::{Container, HOST, Host, OUTSIDE};
 use crate::program::{Output, Running};
 use crate::wire::{Probe, Server, tcp, udp};
@@ -137,6 +139,9 @@ fn every_exposed_port_is_published_on_a_free_one() {
     let expose = ["--expose", "80", "--expose", "90-91/UDP", "--expose", "443/tcp"];
     host.container("quiet", "front", &expose);
     assert_eq!(bindings(&host, "quiet"), []);
+    assert_eq!(ports_column(&host, "quiet"), "80/tcp, 443/tcp, 90-91/udp");
+    let ports = &host.inspect("quiet")["NetworkSettings"]["Ports"];
+    assert_eq!(*ports, json!({ "80/tcp": null, "443/tcp": null, "90/udp": null, "91/udp": null }));
     let web = host.container("web", "front", &[&expose[..], &["-P", "-p", "8443:443"]].concat());
     let bindings = bindings(&host, "web");
     let ports: Vec<&str> = bindings.iter().map(|(port, _)| port.as_str()).collect();
@@ -293,6 +298,36 @@ fn of_two_starts_that_want_one_port_one_wins_and_the_other_names_it() {
         outputs[loser].refused(&[125], &["80", names[winners[0]]]);
         host.mydocker(&["rm", "-f", names[winners[0]]]).ok();
     }
+    assert_eq!((host.published(), count(&host, "claims")), (Vec::new(), 0));
+}
+
+#[test]
+fn ports_are_renamed_with_their_container_and_taken_from_one_that_was_killed() {
+    let host = front();
+    let ports = [
+        "-p",
+        "8000-8010:8000-8010",
+        "-p",
+        "127.0.0.1:9000:80",
+        "-p",
+        "9100-9101:80-81",
+        "-p",
+        "9200:80/udp",
+    ];
+    host.container("first", "front", &ports);
+    let named = |name: &str| host.table().matches(&format!("comment \"{name}\"")).count();
+    // Five elements of maps, and the claims of the range and of the address.
+    assert_eq!(named("first"), 5 + 2);
+    host.mydocker(&["rename", "first", "second"]).ok();
+    assert_eq!((named("first"), named("second")), (0, 5 + 2));
+    for port in ["8005:80", "0.0.0.0:9000:80", "127.0.0.1:9101:80", "127.0.0.1:9200:80/udp"] {
+        attempt(&host, &[port]).refused(&[125], &["second"]);
+    }
+    host.kill_everything();
+    host.container("third", "front", &ports);
+    assert_eq!((named("second"), named("third")), (0, 5 + 2));
+    attempt(&host, &["8005:80"]).refused(&[125], &["third"]);
+    host.mydocker(&["rm", "-f", "third"]).ok();
     assert_eq!((host.published(), count(&host, "claims")), (Vec::new(), 0));
 }
 

@@ -89,6 +89,7 @@ fn a_session_from_dockers_documentation_gives_dockers_results() {
     host.scratch("session");
     let steps = parse(include_str!("testdata/docker.session"));
     assert!(steps.len() >= 60, "{} commands only", steps.len());
+    let mut complaints = Vec::new();
     for step in &steps {
         let output = run(&host, step);
         let lines: Vec<&str> = output.stdout.lines().collect();
@@ -101,9 +102,11 @@ fn a_session_from_dockers_documentation_gives_dockers_results() {
             step.errors.iter().find(missing).map(|error| format!("there should be the error {error:?}"))
         };
         if let Some(wrong) = wrong {
-            panic!("line {}: {}\n{wrong}\nbut: {output}", step.line, step.command);
+            complaints.push(format!("line {}: {}\n{wrong}\nbut: {output}", step.line, step.command));
         }
     }
+    // All of them at once: one look shows whether the first led to the others.
+    assert!(complaints.is_empty(), "{}", complaints.join("\n"));
     host.assert_nothing_left();
 }
 

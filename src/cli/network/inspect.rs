@@ -22,12 +22,9 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
-    let mut all = Vec::new();
-    for name in &args.names {
-        all.push(document(&context.engine()?.inspect_network(name)?));
-    }
-    inspect::print(&all, args.format.as_ref())?;
-    Ok(ExitCode::SUCCESS)
+    inspect::inspect(&args.names, args.format.as_ref(), context, |engine, name| {
+        Ok(document(&engine.inspect_network(name)?))
+    })
 }
 
 /// Docker's member names, so that scripts written for it find what they look for.

@@ -149,14 +149,27 @@ fn consecutive_ports_are_listed_as_one_range() {
         compact(&mappings).iter().map(ToString::to_string).collect()
     };
     assert_eq!(
-        listed(&["8001:81", "8000:80", "8002-8010:82-90", "9000:91", "8011:91/udp"]),
-        ["0.0.0.0:8000-8010->80-90/tcp", "0.0.0.0:9000->91/tcp", "0.0.0.0:8011->91/udp"]
+        listed(&["8001:8001", "8000:8000", "8002-8010:8002-8010", "9000:91", "8011:8011/udp"]),
+        ["0.0.0.0:9000->91/tcp", "0.0.0.0:8000-8010->8000-8010/tcp", "0.0.0.0:8011->8011/udp"]
+    );
+    assert_eq!(
+        listed(&["8001:81", "8000:80", "7000-7009:90-99"]),
+        ["0.0.0.0:8000->80/tcp", "0.0.0.0:8001->81/tcp", "0.0.0.0:7000-7009->90-99/tcp"]
     );
     assert_eq!(
         listed(&["8000:80", "[::]:8001:81", "127.0.0.1:8002:82"]),
-        ["0.0.0.0:8000->80/tcp", "127.0.0.1:8002->82/tcp", "[::]:8001->81/tcp"]
+        ["0.0.0.0:8000->80/tcp", "[::]:8001->81/tcp", "127.0.0.1:8002->82/tcp"]
     );
     assert_eq!(listed(&["8000:80", "8001:80"]), ["0.0.0.0:8000->80/tcp", "0.0.0.0:8001->80/tcp"]);
+}
+
+#[test]
+fn what_is_exposed_and_not_published_is_listed() {
+    let published = [mapping("8081:81"), mapping("9000-9001:90-91")];
+    let exposed = ["80/tcp", "82", "81-81", "81/udp", "92/tcp", "83/tcp", "91/tcp", "80/tcp", "nonsense"];
+    let listed = unpublished(&exposed.map(str::to_owned), &published);
+    let listed: Vec<_> = listed.iter().map(ToString::to_string).collect();
+    assert_eq!(listed, ["80/tcp", "82-83/tcp", "92/tcp", "81/udp"]);
 }
 
 #[test]
