@@ -171,13 +171,13 @@ fn an_open_host_port_stays_the_same_when_ports_move() {
     };
     let first = port("0.0.0.0:");
     host.mydocker(&["network", "connect", "front", "web"]).ok();
-    assert_eq!((port("0.0.0.0:"), port("-> :::")), (first.clone(), first.clone()));
+    assert_eq!((port("0.0.0.0:"), port("[::]:")), (first.clone(), first.clone()));
     let _server = Server::tcp(&web.space, "0.0.0.0:80");
     assert_eq!(tcp(&host.outside, &format!("{HOST}:{first}")).seen_as(), OUTSIDE);
     host.mydocker(&["network", "disconnect", "inner", "web"]).ok();
     host.mydocker(&["network", "connect", "back", "web"]).ok();
     host.mydocker(&["network", "disconnect", "front", "web"]).ok();
-    assert_eq!((port("0.0.0.0:"), port("-> :::")), (first.clone(), first.clone()));
+    assert_eq!((port("0.0.0.0:"), port("[::]:")), (first.clone(), first.clone()));
     assert_eq!(tcp(&host.outside, &format!("{HOST}:{first}")).seen_as(), OUTSIDE);
 }
 

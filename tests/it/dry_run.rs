@@ -9,7 +9,11 @@ use crate::program::Program;
 fn state(host: &Host) -> Vec<String> {
     let mut state = vec![host.table()];
     for listing in [&["ip", "-o", "address"][..], &["ip", "route"], &["sysctl", "net.ipv4.ip_forward"]] {
-        state.push(host.space.ok(listing));
+        // What the kernel does by itself, in its own time.
+        let text = host.space.ok(listing).replace(" linkdown", "");
+        let lines: Vec<&str> =
+            text.lines().map(str::trim_end).filter(|line| !line.contains("fe80:")).collect();
+        state.push(lines.join("\n"));
     }
     for base in [&host.root, &host.run_root] {
         let files = host.space.ok(&["find", base.to_str().unwrap_or("/"), "-type", "f", "-o", "-type", "l"]);
