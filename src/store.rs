@@ -7,10 +7,10 @@
 //! │   ├── ipam/subnet.json                        ├── network/
 //! │   ├── ipam/lock                               │   ├── lock
 //! │   └── network/NAME                            │   ├── forwarding     sysctls that mydocker switched on
-//! ├── containers/ID/config.json                   │   └── endpoints/NETWORK/ID
-//! ├── containers/ID/ID-json.log                   ├── containers/ID/…    sockets, OCI bundle
-//! ├── names/NAME -> ID                            └── libcontainer/ID/   state of the OCI runtime library
-//! ├── overlay2/ID/{upper,work,merged}
+//! ├── containers/ID/config.json                   │   ├── endpoints/NETWORK/ADDRESS
+//! ├── containers/ID/ID-json.log                   │   └── namespaces/INODE/NETWORK -> ADDRESS
+//! ├── names/NAME -> ID                            ├── containers/ID/…    sockets, OCI bundle
+//! ├── overlay2/ID/{upper,work,merged}              └── libcontainer/ID/   state of the OCI runtime library
 //! ├── volumes/NAME/{_data,record}
 //! └── image/
 //!     ├── repositories.json                       which images there are, and their names
@@ -106,6 +106,12 @@ impl Layout {
     #[must_use]
     pub fn endpoints(&self) -> PathBuf {
         self.run_root.join("network/endpoints")
+    }
+
+    /// The directory with one directory for each connected namespace that is no container's.
+    #[must_use]
+    pub fn namespaces(&self) -> PathBuf {
+        self.run_root.join("network/namespaces")
     }
 
     /// The directory of all containers.

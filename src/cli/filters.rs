@@ -169,7 +169,8 @@ fn is_id(wanted: &str, id: &str) -> bool {
 
 fn is_connected(wanted: &str, snapshot: &Snapshot) -> bool {
     let network = &snapshot.record.network;
-    network.mode.describe() == wanted || network.endpoints.iter().any(|e| e.network.as_str() == wanted)
+    let is_called = network.mode.network().is_none() && network.mode.describe() == wanted;
+    is_called || network.is_member_of(if wanted == "bridge" { "default" } else { wanted })
 }
 
 fn is_published(wanted: &PortRequest, snapshot: &Snapshot) -> bool {

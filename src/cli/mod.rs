@@ -451,3 +451,22 @@ fn for_each(
     }
     Ok(code)
 }
+
+/// Prints what is told of each. One that fails does not keep the others.
+fn print_each(
+    names: &[String],
+    context: &mut Context,
+    mut tell: impl FnMut(&mut Engine, &str) -> Result<String, EngineError>,
+) -> Result<ExitCode, CommandError> {
+    let mut code = ExitCode::SUCCESS;
+    for name in names {
+        match tell(context.engine()?, name) {
+            Ok(text) => output::print(&text),
+            Err(error) => {
+                CommandError::from(error).report(context.log_format);
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}

@@ -146,7 +146,7 @@ fn row(
         "Label": record.config.labels,
         "Mounts": mounts.iter().map(documents::mount_label).collect::<Vec<_>>().join(","),
         "LocalVolumes": mounts.iter().filter(|mount| mount.kind == "volume").count().to_string(),
-        "Networks": record.network.mode.describe(),
+        "Networks": record.network.describe(),
     })
 }
 

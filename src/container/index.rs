@@ -163,7 +163,7 @@ pub fn take_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> Res
         };
     }
     let names = layout.container_names();
-    let _lock = Lock::on_directory(&names).map_err(io_error("lock", &names))?;
+    let _lock = Lock::on(&names).map_err(io_error("lock", &names))?;
     if let Some(holder) = living_holder(layout, &link)? {
         return Err(IndexError::NameTaken { name: name.clone(), holder });
     }
@@ -239,7 +239,7 @@ pub fn release_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> 
     let link = layout.container_name(name);
     // Nobody takes a dead link over between our look and our removal.
     let names = layout.container_names();
-    let _lock = match Lock::on_directory(&names) {
+    let _lock = match Lock::on(&names) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         lock => lock.map_err(io_error("lock", &names))?,
     };

@@ -3,10 +3,12 @@
 //! The engine joins containers, networks and images, which know nothing of each other. It prints nothing and
 //! parses no command line.
 
+mod connect;
 mod connection;
 mod containers;
 mod copy;
 mod diagnosis;
+mod dry_run;
 mod error;
 mod images;
 mod info;
@@ -60,7 +62,7 @@ pub use crate::network::{
 pub use crate::network::{ContainerFlow, Direction, FlowEvent};
 pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest};
 pub use crate::network::{compact as compact_ports, unpublished as unpublished_ports};
-pub use connection::{Connection, NetworkMode};
+pub use connection::{Connection, Membership, NetworkMode, Wanted};
 pub use containers::{CreateContainer, Record, Snapshot};
 pub use copy::{CopyEnd, CopyOptions};
 pub use diagnosis::Finding;

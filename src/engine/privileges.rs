@@ -7,6 +7,10 @@ use super::EngineError;
 /// What changing networks needs.
 const NETWORKS: [(Capability, &str); 1] = [(Capability::CAP_NET_ADMIN, "CAP_NET_ADMIN")];
 
+/// What entering network namespaces needs.
+const NAMESPACES: [(Capability, &str); 2] =
+    [(Capability::CAP_SYS_ADMIN, "CAP_SYS_ADMIN"), (Capability::CAP_NET_ADMIN, "CAP_NET_ADMIN")];
+
 /// What starting and ending containers needs.
 const CONTAINERS: [(Capability, &str); 5] = [
     (Capability::CAP_SYS_ADMIN, "CAP_SYS_ADMIN"),
@@ -19,6 +23,11 @@ const CONTAINERS: [(Capability, &str); 5] = [
 /// Asks for what changing networks needs.
 pub(super) fn for_networks() -> Result<(), EngineError> {
     require("change networks", &NETWORKS)
+}
+
+/// Asks for what changing the networks of namespaces needs.
+pub(super) fn for_namespaces() -> Result<(), EngineError> {
+    require("change the networks of namespaces", &NAMESPACES)
 }
 
 /// Asks for what starting and ending containers needs.

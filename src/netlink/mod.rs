@@ -14,5 +14,5 @@ pub use conntrack::{
 };
 pub use flows::{Flow, FlowEvent, FlowSocket, FlowState};
 pub use link::{BridgeSpec, Link, MacAddress, VethSpec};
-pub use route::{Batch, HostAddress, HostRoute, RequestError, RouteSocket};
+pub use route::{ADD_DEFAULT_ROUTE, Batch, HostAddress, HostRoute, RequestError, RouteSocket};
 pub use sock_diag::{Listener, find_listeners};

@@ -133,6 +133,28 @@ impl Networks {
         {
             return Err(NetworkError::NameTaken(name.clone()));
         }
+        let network = self.design(request, bridge)?;
+        record::save(&self.layout, &network)?;
+        let built = self.build(&network).and_then(|()| {
+            let ready = Network { phase: Phase::Ready, ..network.clone() };
+            record::save(&self.layout, &ready)?;
+            Ok(ready)
+        });
+        built.inspect_err(|_| {
+            // The first error is the one to report.
+            if let Err(error) = self.tear_down(&network) {
+                tracing::warn!(network = %network.name, %error, "cannot undo the creation; the next command will");
+            }
+        })
+    }
+
+    /// The network that is to be created; nothing of it is made yet.
+    pub(super) fn design(
+        &mut self,
+        request: &CreateRequest,
+        bridge: IfName,
+    ) -> Result<Network, NetworkError> {
+        let name = &request.name;
         let networks = record::load_all(&self.layout)?;
         let occupied = Occupied::find(&networks, self.bridge()?.socket()).map_err(|source| {
             NetworkError::Driver { action: format!("create network {name}"), source: source.into() }
@@ -161,18 +183,7 @@ impl Networks {
         if self.device_exists(&network)? {
             return Err(NetworkError::DeviceTaken { name: name.clone(), device: network.bridge });
         }
-        record::save(&self.layout, &network)?;
-        let built = self.build(&network).and_then(|()| {
-            let ready = Network { phase: Phase::Ready, ..network.clone() };
-            record::save(&self.layout, &ready)?;
-            Ok(ready)
-        });
-        built.inspect_err(|_| {
-            // The first error is the one to report.
-            if let Err(error) = self.tear_down(&network) {
-                tracing::warn!(network = %network.name, %error, "cannot undo the creation; the next command will");
-            }
-        })
+        Ok(network)
     }
 
     fn device_exists(&mut self, network: &Network) -> Result<bool, NetworkError> {
@@ -256,7 +267,7 @@ impl Networks {
         endpoints.retain(|endpoint| endpoint.is_alive());
         if !endpoints.is_empty() {
             record::save(&self.layout, &Network { phase: Phase::Ready, ..network.clone() })?;
-            let containers = endpoints.into_iter().map(|endpoint| endpoint.container_name).collect();
+            let containers = endpoints.iter().map(Endpoint::holder).collect();
             return Err(NetworkError::InUse { name: network.name, containers });
         }
         self.tear_down(&network)
@@ -353,7 +364,7 @@ impl Networks {
 }
 
 /// The bridge of a network: the device of the same name, but for the default network.
-fn bridge_of(name: &NetworkName) -> Result<IfName, NetworkError> {
+pub(super) fn bridge_of(name: &NetworkName) -> Result<IfName, NetworkError> {
     let device = if *name == NetworkName::of_default() { DEFAULT_BRIDGE } else { name.as_str() };
     Ok(device.parse()?)
 }

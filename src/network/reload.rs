@@ -7,8 +7,9 @@ use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::record::{self, Network, Phase};
 use super::restore::Restored;
+use super::subnet::Family;
 use super::subnet_file::SubnetFile;
-use super::{Networks, PortState};
+use super::{Networks, PortState, plan};
 use crate::names::{ContainerId, IfName};
 use crate::netns::NetNs;
 
@@ -42,11 +43,20 @@ impl Networks {
         }
         let Restored { networks, failed } = self.restore_locked()?;
         self.renew_addresses(&networks)?;
+        let mut connected = Vec::new();
         for network in &networks {
-            for endpoint in self.living_endpoints(network)? {
-                if let Some(netns) = running.get(&endpoint.container) {
-                    self.renew_interface(network, &endpoint, netns)?;
-                }
+            let endpoints = self.living_endpoints(network)?;
+            connected.extend(endpoints.into_iter().map(|endpoint| (network, endpoint)));
+        }
+        for (network, endpoint) in &connected {
+            if let Some(netns) = running.get(&endpoint.container) {
+                // An earlier connection of the same container has the default route.
+                let is_earlier = |other: &&Endpoint| {
+                    other.container == endpoint.container && other.position < endpoint.position
+                };
+                let earlier: Vec<Endpoint> =
+                    connected.iter().map(|(_, other)| other).filter(is_earlier).cloned().collect();
+                self.renew_interface(network, endpoint, &plan::new_defaults(&earlier), netns)?;
             }
         }
         self.delete_abandoned_devices()?;
@@ -79,6 +89,7 @@ impl Networks {
         &mut self,
         network: &Network,
         endpoint: &Endpoint,
+        defaults: &[Family],
         netns: &Path,
     ) -> Result<(), NetworkError> {
         let action = || format!("restore the interface of container {}", endpoint.container_name);
@@ -95,7 +106,7 @@ impl Networks {
                         return Ok(());
                     }
                 };
-                self.driver(network.driver)?.connect(network, endpoint, &netns).map_err(error)
+                self.driver(network.driver)?.connect(network, endpoint, &netns, defaults).map_err(error)
             }
         }
     }

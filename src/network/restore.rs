@@ -41,6 +41,7 @@ impl Networks {
         }
         // An endpoint of another boot has no interface any more, whoever has its owner's pid now.
         store::remove_tree_if_exists(&self.layout.endpoints())
+            .and_then(|()| store::remove_tree_if_exists(&self.layout.namespaces()))
             .and_then(|()| store::remove_tree_if_exists(&self.layout.announcing()))
             .and_then(|()| store::remove_if_exists(&self.layout.forwarding()))
             .map_err(|e| error("clear the run directory", e))?;
@@ -145,7 +146,7 @@ impl Networks {
     }
 
     /// Rebuilds table and bridges from the records.
-    fn restore(&mut self) -> Result<(), NetworkError> {
+    pub(super) fn restore(&mut self) -> Result<(), NetworkError> {
         let _lock = self.lock()?;
         // A network that cannot be restored is no reason not to use another one; who uses it will be told.
         if let Some(error) = self.restore_locked()?.failed {
@@ -235,11 +236,10 @@ impl Networks {
         let error =
             |source| NetworkError::Table { action: "rebuild the table inet mydocker".to_owned(), source };
         for attempt in 1.. {
-            let mut transaction = Transaction::new();
             // Ports that are published between reading the records and replacing the table would be lost.
-            transaction.only_at(self.nft()?.generation().map_err(error)?);
-            transaction.rebuild(forwarding.skeleton());
-            transaction.extend(self.elements(networks)?);
+            let generation = self.nft()?.generation().map_err(error)?;
+            let mut transaction = self.rebuilding(networks, forwarding)?;
+            transaction.only_at(generation);
             match self.nft()?.commit(transaction) {
                 Ok(()) => break,
                 Err(CommitError::Stale) if attempt < REBUILD_TRIES => {}
@@ -254,14 +254,28 @@ impl Networks {
         Ok(())
     }
 
+    /// The transaction that makes the table anew.
+    pub(super) fn rebuilding(
+        &self,
+        networks: &[Network],
+        forwarding: &SwitchedOn,
+    ) -> Result<Transaction, NetworkError> {
+        let mut transaction = Transaction::new();
+        transaction.rebuild(forwarding.skeleton());
+        transaction.extend(self.elements(networks)?);
+        Ok(transaction)
+    }
+
     /// All elements that there should be: those of these networks and of the living endpoints in them.
     pub(super) fn elements(&self, networks: &[Network]) -> Result<Vec<Element>, NetworkError> {
         let mut elements = Vec::new();
+        let mut endpoints = Vec::new();
         for network in networks {
             elements.extend(plan::network_elements(network));
-            for endpoint in self.living_endpoints(network)? {
-                elements.extend(plan::endpoint_elements(&endpoint)?);
-            }
+            endpoints.extend(self.living_endpoints(network)?);
+        }
+        for endpoint in plan::without_twice(endpoints) {
+            elements.extend(plan::endpoint_elements(&endpoint)?);
         }
         Ok(elements)
     }

@@ -74,11 +74,11 @@ impl Lock {
         Self::wait_for(file, path, how)
     }
 
-    /// Takes the lock on a directory itself, which must exist.
+    /// Takes the lock on a file or directory itself, which must exist.
     ///
     /// # Errors
     /// As [`Lock::exclusive`].
-    pub fn on_directory(path: &Path) -> io::Result<Self> {
+    pub fn on(path: &Path) -> io::Result<Self> {
         Self::wait_for(File::open(path)?, path, FlockArg::LockExclusiveNonblock)
     }
 

@@ -29,11 +29,15 @@ mod clients;
 #[cfg(test)]
 mod confinement;
 #[cfg(test)]
+mod connect;
+#[cfg(test)]
 mod copy;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod devices;
+#[cfg(test)]
+mod dry_run;
 #[cfg(test)]
 mod execve;
 #[cfg(test)]
@@ -72,6 +76,8 @@ mod logs;
 mod many;
 #[cfg(test)]
 mod mounts;
+#[cfg(test)]
+mod netns;
 #[cfg(test)]
 mod network;
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! `mydocker network …`
 
 mod check;
+mod connect;
 mod create;
+mod disconnect;
 mod flows;
 pub(super) mod inspect;
 mod list;
@@ -24,6 +26,8 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Create(create::Args),
+    Connect(connect::Args),
+    Disconnect(disconnect::Args),
     #[command(visible_alias = "ls")]
     List(list::Args),
     Inspect(inspect::Args),
@@ -39,6 +43,8 @@ enum Command {
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     match args.command {
         Command::Create(args) => create::run(args, context),
+        Command::Connect(args) => connect::run(args, context),
+        Command::Disconnect(args) => disconnect::run(args, context),
         Command::List(args) => list::run(args, context),
         Command::Inspect(args) => inspect::run(args, context),
         Command::Remove(args) => remove::run(args, context),
