@@ -145,8 +145,10 @@ impl Engine {
         ports: &[PortRequest],
     ) -> Result<Vec<IpAddr>, EngineError> {
         privileges::for_namespaces()?;
-        let path = self.namespace_path(netns)?;
-        let network = self.network_to_connect(network)?;
+        let (path, network) = (self.namespace_path(netns)?, called(network)?);
+        if network == NetworkName::of_default() {
+            self.networks.default_network()?;
+        }
         let request = NamespaceRequest {
             path: &path,
             network: &network,
