@@ -15,10 +15,12 @@
 //!   mount, group, namespace, device, table, or file, but hidden temporary files.
 //!
 //! The normal run meets every Kth step of some of the commands; which commands, K, and the first step follow from
-//! a seed that is printed. All of it, and all there is, at length:
+//! a seed, and that is always the same: a change is judged as the one before it was. Random moments differ from run
+//! to run whatever the seed, and are met only on demand. All of it, and all there is, at length:
 //!
 //! ```text
-//! MYDOCKER_SWEEP=all  cargo test --test it sweep:: -- --nocapture    every step; 1,000 random kills; the counts
+//! MYDOCKER_SWEEP=all  cargo test --test it sweep:: -- --include-ignored --nocapture
+//!                                                                    every step; 1,000 random kills; the counts
 //! MYDOCKER_SWEEP=K    …                                              every Kth of these kills
 //! MYDOCKER_SEED=N     …                                              the very steps and moments of an earlier run
 //! MYDOCKER_SWEEP_ONLY=NAME,NAME                                      only these commands, by their names below
@@ -412,6 +414,7 @@ fn r5_what_kills_once_left_behind_is_found_and_removed() {
 }
 
 #[test]
+#[ignore = "what it meets differs from run to run: it looks for what nobody has thought of, and judges no change"]
 fn r5_a_command_that_is_killed_at_a_random_moment_leaves_what_the_next_one_understands() {
     let seed = seed();
     println!("MYDOCKER_SEED={seed}");
