@@ -44,6 +44,7 @@ mod publish;
 mod record;
 mod reload;
 mod restore;
+mod stale_flows;
 mod subnet;
 mod subnet_file;
 

@@ -14,11 +14,10 @@ use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::listener::{HostListener, Listeners, has_address};
 use super::port::{PortMapping, PortRange, PortRequest, same_address};
+use super::stale_flows::forget_flows_elsewhere;
 use super::subnet::Family;
 use super::{Networks, plan, record};
-use crate::netlink::{self, HostPorts};
 use crate::nft::{CommitError, Element, Proto, TakenPort, Transaction};
-use crate::sysctl;
 
 /// How often ports are chosen again because somebody else was faster.
 const TRIES: u32 = 64;
@@ -327,27 +326,6 @@ impl Networks {
         });
         Ok(found)
     }
-
-    /// Removes the connection-tracking entries of flows that were translated to the endpoint's addresses: they
-    /// would go on, and reach whoever gets the address next.
-    fn forget_flows_to(&self, endpoint: &Endpoint) -> Result<(), NetworkError> {
-        if !tracks_connections() {
-            return Ok(());
-        }
-        let mut targets: Vec<IpAddr> =
-            endpoint.ports.iter().filter_map(|mapping| plan::target(endpoint, mapping.host_ip)).collect();
-        targets.sort_unstable();
-        targets.dedup();
-        for address in targets {
-            // What is left of a dead container may be cleared away after its address was given to another.
-            let holder = endpoint::load(&self.layout, &endpoint.network, address)?;
-            if holder.is_some_and(|holder| holder.container != endpoint.container) {
-                continue;
-            }
-            note_forgotten(&endpoint.container_name, netlink::forget_flows_to_container(address));
-        }
-        Ok(())
-    }
 }
 
 /// What a transaction changes that publishes ports.
@@ -391,40 +369,6 @@ impl Changes {
         for exclusion in &self.exclusions {
             transaction.delete(exclusion.clone());
         }
-    }
-}
-
-/// Removes the connection-tracking entries of flows to the endpoint's ports that began before these were
-/// published, or while they led elsewhere: they would go on as if nothing had changed.
-fn forget_flows_elsewhere(endpoint: &Endpoint) {
-    if !tracks_connections() {
-        return;
-    }
-    let ports = endpoint.ports.iter().filter_map(|mapping| {
-        let PortMapping { host_ip: address, host, proto, .. } = mapping;
-        let container = plan::target(endpoint, *address)?;
-        Some(HostPorts {
-            address: *address,
-            protocol: proto.number(),
-            ports: host.first..=host.last,
-            container,
-        })
-    });
-    let ports: Vec<_> = ports.collect();
-    note_forgotten(&endpoint.container_name, netlink::forget_flows_to_ports(&ports));
-}
-
-/// Whether there is any entry in the host's namespace. To look for some of them costs a walk through a table
-/// that all namespaces share.
-fn tracks_connections() -> bool {
-    sysctl::read("net/netfilter/nf_conntrack_count").ok().flatten().as_deref() != Some("0")
-}
-
-/// Flows that remain are a nuisance for their clients, not a reason to fail.
-fn note_forgotten(container: &str, forgotten: std::io::Result<usize>) {
-    match forgotten {
-        Ok(count) => tracing::debug!(container, count, "removed connection-tracking entries"),
-        Err(error) => tracing::warn!(container, %error, "cannot remove connection-tracking entries"),
     }
 }
 

@@ -7,10 +7,10 @@ use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::forwarding::{Needed, SwitchedOn};
 use super::record::{self, Loaded, Network, Phase, RecordError};
+use super::stale_flows::forget_flows_without_rules;
 use super::subnet_file::{InUse, SubnetFile};
 use super::{Networks, PortState, plan};
 use crate::names::NetworkName;
-use crate::netlink;
 use crate::nft::{CommitError, Element, Presence, Transaction};
 use crate::process;
 use crate::store::{self, Durability};
@@ -294,17 +294,4 @@ pub(super) struct Restored {
     pub networks: Vec<Network>,
     /// Why the devices of one of them could not be restored, if so; those of all others were.
     pub failed: Option<NetworkError>,
-}
-
-/// Removes the connection-tracking entries of flows that began while the table was missing: what is translated is
-/// decided by the first packet alone, and what is dropped too.
-fn forget_flows_without_rules(networks: &[Network]) {
-    let subnets: Vec<_> = networks.iter().flat_map(Network::blocks).map(|block| block.subnet.net()).collect();
-    match netlink::forget_untranslated_flows(&subnets) {
-        Ok(count) => {
-            tracing::debug!(count, "removed connection-tracking entries from before the table was restored")
-        }
-        // They are a nuisance for their clients, not a reason to fail.
-        Err(error) => tracing::warn!(%error, "cannot remove connection-tracking entries"),
-    }
 }

@@ -221,15 +221,15 @@ mod tests {
             let holder = i32::try_from(second / 5).ok();
             assert_eq!(patience.is_over(after(second), || holder), None, "{second}");
         }
-        let last = Some(99);
+        let (last, patience_of_one) = (Some(99), Lock::PATIENCE.as_secs());
         assert_eq!(patience.is_over(after(100), || last), None);
-        assert_eq!(patience.is_over(after(109), || last), None);
-        assert_eq!(patience.is_over(after(110), || last), Some(Stuck(last)));
+        assert_eq!(patience.is_over(after(99 + patience_of_one), || last), None);
+        assert_eq!(patience.is_over(after(100 + patience_of_one), || last), Some(Stuck(last)));
         let error = Stuck(Some(1)).error(Path::new("/x/lock")).to_string();
         assert!(error.starts_with("the lock /x/lock was held by process 1 ("), "{error}");
         // Where nobody can tell.
         let mut patience = Patience::new(start);
-        assert_eq!(patience.is_over(after(9), || None), None);
-        assert_eq!(patience.is_over(after(10), || None), Some(Stuck(None)));
+        assert_eq!(patience.is_over(after(patience_of_one - 1), || None), None);
+        assert_eq!(patience.is_over(after(patience_of_one), || None), Some(Stuck(None)));
     }
 }

@@ -9,7 +9,7 @@ use crate::program::eventually;
 const AT_A_TIME: usize = 10;
 
 #[test]
-fn two_hundred_containers_leave_nothing() {
+fn two_hundred_containers_one_after_the_other_leave_nothing() {
     let host = Host::new();
     host.network("front", "172.18.0.0/16", &[]);
     let names: Vec<String> = (0..AT_A_TIME).map(|number| format!("c{number}")).collect();
