@@ -78,12 +78,29 @@ const RUN_STORED: &str = "run -d --name c --net n -p 8080:80 system sleep 100000
 const TWICE: &str = "run -d --name c --net n -p 8080:80 --restart on-failure:3 IMAGE \
                      sh -c mkdir${IFS}/here&&exit${IFS}1;true";
 const TAKEN: &[&str] = &["already in use", "of that name exists"];
+const CONNECT: &str = "network connect m c";
+const CONNECTED: &[&str] = &["is connected already"];
+const DISCONNECTED: &[&str] = &["is not connected"];
 const GONE: &[&str] = &["no such"];
 const NOT_RUNNING: &[&str] = &["is not running"];
 
 const SCENARIOS: &[Scenario] = &[
     done("network create", &[], NETWORK, TAKEN),
     done("network create beside another", &[OTHER_NETWORK], NETWORK, TAKEN),
+    done("network connect", &[NETWORK, OTHER_NETWORK, RUN], "network connect m c", CONNECTED),
+    done("network connect at rest", &[NETWORK, OTHER_NETWORK, CREATE], "network connect m c", CONNECTED),
+    done(
+        "network disconnect",
+        &[NETWORK, OTHER_NETWORK, RUN, CONNECT],
+        "network disconnect n c",
+        DISCONNECTED,
+    ),
+    done(
+        "network disconnect at rest",
+        &[NETWORK, OTHER_NETWORK, CREATE, CONNECT],
+        "network disconnect n c",
+        DISCONNECTED,
+    ),
     done("network remove", &[NETWORK], "network remove n", GONE),
     done("network remove beside another", &[OTHER_NETWORK, NETWORK], "network remove n", GONE),
     refused(
@@ -110,6 +127,8 @@ const SCENARIOS: &[Scenario] = &[
     done("rename", &[NETWORK, RUN], "rename c cc", &["has this name already", "no such"]),
     done("rename at rest", &[NETWORK, CREATE], "rename c cc", &["has this name already", "no such"]),
     done("update", &[NETWORK, RUN], "update --pids-limit 100 c", &[]),
+    done("network reload", &[NETWORK, RUN], "network reload", &[]),
+    done("network prune", &[NETWORK, OTHER_NETWORK, RUN], "network prune -f", &[]),
     done("exec", &[NETWORK, RUN], "exec c true", NOT_RUNNING),
     done("exec -d", &[NETWORK, RUN], "exec -d c sleep 100000", NOT_RUNNING),
     done("cp", &[NETWORK, RUN], "cp TAR c:/tmp/copy", &[]),
