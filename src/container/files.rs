@@ -490,6 +490,19 @@ mod tests {
 
     proptest! {
         #[test]
+        fn any_resolv_conf_becomes_one_that_the_resolver_understands(
+            host in "((nameserver|search|domain|options|#|;|sortlist)?[ \t]*[a-z0-9.:%-]{0,12}[ \t]?[\\PC]{0,6}\n){0,6}",
+            noise in "\\PC{0,80}",
+        ) {
+            for text in [&host, &noise] {
+                for line in resolv_conf(text, &Resolution::default(), false).lines() {
+                    let word = line.split(' ').next().unwrap_or_default();
+                    prop_assert!(["nameserver", "search", "options"].contains(&word), "{}", line);
+                }
+            }
+        }
+
+        #[test]
         fn a_line_for_the_hosts_file_is_one_line(text in "[a-z0-9.:=\\[\\] \n-]{0,24}") {
             if let Ok(host) = text.parse::<ExtraHost>() {
                 prop_assert_eq!(&host.to_string().parse::<ExtraHost>().unwrap(), &host);

@@ -7,6 +7,7 @@ mod connect;
 mod connection;
 mod containers;
 mod copy;
+mod diagnosis;
 mod dry_run;
 mod error;
 mod images;
@@ -58,11 +59,13 @@ pub use crate::network::{
     AddressBlock, CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection,
     Network, Subnet, SubnetError,
 };
+pub use crate::network::{ContainerFlow, Direction, FlowEvent};
 pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest};
 pub use crate::network::{compact as compact_ports, unpublished as unpublished_ports};
 pub use connection::{Connection, Membership, NetworkMode, Wanted};
 pub use containers::{CreateContainer, Record, Snapshot};
 pub use copy::{CopyEnd, CopyOptions};
+pub use diagnosis::Finding;
 pub use error::{EngineError, one_line};
 pub use images::{CommitImage, ImportImage};
 pub use info::HostInfo;

@@ -35,6 +35,12 @@ pub(super) fn for_containers() -> Result<(), EngineError> {
     require("manage containers", &CONTAINERS)
 }
 
+/// The capabilities that are missing for anything that mydocker does.
+pub(super) fn missing() -> Vec<Capability> {
+    let Ok(effective) = caps::read(None, CapSet::Effective) else { return Vec::new() };
+    CONTAINERS.into_iter().map(|(capability, _)| capability).filter(|c| !effective.contains(c)).collect()
+}
+
 fn require(action: &'static str, needed: &[(Capability, &'static str)]) -> Result<(), EngineError> {
     // Where the kernel cannot tell, it will refuse by itself.
     let effective = match caps::read(None, CapSet::Effective) {

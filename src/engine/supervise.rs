@@ -19,7 +19,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::start::Job;
-use super::{Engine, EngineError, NetworkMode, Record, one_line};
+use super::{Engine, EngineError, NetworkMode, Record, one_line, update};
 use crate::container::attach;
 use crate::container::cgroup::{self, Hierarchy};
 use crate::container::log::{Driver, Writer};
@@ -101,10 +101,11 @@ impl Engine {
         drop(kept);
         let ended = (|| {
             on_start()?;
-            // What is given up cannot be given to a container that is started again.
-            if record.config.settings.restart == RestartPolicy::No {
-                capability::reduce_to_supervisors().map_err(runtime::RuntimeError::from)?;
-            }
+            // What the container has is kept: it may be started again, and what is given up cannot be given.
+            // Whatever its policy says now, which may be changed while it runs.
+            let restricted = self.hierarchy()?.controls_devices();
+            capability::reduce_to_supervisors(restricted, &record.config.settings.security)
+                .map_err(runtime::RuntimeError::from)?;
             Ok::<_, EngineError>(supervisor.run()?)
         })();
         // Whatever failed, the run is over: what is left of it is killed here. The container may have been connected
@@ -284,6 +285,11 @@ impl Engine {
         };
         let mut supervisor = Supervisor::new(task, options)?;
         Record::update(&self.layout, id, |record| {
+            // Changed since they were read, by somebody who left them to this start. From now on, who changes
+            // them asks the kernel himself.
+            if record.config.settings.limits != config.settings.limits {
+                update::enforce(self.hierarchy()?, id, &record.config.settings.limits)?;
+            }
             record.state = State::running(init)?;
             record.network.endpoints.clone_from(endpoints);
             Ok::<(), EngineError>(())
@@ -370,7 +376,12 @@ impl Engine {
             let State::Running { init, .. } = record.status()? else {
                 return Err(EngineError::NotRunning { action: "run a command in", name: record.name });
             };
-            let task = runtime::exec(&self.layout, id, &record.config, init, request)?;
+            let joined = runtime::exec(&self.layout, id, &record.config, init, request);
+            if joined.is_err() && (!init.is_alive() || has_no_root(init)) {
+                // It has ended under our hands, and what cannot be found any more is no reason to tell.
+                return Err(EngineError::NotRunning { action: "run a command in", name: record.name });
+            }
+            let task = joined?;
             let options = Options {
                 log: None,
                 listener: None,
@@ -400,6 +411,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// Whether a process is exiting: it has let go of its root, and is no zombie yet.
+fn has_no_root(process: Process) -> bool {
+    std::fs::read_link(format!("/proc/{}/root", process.pid)).is_err()
 }
 
 /// What comes after a run.

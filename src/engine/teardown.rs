@@ -5,16 +5,13 @@ use super::connection::Membership;
 use super::containers::{Record, Snapshot};
 use super::lifecycle::Grace;
 use super::{Engine, EngineError, privileges};
-use crate::container::record::{Exit, RecordError, State};
+use crate::container::record::{Exit, LOST, RecordError, State};
 use crate::container::signal::Signal;
 use crate::container::{index, rootfs, runtime};
 use crate::names::ContainerId;
 use crate::netns;
 use crate::network::Endpoint;
 use crate::store::Layout;
-
-/// The exit status of a container whose end nobody saw, as if it had been killed.
-const LOST: i32 = 137;
 
 impl Engine {
     /// Ends what is left of a run: ports, interface, address, processes, control groups, namespace, mount.
@@ -125,7 +122,12 @@ impl Engine {
         let marked = Record::update(&self.layout, id, |record| {
             let state = record.status()?;
             if !state.can_remove() {
-                let (name, state) = (record.name.clone(), state.as_str());
+                let name = record.name.clone();
+                let state = match state {
+                    // Somebody began after we had looked.
+                    State::Removing { .. } => "being removed",
+                    state => state.as_str(),
+                };
                 return Err(EngineError::Is { action: "remove", name, state });
             }
             record.state = State::removing()?;

@@ -15,7 +15,7 @@ use crate::container::rootfs::Rootfs;
 use crate::container::{index, spec};
 use crate::names::{ContainerName, VolumeName};
 use crate::network::{Endpoint, Family, InterfaceAddress};
-use crate::volume::{self, Volume, VolumeError, Volumes};
+use crate::volume::{Volume, VolumeError, Volumes};
 
 /// A volume, as users see it.
 #[derive(Debug, Clone)]
@@ -179,12 +179,12 @@ impl Engine {
             if !wanted || used.contains_key(&volume.name) {
                 continue;
             }
-            pruned.bytes += volume::size(&self.layout.volume_data(&volume.name))?;
             all_removed.push(lock.remove(&volume.name)?);
             pruned.names.push(volume.name);
         }
         drop(lock);
         for removed in all_removed {
+            pruned.bytes += removed.size()?;
             removed.erase()?;
         }
         Ok(pruned)

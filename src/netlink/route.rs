@@ -325,6 +325,20 @@ impl RouteSocket {
         Ok(answers.into_iter().filter_map(host_address).collect())
     }
 
+    /// All devices of this namespace. Only for diagnosis and repair: the cost grows with their number.
+    ///
+    /// # Errors
+    /// The kernel refused the listing.
+    pub fn links(&mut self) -> Result<Vec<Link>, RequestError> {
+        let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let answers = self.dump("list the devices", request)?;
+        let links = answers.iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(message) => Some(Link::from_message(message)),
+            _ => None,
+        });
+        Ok(links.collect())
+    }
+
     /// The unicast routes of all tables but the default routes. Only for the creation of networks.
     ///
     /// # Errors

@@ -163,7 +163,7 @@ impl Networks {
         // looking at that mark. One of the two sees the other.
         let usable = reserved.and_then(|()| {
             let still_there = record::load(&self.layout, &network.name)?;
-            if still_there.is_none_or(|loaded| loaded.network.phase == Phase::Removing) {
+            if still_there.is_none_or(|loaded| loaded.network.phase != Phase::Ready) {
                 let (who, network) = (request.who(), network.name.clone());
                 return Err(NetworkError::BeingRemoved { who, network });
             }
@@ -304,10 +304,7 @@ impl Networks {
         others: &[Endpoint],
         netns: &NetNs,
     ) -> Result<(), NetworkError> {
-        let defaults: Vec<Family> = Family::ALL
-            .into_iter()
-            .filter(|family| plan::default_route_of(others, *family).is_none())
-            .collect();
+        let defaults = plan::defaults_beside(others);
         let (mut digits, mut number) = (host_if_digits(others.len()), 0);
         loop {
             let source = match self.driver(network.driver)?.connect(network, endpoint, netns, &defaults) {

@@ -13,6 +13,7 @@ use nix::errno::Errno;
 
 use super::driver::{DriverError, NetworkDriver};
 use super::endpoint::Endpoint;
+use super::faults::{Fault, PortState};
 use super::plan;
 use super::record::{AddressBlock, Network};
 use super::subnet::Family;
@@ -54,7 +55,7 @@ impl BridgeDriver {
         &mut self.socket
     }
 
-    fn find(&mut self, name: &IfName) -> Result<Option<Link>, RequestError> {
+    pub(super) fn find(&mut self, name: &IfName) -> Result<Option<Link>, RequestError> {
         let mut batch = Batch::new();
         batch.get_link(name);
         match self.socket.query(&batch) {
@@ -64,10 +65,60 @@ impl BridgeDriver {
         }
     }
 
-    fn find_bridge(&mut self, name: &IfName) -> Result<Option<Link>, DriverError> {
+    pub(super) fn find_bridge(&mut self, name: &IfName) -> Result<Option<Link>, DriverError> {
         match self.find(name)? {
             Some(link) if !link.is_bridge => Err(DriverError::NotABridge(name.clone())),
             found => Ok(found),
+        }
+    }
+
+    /// Makes a bridge and a pair and removes them again, to see whether this kernel can. Not in the host's namespace.
+    pub(super) fn try_out(&mut self) -> Result<(), DriverError> {
+        use std::os::fd::AsFd as _;
+        let unsupported = |what, option| {
+            move |error: RequestError| match error.errno() {
+                Errno::EOPNOTSUPP => DriverError::Unsupported { what, option },
+                _ => error.into(),
+            }
+        };
+        let own = NetNs::open("/proc/thread-self/ns/net".as_ref())?;
+        let name = |text: &str| {
+            text.parse::<IfName>().map_err(|_| DriverError::Socket(std::io::ErrorKind::Other.into()))
+        };
+        let (bridge, host, container) = (name("try-bridge")?, name("try-host")?, name("try-container")?);
+        let mac = MacAddress::of(IpAddr::V6(LINK_LOCAL));
+        let mut batch = Batch::new();
+        batch.create_bridge(BridgeSpec { name: &bridge, mac, mtu: 1500 });
+        batch.get_link(&bridge);
+        let links = self.socket.query(&batch).map_err(unsupported("a bridge", "CONFIG_BRIDGE"))?;
+        let index = links.first().map_or(0, |link| link.index);
+        let mut batch = Batch::new();
+        batch.create_veth(VethSpec {
+            host: &host,
+            bridge: index,
+            netns: own.as_fd(),
+            container: &container,
+            mac,
+            mtu: 1500,
+            group: DEVICE_GROUP,
+        });
+        self.socket.run(&batch).map_err(unsupported("a veth pair", "CONFIG_VETH"))
+    }
+
+    /// The host's ends of containers' pairs. Costs as much as there are devices.
+    pub(super) fn container_ports(&mut self) -> Result<Vec<IfName>, DriverError> {
+        let links = self.socket.links()?.into_iter().filter(|link| link.group == DEVICE_GROUP);
+        // A name that the kernel gives out is one.
+        Ok(links.filter_map(|link| link.name.parse().ok()).collect())
+    }
+
+    /// Deletes a device; one that is gone already is no error.
+    pub(super) fn delete_device(&mut self, name: &IfName) -> Result<(), DriverError> {
+        let mut batch = Batch::new();
+        batch.delete_link(name);
+        match self.socket.run(&batch) {
+            Err(error) if !error.is_already_gone() => Err(error.into()),
+            _ => Ok(()),
         }
     }
 
@@ -304,16 +355,23 @@ impl NetworkDriver for BridgeDriver {
     }
 
     fn delete(&mut self, network: &Network) -> Result<(), DriverError> {
-        let mut batch = Batch::new();
-        batch.delete_link(&network.bridge);
-        match self.socket.run(&batch) {
-            Err(error) if !error.is_already_gone() => Err(error.into()),
-            _ => Ok(()),
-        }
+        self.delete_device(&network.bridge)
     }
 
     fn exists(&mut self, network: &Network) -> Result<bool, DriverError> {
         Ok(self.find_bridge(&network.bridge)?.is_some())
+    }
+
+    fn faults(&mut self, network: &Network) -> Result<Vec<Fault>, DriverError> {
+        self.find_faults(network)
+    }
+
+    fn port_state(&mut self, network: &Network, endpoint: &Endpoint) -> Result<PortState, DriverError> {
+        self.find_port_state(network, endpoint)
+    }
+
+    fn reattach(&mut self, network: &Network, endpoint: &Endpoint) -> Result<(), DriverError> {
+        self.put_on_bridge(network, endpoint)
     }
 
     fn connect(

@@ -9,6 +9,7 @@ use super::subnet_file::SubnetFile;
 use super::{NetworkDriver as _, Networks, plan};
 use crate::names::{ContainerId, NetworkName};
 use crate::netns::NetNs;
+use crate::store::Lock;
 
 impl Networks {
     /// Gives the endpoint's addresses back, but for those that have another holder by now.
@@ -43,11 +44,25 @@ impl Networks {
     /// # Errors
     /// The kernel or the file system refused something.
     pub fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        let _lock = self.lock_out_rebuilding();
         let unpublished = self.unpublish(endpoint);
         let detached = self.detach(endpoint);
         // An interface that may still be on the bridge keeps its address.
         let released = detached.and_then(|()| self.release_addresses(endpoint));
         unpublished.and(released)
+    }
+
+    /// From here until the record is gone, nobody rebuilds anything from it: its elements and its port of the bridge
+    /// would come back, and be nobody's. Rebuilding is rare, and others who disconnect are not kept waiting.
+    fn lock_out_rebuilding(&self) -> Option<Lock> {
+        match self.shared_lock() {
+            Ok(lock) => Some(lock),
+            // A container has ended, whoever is stuck with the lock: what would be left of it is the greater evil.
+            Err(error) => {
+                tracing::warn!(%error, "disconnecting all the same");
+                None
+            }
+        }
     }
 
     fn detach(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
@@ -106,6 +121,7 @@ impl Networks {
         netns: &NetNs,
     ) -> Result<(), NetworkError> {
         let error = |source| NetworkError::Driver { action: disconnection(endpoint), source };
+        let _lock = self.lock_out_rebuilding();
         for family in Family::ALL {
             let first = plan::default_route_of(others, family);
             if let Some(next) = first.filter(|next| next.position > endpoint.position) {

@@ -1,6 +1,7 @@
 //! The border between what a network is and the devices it is made of.
 
 use super::endpoint::Endpoint;
+use super::faults::{Fault, PortState};
 use super::record::Network;
 use super::subnet::Family;
 use crate::names::IfName;
@@ -31,6 +32,24 @@ pub trait NetworkDriver {
     /// # Errors
     /// The kernel refused to tell, or a device of that name is of another kind.
     fn exists(&mut self, network: &Network) -> Result<bool, DriverError>;
+
+    /// What is wrong with the network's own devices. A few look-ups, however many containers there are.
+    ///
+    /// # Errors
+    /// The kernel refused to tell.
+    fn faults(&mut self, network: &Network) -> Result<Vec<Fault>, DriverError>;
+
+    /// How the host's part of an endpoint's interface is.
+    ///
+    /// # Errors
+    /// The kernel refused to tell.
+    fn port_state(&mut self, network: &Network, endpoint: &Endpoint) -> Result<PortState, DriverError>;
+
+    /// Connects an interface that is still there with the network again.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn reattach(&mut self, network: &Network, endpoint: &Endpoint) -> Result<(), DriverError>;
 
     /// Gives the namespace an interface in the network, with addresses and routes, switched on. The default
     /// routes of the families in `defaults` lead through it; what is sent from its address of another family

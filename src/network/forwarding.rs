@@ -69,12 +69,21 @@ impl Needed {
     /// # Errors
     /// A parameter cannot be read.
     pub(super) fn is_on(self) -> io::Result<bool> {
+        Ok(self.missing()?.is_empty())
+    }
+
+    /// What of it the host does not forward.
+    ///
+    /// # Errors
+    /// A parameter cannot be read.
+    pub(super) fn missing(self) -> io::Result<Vec<Family>> {
+        let mut missing = Vec::new();
         for family in self.families() {
             if sysctl::read(parameter(family))?.as_deref() != Some("1") {
-                return Ok(false);
+                missing.push(family);
             }
         }
-        Ok(true)
+        Ok(missing)
     }
 }
 

@@ -21,12 +21,15 @@
 mod allot;
 mod attach;
 mod bridge;
+mod check;
 mod choose;
 mod detach;
 mod driver;
 mod dry_run;
 mod endpoint;
 mod error;
+mod faults;
+mod flows;
 mod foreign;
 mod forwarding;
 mod host;
@@ -36,22 +39,27 @@ mod manage;
 mod namespace;
 mod plan;
 mod port;
+mod prune;
 mod publish;
 mod record;
+mod reload;
 mod restore;
 mod subnet;
 mod subnet_file;
 
-pub use crate::netlink::MacAddress;
+pub use crate::netlink::{Direction, Flow, FlowEvent, FlowState, MacAddress};
 use crate::nft;
 use crate::store::Layout;
 
 pub use attach::ConnectRequest;
 pub use bridge::BridgeDriver;
+pub use check::Finding;
 pub use choose::CreateRequest;
 pub use driver::{DriverError, NetworkDriver};
 pub use endpoint::{Endpoint, InterfaceAddress};
 pub use error::NetworkError;
+pub use faults::{Fault, PortState};
+pub use flows::{ContainerFlow, FlowOwner};
 pub use foreign::NamespaceRequest;
 pub use host::{Occupant, Pool};
 pub use ipam::{Bitmap, BitmapError};
@@ -62,6 +70,7 @@ pub use port::{
     ExposedPort, PortError, PortMapping, PortRange, PortRequest, compact, first_collision, unpublished,
 };
 pub use record::{AddressBlock, DEFAULT_MTU, DriverKind, Mode, Network, Phase, RecordError};
+pub use reload::Running;
 pub use subnet::{Family, Subnet, SubnetError};
 pub use subnet_file::{InUse, SubnetFile, SubnetFileError};
 

@@ -169,6 +169,12 @@ pub(super) fn default_route_of(endpoints: &[Endpoint], family: Family) -> Option
     endpoints.iter().find(|endpoint| endpoint.gateway(family).is_some())
 }
 
+/// The families whose default routes lead through an endpoint that comes after these.
+#[must_use]
+pub(super) fn defaults_beside(others: &[Endpoint]) -> Vec<Family> {
+    Family::ALL.into_iter().filter(|family| default_route_of(others, *family).is_none()).collect()
+}
+
 /// The endpoint that a container's published ports of a family lead to: the one with the default route, because
 /// replies to anywhere have to find their way back; where there is none, the first with an address of the family.
 #[must_use]

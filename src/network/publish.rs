@@ -263,15 +263,7 @@ impl Networks {
         let action = || format!("take away the ports of {}", endpoint.holder());
         let table = |source| NetworkError::Table { action: action(), source };
         if !endpoint.is_alive() {
-            // Whoever was killed may have taken them away already, and a port may be somebody else's by now.
-            let mut own = Vec::new();
-            for element in elements {
-                if self.nft()?.lookup_comment(&element).map_err(table)?.as_deref() == Some(endpoint.comment())
-                {
-                    own.push(element);
-                }
-            }
-            elements = own;
+            elements = self.left_by(endpoint, elements)?;
         }
         if elements.is_empty() {
             return self.forget_flows_to(endpoint);
@@ -296,6 +288,44 @@ impl Networks {
             Err(source) => return Err(table(source)),
         }
         self.forget_flows_to(endpoint)
+    }
+
+    /// Which elements of a dead endpoint are still there and its own: whoever was killed may have taken them away
+    /// already, and a port may be somebody else's by now. One whose remark has another name is its own all the
+    /// same unless that is the name of a living container with such a port: then it was just being renamed.
+    fn left_by(&mut self, dead: &Endpoint, elements: Vec<Element>) -> Result<Vec<Element>, NetworkError> {
+        let mut own = Vec::new();
+        let mut living: Option<Vec<Endpoint>> = None;
+        for element in elements {
+            let comment = self.nft()?.lookup_comment(&element).map_err(|source| NetworkError::Table {
+                action: format!("look for the ports of container {}", dead.container_name),
+                source,
+            })?;
+            let Some(comment) = comment else { continue };
+            if comment != dead.comment() {
+                if living.is_none() {
+                    living = Some(self.living_with_ports_of(dead)?);
+                }
+                if living.iter().flatten().any(|other| other.comment() == comment) {
+                    continue;
+                }
+            }
+            own.push(element);
+        }
+        Ok(own)
+    }
+
+    /// The living endpoints that have one of this one's ports on record, which they have before the kernel does.
+    fn living_with_ports_of(&self, endpoint: &Endpoint) -> Result<Vec<Endpoint>, NetworkError> {
+        let mut found = Vec::new();
+        for network in record::load_all(&self.layout)? {
+            found.extend(endpoint::load_all(&self.layout, &network.name)?);
+        }
+        found.retain(|other| {
+            let has = |port: &PortMapping| other.ports.iter().any(|o| o.overlaps(port));
+            endpoint.ports.iter().any(has) && other.is_alive()
+        });
+        Ok(found)
     }
 
     /// Removes the connection-tracking entries of flows that were translated to the endpoint's addresses: they

@@ -23,6 +23,8 @@ mod archives;
 #[cfg(test)]
 mod attach;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod confinement;
@@ -42,6 +44,10 @@ mod execve;
 mod files;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod flows;
+#[cfg(test)]
+mod heal;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
@@ -101,9 +107,15 @@ mod session;
 #[cfg(test)]
 mod space;
 #[cfg(test)]
+mod state_files;
+#[cfg(test)]
 mod states;
 #[cfg(test)]
 mod stats;
+#[cfg(test)]
+mod sweep;
+#[cfg(test)]
+mod tracer;
 #[cfg(test)]
 mod volumes;
 #[cfg(test)]

@@ -1,10 +1,14 @@
 //! `mydocker network …`
 
+mod check;
 mod connect;
 mod create;
 mod disconnect;
+mod flows;
 pub(super) mod inspect;
 mod list;
+mod prune;
+mod reload;
 mod remove;
 mod rules;
 
@@ -29,6 +33,10 @@ enum Command {
     Inspect(inspect::Args),
     #[command(visible_alias = "rm")]
     Remove(remove::Args),
+    Prune(prune::Args),
+    Reload(reload::Args),
+    Check(check::Args),
+    Flows(flows::Args),
     Rules(rules::Args),
 }
 
@@ -40,6 +48,10 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         Command::List(args) => list::run(args, context),
         Command::Inspect(args) => inspect::run(args, context),
         Command::Remove(args) => remove::run(args, context),
+        Command::Prune(args) => prune::run(args, context),
+        Command::Reload(args) => reload::run(args, context),
+        Command::Check(args) => check::run(&args, context),
+        Command::Flows(args) => flows::run(&args, context),
         Command::Rules(args) => rules::run(args, context),
     }
 }
