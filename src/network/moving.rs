@@ -68,7 +68,7 @@ pub(super) struct Changes {
     /// What goes.
     stale: Vec<Element>,
     /// What comes.
-    elements: Vec<Element>,
+    pub(super) elements: Vec<Element>,
     /// What must have room, and does not stay.
     exclusions: Vec<Element>,
 }
