@@ -134,8 +134,11 @@ impl Engine {
     ) -> Result<Vec<NetworkName>, EngineError> {
         privileges::for_networks()?;
         let containers = self.containers(true)?;
-        let memberships = containers.iter().flat_map(|snapshot| &snapshot.record.network.networks);
-        let kept: BTreeSet<NetworkName> = memberships.map(|membership| membership.network.clone()).collect();
+        let kept: BTreeSet<NetworkName> = containers
+            .iter()
+            .flat_map(|snapshot| &snapshot.record.network.networks)
+            .map(|membership| membership.network.clone())
+            .collect();
         Ok(self.networks.prune(&kept, wanted)?)
     }
 

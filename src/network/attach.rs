@@ -304,7 +304,7 @@ impl Networks {
         others: &[Endpoint],
         netns: &NetNs,
     ) -> Result<(), NetworkError> {
-        let defaults = plan::new_defaults(others);
+        let defaults = plan::defaults_beside(others);
         let (mut digits, mut number) = (host_if_digits(others.len()), 0);
         loop {
             let source = match self.driver(network.driver)?.connect(network, endpoint, netns, &defaults) {

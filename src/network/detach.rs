@@ -44,7 +44,7 @@ impl Networks {
     /// # Errors
     /// The kernel or the file system refused something.
     pub fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
-        let _lock = self.while_nobody_rebuilds();
+        let _lock = self.lock_out_rebuilding();
         let unpublished = self.unpublish(endpoint);
         let detached = self.detach(endpoint);
         // An interface that may still be on the bridge keeps its address.
@@ -52,12 +52,17 @@ impl Networks {
         unpublished.and(released)
     }
 
-    /// From here until the record is gone, nobody rebuilds anything from it: its elements and its port of the
-    /// bridge would come back, and be nobody's. Rebuilding is rare, and others who disconnect are not kept waiting.
-    fn while_nobody_rebuilds(&self) -> Option<Lock> {
-        // A container has ended, whoever is stuck with the lock: what would be left of it is the greater evil.
-        let warn = |error: &NetworkError| tracing::warn!(%error, "disconnecting all the same");
-        self.shared_lock().inspect_err(warn).ok()
+    /// From here until the record is gone, nobody rebuilds anything from it: its elements and its port of the bridge
+    /// would come back, and be nobody's. Rebuilding is rare, and others who disconnect are not kept waiting.
+    fn lock_out_rebuilding(&self) -> Option<Lock> {
+        match self.shared_lock() {
+            Ok(lock) => Some(lock),
+            // A container has ended, whoever is stuck with the lock: what would be left of it is the greater evil.
+            Err(error) => {
+                tracing::warn!(%error, "disconnecting all the same");
+                None
+            }
+        }
     }
 
     fn detach(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
@@ -116,13 +121,13 @@ impl Networks {
         netns: &NetNs,
     ) -> Result<(), NetworkError> {
         let error = |source| NetworkError::Driver { action: disconnection(endpoint), source };
+        let _lock = self.lock_out_rebuilding();
         for family in Family::ALL {
             let first = plan::default_route_of(others, family);
             if let Some(next) = first.filter(|next| next.position > endpoint.position) {
                 self.bridge()?.redirect(endpoint, next, netns, &[family]).map_err(error)?;
             }
         }
-        let _lock = self.while_nobody_rebuilds();
         self.bridge()?.remove(endpoint, netns).map_err(error)?;
         self.release_addresses(endpoint)
     }

@@ -11,7 +11,8 @@
 //!           ├─ detach    … and disconnect
 //!           ├─ foreign   other namespaces do both      RUN_ROOT/network/namespaces/INODE/NETWORK
 //!           ├─ publish   ports of an endpoint          (in the endpoint's record)
-//!           │  └ allot   free ports of the host
+//!           │  ├ allot   free ports of the host
+//!           │  └ moving  from one endpoint of a container to another
 //!           └─ restore   after a reboot, a flush       addresses: ROOT/network/ipam/subnet.json
 //! ```
 //!
@@ -36,6 +37,7 @@ mod host;
 mod ipam;
 mod listener;
 mod manage;
+mod moving;
 mod namespace;
 mod plan;
 mod port;

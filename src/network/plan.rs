@@ -169,9 +169,9 @@ pub(super) fn default_route_of(endpoints: &[Endpoint], family: Family) -> Option
     endpoints.iter().find(|endpoint| endpoint.gateway(family).is_some())
 }
 
-/// The families whose default routes lead through one more endpoint, beside those that were there before.
+/// The families whose default routes lead through an endpoint that comes after these.
 #[must_use]
-pub(super) fn new_defaults(others: &[Endpoint]) -> Vec<Family> {
+pub(super) fn defaults_beside(others: &[Endpoint]) -> Vec<Family> {
     Family::ALL.into_iter().filter(|family| default_route_of(others, *family).is_none()).collect()
 }
 

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
+use super::namespace::Namespace;
 use super::record::{self, Network, Phase};
 use super::restore::Restored;
 use super::subnet::Family;
@@ -43,20 +44,22 @@ impl Networks {
         }
         let Restored { networks, failed } = self.restore_locked()?;
         self.renew_addresses(&networks)?;
-        let mut connected = Vec::new();
+        let mut living = Vec::new();
         for network in &networks {
-            let endpoints = self.living_endpoints(network)?;
-            connected.extend(endpoints.into_iter().map(|endpoint| (network, endpoint)));
+            living.extend(self.living_endpoints(network)?.into_iter().map(|endpoint| (network, endpoint)));
         }
-        for (network, endpoint) in &connected {
-            if let Some(netns) = running.get(&endpoint.container) {
-                // An earlier connection of the same container has the default route.
-                let is_earlier = |other: &&Endpoint| {
+        // The earlier ones of a namespace first: theirs are the default routes.
+        living.sort_by_key(|(_, endpoint)| endpoint.position);
+        let endpoints: Vec<Endpoint> = living.iter().map(|(_, endpoint)| endpoint.clone()).collect();
+        for (network, endpoint) in living {
+            let own = endpoint.namespace.as_ref().map(Namespace::path);
+            if let Some(netns) = own.or(running.get(&endpoint.container).map(PathBuf::as_path)) {
+                let netns = netns.to_owned();
+                let of_same = |other: &&Endpoint| {
                     other.container == endpoint.container && other.position < endpoint.position
                 };
-                let earlier: Vec<Endpoint> =
-                    connected.iter().map(|(_, other)| other).filter(is_earlier).cloned().collect();
-                self.renew_interface(network, endpoint, &plan::new_defaults(&earlier), netns)?;
+                let earlier: Vec<Endpoint> = endpoints.iter().filter(of_same).cloned().collect();
+                self.renew_interface(network, &endpoint, &netns, &plan::defaults_beside(&earlier))?;
             }
         }
         self.delete_abandoned_devices()?;
@@ -89,10 +92,10 @@ impl Networks {
         &mut self,
         network: &Network,
         endpoint: &Endpoint,
-        defaults: &[Family],
         netns: &Path,
+        defaults: &[Family],
     ) -> Result<(), NetworkError> {
-        let action = || format!("restore the interface of container {}", endpoint.container_name);
+        let action = || format!("restore the interface of {}", endpoint.holder());
         let error = |source| NetworkError::Driver { action: action(), source };
         let driver = self.driver(network.driver)?;
         match driver.port_state(network, endpoint).map_err(error)? {
