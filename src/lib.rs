@@ -4,13 +4,14 @@
 //!
 //! ```text
 //! main ─► cli ─► engine ─┬─► container ─► (libcontainer) ─┐
-//!                        ├─► image, volume ───────────────┤
+//!                        ├─► image, volume ───────────────┤  container, image ─► archive
 //!                        └─► network ─► nft, netlink ─────┴─► store, netns, sysctl ─► sys
 //!                                                                  names, process ◄─ everyone
 //! ```
 //!
 //! Arrows point downwards only; `tests/architecture.rs` holds the table and checks it.
 
+pub mod archive;
 pub mod cli;
 pub mod container;
 pub mod engine;

@@ -48,6 +48,9 @@ pub enum NameError {
     /// Something that should be a container id but is not 64 hexadecimal digits.
     #[error("\"{0}\" is not a container id: expected 64 lower-case hexadecimal digits")]
     NotAnId(String),
+    /// Something that should be a digest but is not `sha256:` and 64 hexadecimal digits.
+    #[error("\"{0}\" is not a digest: expected sha256: and 64 lower-case hexadecimal digits")]
+    NotADigest(String),
 }
 
 /// Docker's rule for the names of objects: `[a-zA-Z0-9][a-zA-Z0-9_.-]*`.
@@ -125,6 +128,11 @@ name_type! {
     VolumeName
 }
 name_type! {
+    /// The digest of some contents, as `sha256:` and 64 hexadecimal digits. An image is identified by that of
+    /// its configuration, a layer by that of its uncompressed tar stream.
+    Digest
+}
+name_type! {
     /// A network device's name: 1 to 15 bytes (`IFNAMSIZ` less the final NUL).
     IfName
 }
@@ -135,26 +143,59 @@ pub const IF_NAME_MAX: usize = 15;
 impl FromStr for ContainerId {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
-        if text.len() == 64 && text.bytes().all(hex) {
-            Ok(Self(text.to_owned()))
-        } else {
-            Err(NameError::NotAnId(text.to_owned()))
+        if is_64_hex(text) { Ok(Self(text.to_owned())) } else { Err(NameError::NotAnId(text.to_owned())) }
+    }
+}
+
+fn is_64_hex(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
+}
+
+impl FromStr for Digest {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        match text.strip_prefix("sha256:") {
+            Some(hex) if is_64_hex(hex) => Ok(Self(text.to_owned())),
+            _ => Err(NameError::NotADigest(text.to_owned())),
         }
     }
 }
 
-/// 64 random hexadecimal digits.
-fn random_digits() -> Result<String, std::io::Error> {
+impl Digest {
+    /// The digest with these bytes.
+    #[must_use]
+    pub fn sha256(bytes: [u8; 32]) -> Self {
+        Self(format!("sha256:{}", hex(&bytes)))
+    }
+
+    /// The digits alone.
+    #[must_use]
+    pub fn hex(&self) -> &str {
+        &self.0["sha256:".len()..]
+    }
+
+    /// The first twelve digits, as listings show them.
+    #[must_use]
+    pub fn short(&self) -> &str {
+        &self.hex()[..12]
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
-    let mut bytes = [0_u8; 32];
-    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
-    let mut text = String::with_capacity(64);
+    let mut text = String::with_capacity(2 * bytes.len());
     for byte in bytes {
         // Writing to a String cannot fail.
         write!(text, "{byte:02x}").ok();
     }
-    Ok(text)
+    text
+}
+
+/// 64 random hexadecimal digits.
+fn random_digits() -> Result<String, std::io::Error> {
+    let mut bytes = [0_u8; 32];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+    Ok(hex(&bytes))
 }
 
 impl ContainerId {
@@ -257,6 +298,16 @@ mod tests {
         assert!("abc".parse::<ContainerId>().is_err());
         assert!("G".repeat(64).parse::<ContainerId>().is_err());
         assert_ne!(id, ContainerId::generate().unwrap());
+    }
+
+    #[test]
+    fn a_digest_names_its_algorithm() {
+        let digest = Digest::sha256([0xab; 32]);
+        assert_eq!(digest.as_str().parse::<Digest>().unwrap(), digest);
+        assert_eq!((digest.hex().len(), digest.short()), (64, "abababababab"));
+        for bad in [digest.hex(), "sha256:", "sha256:xyz", "md5:ab", &format!("{digest}0")] {
+            assert!(bad.parse::<Digest>().is_err(), "{bad}");
+        }
     }
 
     #[test]

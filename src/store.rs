@@ -11,7 +11,14 @@
 //! ├── containers/ID/ID-json.log                   ├── containers/ID/…    sockets, OCI bundle
 //! ├── names/NAME -> ID                            └── libcontainer/ID/   state of the OCI runtime library
 //! ├── overlay2/ID/{upper,work,merged}
-//! └── volumes/NAME/{_data,record}
+//! ├── volumes/NAME/{_data,record}
+//! └── image/
+//!     ├── repositories.json                       which images there are, and their names
+//!     ├── configs/sha256/DIGEST
+//!     ├── layers/sha256/DIGEST/{diff,layer.json}
+//!     ├── l/LINK -> ../layers/sha256/DIGEST/diff
+//!     ├── tmp/PID-START-RANDOM/                   layers that are being made or removed
+//!     └── lock
 //! ```
 
 use std::fs::{File, OpenOptions};
@@ -23,7 +30,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::names::{ContainerId, ContainerName, NetworkName, VolumeName};
+use crate::names::{ContainerId, ContainerName, Digest, NetworkName, VolumeName};
 
 /// The two directories everything lies in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,6 +92,12 @@ impl Layout {
     #[must_use]
     pub fn forwarding(&self) -> PathBuf {
         self.run_root.join("network/forwarding")
+    }
+
+    /// The directory with a file for each network whose containers announce their addresses.
+    #[must_use]
+    pub fn announcing(&self) -> PathBuf {
+        self.run_root.join("network/announcing")
     }
 
     /// The directory with one directory of endpoints for each network.
@@ -151,6 +164,54 @@ impl Layout {
     #[must_use]
     pub fn volume_data(&self, name: &VolumeName) -> PathBuf {
         self.volume(name).join("_data")
+    }
+
+    /// The directory of everything about images.
+    #[must_use]
+    pub fn images(&self) -> PathBuf {
+        self.root.join("image")
+    }
+
+    /// Which images there are, and their names.
+    #[must_use]
+    pub fn image_repositories(&self) -> PathBuf {
+        self.images().join("repositories.json")
+    }
+
+    /// The lock that orders changes to images; who makes a container holds it shared while doing so.
+    #[must_use]
+    pub fn image_lock(&self) -> PathBuf {
+        self.images().join("lock")
+    }
+
+    /// One image's configuration.
+    #[must_use]
+    pub fn image_config(&self, id: &Digest) -> PathBuf {
+        self.images().join("configs/sha256").join(id.hex())
+    }
+
+    /// The directory of all layers.
+    #[must_use]
+    pub fn image_layers(&self) -> PathBuf {
+        self.images().join("layers/sha256")
+    }
+
+    /// One layer: its files in `diff`, and what is known of it.
+    #[must_use]
+    pub fn image_layer(&self, diff: &Digest) -> PathBuf {
+        self.image_layers().join(diff.hex())
+    }
+
+    /// The directory of short links to layers: the options of an overlay mount have to fit into one page.
+    #[must_use]
+    pub fn image_links(&self) -> PathBuf {
+        self.images().join("l")
+    }
+
+    /// The directory of layers that are being made or removed.
+    #[must_use]
+    pub fn image_temporary(&self) -> PathBuf {
+        self.images().join("tmp")
     }
 
     /// What one running container needs until it ends: sockets and the OCI bundle.
@@ -289,6 +350,32 @@ pub struct Lock {
 }
 
 impl Lock {
+    /// Makes the lock `path` and takes it, in one step: nobody ever finds it free before it is given back. Its
+    /// directory must exist.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn create(path: &Path) -> io::Result<Self> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
+        let lock = Self::exclusive(&temporary)?;
+        std::fs::rename(&temporary, path)?;
+        Ok(lock)
+    }
+
+    /// Takes the lock `path` if it is free; its directory must exist.
+    ///
+    /// # Errors
+    /// The file cannot be made.
+    pub fn if_free(path: &Path) -> io::Result<Option<Self>> {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(lock) => Ok(Some(Self { _file: lock })),
+            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
+            Err((_, errno)) => Err(errno.into()),
+        }
+    }
+
     /// How long a lock is waited for. Locks are held for single file writes, so a holder that takes longer
     /// is stopped or stuck, and an error is of more use than a hang.
     pub const PATIENCE: Duration = Duration::from_secs(10);
@@ -298,18 +385,42 @@ impl Lock {
     /// # Errors
     /// The file cannot be made, or the lock was not free within [`Lock::PATIENCE`] (`TimedOut`).
     pub fn exclusive(path: &Path) -> io::Result<Self> {
+        Self::take(path, FlockArg::LockExclusiveNonblock)
+    }
+
+    /// Takes the lock `path` together with others who only want it not to be held exclusively.
+    ///
+    /// # Errors
+    /// As [`Lock::exclusive`].
+    pub fn shared(path: &Path) -> io::Result<Self> {
+        Self::take(path, FlockArg::LockSharedNonblock)
+    }
+
+    fn take(path: &Path, how: FlockArg) -> io::Result<Self> {
         let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-        let mut file = match open() {
+        let file = match open() {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
                 open()?
             }
             other => other?,
         };
+        Self::wait_for(file, path, how)
+    }
+
+    /// Takes the lock on a directory itself, which must exist.
+    ///
+    /// # Errors
+    /// As [`Lock::exclusive`].
+    pub fn on_directory(path: &Path) -> io::Result<Self> {
+        Self::wait_for(File::open(path)?, path, FlockArg::LockExclusiveNonblock)
+    }
+
+    fn wait_for(mut file: File, path: &Path, how: FlockArg) -> io::Result<Self> {
         let deadline = Instant::now() + Self::PATIENCE;
         let mut pause = Duration::from_micros(50);
         loop {
-            match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            match Flock::lock(file, how) {
                 Ok(lock) => return Ok(Self { _file: lock }),
                 Err((returned, Errno::EWOULDBLOCK | Errno::EINTR)) if Instant::now() < deadline => {
                     file = returned;

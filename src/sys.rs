@@ -3,9 +3,10 @@
 
 #![expect(unsafe_code, reason = "the fence: each block states why it is sound, nothing outside needs any")]
 
-use std::ffi::OsStr;
+use std::ffi::{CString, OsStr, OsString};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Child, Stdio};
 
 use nix::libc;
@@ -99,6 +100,81 @@ pub fn close_on_exec_from(first: u32) -> io::Result<()> {
     Ok(())
 }
 
+/// Closes every descriptor from `first` on (Linux 5.9). Only for a process that uses none of them any more.
+pub fn close_from(first: u32) {
+    // SAFETY: close_range(2) reads no memory. Who calls this gives up all descriptors, whoever in this process
+    // owns them; it then only waits, forks nothing and opens nothing until it ends.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
+/// Makes a copy of this process, which must have one thread.
+///
+/// # Errors
+/// There is no more memory, or no more processes are allowed (`EAGAIN`); or there are more threads (`EBUSY`).
+pub fn fork() -> nix::Result<nix::unistd::ForkResult> {
+    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
+    if threads > 1 {
+        return Err(nix::errno::Errno::EBUSY);
+    }
+    // SAFETY: with a single thread no lock can be held by a thread that the copy does not have, so the copy may
+    // do whatever this process may (fork(2)).
+    unsafe { nix::unistd::fork() }
+}
+
+/// Waits for any signal, all of which have to be blocked, and returns its number; 0 if there was none after
+/// all. Real-time signals have numbers only, which is why this is not nix's.
+#[must_use]
+pub fn wait_for_signal() -> i32 {
+    let all = nix::sys::signal::SigSet::all();
+    // SAFETY: sigwaitinfo(2) reads a signal set, which outlives the call, and writes nothing when the second
+    // pointer is null.
+    let signal = unsafe { libc::sigwaitinfo(all.as_ref(), std::ptr::null_mut()) };
+    signal.max(0)
+}
+
+/// Sends a child of this process the signal with this number.
+///
+/// # Errors
+/// There is no such process (`ESRCH`).
+pub fn kill(child: nix::unistd::Pid, signal: i32) -> io::Result<()> {
+    // SAFETY: kill(2) takes two integers.
+    let result = unsafe { libc::kill(child.as_raw(), signal) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
+}
+
+/// Ends this process at once, without running anything that was to run at its end.
+pub fn end_process(status: i32) -> ! {
+    // SAFETY: _exit(2) touches no memory and does not return.
+    unsafe { libc::_exit(status) }
+}
+
+/// Overwrites the command line that listings show of this process with as much of `words` as fits.
+///
+/// # Errors
+/// `/proc` is not mounted.
+pub fn set_command_line(words: &[&str]) -> io::Result<()> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let bad = || io::Error::from(io::ErrorKind::InvalidData);
+    // `arg_start` and `arg_end` are fields 48 and 49 (proc(5)), and the state, after the name, is the third.
+    let fields = stat.rfind(')').and_then(|end| stat.get(end + 1..)).ok_or_else(bad)?;
+    let mut fields = fields.split_ascii_whitespace().skip(48 - 3).map(str::parse::<usize>);
+    let (Some(Ok(start)), Some(Ok(end))) = (fields.next(), fields.next()) else { return Err(bad()) };
+    if start == 0 || end <= start {
+        return Err(bad());
+    }
+    let mut text = words.join("\0").into_bytes();
+    text.resize(end - start, 0);
+    if let Some(last) = text.last_mut() {
+        *last = 0;
+    }
+    let place = std::ptr::with_exposed_provenance_mut::<u8>(start);
+    // SAFETY: the kernel says that this process's arguments are there, on its stack, which is writable. Nobody
+    // reads them any more: the arguments were copied when the program started, and there is one thread.
+    unsafe { std::ptr::copy_nonoverlapping(text.as_ptr(), place, text.len()) };
+    Ok(())
+}
+
 /// The other end of a pseudo terminal whose master is `master`, without any path (Linux 4.13).
 ///
 /// # Errors
@@ -110,6 +186,83 @@ pub fn pty_peer(master: impl AsFd) -> io::Result<OwnedFd> {
     let fd = nix::errno::Errno::result(result)?;
     // SAFETY: the kernel just returned this descriptor to us; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// The path by which the system calls that only take paths reach the very file behind `fd`, even one opened
+/// with `O_PATH`, and a symbolic link itself rather than what it leads to.
+#[must_use]
+pub fn descriptor_path(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
+fn descriptor_c_path(fd: BorrowedFd<'_>) -> io::Result<CString> {
+    Ok(CString::new(descriptor_path(fd))?)
+}
+
+/// Reads a value whose length the kernel tells; it may grow between the question and the answer.
+fn read_sized(mut call: impl FnMut(*mut libc::c_char, usize) -> isize) -> io::Result<Vec<u8>> {
+    loop {
+        let size = nix::errno::Errno::result(call(std::ptr::null_mut(), 0))?;
+        let mut value = vec![0_u8; usize::try_from(size).map_err(io::Error::other)?];
+        if value.is_empty() {
+            return Ok(value);
+        }
+        match nix::errno::Errno::result(call(value.as_mut_ptr().cast(), value.len())) {
+            Ok(length) => {
+                value.truncate(usize::try_from(length).map_err(io::Error::other)?);
+                return Ok(value);
+            }
+            Err(nix::errno::Errno::ERANGE) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// The names of the extended attributes of the file behind `fd` (which may be open with `O_PATH`).
+///
+/// # Errors
+/// The file system has none (`EOPNOTSUPP`), or cannot be read.
+pub fn list_xattrs(fd: impl AsFd) -> io::Result<Vec<OsString>> {
+    let path = descriptor_c_path(fd.as_fd())?;
+    // SAFETY: listxattr(2) reads a NUL-terminated path that outlives the call and writes at most `size` bytes
+    // to `buffer`; `read_sized` passes either null and 0 or a buffer of that very size.
+    let names = read_sized(|buffer, size| unsafe { libc::listxattr(path.as_ptr(), buffer, size) })?;
+    let names = names.split(|byte| *byte == 0).filter(|name| !name.is_empty());
+    Ok(names.map(|name| OsStr::from_bytes(name).to_owned()).collect())
+}
+
+/// One extended attribute of the file behind `fd` (which may be open with `O_PATH`); `None` if it has none of
+/// that name.
+///
+/// # Errors
+/// The attribute cannot be read.
+pub fn get_xattr(fd: impl AsFd, name: &OsStr) -> io::Result<Option<Vec<u8>>> {
+    let path = descriptor_c_path(fd.as_fd())?;
+    let name = CString::new(name.as_bytes())?;
+    // SAFETY: getxattr(2) reads two NUL-terminated strings that outlive the call and writes at most `size`
+    // bytes to `buffer`; `read_sized` passes either null and 0 or a buffer of that very size.
+    let read = |buffer: *mut libc::c_char, size| unsafe {
+        libc::getxattr(path.as_ptr(), name.as_ptr(), buffer.cast(), size)
+    };
+    match read_sized(read) {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENODATA | libc::EOPNOTSUPP)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sets an extended attribute of the file behind `fd` (which may be open with `O_PATH`).
+///
+/// # Errors
+/// The file system or the kind of file cannot have it, or the caller may not set it.
+pub fn set_xattr(fd: impl AsFd, name: &OsStr, value: &[u8]) -> io::Result<()> {
+    let path = descriptor_c_path(fd.as_fd())?;
+    let name = CString::new(name.as_bytes())?;
+    // SAFETY: setxattr(2) reads two NUL-terminated strings and `value.len()` bytes; all outlive the call.
+    let result =
+        unsafe { libc::setxattr(path.as_ptr(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
 }
 
 /// Receives one descriptor that the peer of the Unix socket sends with its next message.
@@ -206,6 +359,26 @@ pub fn spawn_self<S: AsRef<OsStr>>(
     stdout: Stdio,
     stderr: Stdio,
 ) -> io::Result<Child> {
+    let (mut command, _tree) = own_command(arguments)?;
+    command.stdin(stdin).stdout(stdout).stderr(stderr).spawn()
+}
+
+/// Replaces this process by our own binary, started anew with `arguments` and this standard input. What it
+/// has learned, opened and allocated is gone; what the kernel knows it by (its pid, its start, its children)
+/// stays. Returns only what keeps it from happening.
+pub fn exec_self<S: AsRef<OsStr>>(arguments: &[S], stdin: Stdio) -> io::Error {
+    use std::os::unix::process::CommandExt as _;
+    match own_command(arguments) {
+        Ok((mut command, _tree)) => {
+            reset_signals();
+            command.stdin(stdin).exec()
+        }
+        Err(error) => error,
+    }
+}
+
+/// Our own binary as a command, and what has to be open until it is executed.
+fn own_command<S: AsRef<OsStr>>(arguments: &[S]) -> io::Result<(std::process::Command, Option<OwnedFd>)> {
     use std::os::unix::process::CommandExt as _;
     // Without the mount (Linux before 5.12, or a process that itself runs from such a mount on Linux before
     // 6.15) the file is named directly: /proc/self/exe is the very file this process runs, even if the path
@@ -220,7 +393,8 @@ pub fn spawn_self<S: AsRef<OsStr>>(
     command.arg0("mydocker").args(arguments);
     // What a shell or service manager left open for us is not for a process that outlives us.
     close_on_exec_from(3)?;
-    // systemd's activation variables would make libcontainer hand descriptors on to a container.
-    command.env_remove("LISTEN_FDS").env_remove("LISTEN_PID").env_remove("LISTEN_FDNAMES");
-    command.stdin(stdin).stdout(stdout).stderr(stderr).spawn()
+    // Nor is its environment, which a container could find in a process of ours; and systemd's activation
+    // variables would make libcontainer hand descriptors on to a container.
+    command.env_clear();
+    Ok((command, tree.ok()))
 }

@@ -3,11 +3,13 @@
 use std::process::ExitCode;
 
 use crate::cli::options::ContainerOptions;
+use crate::cli::options::life::IdFile;
 use crate::cli::output::print;
 use crate::cli::{CommandError, Context};
 
 /// Create a container without starting it, and print its id
 #[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
 #[command(after_help = "Example:\n  mydocker create --name web -p 8080:80 / httpd -f")]
 pub(super) struct Args {
     #[command(flatten)]
@@ -15,8 +17,11 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    let mut id_file = IdFile::reserve(args.container.life.cidfile.as_deref())?;
     let request = args.container.request(false, context)?;
     let record = context.engine()?.create_container(request)?;
+    id_file.write(record.id.as_str())?;
+    id_file.keep();
     print(&format!("{}\n", record.id));
     Ok(ExitCode::SUCCESS)
 }

@@ -1,15 +1,20 @@
 //! `mydocker exec`
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use crate::cli::{CommandError, Context, container_path, environment};
-use crate::engine::{ContainerPath, ExecRequest, UserSpec};
+use crate::cli::options::env_files;
+use crate::cli::{CommandError, Context, container_path, environment, left};
+use crate::engine::{ContainerPath, DetachKeys, ExecRequest, UserSpec};
 
 /// Run another command in a running container
 #[derive(Debug, clap::Args)]
 #[command(override_usage = "mydocker exec [OPTIONS] CONTAINER COMMAND [ARGUMENT]...")]
 #[command(after_help = "Example:\n  mydocker exec -it web sh")]
 pub(super) struct Args {
+    /// Return once the command runs
+    #[arg(long, short)]
+    detach: bool,
     /// Keep standard input open
     #[arg(long, short)]
     interactive: bool,
@@ -19,12 +24,21 @@ pub(super) struct Args {
     /// Set an environment variable, beside the container's own; a NAME alone takes over yours
     #[arg(long, short, value_name = "NAME=VALUE")]
     env: Vec<String>,
+    /// Read such variables from a file, one on each line; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    env_file: Vec<PathBuf>,
     /// Where the command starts; the container's own working directory without
     #[arg(long, short, value_name = "DIR", value_parser = container_path)]
     workdir: Option<ContainerPath>,
     /// As whom the command runs; the container's own user without
     #[arg(long, short, value_name = "USER")]
     user: Option<UserSpec>,
+    /// Give the command all capabilities, whatever the container has
+    #[arg(long)]
+    privileged: bool,
+    /// The keys that leave the command running; ctrl-p,ctrl-q without
+    #[arg(long, value_name = "KEYS", default_value_t)]
+    detach_keys: DetachKeys,
     /// The container by name or id, then the command and its arguments
     #[arg(value_name = "CONTAINER", required = true, num_args = 2..)]
     container_and_command: Vec<String>,
@@ -35,11 +49,16 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     let container = words.next().unwrap_or_default();
     let request = ExecRequest {
         command: words.collect(),
-        env: environment(&args.env)?,
+        env: environment(&[env_files::read_all(&args.env_file)?, args.env].concat())?,
         working_dir: args.workdir,
         user: args.user,
         tty: args.tty,
-        interactive: args.interactive,
+        interactive: args.interactive && !args.detach,
+        privileged: args.privileged,
     };
-    Ok(ExitCode::from(context.engine()?.exec(&container, request)?))
+    if args.detach {
+        context.engine()?.exec_detached(&container, request)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    Ok(left(context.engine()?.exec(&container, request, args.detach_keys)?))
 }

@@ -1,129 +1,118 @@
 //! `mydocker inspect`
 
-use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use crate::cli::{CommandError, Context, output};
-use crate::engine::{Snapshot, State};
+use crate::cli::listing::ObjectFormat;
+use crate::cli::{CommandError, Context, documents, image, network, output, volume};
+use crate::engine::Engine;
 
-/// Show all that is known of containers, as a JSON array
+/// Show all that is known of containers, images, networks and volumes, as a JSON array
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  mydocker inspect web | jq -r '.[0].NetworkSettings.Networks.default.IPAddress'"
+    after_help = "Example:\n  mydocker inspect -f '{{.State.Status}} {{.NetworkSettings.IPAddress}}' web"
 )]
 pub(super) struct Args {
-    /// The containers, by name or id
-    #[arg(value_name = "CONTAINER", required = true)]
-    containers: Vec<String>,
+    /// Print one line for each by a Go template, or as JSON (json), instead of the array
+    #[arg(long, short, value_name = "TEMPLATE")]
+    format: Option<ObjectFormat>,
+    /// Also how much disk containers take
+    #[arg(long, short)]
+    size: bool,
+    /// What to look for; without it whatever has the name, containers first
+    #[arg(long = "type", value_name = "TYPE", value_enum)]
+    kind: Option<Kind>,
+    /// The containers and images by name or id, the networks or the volumes
+    #[arg(value_name = "NAME", required = true)]
+    names: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Kind {
+    Container,
+    Image,
+    Network,
+    Volume,
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
-    let mut all = Vec::new();
-    for reference in &args.containers {
-        let engine = context.engine()?;
-        let snapshot = engine.find(reference)?;
-        all.push(document(&snapshot, &engine.paths(&snapshot.record.id)));
-    }
-    output::json(&all);
-    Ok(ExitCode::SUCCESS)
-}
-
-/// Docker's member names, so that scripts written for it find what they look for.
-fn document(snapshot: &Snapshot, paths: &crate::engine::Paths) -> Value {
-    let record = &snapshot.record;
-    let config = &record.config;
-    let words = config.command.words();
-    json!({
-        "Id": record.id,
-        "Created": record.created.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true),
-        "Path": words.first(),
-        "Args": &words[1..],
-        "State": state(&snapshot.state),
-        "Image": config.image,
-        "Name": format!("/{}", record.name),
-        "LogPath": paths.log,
-        "Driver": "overlay2",
-        "GraphDriver": { "Name": "overlay2", "Data": {
-            "LowerDir": config.layers,
-            "UpperDir": paths.overlay.join("upper"),
-            "WorkDir": paths.overlay.join("work"),
-            "MergedDir": paths.overlay.join("merged"),
-        } },
-        "HostConfig": {
-            "NetworkMode": record.network.mode.describe(),
-            "AutoRemove": config.auto_remove,
-            "LogConfig": { "Type": "json-file", "Config": {} },
-        },
-        "Config": {
-            "Hostname": config.hostname.as_ref().map_or(record.id.short(), |hostname| hostname.as_str()),
-            "User": config.user.as_ref().map(ToString::to_string).unwrap_or_default(),
-            "Tty": config.tty,
-            "OpenStdin": config.open_stdin,
-            "StdinOnce": config.stdin_once,
-            "Env": config.env,
-            "Cmd": words,
-            "Image": config.image,
-            "WorkingDir": config.working_dir,
-            "Labels": config.labels,
-            "StopSignal": config.stop_signal.to_string(),
-            "StopTimeout": config.stop_timeout,
-        },
-        "NetworkSettings": network_settings(snapshot, paths),
+    inspect(&args.names, args.format.as_ref(), context, |engine, name| {
+        object(engine, args.kind, name, args.size)
     })
 }
 
-fn state(state: &State) -> Value {
-    let time = |time: Option<chrono::DateTime<chrono::Utc>>| {
-        // Docker writes the first instant of its calendar for "never".
-        time.map_or("0001-01-01T00:00:00Z".to_owned(), |t| {
-            t.to_rfc3339_opts(chrono::SecondsFormat::Nanos, true)
-        })
-    };
-    let (pid, code, started, finished, error) = match state {
-        State::Created | State::Starting { .. } => (0, 0, None, None, None),
-        State::Running { init, started, .. } => (init.pid, 0, Some(*started), None, None),
-        State::Exited(exit) => (0, exit.code, exit.started, exit.finished, exit.error.clone()),
-    };
-    json!({
-        "Status": super::ps::state(state),
-        "Running": state.is_running(),
-        "Paused": false,
-        "Restarting": false,
-        "Pid": pid,
-        "ExitCode": code,
-        "Error": error.unwrap_or_default(),
-        "StartedAt": time(started),
-        "FinishedAt": time(finished),
-    })
-}
-
-fn network_settings(snapshot: &Snapshot, paths: &crate::engine::Paths) -> Value {
-    let endpoints = if snapshot.state.is_running() { &snapshot.record.network.endpoints[..] } else { &[] };
-    let mut ports: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for mapping in endpoints.iter().flat_map(|endpoint| &endpoint.ports) {
-        let pairs = (mapping.container.first..=mapping.container.last).zip(mapping.host.first..);
-        for (container, host) in pairs {
-            let binding = json!({ "HostIp": mapping.host_ip.to_string(), "HostPort": host.to_string() });
-            ports.entry(format!("{container}/{}", mapping.proto)).or_default().push(binding);
+/// Looks each name up and prints what it stands for. What was found is printed, whatever was not.
+pub(super) fn inspect(
+    names: &[String],
+    format: Option<&ObjectFormat>,
+    context: &mut Context,
+    find: impl Fn(&Engine, &str) -> Result<Value, CommandError>,
+) -> Result<ExitCode, CommandError> {
+    let mut found = Vec::new();
+    let mut errors = Vec::new();
+    for name in names {
+        match find(context.engine()?, name) {
+            Ok(object) => found.push(object),
+            Err(error) => errors.push(error),
         }
     }
-    let networks: BTreeMap<String, Value> = endpoints
-        .iter()
-        .map(|endpoint| {
-            let value = json!({
-                "IPAddress": endpoint.address.addr().to_string(),
-                "IPPrefixLen": endpoint.address.prefix_len(),
-                "Gateway": endpoint.gateway.to_string(),
-                "MacAddress": endpoint.mac.to_string(),
-                "GlobalIPv6Address": "",
-                "HostInterface": endpoint.host_if,
-                "Interface": endpoint.container_if,
-            });
-            (endpoint.network.to_string(), value)
-        })
-        .collect();
-    let sandbox = if snapshot.state.is_running() { paths.netns.to_string_lossy() } else { "".into() };
-    json!({ "SandboxKey": sandbox, "Ports": ports, "Networks": networks })
+    print(&found, format)?;
+    for error in &errors {
+        error.report(context.log_format);
+    }
+    Ok(if errors.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Prints documents as one array, or one line for each.
+fn print(documents: &[Value], format: Option<&ObjectFormat>) -> Result<(), CommandError> {
+    let Some(format) = format else {
+        output::json(&documents);
+        return Ok(());
+    };
+    for document in documents {
+        match format.render(document)? {
+            Some(text) => output::print(&text),
+            None => output::json(&[document]),
+        }
+    }
+    Ok(())
+}
+
+/// Whatever has the name. The error is that of the last kind that it could be.
+fn object(engine: &Engine, kind: Option<Kind>, name: &str, size: bool) -> Result<Value, CommandError> {
+    match kind {
+        Some(Kind::Container) => return Ok(container(engine, name, size)?),
+        Some(Kind::Image) => return Ok(image::document(&engine.image(name)?)),
+        Some(Kind::Network) => return Ok(network::inspect::document(&engine.inspect_network(name)?)),
+        Some(Kind::Volume) => return Ok(volume::inspect::document(&engine.volume(name)?)),
+        None => {}
+    }
+    match container(engine, name, size) {
+        Err(error) if error.is_not_found() => {}
+        other => return Ok(other?),
+    }
+    match engine.image(name) {
+        Err(error) if error.is_not_found() => {}
+        other => return Ok(image::document(&other?)),
+    }
+    match engine.inspect_network(name) {
+        Err(error) if error.is_not_found() => {}
+        other => return Ok(network::inspect::document(&other?)),
+    }
+    match engine.volume(name) {
+        Err(error) if error.is_not_found() => Err(CommandError {
+            message: format!("no such object: {name}"),
+            hint: Some("list all containers with: mydocker ps -a".to_owned()),
+            run_status: 125,
+        }),
+        other => Ok(volume::inspect::document(&other?)),
+    }
+}
+
+fn container(engine: &Engine, name: &str, size: bool) -> Result<Value, crate::engine::EngineError> {
+    let snapshot = engine.find(name)?;
+    let disk = size.then(|| engine.disk_usage(&snapshot.record, true));
+    let (paths, mounts) = (engine.paths(&snapshot.record.id), engine.mounts(&snapshot.record));
+    Ok(documents::container(&snapshot, &paths, &mounts, disk))
 }

@@ -2,12 +2,13 @@
 
 use std::process::ExitCode;
 
+use crate::cli::times::Moment;
 use crate::cli::{CommandError, Context};
 use crate::engine::{LogRequest, Stream};
 
 /// Print what a container wrote
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  mydocker logs -f --tail 100 web")]
+#[command(after_help = "Example:\n  mydocker logs -f --since 10m --tail 100 web")]
 pub(super) struct Args {
     /// Go on until the container ends
     #[arg(long, short)]
@@ -15,6 +16,12 @@ pub(super) struct Args {
     /// Start this many lines before the end; all for the whole log
     #[arg(long, short = 'n', value_name = "LINES", default_value = "all", value_parser = tail)]
     tail: Tail,
+    /// Leave out what is older: a time, seconds since 1970, or how long ago as 10m
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    since: Option<Moment>,
+    /// Leave out what is newer
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
+    until: Option<Moment>,
     /// Print the time in front of each line
     #[arg(long, short)]
     timestamps: bool,
@@ -35,7 +42,12 @@ fn tail(text: &str) -> Result<Tail, String> {
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
-    let request = LogRequest { follow: args.follow, tail: args.tail.0 };
+    let request = LogRequest {
+        follow: args.follow,
+        tail: args.tail.0,
+        since: args.since.map(|moment| moment.0),
+        until: args.until.map(|moment| moment.0),
+    };
     context.engine()?.logs(&args.container, request, |entry| {
         let line = if args.timestamps { format!("{} {}", entry.time, entry.text) } else { entry.text };
         // A reader that has gone away ends the following.

@@ -3,21 +3,53 @@
 //! One file for each subcommand holds its arguments and its `run`. Errors are printed here, once: what was
 //! tried, why it failed, and where there is one a remedy on a line of its own.
 
+mod attach;
+mod commit;
+mod completion;
+mod container;
+mod cp;
 mod create;
+mod diff;
+mod documents;
 mod exec;
+mod export;
+mod filters;
+mod history;
+mod human;
+mod image;
+mod image_filters;
+mod images;
+mod import;
+mod info;
 mod inspect;
+mod kill;
+mod listing;
 mod logs;
 mod network;
 mod options;
 mod output;
+mod pause;
+mod port;
 mod ps;
+mod rename;
+mod restart;
 mod rm;
+mod rmi;
 mod run;
 mod spelling;
+mod start;
+mod stats;
 mod stop;
 mod supervise;
+mod tag;
+mod template;
+mod times;
+mod top;
+mod unpause;
 mod update;
+mod version;
 mod volume;
+mod wait;
 
 use std::ffi::OsString;
 use std::fs::File;
@@ -34,7 +66,7 @@ use tracing_subscriber::layer::{self, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::engine::Layout;
-use crate::engine::{ConfigError, ContainerPath, Engine, EngineError, EnvVar};
+use crate::engine::{ConfigError, ContainerPath, Engine, EngineError, EnvVar, Left, Reference};
 
 /// Wrong usage.
 const USAGE: u8 = 2;
@@ -87,10 +119,35 @@ enum Command {
     Exec(exec::Args),
     Ps(ps::Args),
     Logs(logs::Args),
+    Start(start::Args),
     Stop(stop::Args),
+    Restart(restart::Args),
+    Kill(kill::Args),
+    Pause(pause::Args),
+    Unpause(unpause::Args),
+    Wait(wait::Args),
+    Attach(attach::Args),
+    Rename(rename::Args),
     Update(Box<update::Args>),
     Rm(rm::Args),
+    Container(container::Args),
     Inspect(inspect::Args),
+    Images(images::Args),
+    Import(import::Args),
+    Commit(commit::Args),
+    Export(export::Args),
+    Cp(cp::Args),
+    Diff(diff::Args),
+    Tag(tag::Args),
+    Rmi(rmi::Args),
+    History(history::Args),
+    Image(image::Args),
+    Port(port::Args),
+    Top(top::Args),
+    Stats(stats::Args),
+    Info(info::Args),
+    Version(version::Args),
+    Completion(completion::Args),
     #[command(hide = true)]
     Supervise(supervise::Args),
 }
@@ -154,6 +211,18 @@ impl CommandError {
     }
 }
 
+impl CommandError {
+    /// Tells the user of something that does not keep the command from its work.
+    fn warn(&self, format: LogFormat) {
+        match format {
+            LogFormat::Json => {
+                output::complain(&output::log_line("warning", &self.message, self.hint.as_deref()));
+            }
+            LogFormat::Text => output::complain(&format!("warning: {}", self.message)),
+        }
+    }
+}
+
 impl From<EngineError> for CommandError {
     fn from(error: EngineError) -> Self {
         Self { message: crate::engine::one_line(&error), hint: error.hint(), run_status: error.run_status() }
@@ -175,7 +244,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         log,
         engine: None,
     };
-    let runs_a_command = matches!(parsed.command, Command::Run(_) | Command::Create(_) | Command::Exec(_));
+    let runs_a_command = match &parsed.command {
+        Command::Run(_) | Command::Create(_) | Command::Exec(_) => true,
+        Command::Container(args) => args.runs_a_command(),
+        _ => false,
+    };
     let result = match parsed.command {
         Command::Network(args) => network::run(args, &mut context),
         Command::Volume(args) => volume::run(args, &mut context),
@@ -184,10 +257,35 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Exec(args) => exec::run(args, &mut context),
         Command::Ps(args) => ps::run(args, &mut context),
         Command::Logs(args) => logs::run(args, &mut context),
-        Command::Update(args) => update::run(*args, &mut context),
+        Command::Start(args) => start::run(args, &mut context),
         Command::Stop(args) => stop::run(args, &mut context),
+        Command::Restart(args) => restart::run(args, &mut context),
+        Command::Kill(args) => kill::run(args, &mut context),
+        Command::Pause(args) => pause::run(args, &mut context),
+        Command::Unpause(args) => unpause::run(args, &mut context),
+        Command::Wait(args) => wait::run(args, &mut context),
+        Command::Attach(args) => attach::run(args, &mut context),
+        Command::Rename(args) => rename::run(args, &mut context),
+        Command::Update(args) => update::run(*args, &mut context),
+        Command::Container(args) => container::run(args, &mut context),
         Command::Rm(args) => rm::run(args, &mut context),
         Command::Inspect(args) => inspect::run(args, &mut context),
+        Command::Images(args) => images::run(args, &mut context),
+        Command::Import(args) => import::run(args, &mut context),
+        Command::Commit(args) => commit::run(args, &mut context),
+        Command::Export(args) => export::run(args, &mut context),
+        Command::Cp(args) => cp::run(args, &mut context),
+        Command::Diff(args) => diff::run(args, &mut context),
+        Command::Tag(args) => tag::run(args, &mut context),
+        Command::Rmi(args) => rmi::run(args, &mut context),
+        Command::History(args) => history::run(args, &mut context),
+        Command::Image(args) => image::run(args, &mut context),
+        Command::Port(args) => port::run(args, &mut context),
+        Command::Top(args) => top::run(args, &mut context),
+        Command::Stats(args) => stats::run(args, &mut context),
+        Command::Info(args) => info::run(args, &mut context),
+        Command::Version(args) => version::run(args, &mut context),
+        Command::Completion(args) => completion::run(&args),
         Command::Supervise(args) => supervise::run(args, &mut context),
     };
     result.unwrap_or_else(|error| {
@@ -283,6 +381,16 @@ fn key_value(text: &str) -> Result<(String, String), String> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+/// A command that failed before the engine was asked.
+fn failed(message: &str, hint: Option<&str>) -> CommandError {
+    CommandError { message: message.to_owned(), hint: hint.map(str::to_owned), run_status: FAILED }
+}
+
+/// The name of an image, as an argument.
+fn reference(text: &str) -> Result<Reference, crate::engine::ImageError> {
+    text.parse()
+}
+
 /// A directory of a container, as an option's value.
 fn container_path(text: &str) -> Result<ContainerPath, ConfigError> {
     ContainerPath::new(std::path::Path::new(text))
@@ -299,6 +407,17 @@ fn environment(words: &[String]) -> Result<Vec<EnvVar>, CommandError> {
     });
     let parsed: Result<Vec<EnvVar>, _> = complete.map(|word| word.parse()).collect();
     parsed.map_err(|error: ConfigError| EngineError::from(error).into())
+}
+
+/// The exit status of a client that was connected with a container.
+fn left(how: Left) -> ExitCode {
+    match how {
+        Left::Ended(code) => ExitCode::from(code),
+        Left::Running => {
+            output::complain("detached");
+            ExitCode::SUCCESS
+        }
+    }
 }
 
 /// Does something to each container and prints what it was called by. One that fails does not keep the others.

@@ -23,9 +23,14 @@ pub(super) enum Format {
 
 /// Prints lines to standard output. Once the reader has gone (`| head`), the rest is dropped silently.
 pub(super) fn print(text: &str) {
-    let mut stdout = io::stdout().lock();
     // There is nobody left to tell.
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).ok();
+    try_print(text);
+}
+
+/// Prints to standard output, and says whether anybody still reads it.
+pub(super) fn try_print(text: &str) -> bool {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
 }
 
 /// Prints a line to standard error.
@@ -34,12 +39,29 @@ pub(super) fn complain(text: &str) {
     writeln!(io::stderr().lock(), "{text}").ok();
 }
 
+/// Asks on standard error, and reads the answer from standard input. No answer means no.
+pub(super) fn confirm(question: &str) -> bool {
+    let mut stderr = io::stderr().lock();
+    // Who cannot be asked can still answer.
+    write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush()).ok();
+    let mut answer = String::new();
+    let answered = io::stdin().read_line(&mut answer).is_ok_and(|length| length > 0);
+    if !answered {
+        // Nobody ended the line.
+        writeln!(stderr).ok();
+    }
+    answered && matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
 /// Prints a value as JSON, as people read it.
 pub(super) fn json(value: &impl Serialize) {
-    match serde_json::to_string_pretty(value) {
-        Ok(text) => print(&format!("{text}\n")),
-        Err(error) => complain(&format!("error: cannot write JSON: {error}")),
-    }
+    print(&json_text(value));
+}
+
+/// A value as JSON, as people read it.
+pub(super) fn json_text(value: &impl Serialize) -> String {
+    // What is printed has names for its members, so that it can always be written.
+    serde_json::to_string_pretty(value).map(|text| text + "\n").unwrap_or_default()
 }
 
 /// Rows under titles, each column as wide as its widest cell, three spaces apart.

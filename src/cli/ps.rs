@@ -3,15 +3,18 @@
 use std::process::ExitCode;
 
 use chrono::{DateTime, Utc};
-use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::cli::output::{self, Format, Table};
-use crate::cli::{CommandError, Context};
-use crate::engine::{Snapshot, State};
+use crate::cli::filters::Filters;
+use crate::cli::listing::{self, Columns, ListFormat};
+use crate::cli::{CommandError, Context, documents, human, output};
+use crate::engine::{DiskUsage, MountView, Snapshot, compact_ports};
 
 /// List containers
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  mydocker ps -a")]
+#[command(
+    after_help = "Example:\n  mydocker ps -a --filter status=exited --format '{{.Names}}: {{.Status}}'"
+)]
 pub(super) struct Args {
     /// Also those that do not run
     #[arg(long, short)]
@@ -22,158 +25,134 @@ pub(super) struct Args {
     /// Do not shorten ids and commands
     #[arg(long)]
     no_trunc: bool,
-    /// Print a table or one JSON array
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// Only the one that was created last, whether it runs or not
+    #[arg(long, short)]
+    latest: bool,
+    /// Only so many that were created last, whether they run or not
+    #[arg(long, short = 'n', value_name = "NUMBER", allow_hyphen_values = true)]
+    last: Option<i64>,
+    /// Also how much disk each takes
+    #[arg(long, short)]
+    size: bool,
+    /// Only those for which it is true, such as status=exited, name=web or label=KEY=VALUE
+    #[arg(long = "filter", short, value_name = "NAME=VALUE", value_parser = listing::filter_pair)]
+    filters: Vec<(String, String)>,
+    /// Print a table, one JSON array (json), or a line by a Go template for each container
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: ListFormat,
 }
 
-#[derive(Serialize)]
-struct Row {
-    #[serde(rename = "ID")]
-    id: String,
-    #[serde(rename = "Names")]
-    name: String,
-    #[serde(rename = "Image")]
-    image: String,
-    #[serde(rename = "Command")]
-    command: String,
-    #[serde(rename = "CreatedAt")]
-    created_at: String,
-    #[serde(skip)]
-    created: String,
-    #[serde(rename = "State")]
-    state: &'static str,
-    #[serde(rename = "Status")]
-    status: String,
-    #[serde(rename = "IP")]
-    ip: String,
-    #[serde(rename = "Ports")]
-    ports: String,
-}
+const COLUMNS: Columns = Columns {
+    titles: &[
+        ("ID", "CONTAINER ID"),
+        ("Names", "NAME"),
+        ("Image", "IMAGE"),
+        ("Command", "COMMAND"),
+        ("CreatedAt", "CREATED AT"),
+        ("RunningFor", "CREATED"),
+        ("State", "STATE"),
+        ("Status", "STATUS"),
+        ("IP", "IP"),
+        ("Ports", "PORTS"),
+        ("Size", "SIZE"),
+        ("Labels", "LABELS"),
+        ("Label", ""),
+        ("Mounts", "MOUNTS"),
+        ("LocalVolumes", "LOCAL VOLUMES"),
+        ("Networks", "NETWORKS"),
+    ],
+    shown: &["ID", "Names", "Image", "Command", "RunningFor", "Status", "IP", "Ports"],
+};
+
+const COLUMNS_WITH_SIZE: Columns = Columns {
+    shown: &["ID", "Names", "Image", "Command", "RunningFor", "Status", "IP", "Ports", "Size"],
+    ..COLUMNS
+};
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
-    let containers = context.engine()?.containers(args.all)?;
-    let now = Utc::now();
-    let rows = containers.iter().map(|container| row(container, now, args.no_trunc));
+    let format = context.log_format;
+    let engine = context.engine()?;
+    let filters = Filters::new(&args.filters, engine)?;
+    let listing = engine.list_containers()?;
+    for error in listing.broken {
+        // It is told of and passed over: the others are no less there.
+        CommandError::from(error).warn(format);
+    }
+    let last = if args.latest { Some(1) } else { args.last.and_then(|number| usize::try_from(number).ok()) };
+    let last = last.filter(|&number| number > 0);
+    let all = args.all || filters.want_all() || last.is_some();
+    let mut containers = listing.containers;
+    containers.retain(|container| {
+        (all || documents::is_up(&container.state))
+            && filters.accept(container, &engine.mounts(&container.record))
+    });
+    containers.truncate(last.unwrap_or(usize::MAX));
     if args.quiet {
-        for row in rows {
-            output::print(&format!("{}\n", row.id));
-        }
+        let id = |container: &Snapshot| {
+            if args.no_trunc {
+                container.record.id.to_string()
+            } else {
+                container.record.id.short().to_owned()
+            }
+        };
+        output::print(&containers.iter().map(|container| id(container) + "\n").collect::<String>());
         return Ok(ExitCode::SUCCESS);
     }
-    match args.format {
-        Format::Json => output::json(&rows.collect::<Vec<_>>()),
-        Format::Table => {
-            let titles = ["CONTAINER ID", "NAME", "IMAGE", "COMMAND", "CREATED", "STATUS", "IP", "PORTS"];
-            let mut table = Table::new(&titles);
-            for row in rows {
-                table.row(vec![
-                    row.id,
-                    row.name,
-                    row.image,
-                    row.command,
-                    row.created,
-                    row.status,
-                    row.ip,
-                    row.ports,
-                ]);
-            }
-            table.print();
-        }
-    }
+    let now = Utc::now();
+    let rows: Vec<Value> = containers
+        .iter()
+        .map(|container| {
+            // An image that is a directory may be all of the host: nobody waits for that in a listing.
+            let image = !container.record.config.image.starts_with(['/', '.']);
+            let disk = args.size.then(|| engine.disk_usage(&container.record, image));
+            row(container, &engine.mounts(&container.record), now, args.no_trunc, disk)
+        })
+        .collect();
+    let columns = if args.size { &COLUMNS_WITH_SIZE } else { &COLUMNS };
+    listing::print(&args.format, columns, &rows)?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(snapshot: &Snapshot, now: DateTime<Utc>, whole: bool) -> Row {
+fn row(
+    snapshot: &Snapshot,
+    mounts: &[MountView],
+    now: DateTime<Utc>,
+    whole: bool,
+    disk: Option<DiskUsage>,
+) -> Value {
     let record = &snapshot.record;
     let endpoints = if snapshot.state.is_running() { &record.network.endpoints[..] } else { &[] };
-    let ports = endpoints.iter().flat_map(|endpoint| &endpoint.ports).map(ToString::to_string);
+    let ports = documents::unpublished(snapshot).into_iter().map(|port| port.to_string());
+    let published = endpoints.iter().flat_map(|endpoint| compact_ports(&endpoint.ports));
+    let ports: Vec<String> = ports.chain(published.map(|port| port.to_string())).collect();
+    let addresses = endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
+    let addresses: Vec<String> = addresses.map(|address| address.address().to_string()).collect();
     let command = record.config.command.words().join(" ");
-    Row {
-        id: if whole { record.id.to_string() } else { record.id.short().to_owned() },
-        name: record.name.to_string(),
-        image: record.config.image.clone(),
-        command: format!("\"{}\"", if whole { command } else { shorten(&command, 20) }),
-        created_at: record.created.to_rfc3339(),
-        created: format!("{} ago", span(now - record.created)),
-        state: state(&snapshot.state),
-        status: status(&snapshot.state, now),
-        ip: endpoints.iter().map(|e| e.address.addr().to_string()).collect::<Vec<_>>().join(", "),
-        ports: ports.collect::<Vec<_>>().join(", "),
-    }
+    let size = disk.map_or_else(|| "0B".to_owned(), size);
+    json!({
+        "ID": if whole { record.id.as_str() } else { record.id.short() },
+        "Names": record.name,
+        "Image": record.config.image,
+        "Command": format!("\"{}\"", if whole { command } else { human::shorten(&command, 20) }),
+        "CreatedAt": documents::listed_time(record.created),
+        "RunningFor": format!("{} ago", human::span(now - record.created)),
+        "State": documents::state(&snapshot.state),
+        "Status": documents::status(&snapshot.state, now),
+        "IP": addresses.join(", "),
+        "Ports": ports.join(", "),
+        "Size": size,
+        "Labels": listing::labels(&record.config.labels),
+        "Label": record.config.labels,
+        "Mounts": mounts.iter().map(documents::mount_label).collect::<Vec<_>>().join(","),
+        "LocalVolumes": mounts.iter().filter(|mount| mount.kind == "volume").count().to_string(),
+        "Networks": record.network.mode.describe(),
+    })
 }
 
-/// Docker's word for the state.
-pub(super) fn state(state: &State) -> &'static str {
-    match state {
-        State::Created | State::Starting { .. } => "created",
-        State::Running { .. } => "running",
-        State::Exited(_) => "exited",
-    }
-}
-
-fn status(state: &State, now: DateTime<Utc>) -> String {
-    match state {
-        State::Created => "Created".to_owned(),
-        State::Starting { .. } => "Starting".to_owned(),
-        State::Running { started, .. } => format!("Up {}", span(now - *started)),
-        State::Exited(exit) => match exit.finished {
-            Some(finished) => format!("Exited ({}) {} ago", exit.code, span(now - finished)),
-            None => format!("Exited ({})", exit.code),
-        },
-    }
-}
-
-/// A span of time in words, as Docker puts it.
-fn span(span: chrono::TimeDelta) -> String {
-    let seconds = span.num_seconds().max(0);
-    let (minutes, hours) = (seconds / 60, seconds / 3600);
-    match (seconds, minutes, hours) {
-        (0, ..) => "Less than a second".to_owned(),
-        (1, ..) => "1 second".to_owned(),
-        (s, 0, _) => format!("{s} seconds"),
-        (_, 1, _) => "About a minute".to_owned(),
-        (_, m, 0) => format!("{m} minutes"),
-        (_, _, 1) => "About an hour".to_owned(),
-        (_, _, h) if h < 48 => format!("{h} hours"),
-        (_, _, h) if h < 24 * 14 => format!("{} days", h / 24),
-        (_, _, h) if h < 24 * 60 => format!("{} weeks", h / (24 * 7)),
-        (_, _, h) if h < 24 * 730 => format!("{} months", h / (24 * 30)),
-        (_, _, h) => format!("{} years", h / (24 * 365)),
-    }
-}
-
-fn shorten(text: &str, limit: usize) -> String {
-    if text.chars().count() <= limit {
-        return text.to_owned();
-    }
-    let mut short: String = text.chars().take(limit - 1).collect();
-    short.push('…');
-    short
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_read_as_dockers() {
-        let say = |seconds| span(chrono::TimeDelta::seconds(seconds));
-        let expected = [
-            (0, "Less than a second"),
-            (1, "1 second"),
-            (59, "59 seconds"),
-            (60, "About a minute"),
-            (150, "2 minutes"),
-            (3600, "About an hour"),
-            (7200, "2 hours"),
-            (3 * 86_400, "3 days"),
-            (21 * 86_400, "3 weeks"),
-            (90 * 86_400, "3 months"),
-            (800 * 86_400, "2 years"),
-        ];
-        for (seconds, words) in expected {
-            assert_eq!(say(seconds), words);
-        }
+fn size(disk: DiskUsage) -> String {
+    let own = human::decimal_size(disk.own);
+    match disk.image {
+        Some(image) => format!("{own} (virtual {})", human::decimal_size(disk.own + image)),
+        None => own,
     }
 }

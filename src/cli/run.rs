@@ -3,13 +3,17 @@
 use std::process::ExitCode;
 
 use crate::cli::options::ContainerOptions;
+use crate::cli::options::life::IdFile;
 use crate::cli::output::print;
-use crate::cli::{CommandError, Context};
+use crate::cli::{CommandError, Context, left};
+use crate::engine::{Attachment, DetachKeys, EngineError};
 
 /// Create a container and run a command in it
 #[derive(Debug, clap::Args)]
+#[command(disable_help_flag = true)]
 #[command(
-    after_help = "IMAGE is the path of a directory with a root file system; it starts with / or . and is never written.
+    after_help = "IMAGE is the name or id of an image, or the path of a directory with a root file system, which starts with / or .;
+neither is ever written.
 The exit status is the command's own; 125 if mydocker failed, 126 if the command cannot be invoked,
 127 if it was not found, 128+N if signal N ended it.
 
@@ -21,18 +25,53 @@ pub(super) struct Args {
     /// Run in the background and print the container's id
     #[arg(long, short)]
     detach: bool,
+    /// Whether signals are passed on to a container without a terminal
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", action = clap::ArgAction::Set)]
+    sig_proxy: bool,
+    /// The keys that leave the container running; ctrl-p,ctrl-q without
+    #[arg(long, value_name = "KEYS", default_value_t)]
+    detach_keys: DetachKeys,
     #[command(flatten)]
     container: ContainerOptions,
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    let life = &args.container.life;
+    if args.detach && !life.attach.is_empty() {
+        let (option, other) = ("--attach".to_owned(), "--detach".to_owned());
+        return Err(EngineError::Conflict { option, other }.into());
+    }
+    let attachment = Attachment {
+        stdin: life.attaches_stdin(),
+        stdout: life.attaches_stdout(),
+        stderr: life.attaches_stderr(),
+        sig_proxy: args.sig_proxy,
+        detach_keys: args.detach_keys,
+    };
+    let mut id_file = IdFile::reserve(life.cidfile.as_deref())?;
     let request = args.container.request(args.detach, context)?;
     let engine = context.engine()?;
     let record = engine.create_container(request)?;
-    if args.detach {
-        engine.start_detached(&record)?;
-        print(&format!("{}\n", record.id));
-        return Ok(ExitCode::SUCCESS);
+    let id = record.id.as_str();
+    if let Err(error) = id_file.write(id) {
+        engine.remove_container(id, false, true)?;
+        return Err(error);
     }
-    Ok(ExitCode::from(engine.start_attached(&record)?))
+    let result = if args.detach {
+        engine.run_detached(&record).map(|()| {
+            print(&format!("{id}\n"));
+            ExitCode::SUCCESS
+        })
+    } else {
+        if !attachment.stdout && !attachment.stderr {
+            print(&format!("{id}\n"));
+        }
+        engine.run_attached(&record, &attachment).map(left)
+    };
+    // A run that could not be started leaves nothing.
+    if result.is_ok() || engine.find(id).is_ok() {
+        id_file.keep();
+    }
+    Ok(result?)
 }

@@ -48,12 +48,17 @@ fn subcommand_with_command<'a>(
     command: &'a clap::Command,
     arguments: &[OsString],
 ) -> Option<(&'a clap::Command, usize)> {
+    let mut command = command;
     let mut place = 1;
     loop {
         let word = arguments.get(place)?.to_str()?;
         place += 1;
         if matches!(word, "run" | "create" | "exec") {
             return Some((command.find_subcommand(word)?, place));
+        }
+        if word == "container" {
+            command = command.find_subcommand(word)?;
+            continue;
         }
         if !word.starts_with('-') {
             return None;
@@ -66,7 +71,7 @@ fn subcommand_with_command<'a>(
 
 /// Whether the option consumes the word after it.
 fn takes_next_word(command: &clap::Command, word: &str) -> bool {
-    let takes = |arg: &clap::Arg| arg.get_action().takes_values();
+    let takes = |arg: &clap::Arg| arg.get_action().takes_values() && !arg.is_require_equals_set();
     if let Some(long) = word.strip_prefix("--") {
         return !long.contains('=')
             && command.get_arguments().any(|arg| {
@@ -115,6 +120,9 @@ mod tests {
             ("mydocker run -p 80:80 / ip -net x", "mydocker run -p 80:80 -- / ip -net x"),
             ("mydocker run -itp 80:80 / sh", "mydocker run -itp 80:80 -- / sh"),
             ("mydocker exec -it bird find -name x", "mydocker exec -it -- bird find -name x"),
+            ("mydocker container run -it / ls -l", "mydocker container run -it -- / ls -l"),
+            ("mydocker run --sig-proxy / ls", "mydocker run --sig-proxy -- / ls"),
+            ("mydocker run --sig-proxy=false / ls", "mydocker run --sig-proxy=false -- / ls"),
             ("mydocker run -- / ls", "mydocker run -- / ls"),
             ("mydocker run --bogus / ls", "mydocker run --bogus -- / ls"),
         ] {
@@ -124,7 +132,13 @@ mod tests {
 
     #[test]
     fn other_commands_are_left_alone() {
-        for line in ["mydocker ps -name", "mydocker network run -name", "mydocker run --help", "mydocker"] {
+        for line in [
+            "mydocker container ls -name",
+            "mydocker ps -name",
+            "mydocker network run -name",
+            "mydocker run --help",
+            "mydocker",
+        ] {
             assert_eq!(normalized(line), line);
         }
     }

@@ -3,20 +3,48 @@
 use std::process::ExitCode;
 
 use crate::cli::{CommandError, Context, for_each};
+use crate::engine::{Grace, Signal, StopRequest};
 
 /// Stop containers: the stop signal first, SIGKILL after the timeout
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker stop -t 2 web")]
 pub(super) struct Args {
-    /// The seconds between the stop signal and SIGKILL; the container's own (10) without
-    #[arg(long, short, value_name = "SECONDS", visible_alias = "time")]
-    timeout: Option<u32>,
+    #[command(flatten)]
+    how: How,
     /// The containers, by name or id
     #[arg(value_name = "CONTAINER", required = true)]
     containers: Vec<String>,
 }
 
+/// What `stop` and `restart` have in common
+#[derive(Debug, clap::Args)]
+pub(super) struct How {
+    /// The signal that asks the container to end; the container's own (TERM) without
+    #[arg(long, short, value_name = "SIGNAL")]
+    signal: Option<Signal>,
+    /// The seconds between the stop signal and SIGKILL, -1 for no end; the container's own (10) without
+    #[arg(long, short, value_name = "SECONDS", visible_alias = "time", value_parser = grace,
+          allow_negative_numbers = true)]
+    timeout: Option<Grace>,
+}
+
+impl How {
+    pub(super) fn request(&self) -> StopRequest {
+        StopRequest { signal: self.signal, grace: self.timeout }
+    }
+}
+
+fn grace(text: &str) -> Result<Grace, String> {
+    match text.parse::<i64>() {
+        Ok(seconds @ 0..) => u32::try_from(seconds)
+            .map(Grace::Seconds)
+            .map_err(|_| format!("at most {} seconds can be waited for", u32::MAX)),
+        Ok(_) => Ok(Grace::Forever),
+        Err(_) => Err("expected a number of seconds".to_owned()),
+    }
+}
+
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
-    let timeout = args.timeout;
-    for_each(&args.containers, context, |engine, name| engine.stop(name, timeout))
+    let request = args.how.request();
+    for_each(&args.containers, context, |engine, name| engine.stop(name, request))
 }

@@ -4,11 +4,15 @@ use std::process::ExitCode;
 
 use crate::cli::options::limits::AdjustableLimits;
 use crate::cli::{CommandError, Context, for_each};
+use crate::engine::RestartPolicy;
 
-/// Change the limits of containers, of running ones at once
+/// Change the limits of containers, of running ones at once, or when they are started again
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  mydocker update --memory 512m --cpus 1.5 web")]
+#[command(after_help = "Example:\n  mydocker update --memory 512m --cpus 1.5 --restart on-failure:3 web")]
 pub(super) struct Args {
+    /// When it is started again after its end: no, on-failure[:N], always or unless-stopped
+    #[arg(long, value_name = "POLICY")]
+    restart: Option<RestartPolicy>,
     #[command(flatten)]
     limits: AdjustableLimits,
     /// The containers, by name or id
@@ -17,8 +21,8 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
-    let limits = args.limits;
+    let (restart, limits) = (args.restart, args.limits);
     for_each(&args.containers, context, |engine, name| {
-        engine.update_limits(name, |held| limits.clone().apply(held))
+        engine.update(name, restart, |held| limits.clone().apply(held))
     })
 }

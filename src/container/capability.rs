@@ -102,6 +102,15 @@ pub fn of_container(devices_controlled: bool, security: &Security) -> Result<Cap
     Ok(given)
 }
 
+/// All capabilities that this process has itself and could give.
+///
+/// # Errors
+/// [`CapabilityError`] if the own capabilities cannot be read.
+pub fn all() -> Result<CapsHashSet, CapabilityError> {
+    caps::read(None, CapSet::Permitted)
+        .map_err(|source| CapabilityError::Own { action: "read the own", source })
+}
+
 /// Gives up, for good, what a supervisor never needs.
 ///
 /// # Errors

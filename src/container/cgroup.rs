@@ -92,6 +92,36 @@ impl Hierarchy {
         }
     }
 
+    /// The group of a container in the tree of a controller; `None` where the host has no such controller.
+    #[must_use]
+    pub fn group(&self, controller: &str, id: &ContainerId) -> Option<PathBuf> {
+        let below = path(id);
+        let below = below.strip_prefix("/").unwrap_or(&below);
+        match self {
+            Self::Unified => Some(Path::new(ROOT).join(below)),
+            Self::Legacy(mounts) => {
+                let tree =
+                    mounts.iter().find(|mount| controllers_of(mount).any(|name| name == controller))?;
+                Some(tree.join(below))
+            }
+        }
+    }
+
+    /// The names of the controllers that this host has.
+    #[must_use]
+    pub fn controllers(&self) -> Vec<String> {
+        match self {
+            Self::Unified => {
+                let path = Path::new(ROOT).join("cgroup.controllers");
+                let names = std::fs::read_to_string(path).unwrap_or_default();
+                names.split_ascii_whitespace().map(str::to_owned).collect()
+            }
+            Self::Legacy(mounts) => {
+                mounts.iter().flat_map(|mount| controllers_of(mount)).map(str::to_owned).collect()
+            }
+        }
+    }
+
     /// The directories of the groups `path`, an absolute path below each tree.
     fn directories(&self, path: &Path) -> Vec<PathBuf> {
         let below = path.strip_prefix("/").unwrap_or(path);
@@ -100,6 +130,12 @@ impl Hierarchy {
             Self::Legacy(mounts) => mounts.iter().map(|mount| mount.join(below)).collect(),
         }
     }
+}
+
+/// The controllers of a version 1 tree, from the name of its mount point: `cpu,cpuacct`.
+fn controllers_of(mount: &Path) -> impl Iterator<Item = &str> {
+    let name = mount.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.split(',')
 }
 
 /// The mount points of the version 1 controllers in the text of `/proc/self/mounts` (fstab(5)).
@@ -160,8 +196,149 @@ fn write(file: &Path, value: &str) -> io::Result<()> {
     std::fs::OpenOptions::new().write(true).open(file)?.write_all(value.as_bytes())
 }
 
+/// The processes in a container's groups, by their pids on the host.
+#[must_use]
+pub fn members(hierarchy: &Hierarchy, id: &ContainerId) -> Vec<i32> {
+    let mut pids = Vec::new();
+    // Every process is in every tree: the first one that is there tells of all.
+    if let Some(directory) = hierarchy.directories(&path(id)).iter().find(|directory| directory.is_dir()) {
+        collect_members(directory, &mut pids);
+    }
+    pids.sort_unstable();
+    pids
+}
+
+fn collect_members(directory: &Path, pids: &mut Vec<i32>) {
+    let text = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|&pid| pid > 0));
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            collect_members(&entry.path(), pids);
+        }
+    }
+}
+
+/// Where a container's processes are frozen: the file that says so, and what it says then.
+struct Freezer {
+    /// The file that is written.
+    control: PathBuf,
+    /// What freezes.
+    freeze: &'static str,
+    /// What thaws.
+    thaw: &'static str,
+    /// The file that tells how far it has got.
+    state: PathBuf,
+    /// The line of it that says that all are frozen.
+    frozen: &'static str,
+}
+
+impl Freezer {
+    /// `None` where version 1 has no freezer mounted.
+    fn of(hierarchy: &Hierarchy, id: &ContainerId) -> Option<Self> {
+        let freezer = |directory: PathBuf, control, freeze, thaw, state, frozen| Self {
+            control: directory.join(control),
+            freeze,
+            thaw,
+            state: directory.join(state),
+            frozen,
+        };
+        let below = hierarchy.directories(&path(id));
+        match hierarchy {
+            Hierarchy::Unified => below
+                .into_iter()
+                .next()
+                .map(|own| freezer(own, "cgroup.freeze", "1", "0", "cgroup.events", "frozen 1")),
+            Hierarchy::Legacy(mounts) => {
+                let mount = mounts.iter().position(|mount| mount.ends_with("freezer"))?;
+                let own = below.into_iter().nth(mount)?;
+                Some(freezer(own, "freezer.state", "FROZEN", "THAWED", "freezer.state", "FROZEN"))
+            }
+        }
+    }
+
+    fn error(&self, action: &'static str) -> impl Fn(io::Error) -> CgroupError {
+        let path = self.control.clone();
+        move |source| CgroupError { action, path: path.clone(), source }
+    }
+
+    fn is_frozen(&self) -> bool {
+        let text = std::fs::read_to_string(&self.state).unwrap_or_default();
+        text.lines().any(|line| line == self.frozen)
+    }
+}
+
+/// Whether the kernel killed a process of a container because there was no memory left for it.
+pub fn was_out_of_memory(hierarchy: &Hierarchy, id: &ContainerId) -> bool {
+    let events = match hierarchy {
+        Hierarchy::Unified => "memory.events",
+        Hierarchy::Legacy(_) => OOM,
+    };
+    let group = hierarchy.group("memory", id);
+    let text = group.and_then(|group| std::fs::read_to_string(group.join(events)).ok()).unwrap_or_default();
+    let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
+    kills.is_some_and(|kills| kills.trim() != "0")
+}
+
+/// Whether all processes of a container are frozen.
+pub fn is_frozen(hierarchy: &Hierarchy, id: &ContainerId) -> bool {
+    Freezer::of(hierarchy, id).is_some_and(|freezer| freezer.is_frozen())
+}
+
+/// Whether the processes of a container are frozen, or are to be.
+pub fn is_freezing(hierarchy: &Hierarchy, id: &ContainerId) -> bool {
+    let Some(freezer) = Freezer::of(hierarchy, id) else { return false };
+    let asked = std::fs::read_to_string(&freezer.control).unwrap_or_default();
+    // Version 1 says FREEZING until all are.
+    freezer.is_frozen() || asked.trim_end() == freezer.freeze || asked.starts_with("FREEZING")
+}
+
+/// Freezes all processes of a container, and returns once they are.
+///
+/// # Errors
+/// [`CgroupError`] if the container has no group (`NotFound`), or its processes cannot be frozen in time; then
+/// they run on.
+pub fn freeze(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(), CgroupError> {
+    let Some(freezer) = Freezer::of(hierarchy, id) else {
+        let source = io::Error::new(io::ErrorKind::Unsupported, "the controller freezer is not mounted");
+        return Err(CgroupError { action: "freeze", path: path(id), source });
+    };
+    let error = freezer.error("freeze");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        // Again and again: version 1 does not freeze what was forked meanwhile until it is asked once more.
+        write(&freezer.control, freezer.freeze).map_err(&error)?;
+        if freezer.is_frozen() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            thaw(hierarchy, id)?;
+            return Err(error(io::ErrorKind::TimedOut.into()));
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// Lets all processes of a container go on; "already gone" is success.
+///
+/// # Errors
+/// [`CgroupError`] if the system refuses.
+pub fn thaw(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(), CgroupError> {
+    let Some(freezer) = Freezer::of(hierarchy, id) else { return Ok(()) };
+    match write(&freezer.control, freezer.thaw) {
+        // ENODEV: the group was removed between open and write.
+        Err(error)
+            if error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(nix::libc::ENODEV) =>
+        {
+            Ok(())
+        }
+        other => other.map_err(freezer.error("thaw")),
+    }
+}
+
 /// Kills what is in a container's groups, whatever it is.
 pub fn kill_all(hierarchy: &Hierarchy, id: &ContainerId) {
+    // What version 1 has frozen does not even take SIGKILL.
+    thaw(hierarchy, id).ok();
     for directory in hierarchy.directories(&path(id)) {
         kill_members(&directory);
     }
@@ -232,6 +409,9 @@ mod tests {
         assert!(legacy.controls_devices());
         assert!(!Hierarchy::Legacy(Vec::new()).controls_devices() && !Hierarchy::Unified.controls_devices());
         let id = ContainerId::generate().unwrap();
+        assert_eq!(legacy.controllers(), ["cpu", "cpuacct", "devices"]);
+        let group = Path::new("/sys/fs/cgroup/cpu,cpuacct/mydocker").join(&id);
+        assert_eq!((legacy.group("cpuacct", &id), legacy.group("pids", &id)), (Some(group), None));
         let directories = legacy.directories(&path(&id));
         assert_eq!(directories[1], Path::new("/sys/fs/cgroup/devices/mydocker").join(&id));
     }

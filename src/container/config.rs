@@ -11,10 +11,13 @@ use serde::{Deserialize, Serialize};
 use super::device::Devices;
 use super::files::Resolution;
 use super::limits::{Bytes, Limits};
+use super::log;
 use super::mounts::{Mount, VolumesFrom};
+use super::restart::RestartPolicy;
 use super::security::Security;
 use super::signal::Signal;
 use super::ulimit::Ulimit;
+use crate::names::Digest;
 
 /// The seconds Docker gives a container between the stop signal and `SIGKILL`.
 pub const DEFAULT_STOP_TIMEOUT: u32 = 10;
@@ -89,6 +92,10 @@ pub struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
+    /// The image's id; a directory has none.
+    pub image_id: Option<Digest>,
+    /// The ports that it listens on, as `PORT/PROTOCOL`, whether they are published or not.
+    pub exposed: Vec<String>,
     /// The first words of the command, as far as they are the entry point's.
     pub entrypoint: Vec<String>,
     /// Groups of the command's user beside its own, by name or number.
@@ -115,6 +122,14 @@ pub struct Settings {
     pub ulimits: Vec<Ulimit>,
     /// Kernel parameters of its namespaces.
     pub sysctls: BTreeMap<String, String>,
+    /// What is kept of its output.
+    pub log: log::Options,
+    /// When it is started again after its end.
+    pub restart: RestartPolicy,
+    /// Whether a process of ours stays beside the command and reaps what others leave to it.
+    pub init: bool,
+    /// Where each start writes the pid of the first process.
+    pub pidfile: Option<PathBuf>,
 }
 
 /// A program and its arguments: at least one string.

@@ -25,6 +25,7 @@ use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::unistd::{AccessFlags, access, execve, pipe2, write};
 
+use super::init;
 use super::seccomp::Filters;
 use crate::sys::{self, WindowSize};
 
@@ -88,6 +89,7 @@ impl CommandError {
             }
             (Stage::Close, _) => "close foreign files",
             (Stage::Filter, _) => "load the seccomp filter",
+            (Stage::Init, _) => "start a process beside the first",
         };
         Self::Unsafe { program, step, source: errno.into() }
     }
@@ -116,9 +118,10 @@ enum Stage {
     Close,
     Filter,
     Exec,
+    Init,
 }
 
-const STAGES: [Stage; 4] = [Stage::Find, Stage::Close, Stage::Filter, Stage::Exec];
+const STAGES: [Stage; 5] = [Stage::Find, Stage::Close, Stage::Filter, Stage::Exec, Stage::Init];
 
 /// The creator's end of the pipe that tells whether the command was executed.
 #[derive(Debug)]
@@ -154,6 +157,8 @@ pub(super) struct ContainerExecutor {
     supervisor: Rc<OwnedFd>,
     /// The size that its terminal gets before the command runs.
     size: Option<WindowSize>,
+    /// Whether the command gets a process of its own beneath this one.
+    init: bool,
 }
 
 impl ContainerExecutor {
@@ -164,7 +169,7 @@ impl ContainerExecutor {
     pub(super) fn new(filters: Filters) -> io::Result<(Self, Report)> {
         let (reader, writer) = pipe2(OFlag::O_CLOEXEC)?;
         let supervisor = Rc::new(sys::pidfd_open(nix::unistd::getpid().as_raw())?);
-        Ok((Self { filters, report: Rc::new(writer), supervisor, size: None }, Report(reader)))
+        Ok((Self { filters, report: Rc::new(writer), supervisor, size: None, init: false }, Report(reader)))
     }
 
     /// Ties this process's life to its supervisor's: one that is killed takes its container with it, as
@@ -181,6 +186,11 @@ impl ContainerExecutor {
         Self { size, ..self }
     }
 
+    /// The same for a first process that stays beside the command and looks after it.
+    pub(super) fn with_init(self, init: bool) -> Self {
+        Self { init, ..self }
+    }
+
     fn run(&self, process: &Process) -> Result<std::convert::Infallible, (Stage, Errno)> {
         let words = process.args().as_deref().unwrap_or_default();
         let env = process.env().as_deref().unwrap_or_default();
@@ -195,9 +205,26 @@ impl ContainerExecutor {
         }
         // The library does so too, but spares what systemd's LISTEN_FDS names.
         sys::close_on_exec_from(3).map_err(|error| (Stage::Close, errno_of(&error)))?;
-        sys::reset_signals();
         self.filters.load().map_err(|_| (Stage::Filter, Errno::last()))?;
-        execve(&program, &words, &env).map_err(|errno| (Stage::Exec, errno))
+        let become_command = || {
+            sys::reset_signals();
+            execve(&program, &words, &env).map_err(|errno| Refusal(Stage::Exec, errno))
+        };
+        let refused = if self.init {
+            init::run(process.args().as_deref().unwrap_or_default(), become_command)
+        } else {
+            become_command()
+        };
+        refused.map_err(|Refusal(stage, errno)| (stage, errno))
+    }
+}
+
+/// What went wrong, and how far the process had got.
+struct Refusal(Stage, Errno);
+
+impl From<Errno> for Refusal {
+    fn from(errno: Errno) -> Self {
+        Self(Stage::Init, errno)
     }
 }
 
@@ -213,6 +240,10 @@ impl Executor for ContainerExecutor {
         message.extend_from_slice(&(errno as i32).to_ne_bytes());
         // If nobody listens any more, nobody wants to know.
         write(&*self.report, &message).ok();
+        if self.init && nix::unistd::getpid().as_raw() != 1 {
+            // The library does not know that there are two of us.
+            sys::end_process(127);
+        }
         Err(ExecutorError::Other(errno.desc().to_owned()))
     }
 

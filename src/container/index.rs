@@ -6,8 +6,11 @@
 //! ```
 //!
 //! A record is written before its name is taken and a name is given back before the record goes, so a link
-//! without a record belongs to nobody and may be taken over.
+//! without a record belongs to nobody and may be taken over. So does a link to a container whose record tells
+//! another name: what is left of a renaming that was killed. A record that no name leads to is what is left of
+//! a creation or removal that was killed, unless the container's lock is held: then it goes on at this moment.
 
+use std::collections::HashSet;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, symlink};
@@ -18,7 +21,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::config::Config;
-use super::record::{Record, RecordError};
+use super::record::{self, Head, Record, RecordError};
 use crate::names::{ContainerId, ContainerName};
 use crate::store::{self, Layout, Lock};
 
@@ -39,6 +42,9 @@ pub enum IndexError {
         /// Who has it.
         holder: ContainerId,
     },
+    /// The container has the name already.
+    #[error("container {0} has this name already")]
+    SameName(ContainerName),
     /// Nothing has this name or id.
     #[error("no such container: {0}")]
     NotFound(String),
@@ -100,6 +106,8 @@ pub fn create<N: Serialize + DeserializeOwned>(
     make(&layout.containers(), true)?;
     make(&layout.container_names(), true)?;
     make(&directory, false)?;
+    let lock = record::lock(layout, &id);
+    let _lock = Lock::create(&lock).map_err(io_error("lock", &lock))?;
     let registered = (|| {
         let Some(name) = name else {
             return create_with_random_name(layout, id.clone(), config, network);
@@ -154,8 +162,8 @@ pub fn take_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> Res
             Err(IndexError::NameTaken { name: name.clone(), holder })
         };
     }
-    let lock = layout.container_names().join(".lock");
-    let _lock = Lock::exclusive(&lock).map_err(io_error("lock", &lock))?;
+    let names = layout.container_names();
+    let _lock = Lock::on_directory(&names).map_err(io_error("lock", &names))?;
     if let Some(holder) = living_holder(layout, &link)? {
         return Err(IndexError::NameTaken { name: name.clone(), holder });
     }
@@ -166,7 +174,37 @@ pub fn take_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> Res
     std::fs::rename(&replacement, &link).map_err(io_error("replace the link", &link))
 }
 
-/// Who holds a name: `None` if the link is gone or leads to a container that is.
+/// Gives a container another name. Both names lead to it for a moment, and no other container can have either
+/// of them meanwhile. `change` changes what else in the record has to do with the name.
+///
+/// # Errors
+/// [`IndexError::SameName`], [`IndexError::NameTaken`], and any refusal of the file system.
+pub fn rename<N: Serialize + DeserializeOwned + Clone>(
+    layout: &Layout,
+    id: &ContainerId,
+    name: &ContainerName,
+    change: impl FnOnce(&mut Record<N>),
+) -> Result<Record<N>, IndexError> {
+    let mut old = None;
+    let renamed = Record::update(layout, id, |record: &mut Record<N>| {
+        if record.name == *name {
+            return Err(IndexError::SameName(name.clone()));
+        }
+        take_name(layout, name, id)?;
+        old = Some(std::mem::replace(&mut record.name, name.clone()));
+        change(record);
+        Ok(record.clone())
+    });
+    if let Some(old) = old {
+        // Whichever the record does not tell now.
+        let unused = if renamed.is_ok() { &old } else { name };
+        release_name(layout, unused, id)?;
+    }
+    renamed
+}
+
+/// Who holds a name: `None` if the link is gone or leads to a container that is, or that is called otherwise
+/// and not being renamed.
 fn living_holder(layout: &Layout, link: &Path) -> Result<Option<ContainerId>, IndexError> {
     let target = match std::fs::read_link(link) {
         Ok(target) => target,
@@ -174,7 +212,23 @@ fn living_holder(layout: &Layout, link: &Path) -> Result<Option<ContainerId>, In
         Err(error) => return Err(io_error("read the link", link)(error)),
     };
     let holder = target.to_str().and_then(|target| target.parse::<ContainerId>().ok());
-    Ok(holder.filter(|holder| layout.container_record(holder).exists()))
+    Ok(holder.filter(|holder| is_called(layout, holder, link)))
+}
+
+/// Whether the container has the name of this link, or is just getting or losing it.
+fn is_called(layout: &Layout, id: &ContainerId, link: &Path) -> bool {
+    let name = link.file_name().unwrap_or_default();
+    let has_it = || Head::load(layout, id).map(|head| head.name.as_str() == name);
+    // A record that cannot be read keeps its name.
+    if has_it().unwrap_or_else(|| layout.container_record(id).exists()) {
+        return true;
+    }
+    match Lock::if_free(&record::lock(layout, id)) {
+        Ok(None) => true,
+        // Asked again, because it may have been renamed in between.
+        Ok(Some(_lock)) => has_it().unwrap_or_else(|| layout.container_record(id).exists()),
+        Err(_) => false,
+    }
 }
 
 /// Gives a name back if it is `id`'s; "already gone" is success.
@@ -183,6 +237,12 @@ fn living_holder(layout: &Layout, link: &Path) -> Result<Option<ContainerId>, In
 /// Any other refusal of the file system.
 pub fn release_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> Result<(), IndexError> {
     let link = layout.container_name(name);
+    // Nobody takes a dead link over between our look and our removal.
+    let names = layout.container_names();
+    let _lock = match Lock::on_directory(&names) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        lock => lock.map_err(io_error("lock", &names))?,
+    };
     match std::fs::read_link(&link) {
         Ok(target) if target == id.as_ref() as &Path => {
             store::remove_if_exists(&link).map_err(io_error("remove", &link))
@@ -235,19 +295,24 @@ pub fn find(layout: &Layout, reference: &str) -> Result<ContainerId, IndexError>
 
 /// The ids of all containers, in no meaningful order.
 ///
-/// Directories that a killed creation left behind more than a minute ago are removed on the way.
+/// What killed creations, removals and renamings have left is removed on the way; directories without a record
+/// and without a lock once they are a minute old.
 ///
 /// # Errors
 /// The directory of containers cannot be read.
 pub fn list(layout: &Layout) -> Result<Vec<ContainerId>, IndexError> {
     let directory = layout.containers();
     let names = store::list(&directory).map_err(io_error("read the directory", &directory))?;
+    // After the containers: a name that is not there by now is not coming any more, or its lock is held.
+    let named = named(layout)?;
     let mut ids = Vec::new();
     for name in names {
         let Ok(id) = name.parse::<ContainerId>() else { continue };
         if layout.container_record(&id).exists() {
-            ids.push(id);
-        } else if is_abandoned(&layout.container(&id)) {
+            if named.contains(&id) || !remove_unnamed(layout, &id) {
+                ids.push(id);
+            }
+        } else if is_abandoned(layout, &id) {
             // Somebody else may be at it as well; the next listing tries again.
             store::remove_tree_if_exists(&layout.container(&id)).ok();
         }
@@ -255,7 +320,60 @@ pub fn list(layout: &Layout) -> Result<Vec<ContainerId>, IndexError> {
     Ok(ids)
 }
 
-fn is_abandoned(directory: &Path) -> bool {
+/// The containers that names lead to. Links that lead to none, or to one by a name it does not have, go.
+fn named(layout: &Layout) -> Result<HashSet<ContainerId>, IndexError> {
+    let directory = layout.container_names();
+    let names = store::list(&directory).map_err(io_error("read the directory", &directory))?;
+    let mut found = HashSet::with_capacity(names.len());
+    for name in names.iter().filter_map(|name| name.parse::<ContainerName>().ok()) {
+        let Ok(target) = std::fs::read_link(layout.container_name(&name)) else { continue };
+        let Some(id) = target.to_str().and_then(|target| target.parse::<ContainerId>().ok()) else {
+            continue;
+        };
+        let again = found.contains(&id);
+        if (again || !layout.container_record(&id).exists())
+            && !is_called(layout, &id, &layout.container_name(&name))
+        {
+            // The next listing tries again.
+            release_name(layout, &name, &id).ok();
+        }
+        if again {
+            // Which of both the record tells is not known: the first one met may be the wrong one.
+            release_other_names(layout, &names, &id);
+        }
+        found.insert(id);
+    }
+    Ok(found)
+}
+
+fn release_other_names(layout: &Layout, names: &[String], id: &ContainerId) {
+    for name in names.iter().filter_map(|name| name.parse::<ContainerName>().ok()) {
+        let link = layout.container_name(&name);
+        let leads_here = std::fs::read_link(&link).is_ok_and(|target| target == id.as_ref() as &Path);
+        if leads_here && !is_called(layout, id, &link) {
+            release_name(layout, &name, id).ok();
+        }
+    }
+}
+
+/// Removes what a killed creation or removal has left of a container; false if it is more than that.
+fn remove_unnamed(layout: &Layout, id: &ContainerId) -> bool {
+    let Ok(Some(_lock)) = Lock::if_free(&record::lock(layout, id)) else { return false };
+    let Some(head) = Head::load(layout, id) else { return false };
+    let link = layout.container_name(&head.name);
+    // It may have got its name after we had looked.
+    let is_named = std::fs::read_link(&link).is_ok_and(|target| target == id.as_ref() as &Path);
+    !is_named && head.is_all_there_is() && store::remove_tree_if_exists(&layout.container(id)).is_ok()
+}
+
+/// Whether nobody is making or removing the container of a directory without a record. A lock that is there is
+/// held by who makes it; before that, only time can tell.
+fn is_abandoned(layout: &Layout, id: &ContainerId) -> bool {
+    let (directory, lock) = (layout.container(id), record::lock(layout, id));
+    if lock.exists() {
+        let free = Lock::if_free(&lock).is_ok_and(|lock| lock.is_some());
+        return free && !layout.container_record(id).exists();
+    }
     let modified = std::fs::metadata(directory).and_then(|metadata| metadata.modified());
     modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > UNFINISHED_AGE))
 }
@@ -377,6 +495,8 @@ mod tests {
             random_name(attempt).unwrap();
         }
         let holder = make(&layout, Some("holder")).unwrap().id;
+        // As if it were about to be called any of them.
+        let _lock = Lock::exclusive(&record::lock(&layout, &holder)).unwrap();
         for adjective in ADJECTIVES {
             for surname in SURNAMES {
                 take_name(&layout, &format!("{adjective}_{surname}").parse().unwrap(), &holder).unwrap();
@@ -385,6 +505,64 @@ mod tests {
         // All of them are taken: a number makes one more.
         let name = make(&layout, None).unwrap().name;
         assert!(name.as_str().ends_with(|last: char| last.is_ascii_digit()), "{name}");
+    }
+
+    #[test]
+    fn a_renamed_container_has_one_name_at_a_time() {
+        let (_directory, layout) = layout();
+        let (first, second) = (make(&layout, Some("one")).unwrap(), make(&layout, Some("two")).unwrap());
+        let to = |id, name: &str| rename::<()>(&layout, id, &name.parse().unwrap(), |_| {});
+        assert!(matches!(to(&first.id, "one"), Err(IndexError::SameName(_))));
+        assert!(
+            matches!(to(&first.id, "two"), Err(IndexError::NameTaken { holder, .. }) if holder == second.id)
+        );
+        assert_eq!(to(&first.id, "three").unwrap().name.as_str(), "three");
+        assert_eq!(find(&layout, "three").unwrap(), first.id);
+        assert!(matches!(find(&layout, "one"), Err(IndexError::NotFound(_))));
+        assert_eq!(to(&second.id, "one").unwrap().id, second.id);
+        assert_eq!(std::fs::read_dir(layout.container_names()).unwrap().flatten().count(), 2);
+    }
+
+    #[test]
+    fn a_renaming_that_was_killed_leaves_the_container_its_name_and_the_other_one_free() {
+        let (_directory, layout) = layout();
+        let record = make(&layout, Some("m")).unwrap();
+        for half in ["k", "z"] {
+            // Killed between taking the new name and writing the record, or before giving back the old one.
+            take_name(&layout, &half.parse().unwrap(), &record.id).unwrap();
+            assert!(matches!(find(&layout, half), Err(IndexError::NotFound(_))), "{half}");
+            assert_eq!(find(&layout, "m").unwrap(), record.id);
+            assert_eq!(list(&layout).unwrap(), std::slice::from_ref(&record.id));
+            assert!(std::fs::symlink_metadata(layout.container_names().join(half)).is_err(), "{half}");
+            take_name(&layout, &half.parse().unwrap(), &record.id).unwrap();
+            let other = make(&layout, Some(half)).unwrap();
+            assert_eq!(find(&layout, half).unwrap(), other.id);
+            remove(&layout, &other.id, &other.name).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_record_without_a_name_goes_unless_it_is_being_created() {
+        let (_directory, layout) = layout();
+        let record = make(&layout, Some("web")).unwrap();
+        std::fs::remove_file(layout.container_name(&record.name)).unwrap();
+        let lock = Lock::exclusive(&record::lock(&layout, &record.id)).unwrap();
+        assert_eq!(list(&layout).unwrap(), std::slice::from_ref(&record.id));
+        drop(lock);
+        assert_eq!(list(&layout).unwrap(), []);
+        assert!(!layout.container(&record.id).exists());
+        // One that has run is more than its record, and stays.
+        let mut record = make(&layout, Some("web")).unwrap();
+        record.state = record::State::Exited(record::Exit {
+            code: 0,
+            started: None,
+            finished: None,
+            error: None,
+            out_of_memory: false,
+        });
+        record.save(&layout).unwrap();
+        std::fs::remove_file(layout.container_name(&record.name)).unwrap();
+        assert_eq!(list(&layout).unwrap(), [record.id]);
     }
 
     #[test]

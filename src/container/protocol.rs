@@ -99,6 +99,8 @@ pub enum Request {
     Resize(WindowSize),
     /// Send the container this signal.
     Signal(Signal),
+    /// This client leaves, and nothing is to change for the container. The last frame.
+    Detach,
 }
 
 /// What a supervisor says.
@@ -151,12 +153,13 @@ impl Message for Request {
             Self::StdinEof => 3,
             Self::Resize(_) => 4,
             Self::Signal(_) => 5,
+            Self::Detach => 6,
         }
     }
 
     fn payload(&self, bytes: &mut Vec<u8>) {
         match self {
-            Self::Subscribe | Self::StdinEof => {}
+            Self::Subscribe | Self::StdinEof | Self::Detach => {}
             Self::Stdin(data) => bytes.extend_from_slice(data),
             Self::Resize(size) => {
                 bytes.extend_from_slice(&size.rows.to_be_bytes());
@@ -180,6 +183,7 @@ impl Message for Request {
                 let number = i32::from_be_bytes(payload.try_into().map_err(|_| malformed())?);
                 Self::Signal(Signal::from_number(number).map_err(|_| malformed())?)
             }
+            6 => Self::Detach,
             _ => return Ok(None),
         }))
     }
@@ -278,6 +282,8 @@ pub struct Order<T> {
     pub job: T,
     /// Whether the client wants the output.
     pub subscribe: bool,
+    /// Whether the container's input comes from the client, and ends with it if it is to.
+    pub feeds: bool,
     /// Rows and columns of the client's terminal.
     pub size: Option<(u16, u16)>,
 }
@@ -359,6 +365,7 @@ mod tests {
             Request::StdinEof,
             Request::Resize(WindowSize { rows: 24, columns: 300 }),
             Request::Signal(Signal::TERM),
+            Request::Detach,
         ];
         let mut decoder = Decoder::default();
         for request in &requests {
@@ -383,7 +390,7 @@ mod tests {
     #[test]
     fn an_order_leaves_what_follows_it_in_the_socket() {
         let (client, supervisor) = UnixStream::pair().unwrap();
-        let order = Order { job: vec!["a".to_owned()], subscribe: true, size: Some((24, 80)) };
+        let order = Order { job: vec!["a".to_owned()], subscribe: true, feeds: true, size: Some((24, 80)) };
         order.send(&client).unwrap();
         let mut bytes = Vec::new();
         Request::Subscribe.encode(&mut bytes);

@@ -6,10 +6,16 @@
 //! ```
 //!
 //! ```text
-//!            ┌─────────────────────────────┐
-//! Created ─► Starting ─► Running ─► Exited ┘     what is written
-//!                └──────────┴─────► Exited       what is read when the processes in the record are gone
+//!            ┌──────────────────────────────┐
+//! Created ─► Starting ─► Running ─► Exited ─┴─► Removing      what is written
+//!              ▲ │          │ │
+//!              │ │          │ └─► Restarting ─┐
+//!              └─┼──────────┼─────────────────┤
+//!                └──────────┴─────► Exited ◄──┘               what is read when the processes are gone,
+//!                                   Dead ◄───── Removing      and who was removing it is
 //! ```
+//!
+//! Whether a running container is paused is not written at all: the kernel tells ([`super::cgroup`]).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,6 +25,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::config::Config;
+use super::restart::Life;
 use crate::names::{ContainerId, ContainerName};
 use crate::process::{self, Process};
 use crate::store::{self, Durability, Layout, Lock};
@@ -109,6 +116,30 @@ pub struct Record<N> {
     pub network: N,
     /// What was last written about its life; [`Record::status`] tells what it is worth now.
     pub state: State,
+    /// What its restart policy has to remember.
+    #[serde(default)]
+    pub life: Life,
+}
+
+/// The part of a record that says which container it is of and what became of it.
+#[derive(Debug, Deserialize)]
+pub(super) struct Head {
+    pub(super) name: ContainerName,
+    pub(super) state: State,
+}
+
+impl Head {
+    /// Reads it; `None` where there is no record that could be read.
+    pub(super) fn load(layout: &Layout, id: &ContainerId) -> Option<Self> {
+        serde_json::from_slice(&std::fs::read(layout.container_record(id)).ok()?).ok()
+    }
+
+    /// Whether nothing but the record is left of the container: it was never started, or its removal, which
+    /// ends with the record, was killed.
+    pub(super) fn is_all_there_is(&self) -> bool {
+        let boot = process::boot_id().unwrap_or_default();
+        matches!(self.state.observed(&boot, Process::is_alive), State::Created | State::Dead)
+    }
 }
 
 /// Where a container is in its life.
@@ -123,6 +154,9 @@ pub enum State {
         supervisor: Process,
         /// The boot in which it does.
         boot_id: String,
+        /// Whether its restart policy asks for it.
+        #[serde(default)]
+        again: bool,
     },
     /// Its first process runs.
     Running {
@@ -134,9 +168,30 @@ pub enum State {
         started: DateTime<Utc>,
         /// The boot in which it was.
         boot_id: String,
+        /// Whether its processes are frozen, as far as whoever read the record has asked the kernel.
+        #[serde(skip)]
+        paused: bool,
+    },
+    /// It has ended, and its supervisor will start it again in a moment.
+    Restarting {
+        /// The process that will.
+        supervisor: Process,
+        /// The boot in which it will.
+        boot_id: String,
+        /// How it has ended.
+        exit: Exit,
     },
     /// It has ended.
     Exited(Exit),
+    /// It is being removed.
+    Removing {
+        /// The process that does.
+        remover: Process,
+        /// The boot in which it does.
+        boot_id: String,
+    },
+    /// Its removal was begun and never finished. Never written, only read.
+    Dead,
 }
 
 /// How a container ended.
@@ -151,16 +206,20 @@ pub struct Exit {
     pub finished: Option<DateTime<Utc>>,
     /// Why it could not be started or carried on, if that is the reason.
     pub error: Option<String>,
+    /// Whether the kernel killed a process of it because there was no memory left for it.
+    #[serde(default)]
+    pub out_of_memory: bool,
 }
 
 impl State {
-    /// The state of a container that this process is about to start.
+    /// The state of a container that this process is about to start, because its restart policy asks for it
+    /// (`again`) or because the user does.
     ///
     /// # Errors
     /// [`RecordError::BootId`].
-    pub fn starting() -> Result<Self, RecordError> {
-        let supervisor = Process::current().map_err(RecordError::BootId)?;
-        Ok(Self::Starting { supervisor, boot_id: process::boot_id().map_err(RecordError::BootId)? })
+    pub fn starting(again: bool) -> Result<Self, RecordError> {
+        let (supervisor, boot_id) = here()?;
+        Ok(Self::Starting { supervisor, boot_id, again })
     }
 
     /// The state of a container whose first process is `init` and which this process supervises.
@@ -168,9 +227,40 @@ impl State {
     /// # Errors
     /// [`RecordError::BootId`].
     pub fn running(init: Process) -> Result<Self, RecordError> {
-        let supervisor = Process::current().map_err(RecordError::BootId)?;
-        let boot_id = process::boot_id().map_err(RecordError::BootId)?;
-        Ok(Self::Running { init, supervisor, started: Utc::now(), boot_id })
+        let (supervisor, boot_id) = here()?;
+        Ok(Self::Running { init, supervisor, started: Utc::now(), boot_id, paused: false })
+    }
+
+    /// The state of a container that this process will start again in a moment.
+    ///
+    /// # Errors
+    /// [`RecordError::BootId`].
+    pub fn restarting(exit: Exit) -> Result<Self, RecordError> {
+        let (supervisor, boot_id) = here()?;
+        Ok(Self::Restarting { supervisor, boot_id, exit })
+    }
+
+    /// The state of a container that this process removes.
+    ///
+    /// # Errors
+    /// [`RecordError::BootId`].
+    pub fn removing() -> Result<Self, RecordError> {
+        let (remover, boot_id) = here()?;
+        Ok(Self::Removing { remover, boot_id })
+    }
+
+    /// Docker's word for the state.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Created | Self::Starting { again: false, .. } => "created",
+            Self::Running { paused: true, .. } => "paused",
+            Self::Running { .. } => "running",
+            Self::Restarting { .. } | Self::Starting { .. } => "restarting",
+            Self::Exited(_) => "exited",
+            Self::Removing { .. } => "removing",
+            Self::Dead => "dead",
+        }
     }
 
     /// Whether the container may be started from this state.
@@ -182,19 +272,37 @@ impl State {
     /// Whether the container may be removed in this state without ending it first.
     #[must_use]
     pub fn can_remove(&self) -> bool {
-        matches!(self, Self::Created | Self::Exited(_))
+        matches!(self, Self::Created | Self::Exited(_) | Self::Dead)
     }
 
-    /// Whether the first process runs.
+    /// Whether the first process runs, paused or not.
     #[must_use]
     pub fn is_running(&self) -> bool {
         matches!(self, Self::Running { .. })
     }
 
+    /// Whether the first process is frozen.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        matches!(self, Self::Running { paused: true, .. })
+    }
+
+    /// Whether the container runs or is about to run again by itself: what `ps` shows without `-a`.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        matches!(self, Self::Running { .. } | Self::Restarting { .. } | Self::Starting { again: true, .. })
+    }
+
     /// The state as it is now, given the boot and which processes are alive.
     fn observed(&self, boot: &str, alive: impl Fn(Process) -> bool) -> Self {
         let lost = |started, why: &str| {
-            Self::Exited(Exit { code: LOST, started, finished: None, error: Some(why.to_owned()) })
+            Self::Exited(Exit {
+                code: LOST,
+                started,
+                finished: None,
+                error: Some(why.to_owned()),
+                out_of_memory: false,
+            })
         };
         match self {
             Self::Starting { boot_id, .. } if boot_id != boot => {
@@ -206,6 +314,10 @@ impl State {
             Self::Running { boot_id, started, .. } if boot_id != boot => {
                 lost(Some(*started), "the host was restarted")
             }
+            Self::Restarting { boot_id, supervisor, exit } if boot_id != boot || !alive(*supervisor) => {
+                Self::Exited(exit.clone())
+            }
+            Self::Removing { remover, boot_id } if boot_id != boot || !alive(*remover) => Self::Dead,
             // While the supervisor lives, it is about to write how the container ended.
             Self::Running { init, supervisor, started, .. } if !alive(*init) && !alive(*supervisor) => {
                 lost(Some(*started), "its supervisor was killed")
@@ -218,19 +330,26 @@ impl State {
     /// the processes of the container may even be alive.
     fn is_orphaned(&self, boot: &str, alive: impl Fn(Process) -> bool) -> bool {
         match self {
-            Self::Created | Self::Exited(_) => false,
-            Self::Starting { supervisor, boot_id } | Self::Running { supervisor, boot_id, .. } => {
-                boot_id != boot || !alive(*supervisor)
-            }
+            Self::Created | Self::Exited(_) | Self::Removing { .. } | Self::Dead => false,
+            Self::Starting { supervisor, boot_id, .. }
+            | Self::Running { supervisor, boot_id, .. }
+            | Self::Restarting { supervisor, boot_id, .. } => boot_id != boot || !alive(*supervisor),
         }
     }
+}
+
+/// This process and this boot.
+fn here() -> Result<(Process, String), RecordError> {
+    let process = Process::current().map_err(RecordError::BootId)?;
+    Ok((process, process::boot_id().map_err(RecordError::BootId)?))
 }
 
 impl<N: Serialize + DeserializeOwned> Record<N> {
     /// A record of a container that was never started. Nothing is written.
     #[must_use]
     pub fn new(id: ContainerId, name: ContainerName, config: Config, network: N) -> Self {
-        Self { version: VERSION, id, name, created: Utc::now(), config, network, state: State::Created }
+        let life = Life::default();
+        Self { version: VERSION, id, name, created: Utc::now(), config, network, state: State::Created, life }
     }
 
     /// Reads a container's record.
@@ -244,6 +363,27 @@ impl<N: Serialize + DeserializeOwned> Record<N> {
             .map_err(|source| RecordError::Read { path: path.clone(), source })?
             .ok_or_else(|| RecordError::NotFound(id.clone()))?;
         Self::parse(&path, &bytes, id)
+    }
+
+    /// Reads a container's record, and its state as it is now.
+    ///
+    /// # Errors
+    /// As [`Self::load`] and [`Self::status`].
+    pub fn observe(layout: &Layout, id: &ContainerId) -> Result<(Self, State), RecordError> {
+        let mut record = Self::load(layout, id)?;
+        loop {
+            let state = record.status()?;
+            if state == record.state {
+                return Ok((record, state));
+            }
+            // A supervisor writes how its container ended, and ends: that it is gone says that it was killed
+            // only if nothing was written since the record was read.
+            let again = Self::load(layout, id)?;
+            if again.state == record.state {
+                return Ok((record, state));
+            }
+            record = again;
+        }
     }
 
     fn parse(path: &Path, bytes: &[u8], id: &ContainerId) -> Result<Self, RecordError> {
@@ -289,12 +429,18 @@ impl<N: Serialize + DeserializeOwned> Record<N> {
         if !layout.container_record(id).exists() {
             return Err(RecordError::NotFound(id.clone()).into());
         }
-        let _lock = Lock::exclusive(&layout.container(id).join("lock"))
+        let _lock = Lock::exclusive(&lock(layout, id))
             .map_err(|source| RecordError::Lock { id: id.clone(), source })?;
         let mut record = Self::load(layout, id)?;
         let result = change(&mut record)?;
         record.save(layout)?;
         Ok(result)
+    }
+
+    /// Whether the container is to be removed now that it has ended.
+    #[must_use]
+    pub fn is_to_go(&self) -> bool {
+        self.config.auto_remove && !self.life.kept
     }
 
     /// The container's state as it is now: what the record says, unless the processes in it are gone or
@@ -316,6 +462,11 @@ impl<N: Serialize + DeserializeOwned> Record<N> {
         let boot = process::boot_id().map_err(RecordError::BootId)?;
         Ok(self.state.is_orphaned(&boot, Process::is_alive))
     }
+}
+
+/// The lock that is held while the record is changed, and while the container is being created.
+pub(super) fn lock(layout: &Layout, id: &ContainerId) -> PathBuf {
+    layout.container(id).join("lock")
 }
 
 #[cfg(test)]
@@ -341,9 +492,22 @@ mod tests {
         let (_directory, layout) = layout();
         let mut record = record(&layout);
         let init = Process::current().unwrap();
-        let exit = Exit { code: 3, started: None, finished: Some(Utc::now()), error: Some("x".into()) };
-        let states =
-            [State::Created, State::starting().unwrap(), State::running(init).unwrap(), State::Exited(exit)];
+        let exit = Exit {
+            code: 3,
+            started: None,
+            finished: Some(Utc::now()),
+            error: Some("x".into()),
+            out_of_memory: true,
+        };
+        let states = [
+            State::Created,
+            State::starting(false).unwrap(),
+            State::starting(true).unwrap(),
+            State::running(init).unwrap(),
+            State::restarting(exit.clone()).unwrap(),
+            State::Exited(exit),
+            State::removing().unwrap(),
+        ];
         for state in states {
             record.state = state;
             record.save(&layout).unwrap();
@@ -361,7 +525,7 @@ mod tests {
         let mut more = serde_json::to_value(&record).unwrap();
         more["more"] = 2.into();
         let mut more_state = serde_json::to_value(&record).unwrap();
-        more_state["state"] = serde_json::to_value(State::starting().unwrap()).unwrap();
+        more_state["state"] = serde_json::to_value(State::starting(false).unwrap()).unwrap();
         more_state["state"]["starting"]["more"] = 2.into();
         let mut foreign = serde_json::to_value(&record).unwrap();
         foreign["id"] = "0".repeat(64).into();
@@ -403,8 +567,17 @@ mod tests {
         let init = Process { pid: 10, start_time: 1 };
         let supervisor = Process { pid: 11, start_time: 1 };
         let (boot_id, started) = ("now".to_owned(), Utc::now());
-        let running = State::Running { init, supervisor, started, boot_id: boot_id.clone() };
-        let starting = State::Starting { supervisor, boot_id };
+        let running = State::Running { init, supervisor, started, boot_id: boot_id.clone(), paused: false };
+        let exit = Exit {
+            code: 3,
+            started: Some(started),
+            finished: Some(started),
+            error: None,
+            out_of_memory: false,
+        };
+        let restarting = State::Restarting { supervisor, boot_id: boot_id.clone(), exit: exit.clone() };
+        let removing = State::Removing { remover: supervisor, boot_id: boot_id.clone() };
+        let starting = State::Starting { supervisor, boot_id, again: false };
         let code = |state: &State| match state {
             State::Exited(exit) => Some(exit.code),
             _ => None,
@@ -419,6 +592,15 @@ mod tests {
             assert!(state.is_orphaned("now", none));
             assert!(state.is_orphaned("later", both));
         }
+        for (boot, alive) in [("now", true), ("now", false), ("later", true)] {
+            let (lives, known) = (boot == "now" && alive, |_: Process| alive);
+            let restarting_now = restarting.observed(boot, known);
+            assert_eq!(restarting_now, if lives { restarting.clone() } else { State::Exited(exit.clone()) });
+            assert_eq!(restarting.is_orphaned(boot, known), !lives);
+            assert_eq!(removing.observed(boot, known), if lives { removing.clone() } else { State::Dead });
+            assert!(!removing.is_orphaned(boot, known));
+        }
+        assert!(State::Dead.can_remove() && !removing.can_remove() && !removing.can_start());
         // A live init without a supervisor still runs, but somebody has to clean up after it.
         assert!(running.observed("now", |process| process == init).is_running());
         assert!(running.is_orphaned("now", |process| process == init));

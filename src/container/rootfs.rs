@@ -121,16 +121,8 @@ pub fn mount_overlay(
     devices: bool,
 ) -> Result<Rootfs, RootfsError> {
     let directory = layout.overlay(id);
-    let top = layers.first().ok_or(RootfsError::NoLayer)?;
-    for layer in layers {
-        let metadata =
-            std::fs::metadata(layer).map_err(|source| RootfsError::Layer { path: layer.clone(), source })?;
-        if !metadata.is_dir() {
-            return Err(RootfsError::NotADirectory { path: layer.clone() });
-        }
-    }
+    prepare_layer(layout, id, layers)?;
     let [upper, work, merged] = ["upper", "work", "merged"].map(|name| directory.join(name));
-    prepare(&directory, &upper, &work, &merged, top)?;
     let options = overlay_options(layers, &upper, &work)?;
     let flags = if devices { MsFlags::empty() } else { MsFlags::MS_NODEV };
     mount(Some("overlay"), &merged, Some("overlay"), flags, Some(options.as_os_str())).map_err(|errno| {
@@ -143,6 +135,28 @@ pub fn mount_overlay(
         }
     })?;
     Ok(Rootfs { merged })
+}
+
+/// Makes the directories of the container's own layer over `layers` (topmost first), if need be.
+///
+/// # Errors
+/// [`RootfsError`], each variant saying which directory is at fault.
+pub(super) fn prepare_layer(
+    layout: &Layout,
+    id: &ContainerId,
+    layers: &[PathBuf],
+) -> Result<(), RootfsError> {
+    let top = layers.first().ok_or(RootfsError::NoLayer)?;
+    for layer in layers {
+        let metadata =
+            std::fs::metadata(layer).map_err(|source| RootfsError::Layer { path: layer.clone(), source })?;
+        if !metadata.is_dir() {
+            return Err(RootfsError::NotADirectory { path: layer.clone() });
+        }
+    }
+    let directory = layout.overlay(id);
+    let [upper, work, merged] = ["upper", "work", "merged"].map(|name| directory.join(name));
+    prepare(&directory, &upper, &work, &merged, top)
 }
 
 fn prepare(
@@ -182,12 +196,9 @@ fn prepare(
 /// can be committed or copied without the kernel's help (Documentation/filesystems/overlayfs.rst).
 fn overlay_options(layers: &[PathBuf], upper: &Path, work: &Path) -> Result<OsString, RootfsError> {
     let mut options = b"index=off,metacopy=off,redirect_dir=off,lowerdir=".to_vec();
-    for (position, layer) in layers.iter().enumerate() {
-        if position > 0 {
-            options.push(b':');
-        }
-        escape(layer, &mut options);
-    }
+    let mut lower = OsString::new();
+    join_layers(layers, &mut lower);
+    options.extend_from_slice(lower.as_bytes());
     for (key, path) in [(&b",upperdir="[..], upper), (b",workdir=", work)] {
         options.extend_from_slice(key);
         escape(path, &mut options);
@@ -196,6 +207,18 @@ fn overlay_options(layers: &[PathBuf], upper: &Path, work: &Path) -> Result<OsSt
         return Err(RootfsError::TooLong { layers: layers.len() });
     }
     Ok(OsString::from_vec(options))
+}
+
+/// Appends the directories as overlayfs's option for lower layers wants them.
+pub(super) fn join_layers(layers: &[PathBuf], options: &mut OsString) {
+    let mut joined = Vec::new();
+    for (position, layer) in layers.iter().enumerate() {
+        if position > 0 {
+            joined.push(b':');
+        }
+        escape(layer, &mut joined);
+    }
+    options.push(OsString::from_vec(joined));
 }
 
 /// Colons separate lower layers and commas separate options; overlayfs takes both with a backslash.

@@ -237,6 +237,7 @@ pub fn create(
     let lock = Lock::exclusive(&lock).map_err(io_error("lock", &lock))?;
     let filters = Filters::of(security, &capabilities)?;
     let (executor, report) = ContainerExecutor::new(filters).map_err(io_error("make a pipe for", &bundle))?;
+    let executor = executor.with_init(config.settings.init);
     let mut connection = Connection::new(config.tty, config.open_stdin, identity.uid, &bundle)
         .map_err(io_error("make the streams in", &bundle))?;
     let program = config.command.program();
@@ -290,6 +291,8 @@ pub struct ExecRequest {
     pub open_stdin: bool,
     /// Rows and columns of its terminal.
     pub size: Option<(u16, u16)>,
+    /// Whether it gets all capabilities, whatever the container has.
+    pub privileged: bool,
 }
 
 /// Runs a command in the container whose first process is `init`. It runs when the call returns.
@@ -327,7 +330,11 @@ pub fn exec(
     }
     let identity = found?;
     let security = &config.settings.security;
-    let capabilities = capability::of_container(hierarchy.controls_devices(), security)?;
+    let capabilities = if request.privileged {
+        capability::all()?
+    } else {
+        capability::of_container(hierarchy.controls_devices(), security)?
+    };
     let process = spec::process(&spec::Task {
         words: request.command.words(),
         env: spec::environment(config, id, &identity, request.tty, &request.env),

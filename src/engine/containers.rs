@@ -1,32 +1,27 @@
-//! Containers are created, listed, inspected, stopped and removed here. How they are started is in `start`,
-//! what runs beside them in `supervise`.
+//! Containers are created, found and listed here. How they are started is in `start`, how they are stopped and
+//! changed in `lifecycle`, what runs beside them in `supervise`.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::FileTypeExt as _;
-use std::time::Duration;
 
 use super::connection::{Connection, NetworkMode};
-use super::{Engine, EngineError, privileges};
+use super::{Engine, EngineError, images, privileges};
 use crate::container::cgroup::Hierarchy;
 use crate::container::config::{
     Argv, Config, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, Settings, UserSpec,
 };
 use crate::container::limits::{LimitError, Machine};
 use crate::container::record::{RecordError, State};
+use crate::container::restart::RestartPolicy;
 use crate::container::runtime::RuntimeError;
 use crate::container::security::check_sysctl;
-use crate::container::signal::{self, Signal};
-use crate::container::{attach, index, record, rootfs};
-use crate::image;
+use crate::container::signal::Signal;
+use crate::container::{cgroup, index, record, spec};
 use crate::names::{ContainerId, ContainerName};
-use crate::network::PortRequest;
-use crate::process::Process;
+use crate::network::{MacAddress, NetworkError, PortRequest, first_collision};
 
 /// A container's record, with the engine's part in it.
 pub type Record = record::Record<Connection>;
-
-/// How long a supervisor may take to clean up after its container has ended.
-const CLEANUP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A container as the user wants it.
 #[derive(Debug, Clone)]
@@ -65,10 +60,16 @@ pub struct CreateContainer {
     pub settings: Settings,
     /// The network.
     pub network: NetworkMode,
-    /// The wanted address.
+    /// The wanted IPv4 address.
     pub ip: Option<Ipv4Addr>,
+    /// The wanted IPv6 address.
+    pub ip6: Option<Ipv6Addr>,
+    /// The wanted Ethernet address.
+    pub mac: Option<MacAddress>,
     /// The ports to publish.
     pub ports: Vec<PortRequest>,
+    /// Whether every exposed port is published too.
+    pub publish_all: bool,
 }
 
 /// A container with its state as it is now, which may be more than its record knows.
@@ -85,21 +86,31 @@ impl Engine {
     ///
     /// # Errors
     /// Whatever is wrong with the request as far as it can be told without starting; nothing is left behind.
-    pub fn create_container(&mut self, request: CreateContainer) -> Result<Record, EngineError> {
+    pub fn create_container(&mut self, mut request: CreateContainer) -> Result<Record, EngineError> {
         privileges::for_containers()?;
         check_network_options(&request)?;
         check_host(&request)?;
-        let image = image::find(&request.image)?;
+        if request.auto_remove && request.settings.restart != RestartPolicy::No {
+            let option = format!("--restart {}", request.settings.restart);
+            return Err(EngineError::Conflict { option, other: "--rm".to_owned() });
+        }
+        // Until the record tells that the container needs it, nobody else would know.
+        let _hold = self.image_store().hold(&request.image)?;
+        let image = self.image_for(&request.image)?;
+        images::apply_defaults(&mut request, &image)?;
         let mut settings = request.settings;
-        self.settle_mounts(&mut settings, &[])?;
-        settings.entrypoint = request.entrypoint.into_iter().filter(|program| !program.is_empty()).collect();
+        self.settle_mounts(&mut settings, &images::volumes(&image)?)?;
+        let hostname = match request.hostname {
+            Some(hostname) => Some(hostname),
+            None => self.borrowed_hostname(&request.network, settings.security.namespaces.uts.is_host())?,
+        };
         let command = [settings.entrypoint.clone(), request.command].concat();
         let config = Config {
             image: image.reference,
             layers: image.layers,
             command: Argv::try_from(command)?,
             env: request.env,
-            hostname: request.hostname,
+            hostname,
             working_dir: request.working_dir,
             user: request.user,
             tty: request.tty,
@@ -117,15 +128,42 @@ impl Engine {
         }
         let id = ContainerId::generate()
             .map_err(|source| EngineError::Io { action: "make a random id", source })?;
-        let connection =
-            Connection { mode: request.network, ip: request.ip, ports: request.ports, endpoints: Vec::new() };
+        let connection = Connection {
+            mode: request.network,
+            ip: request.ip,
+            ip6: request.ip6,
+            mac: request.mac,
+            ports: request.ports,
+            publish_all: request.publish_all,
+            endpoints: Vec::new(),
+        };
         let record = index::create(&self.layout, id, request.name, config, connection)?;
         // After the record, which keeps them from being removed.
         self.make_volumes(&record).inspect_err(|_| {
             // The first error is the one to report.
-            self.forget(&record).and_then(|()| self.remove_anonymous_volumes(&record)).ok();
+            self.forget(&record.id, true).ok();
         })?;
         Ok(record)
+    }
+
+    /// The host name of a container that shares the network, or the names, of somebody else: that one's. Programs
+    /// look their own host name up, and only its owner's addresses lead to the container.
+    fn borrowed_hostname(
+        &self,
+        network: &NetworkMode,
+        shares_names: bool,
+    ) -> Result<Option<Hostname>, EngineError> {
+        match network {
+            NetworkMode::Container(owner) => {
+                let owner = Record::load(&self.layout, owner)?;
+                // What is a container's host name can be another's.
+                Ok(spec::hostname(&owner.config, &owner.id).parse().ok())
+            }
+            // A name of the host that containers may not have is left out.
+            NetworkMode::Host => Ok(host_name()),
+            _ if shares_names => Ok(host_name()),
+            _ => Ok(None),
+        }
     }
 
     /// The container that the user means by a name, an id or the beginning of one.
@@ -137,12 +175,15 @@ impl Engine {
     }
 
     fn snapshot(&self, id: &ContainerId) -> Result<Snapshot, EngineError> {
-        let record = Record::load(&self.layout, id)?;
-        let state = record.status()?;
+        let (record, mut state) = Record::observe(&self.layout, id)?;
+        if let State::Running { paused, .. } = &mut state {
+            // Where there are no control groups, nothing is paused.
+            *paused = self.hierarchy().is_ok_and(|hierarchy| cgroup::is_frozen(hierarchy, id));
+        }
         Ok(Snapshot { record, state })
     }
 
-    /// All containers, the newest first; without `all` only those that run.
+    /// All containers, the newest first; without `all` only those that run, or will again by themselves.
     ///
     /// # Errors
     /// The records cannot be read.
@@ -150,7 +191,7 @@ impl Engine {
         let mut found = Vec::new();
         for id in index::list(&self.layout)? {
             match self.snapshot(&id) {
-                Ok(snapshot) if all || snapshot.state.is_running() => found.push(snapshot),
+                Ok(snapshot) if all || snapshot.state.is_up() => found.push(snapshot),
                 Ok(_) => {}
                 // Removed since the listing.
                 Err(EngineError::Record(RecordError::NotFound(_))) => {}
@@ -160,96 +201,10 @@ impl Engine {
         found.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.record.created));
         Ok(found)
     }
+}
 
-    /// Ends a container: its stop signal, and after `seconds` `SIGKILL`. Returns when everything of it is
-    /// taken down. One that does not run is left as it is.
-    ///
-    /// # Errors
-    /// The container cannot be found or signalled.
-    pub fn stop(&mut self, reference: &str, seconds: Option<u32>) -> Result<(), EngineError> {
-        privileges::for_containers()?;
-        let snapshot = self.find(reference)?;
-        let config = &snapshot.record.config;
-        let grace = Duration::from_secs(u64::from(seconds.unwrap_or(config.stop_timeout)));
-        self.end(&snapshot.record, config.stop_signal, grace)
-    }
-
-    /// Ends a container's processes, and waits for the supervisor to take everything down, or does it where
-    /// there is no supervisor any more.
-    fn end(&mut self, record: &Record, signal: Signal, grace: Duration) -> Result<(), EngineError> {
-        if record.is_orphaned()? {
-            if let State::Running { init, .. } = &record.state {
-                signal::terminate(*init, signal, Some(grace))?;
-            }
-            return self.clean_up_orphan(record);
-        }
-        let supervisor = match &record.state {
-            State::Running { init, supervisor, .. } => {
-                // Over its socket the supervisor tells that all is taken down a little before it ends itself:
-                // closing its netfilter socket makes it wait for the kernel.
-                let connection = attach::connect(&self.layout, &record.id)?;
-                signal::terminate(*init, signal, Some(grace))?;
-                if let Some(connection) = connection
-                    && attach::wait_for_exit(&connection, Some(CLEANUP_PATIENCE))?.is_some()
-                {
-                    return Ok(());
-                }
-                *supervisor
-            }
-            State::Starting { supervisor, .. } => {
-                // There is no container yet that could be asked.
-                signal::send(*supervisor, Signal::KILL)?;
-                *supervisor
-            }
-            State::Created | State::Exited(_) => return Ok(()),
-        };
-        self.outlive(record, supervisor)
-    }
-
-    /// Waits until a supervisor that is about to end has ended, and takes down what it did not: it may have
-    /// been killed, and then the record only tells once it is quite gone.
-    pub(super) fn outlive(&mut self, record: &Record, supervisor: Process) -> Result<(), EngineError> {
-        if !signal::wait(supervisor, Some(CLEANUP_PATIENCE))? {
-            return Err(EngineError::SupervisorStuck(record.name.clone()));
-        }
-        match Record::load(&self.layout, &record.id) {
-            Ok(record) if record.is_orphaned()? => self.clean_up_orphan(&record),
-            // It has removed everything itself.
-            Ok(_) | Err(RecordError::NotFound(_)) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Removes a container with everything it wrote, and with `volumes` those that it did not name. One that
-    /// runs is only removed by `force`, which kills it.
-    ///
-    /// # Errors
-    /// The container cannot be found, or runs and `force` is not given.
-    pub fn remove_container(
-        &mut self,
-        reference: &str,
-        force: bool,
-        volumes: bool,
-    ) -> Result<(), EngineError> {
-        privileges::for_containers()?;
-        let Snapshot { record, state } = self.find(reference)?;
-        if !state.can_remove() {
-            if !force {
-                return Err(EngineError::IsRunning { action: "remove", name: record.name });
-            }
-            self.end(&record, Signal::KILL, CLEANUP_PATIENCE)?;
-        } else if record.is_orphaned()? {
-            self.clean_up_orphan(&record)?;
-        }
-        self.forget(&record)?;
-        if volumes || record.config.auto_remove { self.remove_anonymous_volumes(&record) } else { Ok(()) }
-    }
-
-    /// Removes what is left of a container that does not run: its layer, its log, its record, its name.
-    pub(super) fn forget(&self, record: &Record) -> Result<(), EngineError> {
-        rootfs::remove(&self.layout, &record.id)?;
-        Ok(index::remove(&self.layout, &record.id, &record.name)?)
-    }
+fn host_name() -> Option<Hostname> {
+    nix::unistd::gethostname().ok()?.to_str()?.parse().ok()
 }
 
 /// What only this host, and the options together, can tell.
@@ -288,13 +243,17 @@ fn check_host(request: &CreateContainer) -> Result<(), EngineError> {
 }
 
 fn check_network_options(request: &CreateContainer) -> Result<(), EngineError> {
+    if let Some(port) = first_collision(&request.ports) {
+        return Err(NetworkError::PortTwice(port.clone()).into());
+    }
     if request.network.network().is_some() {
         return Ok(());
     }
-    let option = match (&request.ip, request.ports.first()) {
-        (Some(ip), _) => format!("--ip {ip}"),
-        (None, Some(port)) => format!("--publish {port}"),
-        (None, None) => return Ok(()),
-    };
+    let option = request.ip.map(|ip| format!("--ip {ip}"));
+    let option = option.or_else(|| request.ip6.map(|ip6| format!("--ip6 {ip6}")));
+    let option = option.or_else(|| request.mac.map(|mac| format!("--mac-address {mac}")));
+    let option = option.or_else(|| request.ports.first().map(|port| format!("--publish {port}")));
+    let option = option.or_else(|| request.publish_all.then(|| "--publish-all".to_owned()));
+    let Some(option) = option else { return Ok(()) };
     Err(EngineError::Conflict { option, other: format!("--net {}", request.network.describe()) })
 }

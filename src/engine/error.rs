@@ -1,11 +1,15 @@
 //! What can go wrong, from wherever it comes, on its way to the user.
 
+use crate::archive::ArchiveError;
+use std::path::PathBuf;
+
 use crate::container::attach::AttachError;
+use crate::container::changes::ChangesError;
 use crate::container::config::ConfigError;
 use crate::container::files::FilesError;
 use crate::container::index::IndexError;
 use crate::container::limits::LimitError;
-use crate::container::log::LogError;
+use crate::container::log::{LogError, OptionError};
 use crate::container::mount_points::MountPointError;
 use crate::container::mounts::MountError;
 use crate::container::protocol::{Failure, ProtocolError};
@@ -15,6 +19,7 @@ use crate::container::runtime::RuntimeError;
 use crate::container::security::SecurityError;
 use crate::container::signal::ProcessError;
 use crate::container::supervisor::SupervisorError;
+use crate::container::view::ViewError;
 use crate::image::ImageError;
 use crate::names::ContainerName;
 use crate::netns::NetNsError;
@@ -48,14 +53,30 @@ pub enum EngineError {
         /// The container.
         name: ContainerName,
     },
-    /// The container must not run for this.
-    #[error("cannot {action} container {name}: it is running")]
-    IsRunning {
+    /// The container must be in another state for this.
+    #[error("cannot {action} container {name}: it is {state}")]
+    Is {
         /// What was tried.
         action: &'static str,
         /// The container.
         name: ContainerName,
+        /// Its state.
+        state: &'static str,
     },
+    /// Nothing was written down of what the container wrote.
+    #[error("cannot read the log of container {0}: it keeps none, because of its log driver none")]
+    NoLog(ContainerName),
+    /// The container must have ended to be removed.
+    #[error("cannot remove container {name}: it is {state}")]
+    StillUp {
+        /// The container.
+        name: ContainerName,
+        /// Its state.
+        state: &'static str,
+    },
+    /// Only one container can have the caller's terminal or streams.
+    #[error("cannot connect to {0} containers at once")]
+    AttachMany(usize),
     /// The supervisor did not finish in time.
     #[error("container {0} has ended, but its supervisor is still cleaning up")]
     SupervisorStuck(ContainerName),
@@ -71,6 +92,61 @@ pub enum EngineError {
     /// The supervisor reported why it could not start the container.
     #[error("{}", .0.message)]
     Start(Failure),
+    /// A container without an image that one could be made on.
+    #[error("cannot commit container {name}: it was made from the directory {image} and not from an image")]
+    NoImage {
+        /// The container.
+        name: ContainerName,
+        /// The directory.
+        image: String,
+    },
+    /// The container's image was removed.
+    #[error("cannot commit container {name}: its image {image} is not there any more")]
+    ImageGone {
+        /// The container.
+        name: ContainerName,
+        /// The image as the user wrote it.
+        image: String,
+    },
+    /// A path of a copy.
+    #[error("cannot {action} {path}")]
+    Copy {
+        /// What was tried.
+        action: &'static str,
+        /// The path, with the container if it is one's.
+        path: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A directory cannot take the place of a file.
+    #[error("cannot copy the directory {source_path} to {target}: that is not a directory")]
+    DirectoryOntoFile {
+        /// What was to be copied.
+        source_path: String,
+        /// Where to.
+        target: String,
+    },
+    /// The files of a copy.
+    #[error("cannot copy {from} to {to}")]
+    CopyFiles {
+        /// Where they come from.
+        from: String,
+        /// Where they were to go.
+        to: String,
+        /// What went wrong.
+        #[source]
+        source: ArchiveError,
+    },
+    /// An archive of a container's files.
+    #[error(transparent)]
+    Archive(#[from] ArchiveError),
+    /// A container's files.
+    #[error(transparent)]
+    View(#[from] ViewError),
+    /// What a container changed.
+    #[error(transparent)]
+    Changes(#[from] ChangesError),
     /// Something about networks.
     #[error(transparent)]
     Network(#[from] NetworkError),
@@ -119,6 +195,9 @@ pub enum EngineError {
     /// The log could not be read.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// What was asked for as to the log.
+    #[error("--log-opt: {0}")]
+    LogOption(#[from] OptionError),
     /// The container's network namespace.
     #[error(transparent)]
     NetNs(#[from] NetNsError),
@@ -131,6 +210,17 @@ pub enum EngineError {
     /// The container whose network is to be shared has none at the moment.
     #[error("cannot share the network of container {0}: it is not running")]
     NetworkNotShared(ContainerName),
+    /// A file that the user named.
+    #[error("cannot {action} {path}")]
+    File {
+        /// What was tried.
+        action: &'static str,
+        /// On which file.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
     /// A file of the run directory, or our own process.
     #[error("cannot {action}")]
     Io {
@@ -159,12 +249,37 @@ impl EngineError {
             Self::Index(IndexError::NotFound(_)) => {
                 Some("list all containers with: mydocker ps -a".to_owned())
             }
+            Self::NoImage { name, .. } => Some(format!(
+                "make an image of all its files with: mydocker export {name} | mydocker import -"
+            )),
+            Self::ImageGone { name, .. } => Some(format!(
+                "make an image of all its files with: mydocker export {name} | mydocker import -"
+            )),
             Self::NoTerminal => Some("leave out -t, or run it from a terminal".to_owned()),
-            Self::IsRunning { name, .. } => {
+            Self::StillUp { name, .. } => {
                 Some(format!("stop it first with: mydocker stop {name}; or use --force"))
+            }
+            Self::Is { name, state: "paused", .. } => {
+                Some(format!("let it go on with: mydocker unpause {name}"))
+            }
+            Self::Is { name, state: "dead", .. } => {
+                Some(format!("finish its removal with: mydocker rm {name}"))
             }
             _ => None,
         }
+    }
+
+    /// Whether the error is that nothing has the name or id that was looked for.
+    #[must_use]
+    pub fn is_not_found(&self) -> bool {
+        matches!(
+            self,
+            Self::Index(IndexError::NotFound(_))
+                | Self::Record(RecordError::NotFound(_))
+                | Self::Image(ImageError::NotFound(_) | ImageError::Reference { .. })
+                | Self::Network(NetworkError::NotFound(_))
+                | Self::Volume(VolumeError::NotFound(_))
+        )
     }
 
     /// The exit status for commands that otherwise return a container's: 125, 126 or 127.

@@ -1,7 +1,9 @@
 //! What a container wrote.
 
+use chrono::{DateTime, Utc};
+
 use super::{Engine, EngineError, Record};
-use crate::container::log::{Entry, Reader};
+use crate::container::log::{Driver, Entry, Reader};
 
 /// Which part of a log is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,29 +12,49 @@ pub struct LogRequest {
     pub follow: bool,
     /// How many entries before the end to start at; `None` for the beginning.
     pub tail: Option<u64>,
+    /// The earliest entry that is wanted.
+    pub since: Option<DateTime<Utc>>,
+    /// The latest one.
+    pub until: Option<DateTime<Utc>>,
 }
 
 impl Engine {
     /// Hands the entries of a container's log to `show` until it returns false.
     ///
     /// # Errors
-    /// There is no such container, or its log cannot be read.
+    /// There is no such container, it keeps no log, or the log cannot be read.
     pub fn logs(
         &self,
         reference: &str,
         request: LogRequest,
-        show: impl FnMut(Entry) -> bool,
+        mut show: impl FnMut(Entry) -> bool,
     ) -> Result<(), EngineError> {
         let record = self.find(reference)?.record;
-        let mut reader = Reader::open(&self.layout.container_log(&record.id), request.tail)?;
+        let options = &record.config.settings.log;
+        if options.driver == Driver::None {
+            return Err(EngineError::NoLog(record.name));
+        }
+        let mut reader = Reader::open(&self.layout.container_log(&record.id), options, request.tail)?;
         let id = record.id;
         // A container that was removed meanwhile writes nothing any more; one that cannot be read, who knows.
         let writes = || {
             request.follow
+                && request.until.is_none_or(|until| Utc::now() <= until)
                 && Record::load(&self.layout, &id)
                     .and_then(|record| record.status())
                     .is_ok_and(|state| !state.can_start())
         };
+        let show = |entry: Entry| match time(&entry) {
+            Some(time) if request.since.is_some_and(|since| time < since) => true,
+            // Entries are in the order of their times: nothing that is wanted follows.
+            Some(time) if request.until.is_some_and(|until| time > until) => false,
+            _ => show(entry),
+        };
         Ok(reader.follow(writes, show)?)
     }
+}
+
+/// When an entry was written, if it says so in a way that can be understood.
+fn time(entry: &Entry) -> Option<DateTime<Utc>> {
+    DateTime::parse_from_rfc3339(&entry.time).ok().map(|time| time.to_utc())
 }

@@ -5,46 +5,70 @@
 
 mod connection;
 mod containers;
+mod copy;
 mod error;
+mod images;
+mod info;
+mod lifecycle;
+mod listing;
 mod logs;
 mod networks;
 mod privileges;
 mod start;
+mod stats;
 mod supervise;
 mod teardown;
+mod top;
 mod update;
 mod volumes;
 
+use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::container::cgroup::Hierarchy;
+use crate::container::runtime::RuntimeError;
 use crate::names::ContainerId;
 use crate::network::Networks;
 pub use crate::store::Layout;
 
+pub use crate::container::changes::{Change as FileChange, Kind as ChangeKind};
 pub use crate::container::config::{ConfigError, ContainerPath, EnvVar, Hostname, Settings, UserSpec};
+pub use crate::container::detach::DetachKeys;
 pub use crate::container::device::{DeviceRequest, Rule as DeviceRule};
 pub use crate::container::files::{ExtraHost, FilesError, resolver_option, search_domain};
 pub use crate::container::limits::{Bytes, Cpus, LimitError, Limits, NumberList, Rate, Swap};
+pub use crate::container::log::{Driver as LogDriver, Options as LogOptions};
 pub use crate::container::mounts::{Mount, MountError, VolumesFrom};
+pub use crate::container::processes::Task;
 pub use crate::container::protocol::Stream;
 pub use crate::container::record::State;
+pub use crate::container::restart::RestartPolicy;
 pub use crate::container::seccomp::Profile;
 pub use crate::container::security::{
     CapabilityName, Namespace, Namespaces, Seccomp, Security, SecurityError,
 };
 pub use crate::container::signal::Signal;
 pub use crate::container::ulimit::Ulimit;
-pub use crate::network::PortRequest;
+pub use crate::container::usage::{Transfer, Usage, host_memory};
+pub use crate::image::{Change, ImageConfig, ImageError, Reference, Removal, Step, StoredImage};
 pub use crate::network::{
-    CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection, Network,
-    Subnet, SubnetError,
+    AddressBlock, CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection,
+    Network, Subnet, SubnetError,
 };
+pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest};
+pub use crate::network::{compact as compact_ports, unpublished as unpublished_ports};
 pub use connection::{Connection, NetworkMode};
 pub use containers::{CreateContainer, Record, Snapshot};
+pub use copy::{CopyEnd, CopyOptions};
 pub use error::{EngineError, one_line};
+pub use images::{CommitImage, ImportImage};
+pub use info::HostInfo;
+pub use lifecycle::{Grace, StopRequest};
+pub use listing::Listing;
 pub use logs::LogRequest;
-pub use start::ExecRequest;
+pub use start::{Attachment, ExecRequest, Left};
+pub use stats::DiskUsage;
 pub use volumes::{MountView, Pruned, VolumeFilter, VolumeView};
 
 /// Everything that mydocker can do below one pair of root directories.
@@ -54,6 +78,8 @@ pub struct Engine {
     networks: Networks,
     /// How our own binary is called to supervise a container.
     supervisor: Vec<OsString>,
+    /// The host's control groups, once somebody has asked for them.
+    hierarchy: OnceCell<Hierarchy>,
 }
 
 /// Where the files of one container lie.
@@ -72,7 +98,17 @@ impl Engine {
     /// below the same directories.
     #[must_use]
     pub fn new(layout: Layout, supervisor: Vec<OsString>) -> Self {
-        Self { networks: Networks::new(layout.clone()), layout, supervisor }
+        let networks = Networks::new(layout.clone());
+        Self { networks, layout, supervisor, hierarchy: OnceCell::new() }
+    }
+
+    /// The host's control groups.
+    fn hierarchy(&self) -> Result<&Hierarchy, EngineError> {
+        if let Some(known) = self.hierarchy.get() {
+            return Ok(known);
+        }
+        let found = Hierarchy::detect().map_err(RuntimeError::from)?;
+        Ok(self.hierarchy.get_or_init(|| found))
     }
 
     /// Where the files of a container lie, whether they exist at the moment or not.

@@ -6,16 +6,26 @@
 //!       addresses, interface, ports → record `running` → command runs → client told
 //! down  ports, interface, address → control groups → namespace → mount → record `exited` → clients told
 //! ```
+//!
+//! Where the restart policy asks for it, the record is `restarting` instead of `exited`, and after the delay this
+//! process executes its own binary anew: the library is only good for one container (`runtime`), and nothing
+//! that was allocated for one run is carried on to the next.
 
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
 
 use super::start::Job;
 use super::{Engine, EngineError, NetworkMode, Record, one_line};
-use crate::container::cgroup::Hierarchy;
-use crate::container::log::Writer;
+use crate::container::attach;
+use crate::container::cgroup::{self, Hierarchy};
+use crate::container::log::{Driver, Writer};
 use crate::container::protocol::{Failure, Order};
-use crate::container::record::{Exit, State};
+use crate::container::record::{Exit, RecordError, State};
+use crate::container::restart::{self, Life, RestartPolicy};
 use crate::container::spec::Network;
 use crate::container::supervisor::{self, Ended, Options, Supervisor, SupervisorError};
 use crate::container::{capability, rootfs, runtime};
@@ -23,7 +33,8 @@ use crate::names::{ContainerId, IfName};
 use crate::netns::{self, NetNs};
 use crate::network::{ConnectRequest, Endpoint};
 use crate::process::Process;
-use crate::store::Layout;
+use crate::store::{self, Durability, Layout};
+use crate::sys;
 
 impl Engine {
     /// Serves the client that started this process and is connected to its standard input. Returns when the
@@ -43,7 +54,11 @@ impl Engine {
             supervisor::let_go_of_stderr()
         };
         match &order.job {
-            Job::Run(id) => self.supervise_container(&id.clone(), client, &order, on_start),
+            Job::Run(id) => self.supervise_container(&id.clone(), Some(client), &order, on_start),
+            Job::Again(id) => {
+                drop(client);
+                self.supervise_container(&id.clone(), None, &order, on_start)
+            }
             Job::Exec(id, request) => self.supervise_command(id, request, client, &order, on_start),
         }
     }
@@ -51,24 +66,34 @@ impl Engine {
     fn supervise_container(
         &mut self,
         id: &ContainerId,
-        client: UnixStream,
+        client: Option<UnixStream>,
         order: &Order<Job>,
         on_start: impl Fn() -> Result<(), SupervisorError>,
     ) -> Result<(), EngineError> {
-        let kept =
-            client.try_clone().map_err(|source| EngineError::Io { action: "keep the client", source })?;
+        let kept = client.as_ref().map(UnixStream::try_clone).transpose();
+        let kept = kept.map_err(|source| EngineError::Io { action: "keep the client", source })?;
         let mut endpoints = Vec::new();
-        let brought_up = self.claim(id).and_then(|record| {
-            self.bring_up(&record, client, order, &mut endpoints).inspect_err(|error| {
+        let claimed = match client {
+            Some(_) => self.claim(id),
+            None => match self.claim_again(id)? {
+                Some(record) => Ok(record),
+                None => return Ok(()),
+            },
+        };
+        let brought_up = claimed.and_then(|record| {
+            let supervisor = self.bring_up(&record, client, order, &mut endpoints).inspect_err(|error| {
                 // The first error is the one to report.
                 self.take_down(id, &endpoints).ok();
                 self.record_exit(id, exit_of_failure(error)).ok();
-            })
+            })?;
+            Ok((record, supervisor))
         });
-        let mut supervisor = match brought_up {
-            Ok(supervisor) => supervisor,
+        let (record, mut supervisor) = match brought_up {
+            Ok(brought_up) => brought_up,
             Err(error) => {
-                refuse(&kept, &error);
+                if let Some(client) = kept {
+                    refuse(&client, &error);
+                }
                 return Ok(());
             }
         };
@@ -76,33 +101,131 @@ impl Engine {
         drop(kept);
         let ended = (|| {
             on_start()?;
-            capability::reduce_to_supervisors().map_err(runtime::RuntimeError::from)?;
+            // What is given up cannot be given to a container that is started again.
+            if record.config.settings.restart == RestartPolicy::No {
+                capability::reduce_to_supervisors().map_err(runtime::RuntimeError::from)?;
+            }
             Ok::<_, EngineError>(supervisor.run()?)
         })();
         // Whatever failed, the run is over: what is left of it is killed here.
+        let out_of_memory = self.hierarchy().is_ok_and(|hierarchy| cgroup::was_out_of_memory(hierarchy, id));
         let taken_down = self.take_down(id, &endpoints);
         let Ended { code, at } = ended?;
-        let exit = Exit { code: i32::from(code), started: None, finished: Some(at), error: None };
-        let record = self.record_exit(id, exit)?;
-        if record.config.auto_remove {
-            self.forget(&record)?;
-            self.remove_anonymous_volumes(&record)?;
+        match self.conclude(id, code, at, out_of_memory)? {
+            Next::Over { goes } => {
+                if goes {
+                    self.forget(id, true)?;
+                }
+                supervisor.finish(code)?;
+                taken_down
+            }
+            Next::Again(delay) => {
+                if supervisor.rest(code, delay)? {
+                    return Err(self.execute_again(id));
+                }
+                self.give_up(id)
+            }
         }
-        supervisor.finish(code)?;
-        taken_down
+    }
+
+    /// Writes down that a run is over, and decides whether there will be another.
+    fn conclude(
+        &self,
+        id: &ContainerId,
+        code: u8,
+        at: DateTime<Utc>,
+        out_of_memory: bool,
+    ) -> Result<Next, EngineError> {
+        Record::update(&self.layout, id, |record| {
+            let started = match &record.state {
+                State::Running { started, .. } => Some(*started),
+                _ => None,
+            };
+            let status = i32::from(code);
+            let exit = Exit { code: status, started, finished: Some(at), error: None, out_of_memory };
+            record.network.endpoints.clear();
+            let ran = started.and_then(|started| (at - started).to_std().ok()).unwrap_or_default();
+            let Some(delay) = restart::next(record.config.settings.restart, &record.life, code, ran) else {
+                record.state = State::Exited(exit);
+                return Ok(Next::Over { goes: record.is_to_go() });
+            };
+            record.life.delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+            record.state = State::restarting(exit)?;
+            Ok(Next::Again(delay))
+        })
+    }
+
+    /// Replaces this process by a new one that starts the container again. Returns only what keeps it from it.
+    fn execute_again(&self, id: &ContainerId) -> EngineError {
+        let executed = (|| {
+            let (ours, theirs) =
+                attach::pair().map_err(|source| EngineError::Io { action: "start a supervisor", source })?;
+            Order { job: Job::Again(id.clone()), subscribe: false, feeds: false, size: None }.send(&ours)?;
+            let source = sys::exec_self(&self.supervisor, theirs.into());
+            Err::<(), _>(EngineError::Io { action: "start a supervisor", source })
+        })();
+        let error = executed.err().unwrap_or(EngineError::ConnectionLost);
+        self.record_exit(id, exit_of_failure(&error)).ok();
+        error
+    }
+
+    /// Writes down that a container that was to be started again is not.
+    fn give_up(&self, id: &ContainerId) -> Result<(), EngineError> {
+        self.if_still_ours(id, |record| record.life.stopped = true).map(drop)
+    }
+
+    /// Makes this process the one that starts the container again; `None` if nobody wants it any more.
+    fn claim_again(&self, id: &ContainerId) -> Result<Option<Record>, EngineError> {
+        self.if_still_ours(id, |record| {
+            record.life.stopped |= record.config.settings.restart == RestartPolicy::No;
+        })
+    }
+
+    /// Claims a container that this process is to start again, if it still is to: `prepare` may say that the
+    /// container is to stay as it is.
+    fn if_still_ours(
+        &self,
+        id: &ContainerId,
+        prepare: impl FnOnce(&mut Record),
+    ) -> Result<Option<Record>, EngineError> {
+        let me = Process::current().map_err(|source| EngineError::Io { action: "read /proc", source })?;
+        let changed = Record::update(&self.layout, id, |record| {
+            let State::Restarting { supervisor, exit, .. } = record.state.clone() else { return Ok(None) };
+            if supervisor != me {
+                return Ok(None);
+            }
+            prepare(record);
+            if record.life.stopped {
+                record.state = State::Exited(exit);
+                return Ok(None);
+            }
+            record.state = State::starting(true)?;
+            record.life.restarts += 1;
+            Ok(Some(record.clone()))
+        });
+        match changed {
+            Err(EngineError::Record(RecordError::NotFound(_))) => Ok(None),
+            changed => changed,
+        }
     }
 
     /// Makes this process the one that starts the container.
     fn claim(&mut self, id: &ContainerId) -> Result<Record, EngineError> {
         let stale = Record::load(&self.layout, id)?;
         if stale.is_orphaned()? {
-            self.clean_up_orphan(&stale)?;
+            self.clean_up_orphan(&stale.id)?;
         }
         Record::update(&self.layout, id, |record| {
-            if !record.status()?.can_start() {
-                return Err(EngineError::IsRunning { action: "start", name: record.name.clone() });
+            let state = record.status()?;
+            if !state.can_start() {
+                return Err(EngineError::Is {
+                    action: "start",
+                    name: record.name.clone(),
+                    state: state.as_str(),
+                });
             }
-            record.state = State::starting()?;
+            record.state = State::starting(false)?;
+            record.life = Life::default();
             Ok(record.clone())
         })
     }
@@ -112,7 +235,7 @@ impl Engine {
     fn bring_up(
         &mut self,
         record: &Record,
-        client: UnixStream,
+        client: Option<UnixStream>,
         order: &Order<Job>,
         endpoints: &mut Vec<Endpoint>,
     ) -> Result<Supervisor, EngineError> {
@@ -142,10 +265,11 @@ impl Engine {
         }
         self.write_files(record, endpoints)?;
         let options = Options {
-            log: Some(Writer::open(&self.layout.container_log(id))?),
+            log: self.open_log(record)?,
             listener: Some(supervisor::listen(&self.layout, id)?),
-            client: Some(client),
+            client,
             subscribe: order.subscribe,
+            feeds: order.feeds,
             size: order.size,
             stdin_once: config.stdin_once,
             stop_signal: config.stop_signal,
@@ -157,6 +281,9 @@ impl Engine {
             record.network.endpoints.clone_from(endpoints);
             Ok::<(), EngineError>(())
         })?;
+        if let Some(path) = &config.settings.pidfile {
+            write_pid(path, init)?;
+        }
         supervisor.start()?;
         mounts.keep();
         Ok(supervisor)
@@ -175,6 +302,15 @@ impl Engine {
             // A container cannot share its own, nor one that was made after it: this ends.
             mode @ NetworkMode::Container(_) => self.shared_network(mode),
             _ => Ok(Some(Layout::netns(id))),
+        }
+    }
+
+    /// Where the container's output is written down, if it is.
+    fn open_log(&self, record: &Record) -> Result<Option<Writer>, EngineError> {
+        let options = &record.config.settings.log;
+        match options.driver {
+            Driver::None => Ok(None),
+            Driver::JsonFile => Ok(Some(Writer::open(&self.layout.container_log(&record.id), options)?)),
         }
     }
 
@@ -199,8 +335,10 @@ impl Engine {
             container_name: record.name.as_str(),
             owners: &[current, init],
             container_if: first_interface()?,
-            address: record.network.ip,
-            ports: &record.network.ports,
+            ip: record.network.ip,
+            ip6: record.network.ip6,
+            mac: record.network.mac,
+            ports: &record.network.requests(&record.config.settings.exposed),
         };
         Ok(Some(self.networks.connect(&request, netns)?))
     }
@@ -239,6 +377,7 @@ impl Engine {
                 listener: None,
                 client: Some(client),
                 subscribe: order.subscribe,
+                feeds: order.feeds,
                 size: order.size,
                 stdin_once: true,
                 stop_signal: record.config.stop_signal,
@@ -264,6 +403,28 @@ impl Engine {
     }
 }
 
+/// What comes after a run.
+enum Next {
+    /// Nothing; the container may be to be removed.
+    Over {
+        /// Whether it is.
+        goes: bool,
+    },
+    /// Another run after this time.
+    Again(Duration),
+}
+
+/// Writes the pid file that the user asked for, readable by everybody.
+fn write_pid(path: &Path, init: Process) -> Result<(), EngineError> {
+    let written = store::write_atomic(path, format!("{}\n", init.pid).as_bytes(), Durability::Process);
+    let readable = || std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644));
+    written.and_then(|()| readable()).map_err(|source| EngineError::File {
+        action: "write the pid file",
+        path: path.to_owned(),
+        source,
+    })
+}
+
 /// The name of a container's first interface.
 fn first_interface() -> Result<IfName, EngineError> {
     Ok("eth0".parse().map_err(crate::network::NetworkError::from)?)
@@ -275,6 +436,7 @@ fn exit_of_failure(error: &EngineError) -> Exit {
         started: None,
         finished: Some(chrono::Utc::now()),
         error: Some(one_line(error)),
+        out_of_memory: false,
     }
 }
 

@@ -1,10 +1,12 @@
-//! Taking a container's run down: whoever does it, the supervisor at the end, or a command that finds a
-//! supervisor dead. Every step is tried, "already gone" is success, and the first error is reported.
+//! Taking a container's run down, and removing the container: whoever does it, the supervisor at the end, or a
+//! command that finds a supervisor dead. Every step is tried, "already gone" is success, and the first error is reported.
 
-use super::containers::Record;
-use super::{Engine, EngineError};
-use crate::container::record::{Exit, State};
-use crate::container::{rootfs, runtime};
+use super::containers::{Record, Snapshot};
+use super::lifecycle::Grace;
+use super::{Engine, EngineError, privileges};
+use crate::container::record::{Exit, RecordError, State};
+use crate::container::signal::Signal;
+use crate::container::{index, rootfs, runtime};
 use crate::names::ContainerId;
 use crate::netns;
 use crate::network::Endpoint;
@@ -35,29 +37,94 @@ impl Engine {
         first
     }
 
-    /// Takes down a run whose supervisor is dead and records that it is over.
-    pub(super) fn clean_up_orphan(&mut self, record: &Record) -> Result<(), EngineError> {
-        let mut endpoints = record.network.endpoints.clone();
-        if endpoints.is_empty() {
-            // Killed before the record told: then the network's own records do.
-            if let Some(network) = record.network.mode.network() {
-                endpoints = self.networks.endpoints_of(&network, &record.id)?;
+    /// Takes down a run whose supervisor is dead and records that it is over. Nobody else changes the container in
+    /// between: who comes second finds it done, or running anew, and leaves it alone.
+    pub(super) fn clean_up_orphan(&mut self, id: &ContainerId) -> Result<(), EngineError> {
+        let layout = self.layout.clone();
+        let mut taken_down = Ok(());
+        let cleaned_up = Record::update(&layout, id, |record: &mut Record| {
+            if !record.is_orphaned()? {
+                return Ok::<_, EngineError>(None);
             }
-        }
-        let taken_down = self.take_down(&record.id, &endpoints);
-        Record::update(&self.layout, &record.id, |record| {
+            // The network's own records first: they are there before the container's tells, and know its name now.
+            let mut endpoints = match record.network.mode.network() {
+                Some(network) => self.networks.endpoints_of(&network, id)?,
+                None => Vec::new(),
+            };
+            if endpoints.is_empty() {
+                endpoints.append(&mut record.network.endpoints);
+            }
+            taken_down = self.take_down(id, &endpoints);
             record.network.endpoints.clear();
             record.state = match &record.state {
-                State::Exited(exit) => State::Exited(exit.clone()),
+                State::Exited(exit) | State::Restarting { exit, .. } => State::Exited(exit.clone()),
                 State::Running { started, .. } => State::Exited(lost(Some(*started))),
                 State::Created | State::Starting { .. } => State::Exited(lost(None)),
+                removed @ (State::Removing { .. } | State::Dead) => removed.clone(),
             };
-            Ok::<(), EngineError>(())
-        })?;
+            Ok(Some(record.clone()))
+        });
+        match cleaned_up {
+            Ok(Some(record)) if record.is_to_go() => self.forget(id, true)?,
+            Ok(_) | Err(EngineError::Record(RecordError::NotFound(_))) => {}
+            Err(error) => return Err(error),
+        }
         taken_down
+    }
+
+    /// Removes a container with everything it wrote. One that runs is only removed by `force`, which kills it.
+    /// With `volumes`, the volumes that it did not name go as well.
+    ///
+    /// # Errors
+    /// The container cannot be found, is being removed, or runs and `force` is not given.
+    pub fn remove_container(
+        &mut self,
+        reference: &str,
+        force: bool,
+        volumes: bool,
+    ) -> Result<(), EngineError> {
+        privileges::for_containers()?;
+        let Snapshot { record, state } = self.find(reference)?;
+        if matches!(state, State::Removing { .. }) {
+            return Err(EngineError::Is { action: "remove", name: record.name, state: "being removed" });
+        }
+        if !state.can_remove() {
+            if !force {
+                let state = if state.is_up() { state.as_str() } else { "being started" };
+                return Err(EngineError::StillUp { name: record.name, state });
+            }
+            self.end(&record.id, Signal::KILL, Grace::Forever)?;
+        } else if record.is_orphaned()? {
+            self.clean_up_orphan(&record.id)?;
+        }
+        self.forget(&record.id, volumes)
+    }
+
+    /// Removes what is left of a container that does not run: its layer, its log, its record, its name, and
+    /// with `volumes`, or if it was to go by itself, the volumes that it did not name. One that is gone already
+    /// is no error.
+    pub(super) fn forget(&self, id: &ContainerId, volumes: bool) -> Result<(), EngineError> {
+        // From here on nobody starts it, and if this is killed, everybody sees what it was.
+        let marked = Record::update(&self.layout, id, |record| {
+            let state = record.status()?;
+            if !state.can_remove() {
+                let (name, state) = (record.name.clone(), state.as_str());
+                return Err(EngineError::Is { action: "remove", name, state });
+            }
+            record.state = State::removing()?;
+            Ok(record.clone())
+        });
+        let record = match marked {
+            Err(EngineError::Record(RecordError::NotFound(_))) => return Ok(()),
+            marked => marked?,
+        };
+        rootfs::remove(&self.layout, id)?;
+        index::remove(&self.layout, id, &record.name)?;
+        if volumes || record.config.auto_remove { self.remove_anonymous_volumes(&record) } else { Ok(()) }
     }
 }
 
 fn lost(started: Option<chrono::DateTime<chrono::Utc>>) -> Exit {
-    Exit { code: LOST, started, finished: None, error: Some("its supervisor was killed".to_owned()) }
+    let error = Some("its supervisor was killed".to_owned());
+    Exit { code: LOST, started, finished: None, error, out_of_memory: false }
 }

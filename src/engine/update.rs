@@ -3,18 +3,22 @@
 use super::{Engine, EngineError, Record, privileges};
 use crate::container::cgroup::{self, Hierarchy};
 use crate::container::limits::{Limits, Machine};
+use crate::container::record::State;
+use crate::container::restart::RestartPolicy;
 use crate::container::runtime::RuntimeError;
 use crate::container::spec;
 
 impl Engine {
-    /// Changes a container's limits: of one that runs at once, and for its next starts. If the kernel refuses
-    /// one, the record stays as it was.
+    /// Changes when a container is started again, and its limits: of one that runs at once, and for its next
+    /// starts. If the kernel refuses one, the record stays as it was.
     ///
     /// # Errors
-    /// There is no such container, or a limit makes no sense or cannot be kept.
-    pub fn update_limits(
+    /// There is no such container, a limit makes no sense or cannot be kept, or the container is to be removed
+    /// when it has ended and not to be started again.
+    pub fn update(
         &mut self,
         reference: &str,
+        restart: Option<RestartPolicy>,
         change: impl Fn(&mut Limits),
     ) -> Result<(), EngineError> {
         privileges::for_containers()?;
@@ -24,11 +28,22 @@ impl Engine {
         // The kernel is asked within the change of the record, so that of two updates at once the record has
         // what the kernel has.
         Record::update(&self.layout, &id, |record| {
+            if let Some(policy) = restart {
+                if record.config.auto_remove && policy != RestartPolicy::No {
+                    let other = format!("the --rm of container {}", record.name);
+                    return Err(EngineError::Conflict { option: format!("--restart {policy}"), other });
+                }
+                record.config.settings.restart = policy;
+            }
             let mut limits = record.config.settings.limits.clone();
             change(&mut limits);
+            if limits == record.config.settings.limits {
+                return Ok(());
+            }
             limits.check()?;
             limits.check_on(&machine)?;
-            if record.status()?.is_running() {
+            // One whose first process has ended is being taken down, its groups with it.
+            if matches!(record.status()?, State::Running { init, .. } if init.is_alive()) {
                 let resources =
                     spec::of_limits(&limits, hierarchy.accounts_swap()).map_err(RuntimeError::Spec)?;
                 cgroup::adjust(&id, &resources).map_err(RuntimeError::from)?;

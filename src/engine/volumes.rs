@@ -14,7 +14,7 @@ use crate::container::record::RecordError;
 use crate::container::rootfs::Rootfs;
 use crate::container::{index, spec};
 use crate::names::{ContainerName, VolumeName};
-use crate::network::Endpoint;
+use crate::network::{Endpoint, Family, InterfaceAddress};
 use crate::volume::{self, Volume, VolumeError, Volumes};
 
 /// A volume, as users see it.
@@ -314,8 +314,12 @@ impl Engine {
             NetworkMode::Host => Surroundings::Host,
             _ if endpoints.is_empty() => Surroundings::Nowhere,
             _ => Surroundings::Networks {
-                addresses: endpoints.iter().map(|endpoint| IpAddr::V4(endpoint.address.addr())).collect(),
-                gateway: endpoints.first().map(|endpoint| IpAddr::V4(endpoint.gateway)),
+                addresses: endpoints
+                    .iter()
+                    .flat_map(|endpoint| &endpoint.addresses)
+                    .map(InterfaceAddress::address)
+                    .collect(),
+                gateway: endpoints.first().and_then(|endpoint| self.host_seen_from(endpoint)),
             },
         };
         let settings = &record.config.settings;
@@ -326,6 +330,15 @@ impl Engine {
         };
         let (files, domainname) = (self.files(record)?, settings.domainname.as_ref());
         Ok(files::write(&files, &hostname, domainname, &settings.resolution, &surroundings)?)
+    }
+
+    /// The host's address in a network: its gateway's, even where no route leads through it.
+    fn host_seen_from(&self, endpoint: &Endpoint) -> Option<IpAddr> {
+        let routed = [Family::V4, Family::V6].into_iter().find_map(|family| endpoint.gateway(family));
+        routed.or_else(|| {
+            let network = self.networks.get(endpoint.network.as_str()).ok()?;
+            network.blocks().next().map(|block| block.gateway)
+        })
     }
 
     /// What is mounted in a container when it runs.

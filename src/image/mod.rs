@@ -1,69 +1,89 @@
-//! Images: what a container's root file system is made of.
+//! Images: what a container's root file system is made of, and what it runs unless told otherwise.
 //!
-//! In this version an image is a directory that holds a root file system, named by its path. The directory is
-//! never written: it becomes the read-only layer beneath the container's own.
+//! An image is a configuration and a list of layers, each an unpacked tar stream that nobody writes to and
+//! that images share. Or it is a directory that holds a root file system, named by its path: nothing of it is
+//! kept here, and it is never written either.
+//!
+//! ```text
+//! ROOT/image/repositories.json                 which images there are and what they are called: what is not in
+//!                                              it does not exist, and is removed by the next change
+//! ROOT/image/configs/sha256/DIGEST             a configuration; the digest of its bytes is the image's id
+//! ROOT/image/layers/sha256/DIGEST/diff         a layer's files, as overlayfs wants them
+//! ROOT/image/layers/sha256/DIGEST/layer.json   its size, and the name of its link
+//! ROOT/image/l/LINK                            a short link to `diff`
+//! ROOT/image/tmp/PID-START-RANDOM              layers that the process with that pid makes or removes
+//! ROOT/image/lock                              held by those who change any of it
+//! ```
+//!
+//! A layer is made beside the others without the lock, however long it takes, and renamed into its place under
+//! the lock. Whoever is killed on the way leaves a directory that the next change takes away.
 
-use std::io;
+mod change;
+mod config;
+mod error;
+mod layer;
+mod reference;
+mod remove;
+mod store;
+
 use std::path::{Path, PathBuf};
 
-/// Why an image cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ImageError {
-    /// Nothing is named like this.
-    #[error("no such image: {0}")]
-    NotFound(String),
-    /// The path leads nowhere.
-    #[error("cannot use {path} as an image")]
-    Path {
-        /// The path.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
-    /// The path leads to something that cannot hold a root file system.
-    #[error("cannot use {0} as an image: it is not a directory")]
-    NotADirectory(PathBuf),
-}
+use crate::names::{ContainerName, Digest};
 
-impl ImageError {
-    /// What the user can do about it, where there is something.
-    #[must_use]
-    pub fn hint(&self) -> Option<String> {
-        match self {
-            Self::NotFound(_) => Some(
-                "give the path of a directory with a root file system, such as / for the host's own system; \
-                 a path starts with / or ."
-                    .to_owned(),
-            ),
-            _ => None,
-        }
-    }
-}
+pub use change::Change;
+pub use config::{Defaults, Empty, History, ImageConfig};
+pub use error::ImageError;
+pub use reference::Reference;
+pub use remove::Removal;
+pub use store::{Hold, Images, NewImage, Step, StoredImage};
 
-/// An image that was found.
+/// An image that a container can be made from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Image {
     /// As the user wrote it.
     pub reference: String,
+    /// Its id; a directory has none.
+    pub id: Option<Digest>,
     /// Its read-only directories, topmost first, absolute.
+    pub layers: Vec<PathBuf>,
+    /// What its containers are like.
+    pub defaults: Defaults,
+}
+
+/// What a container takes from the images: nothing that it uses is removed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// The container.
+    pub container: ContainerName,
+    /// Whether it runs.
+    pub running: bool,
+    /// The image it was made from.
+    pub image: Option<Digest>,
+    /// The layers below its own.
     pub layers: Vec<PathBuf>,
 }
 
-/// Finds an image by what the user wrote: a path if it starts with `/` or `.`, otherwise a name.
+/// Tells which containers use images. Asked for under the lock, when something may be removed.
+pub type Users<'a> = &'a dyn Fn() -> Result<Vec<User>, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Whether this means a directory and not an image of the store.
+#[must_use]
+pub fn is_path(reference: &str) -> bool {
+    reference.starts_with(['/', '.'])
+}
+
+/// The image that is the directory `reference`.
 ///
 /// # Errors
-/// [`ImageError`], each variant naming what was looked for.
-pub fn find(reference: &str) -> Result<Image, ImageError> {
-    if !reference.starts_with(['/', '.']) {
-        return Err(ImageError::NotFound(reference.to_owned()));
-    }
+/// [`ImageError::Path`] or [`ImageError::NotADirectory`].
+pub fn of_path(reference: &str) -> Result<Image, ImageError> {
     let given = Path::new(reference);
     let path = given.canonicalize().map_err(|source| ImageError::Path { path: given.to_owned(), source })?;
     if !path.is_dir() {
         return Err(ImageError::NotADirectory(given.to_owned()));
     }
-    Ok(Image { reference: reference.to_owned(), layers: vec![path] })
+    let defaults = Defaults::default();
+    Ok(Image { reference: reference.to_owned(), id: None, layers: vec![path], defaults })
 }
 
 #[cfg(test)]
@@ -72,18 +92,15 @@ mod tests {
 
     #[test]
     fn a_path_to_a_directory_is_an_image() {
-        assert_eq!(find("/").unwrap().layers, [PathBuf::from("/")]);
-        assert!(find(".").unwrap().layers[0].is_absolute());
+        assert!(is_path("/") && is_path("./x") && is_path("..") && !is_path("busybox"));
+        assert_eq!(of_path("/").unwrap().layers, [PathBuf::from("/")]);
+        assert!(of_path(".").unwrap().layers[0].is_absolute());
     }
 
     #[test]
     fn anything_else_is_refused_by_name() {
-        for (reference, part) in [
-            ("busybox", "no such image: busybox"),
-            ("/no/such", "/no/such"),
-            ("/proc/version", "not a directory"),
-        ] {
-            let error = find(reference).unwrap_err().to_string();
+        for (reference, part) in [("/no/such", "/no/such"), ("/proc/version", "not a directory")] {
+            let error = of_path(reference).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");
         }
     }

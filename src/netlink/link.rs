@@ -1,15 +1,15 @@
 //! Requests about network devices: bridges, veth pairs, bridge ports.
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::str::FromStr;
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::link::{
-    AfSpecInet6, AfSpecUnspec, In6AddrGenMode, InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags,
-    LinkInfo, LinkMessage, Prop,
+    AfSpecInet6, AfSpecUnspec, BridgePortState, In6AddrGenMode, InfoBridgePort, InfoData, InfoKind,
+    InfoPortData, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, Prop,
 };
 use rtnetlink::{LinkBridge, LinkBridgePort, LinkMessageBuilder, LinkUnspec, LinkVeth};
 use serde::{Deserialize, Serialize};
@@ -32,6 +32,27 @@ impl MacAddress {
         let [a, b, c, d] = address.octets();
         Self([0x02, 0x42, a, b, c, d])
     }
+
+    /// The address `02:42:` followed by four bytes that depend on all of an IPv6 address, and differ for any two
+    /// addresses of one subnet that differ in their last four bytes only.
+    #[must_use]
+    pub fn from_ipv6(address: Ipv6Addr) -> Self {
+        let words = u128::from(address).to_be_bytes();
+        let mut folded = [0; 4];
+        for (place, byte) in words.into_iter().enumerate() {
+            folded[place % 4] ^= byte;
+        }
+        Self::from_ipv4(folded.into())
+    }
+
+    /// One of the two, by the family of the address.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(address) => Self::from_ipv4(address),
+            IpAddr::V6(address) => Self::from_ipv6(address),
+        }
+    }
 }
 
 impl fmt::Display for MacAddress {
@@ -41,9 +62,9 @@ impl fmt::Display for MacAddress {
     }
 }
 
-/// The text is not six hexadecimal bytes with colons between them.
+/// The text is not six hexadecimal bytes with colons between them, or no address that one device can have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("\"{0}\" is not a MAC address")]
+#[error("\"{0}\" is not the MAC address of a device: expected six bytes such as 02:42:ac:12:00:02")]
 pub struct MacAddressError(String);
 
 impl FromStr for MacAddress {
@@ -54,10 +75,16 @@ impl FromStr for MacAddress {
         for byte in &mut bytes {
             let part = parts.next().filter(|part| part.len() == 2);
             *byte = part
+                // `from_str_radix` alone would accept "+2".
+                .filter(|part| part.bytes().all(|byte| byte.is_ascii_hexdigit()))
                 .and_then(|part| u8::from_str_radix(part, 16).ok())
                 .ok_or_else(|| MacAddressError(text.to_owned()))?;
         }
-        if parts.next().is_some() { Err(MacAddressError(text.to_owned())) } else { Ok(Self(bytes)) }
+        // Bit 0 of the first byte marks groups (IEEE 802).
+        if parts.next().is_some() || bytes[0] & 1 == 1 || bytes == [0; 6] {
+            return Err(MacAddressError(text.to_owned()));
+        }
+        Ok(Self(bytes))
     }
 }
 
@@ -89,6 +116,8 @@ pub struct Link {
     pub peer: Option<u32>,
     /// The bridge it is a port of.
     pub master: Option<u32>,
+    /// Whether it is a bridge port that passes frames on.
+    pub is_forwarding: bool,
 }
 
 impl Link {
@@ -100,6 +129,7 @@ impl Link {
             is_up: message.header.flags.contains(LinkFlags::Up),
             peer: None,
             master: None,
+            is_forwarding: false,
         };
         for attribute in &message.attributes {
             match attribute {
@@ -108,12 +138,18 @@ impl Link {
                 LinkAttribute::Controller(master) => link.master = Some(*master),
                 LinkAttribute::LinkInfo(infos) => {
                     link.is_bridge = infos.contains(&LinkInfo::Kind(InfoKind::Bridge));
+                    link.is_forwarding = infos.iter().any(is_forwarding_port);
                 }
                 _ => {}
             }
         }
         link
     }
+}
+
+fn is_forwarding_port(info: &LinkInfo) -> bool {
+    let LinkInfo::PortData(InfoPortData::BridgePort(port)) = info else { return false };
+    port.contains(&InfoBridgePort::State(BridgePortState::Forwarding))
 }
 
 /// A bridge to be made.
@@ -191,13 +227,20 @@ impl Batch {
         self.push("find the device", RouteNetlinkMessage::GetLink(message), 0);
     }
 
-    /// Keeps the kernel from giving the device IPv6 addresses of its own accord.
+    /// Keeps the kernel from giving the device link-local IPv6 addresses of its own accord.
     pub fn disable_ipv6_autoconf(&mut self, link: u32) {
         let none = AfSpecInet6::AddrGenMode(In6AddrGenMode::None);
         let message = LinkUnspec::new_with_index(link)
             .append_extra_attribute(LinkAttribute::AfSpecUnspec(vec![AfSpecUnspec::Inet6(vec![none])]))
             .build();
         self.push("switch IPv6 autoconfiguration off", RouteNetlinkMessage::SetLink(message), 0);
+    }
+
+    /// Gives a device an Ethernet address. One that it has already is announced by it in this way, with its IP
+    /// addresses (`arp_notify`, `ndisc_notify`).
+    pub fn set_mac(&mut self, link: u32, mac: MacAddress) {
+        let message = LinkUnspec::new_with_index(link).address(mac.0.to_vec()).build();
+        self.push("set the Ethernet address", RouteNetlinkMessage::SetLink(message), 0);
     }
 
     /// Switches a device on.
@@ -238,8 +281,27 @@ mod tests {
         let mac = MacAddress::from_ipv4("172.18.0.2".parse().unwrap());
         assert_eq!(mac.to_string(), "02:42:ac:12:00:02");
         assert_eq!("02:42:ac:12:00:02".parse::<MacAddress>().unwrap(), mac);
-        for bad in ["", "02:42:ac:12:00", "02:42:ac:12:00:02:03", "2:42:ac:12:00:02", "02-42-ac-12-00-02"] {
+        for bad in [
+            "",
+            "02:42:ac:12:00",
+            "02:42:ac:12:00:02:03",
+            "2:42:ac:12:00:02",
+            "02-42-ac-12-00-02",
+            "+2:42:ac:12:00:02",
+            "01:00:5e:00:00:01",
+            "ff:ff:ff:ff:ff:ff",
+            "00:00:00:00:00:00",
+        ] {
             assert!(bad.parse::<MacAddress>().is_err(), "{bad:?} was accepted");
         }
+    }
+
+    #[test]
+    fn a_mac_address_follows_from_the_whole_ipv6_address() {
+        let mac = |text: &str| MacAddress::of(text.parse().unwrap()).to_string();
+        assert_eq!(mac("fd00:18::2"), "02:42:fd:00:00:1a");
+        assert_ne!(mac("fd00:18::2"), mac("fd00:18::3"));
+        assert_ne!(mac("fd00:18::2"), mac("fd00:18::1:0:2"));
+        assert_eq!(mac("172.18.0.2"), "02:42:ac:12:00:02");
     }
 }

@@ -8,7 +8,7 @@ mod link;
 mod route;
 mod sock_diag;
 
-pub use conntrack::{forget_translated_udp, forget_untranslated_udp};
+pub use conntrack::{HostPorts, forget_flows_to_container, forget_flows_to_ports};
 pub use link::{BridgeSpec, Link, MacAddress, VethSpec};
 pub use route::{Batch, HostAddress, HostRoute, RequestError, RouteSocket};
 pub use sock_diag::{Listener, find_listeners};

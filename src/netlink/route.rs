@@ -9,9 +9,9 @@ use netlink_packet_core::{
     NetlinkPayload,
 };
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::LinkMessage;
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
@@ -75,9 +75,10 @@ impl Batch {
         message.serialize(&mut self.bytes[start..start + message.buffer_len()]);
     }
 
-    /// Adds an address to a device; it must not have it yet.
+    /// Adds an address to a device; it must not have it yet. It is usable at once: nobody is asked whether they
+    /// have it already (`nodad`; duplicates are the allocator's business).
     pub fn add_address(&mut self, link: u32, address: IpNet) {
-        let message = match address {
+        let mut message = match address {
             IpNet::V4(net) => AddressMessageBuilder::<std::net::Ipv4Addr>::new()
                 .index(link)
                 .address(net.addr(), net.prefix_len())
@@ -87,6 +88,7 @@ impl Batch {
                 .address(net.addr(), net.prefix_len())
                 .build(),
         };
+        message.header.flags.set(AddressHeaderFlags::Nodad, matches!(address, IpNet::V6(_)));
         self.push("add the address", RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL);
     }
 
@@ -241,7 +243,7 @@ impl RouteSocket {
         Ok(answers.into_iter().filter_map(host_address).collect())
     }
 
-    /// The unicast routes of the main table but the default routes. Only for the creation of networks.
+    /// The unicast routes of all tables but the default routes. Only for the creation of networks.
     ///
     /// # Errors
     /// The kernel refused the listing.
@@ -280,10 +282,14 @@ fn host_address(message: RouteNetlinkMessage) -> Option<HostAddress> {
     Some(HostAddress { address, link: message.header.index })
 }
 
+/// `RT_TABLE_LOCAL` (`<linux/rtnetlink.h>`).
+const LOCAL_TABLE: u8 = 255;
+
 fn host_route(message: RouteNetlinkMessage) -> Option<HostRoute> {
     let RouteNetlinkMessage::NewRoute(message) = message else { return None };
     let header = &message.header;
-    if header.table != RouteHeader::RT_TABLE_MAIN || header.kind != RouteType::Unicast {
+    // The host's own addresses are in the local table.
+    if header.table == LOCAL_TABLE || header.kind != RouteType::Unicast {
         return None;
     }
     let mut destination = None;

@@ -5,13 +5,16 @@
 //!                                              └─ 9f8e7 ═╪═ eth0
 //! ```
 
+use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
+
 use ipnet::IpNet;
 use nix::errno::Errno;
 
 use super::driver::{DriverError, NetworkDriver};
 use super::endpoint::Endpoint;
 use super::plan;
-use super::record::Network;
+use super::record::{AddressBlock, Network};
 use crate::names::IfName;
 use crate::netlink::{Batch, BridgeSpec, Link, MacAddress, RequestError, RouteSocket, VethSpec};
 use crate::netns::NetNs;
@@ -21,6 +24,12 @@ use crate::sysctl;
 const DEVICE_GROUP: u32 = 28004;
 /// The loopback device is the first of every namespace.
 const LOOPBACK: u32 = 1;
+/// How often a new port is looked at until the bridge passes its frames on. That takes a few milliseconds.
+const PORT_TRIES: u32 = 200;
+const PORT_PAUSE: Duration = Duration::from_millis(1);
+/// The link-local address of every bridge with IPv6: the same for ever, whatever becomes of it.
+const LINK_LOCAL: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+const LINK_LOCAL_PREFIX: u8 = 64;
 
 /// Makes bridges and veth pairs in the namespace that it was opened in.
 #[derive(Debug)]
@@ -65,9 +74,11 @@ impl BridgeDriver {
             return Ok(link.index);
         }
         let mut batch = Batch::new();
+        // A record without an address is not written.
+        let gateway = network.blocks().next().map_or(IpAddr::V6(LINK_LOCAL), |block| block.gateway);
         batch.create_bridge(BridgeSpec {
             name: &network.bridge,
-            mac: MacAddress::from_ipv4(network.gateway),
+            mac: MacAddress::of(gateway),
             mtu: network.mtu,
         });
         batch.get_link(&network.bridge);
@@ -79,16 +90,21 @@ impl BridgeDriver {
     }
 
     fn configure_bridge(&mut self, network: &Network, index: u32) -> Result<(), DriverError> {
-        set_parameters(plan::bridge_parameters(network))?;
-        // The address may be there from before; then only this request fails.
-        let mut address = Batch::new();
-        address.add_address(index, IpNet::V4(network.gateway_net()));
-        match self.socket.run(&address) {
-            Err(error) if error.errno() != Errno::EEXIST => return Err(error.into()),
-            _ => {}
+        set_parameters(plan::bridge_parameters(network), network.ipv6.is_some())?;
+        let mut autoconf = Batch::new();
+        autoconf.disable_ipv6_autoconf(index);
+        self.socket.run(&autoconf)?;
+        let link_local = network.ipv6.and_then(|_| IpNet::new(LINK_LOCAL.into(), LINK_LOCAL_PREFIX).ok());
+        for address in network.blocks().map(AddressBlock::gateway_net).chain(link_local) {
+            // It may be there from before; then only this request fails.
+            let mut batch = Batch::new();
+            batch.add_address(index, address);
+            match self.socket.run(&batch) {
+                Err(error) if error.errno() != Errno::EEXIST => return Err(error.into()),
+                _ => {}
+            }
         }
         let mut up = Batch::new();
-        up.disable_ipv6_autoconf(index);
         up.set_up(index);
         Ok(self.socket.run(&up)?)
     }
@@ -126,11 +142,15 @@ impl BridgeDriver {
     }
 }
 
-/// Sets parameters; those of a family that the kernel does not have are no obstacle.
-fn set_parameters(parameters: Vec<plan::Parameter>) -> Result<(), DriverError> {
+/// Sets parameters; those of IPv6 in a kernel without it are an obstacle only where it is needed.
+fn set_parameters(parameters: Vec<plan::Parameter>, needs_ipv6: bool) -> Result<(), DriverError> {
     for (name, value) in parameters {
         match sysctl::set(&name, value) {
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound && name.contains("/ipv6/") => {}
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound && name.contains("/ipv6/") => {
+                if needs_ipv6 {
+                    return Err(DriverError::Unsupported { what: "an IPv6 network", option: "CONFIG_IPV6" });
+                }
+            }
             other => drop(other?),
         }
     }
@@ -139,16 +159,33 @@ fn set_parameters(parameters: Vec<plan::Parameter>) -> Result<(), DriverError> {
 
 /// Runs inside the container's namespace.
 fn configure_container(endpoint: &Endpoint, index: u32) -> Result<(), DriverError> {
-    let device = endpoint.container_if.as_str();
-    set_parameters(vec![plan::no_ipv6(device)])?;
+    set_parameters(plan::interface_parameters(endpoint), endpoint.ipv6().is_some())?;
     let mut batch = Batch::new();
     batch.set_up(LOOPBACK);
-    batch.add_address(index, IpNet::V4(endpoint.address));
+    for address in &endpoint.addresses {
+        batch.add_address(index, address.net);
+    }
     batch.add_alternative_name(index, &format!("cif-{}", endpoint.host_if));
     batch.set_up(index);
-    batch.add_default_route(index, endpoint.gateway.into());
+    for gateway in endpoint.addresses.iter().filter_map(|address| address.gateway) {
+        batch.add_default_route(index, gateway);
+    }
     let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
     Ok(socket.run(&batch)?)
+}
+
+/// Runs inside the container's namespace.
+fn announce_addresses(endpoint: &Endpoint) -> Result<(), DriverError> {
+    set_parameters(plan::announcing_parameters(endpoint), false)?;
+    let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
+    let mut batch = Batch::new();
+    batch.get_link(&endpoint.container_if);
+    for link in socket.query(&batch)? {
+        let mut batch = Batch::new();
+        batch.set_mac(link.index, endpoint.mac);
+        socket.run(&batch)?;
+    }
+    Ok(())
 }
 
 /// Switches the loopback device of a namespace on.
@@ -193,8 +230,19 @@ impl NetworkDriver for BridgeDriver {
     fn connect(&mut self, network: &Network, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError> {
         let index = self.make_pair(network, endpoint, netns)?;
         // Both ends are still without carrier: nothing was sent yet.
-        set_parameters(vec![plan::no_ipv6(endpoint.host_if.as_str())])?;
+        set_parameters(vec![plan::no_ipv6(endpoint.host_if.as_str())], false)?;
         netns.run(|| configure_container(endpoint, index))?
+    }
+
+    fn announce(&mut self, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError> {
+        // What is sent while the bridge does not yet pass frames of a new port on is lost.
+        for _ in 0..PORT_TRIES {
+            if self.find(&endpoint.host_if)?.is_none_or(|port| port.is_forwarding) {
+                break;
+            }
+            std::thread::sleep(PORT_PAUSE);
+        }
+        netns.run(|| announce_addresses(endpoint))?
     }
 
     fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), DriverError> {

@@ -38,6 +38,13 @@ pub trait NetworkDriver {
     /// the network at once.
     fn connect(&mut self, network: &Network, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError>;
 
+    /// Tells everybody on the network which Ethernet address the endpoint's addresses are at now. To be called
+    /// after [`NetworkDriver::connect`].
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn announce(&mut self, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError>;
+
     /// Takes an endpoint's interface off the network: from then on no packet goes in or out. What is gone
     /// already is no error.
     ///

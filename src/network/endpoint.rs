@@ -4,23 +4,49 @@
 //! RUN_ROOT/network/endpoints/NETWORK/ADDRESS
 //! ```
 //!
-//! The file is named by the address, so an address has one holder by construction. It is written before the
-//! address is marked as taken and removed after it was marked as free: a record whose owner is dead is void,
-//! and whoever gets the address next replaces it. Nothing here survives a reboot, just as the interfaces.
+//! The file is named by the address, so an address has one holder by construction; an endpoint with two addresses
+//! has its record under both. It is written before the address is marked as taken and removed after it was marked
+//! as free: a record whose owner is dead is void, and whoever gets the address next replaces it. Nothing here
+//! survives a reboot, just as the interfaces.
 
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use super::port::PortMapping;
 use super::record::RecordError;
+use super::subnet::Family;
 use crate::names::{ContainerId, IfName, NetworkName};
 use crate::netlink::MacAddress;
 use crate::process::Process;
 use crate::store::{self, Durability, Layout};
+
+/// An address of an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InterfaceAddress {
+    /// The address, with the prefix length of the subnet.
+    pub net: IpNet,
+    /// Where the default route of its family leads; `None` where there is none.
+    pub gateway: Option<IpAddr>,
+}
+
+impl InterfaceAddress {
+    /// The address alone.
+    #[must_use]
+    pub fn address(&self) -> IpAddr {
+        self.net.addr()
+    }
+
+    /// Its family.
+    #[must_use]
+    pub fn family(&self) -> Family {
+        Family::of(self.address())
+    }
+}
 
 /// A container's place in a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,10 +60,8 @@ pub struct Endpoint {
     pub container_name: String,
     /// The container's first process and its supervisor: when both have ended, this record is void.
     pub owners: Vec<Process>,
-    /// The container's address, with the prefix length of the subnet.
-    pub address: Ipv4Net,
-    /// Where its default route leads.
-    pub gateway: Ipv4Addr,
+    /// The container's addresses: one of each family that the network has, IPv4 first.
+    pub addresses: Vec<InterfaceAddress>,
     /// Its Ethernet address.
     pub mac: MacAddress,
     /// The device on the host, a port of the network's bridge.
@@ -66,39 +90,75 @@ impl Endpoint {
         }
     }
 
-    fn path(&self, layout: &Layout) -> PathBuf {
-        directory(layout, &self.network).join(self.address.addr().to_string())
+    fn of(&self, family: Family) -> Option<&InterfaceAddress> {
+        self.addresses.iter().find(|address| address.family() == family)
     }
+
+    /// Its IPv4 address, with the prefix length of the subnet.
+    #[must_use]
+    pub fn ipv4(&self) -> Option<Ipv4Net> {
+        self.of(Family::V4).and_then(|address| match address.net {
+            IpNet::V4(net) => Some(net),
+            IpNet::V6(_) => None,
+        })
+    }
+
+    /// Its IPv6 address, with the prefix length of the subnet.
+    #[must_use]
+    pub fn ipv6(&self) -> Option<Ipv6Net> {
+        self.of(Family::V6).and_then(|address| match address.net {
+            IpNet::V6(net) => Some(net),
+            IpNet::V4(_) => None,
+        })
+    }
+
+    /// Where the default route of a family leads.
+    #[must_use]
+    pub fn gateway(&self, family: Family) -> Option<IpAddr> {
+        self.of(family).and_then(|address| address.gateway)
+    }
+
+    /// Whether both are one container's connection in one run of it.
+    fn is_same_as(&self, other: &Self) -> bool {
+        self.container == other.container && self.owners == other.owners
+    }
+}
+
+fn path(layout: &Layout, network: &NetworkName, address: IpAddr) -> PathBuf {
+    directory(layout, network).join(address.to_string())
 }
 
 fn directory(layout: &Layout, network: &NetworkName) -> PathBuf {
     layout.endpoints().join(network)
 }
 
-/// Writes the record.
+/// Writes the record, under each address.
 ///
 /// # Errors
 /// The file system refused.
 pub(super) fn save(layout: &Layout, endpoint: &Endpoint) -> Result<(), RecordError> {
-    let path = endpoint.path(layout);
-    let error = |source| RecordError::Io { path: path.clone(), source };
-    let text = serde_json::to_vec(endpoint).map_err(|e| error(e.into()))?;
-    match store::write_atomic(&path, &text, Durability::Process) {
-        // Only the first endpoint of a network finds no directory.
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            std::fs::create_dir_all(directory(layout, &endpoint.network)).map_err(error)?;
-            store::write_atomic(&path, &text, Durability::Process).map_err(error)
+    for address in &endpoint.addresses {
+        let path = path(layout, &endpoint.network, address.address());
+        let error = |source| RecordError::Io { path: path.clone(), source };
+        let text = serde_json::to_vec(endpoint).map_err(|e| error(e.into()))?;
+        match store::write_atomic(&path, &text, Durability::Process) {
+            // Only the first endpoint of a network finds no directory.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                std::fs::create_dir_all(directory(layout, &endpoint.network)).map_err(error)?;
+                store::write_atomic(&path, &text, Durability::Process).map_err(error)?;
+            }
+            other => other.map_err(error)?,
         }
-        other => other.map_err(error),
     }
+    Ok(())
 }
 
-/// Removes the record, if it is still this endpoint's own: the address may have a new holder.
+/// Removes the record of an address. To be called only while it is still this endpoint's own.
 ///
 /// # Errors
 /// The file system refused.
-pub(super) fn remove(layout: &Layout, endpoint: &Endpoint) -> Result<(), RecordError> {
-    let path = endpoint.path(layout);
+pub(super) fn remove(layout: &Layout, network: &NetworkName, address: IpAddr) -> Result<(), RecordError> {
+    let path = path(layout, network, address);
     store::remove_if_exists(&path).map_err(|source| RecordError::Io { path, source })
 }
 
@@ -110,9 +170,9 @@ pub(super) fn remove(layout: &Layout, endpoint: &Endpoint) -> Result<(), RecordE
 pub(super) fn load(
     layout: &Layout,
     network: &NetworkName,
-    address: Ipv4Addr,
+    address: IpAddr,
 ) -> Result<Option<Endpoint>, RecordError> {
-    let path = directory(layout, network).join(address.to_string());
+    let path = path(layout, network, address);
     let bytes = store::read_if_exists(&path).map_err(|source| RecordError::Io { path, source })?;
     Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
@@ -124,18 +184,26 @@ pub(super) fn load(
 pub(super) fn load_all(layout: &Layout, network: &NetworkName) -> Result<Vec<Endpoint>, RecordError> {
     let path = directory(layout, network);
     let names = store::list(&path).map_err(|source| RecordError::Io { path, source })?;
-    let mut endpoints = Vec::with_capacity(names.len());
+    let mut endpoints: Vec<Endpoint> = Vec::with_capacity(names.len());
     for address in names.iter().filter_map(|name| name.parse().ok()) {
-        endpoints.extend(load(layout, network, address)?);
+        let Some(found) = load(layout, network, address)? else { continue };
+        match endpoints.iter_mut().find(|endpoint| endpoint.is_same_as(&found)) {
+            // Killed between two addresses, the record of the first knows of no second.
+            Some(known) if known.addresses.len() < found.addresses.len() => *known = found,
+            Some(_) => {}
+            None => endpoints.push(found),
+        }
     }
     Ok(endpoints)
 }
 
-/// Removes the directory of a network that is gone.
+/// Removes the directory of a network that is gone, and the mark that its addresses are announced.
 ///
 /// # Errors
 /// The file system refused.
 pub(super) fn remove_all(layout: &Layout, network: &NetworkName) -> Result<(), RecordError> {
+    let mark = layout.announcing().join(network);
+    store::remove_if_exists(&mark).map_err(|source| RecordError::Io { path: mark, source })?;
     let path = directory(layout, network);
     store::remove_tree_if_exists(&path).map_err(|source| RecordError::Io { path, source })
 }

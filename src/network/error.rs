@@ -1,12 +1,15 @@
 //! What can go wrong with networks, in the words a user needs.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 
 use super::driver::DriverError;
-use super::host::{self, HostListener, Occupant};
-use super::port::PortMapping;
+use super::host::{Occupant, Pool};
+use super::listener::HostListener;
+use super::port::{PortMapping, PortRequest};
 use super::record::RecordError;
-use super::subnet::Subnet;
+use super::subnet::{Family, Subnet};
 use super::subnet_file::SubnetFileError;
 use crate::names::{IfName, NameError, NetworkName};
 use crate::nft::{CommitError, ElementError};
@@ -35,42 +38,111 @@ pub enum NetworkError {
         occupant: Occupant,
     },
     /// The pool for networks without a subnet of their own is used up.
+    #[error("cannot create network {name}: {pool} overlaps a network, an address, a route or a name server")]
+    PoolExhausted {
+        /// The network.
+        name: NetworkName,
+        /// The pool.
+        pool: Pool,
+    },
+    /// Both families are declined.
+    #[error("cannot create network {0}: it would have neither IPv4 nor IPv6 addresses")]
+    NoFamily(NetworkName),
+    /// An address of a family that the network does not have.
+    #[error("cannot create network {name} with {option}: it has no {family} addresses")]
+    OtherFamily {
+        /// The network.
+        name: NetworkName,
+        /// The option with its value.
+        option: String,
+        /// The family.
+        family: Family,
+    },
+    /// Too small a packet size for IPv6.
+    #[error("cannot create network {name} with --mtu {mtu}: IPv6 needs {minimum} bytes at least")]
+    MtuTooSmall {
+        /// The network.
+        name: NetworkName,
+        /// The packet size.
+        mtu: u32,
+        /// The smallest there is.
+        minimum: u32,
+    },
+    /// More than one range of a family.
+    #[error("cannot create network {name}: --ip-range {second} is a second {family} range")]
+    TwoRanges {
+        /// The network.
+        name: NetworkName,
+        /// The family.
+        family: Family,
+        /// The second range.
+        second: IpNet,
+    },
+    /// The range is no part of the subnet.
+    #[error("cannot create network {name}: the range {range} is not within {subnet}")]
+    RangeOutside {
+        /// The network.
+        name: NetworkName,
+        /// The range.
+        range: IpNet,
+        /// The subnet.
+        subnet: Subnet,
+    },
+    /// The range is a part of the subnet that no addresses are chosen from.
     #[error(
-        "cannot create network {0}: every /{prefix} of {pool}/{pool_prefix} overlaps a network, an address or a route",
-        prefix = host::POOL_SUBNET_PREFIX, pool = host::POOL, pool_prefix = host::POOL_PREFIX
+        "cannot create network {name}: the range {range} goes beyond {last}: of {subnet} only the addresses up to there are managed"
     )]
-    PoolExhausted(NetworkName),
+    RangeUnmanaged {
+        /// The network.
+        name: NetworkName,
+        /// The range.
+        range: IpNet,
+        /// The subnet.
+        subnet: Subnet,
+        /// The last address that is managed.
+        last: IpAddr,
+    },
+    /// A reserved address is no address of the network.
+    #[error("cannot create network {name}: the reserved address {address} is not within {subnet}")]
+    ReservedOutside {
+        /// The network.
+        name: NetworkName,
+        /// The address.
+        address: IpAddr,
+        /// The subnet.
+        subnet: Subnet,
+    },
     /// The gateway is no address that the network could have.
     #[error("cannot create network {name}: the gateway {gateway} is not a host address of {subnet}")]
     GatewayOutside {
         /// The network.
         name: NetworkName,
         /// The gateway.
-        gateway: Ipv4Addr,
+        gateway: IpAddr,
         /// The subnet.
         subnet: Subnet,
     },
     /// More than one subnet of a family.
     #[error(
-        "cannot create network {name}: --subnet {second} is a second IPv4 subnet, and a network has at most one"
+        "cannot create network {name}: --subnet {second} is a second {family} subnet, and a network has at most one"
     )]
     TwoSubnets {
         /// The network.
         name: NetworkName,
+        /// The family.
+        family: Family,
         /// The second subnet.
         second: Subnet,
     },
     /// Two different gateways were given.
-    #[error(
-        "cannot create network {name}: --gateway {option} and --subnet with host address {subnet} disagree"
-    )]
+    #[error("cannot create network {name}: {first} and {second} cannot both be its gateway")]
     TwoGateways {
         /// The network.
         name: NetworkName,
-        /// What `--gateway` says.
-        option: Ipv4Addr,
-        /// What `--subnet` says.
-        subnet: Ipv4Addr,
+        /// What `--subnet` or the first `--gateway` says.
+        first: IpAddr,
+        /// What another `--gateway` says.
+        second: IpAddr,
     },
     /// A device that is not ours has the network's name.
     #[error("cannot create network {name}: the host has a device named {device} already")]
@@ -98,9 +170,19 @@ pub enum NetworkError {
         /// The network.
         network: NetworkName,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The network's subnet.
         subnet: Subnet,
+    },
+    /// The wanted address is of a family that the network does not have.
+    #[error("cannot connect container {container} to network {network} as {address}: it has no {} addresses", Family::of(*.address))]
+    NoSuchFamily {
+        /// The container.
+        container: String,
+        /// The network.
+        network: NetworkName,
+        /// The address.
+        address: IpAddr,
     },
     /// The wanted address is somebody else's.
     #[error("cannot connect container {container} to network {network}: {address} is taken{}", .holder.as_ref().map_or(String::new(), |h| format!(" by {h}")))]
@@ -110,23 +192,25 @@ pub enum NetworkError {
         /// The network.
         network: NetworkName,
         /// The address.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// Who has it.
         holder: Option<String>,
     },
     /// All addresses are in use.
     #[error(
-        "cannot connect container {container} to network {network}: all {usable} addresses of {subnet} are taken"
+        "cannot connect container {container} to network {network}: all {usable} addresses of {net} are taken"
     )]
     SubnetExhausted {
         /// The container.
         container: String,
         /// The network.
         network: NetworkName,
-        /// The subnet.
-        subnet: Subnet,
+        /// The subnet, or the range of it that addresses are chosen from.
+        net: IpNet,
         /// How many there are.
         usable: u32,
+        /// Whether it is a range.
+        is_range: bool,
     },
     /// Another container publishes the port.
     #[error("cannot publish {} for container {container}: the port is already published by {}", .mapping.host_side(), .holder.as_ref().map_or("another container".to_owned(), |h| format!("container {h}")))]
@@ -138,10 +222,30 @@ pub enum NetworkError {
         /// Who publishes it.
         holder: Option<String>,
     },
-    /// The same container asks for a port twice.
-    #[error("cannot publish {} for container {container}: the port is given twice", .mapping.host_side())]
-    PortTwice {
-        /// The second mapping.
+    /// The same command asks for a port twice.
+    #[error("cannot publish {0}: the same host port is given twice in one command")]
+    PortTwice(PortRequest),
+    /// The container has no address of that family.
+    #[error(
+        "cannot publish {request} for container {container}: it has no {family} address in network {network}"
+    )]
+    PortFamily {
+        /// What was asked for.
+        request: PortRequest,
+        /// The container.
+        container: String,
+        /// `IPv4` or `IPv6`.
+        family: &'static str,
+        /// The network.
+        network: NetworkName,
+    },
+    /// The address is not the host's.
+    #[error(
+        "cannot publish {} for container {container}: {} is not an address of this host",
+        .mapping.host_side(), .mapping.host_ip
+    )]
+    PortForeign {
+        /// The mapping.
         mapping: PortMapping,
         /// The container.
         container: String,
@@ -161,11 +265,15 @@ pub enum NetworkError {
         /// Who listens.
         listener: HostListener,
     },
-    /// No free port was found for a mapping without a host port.
-    #[error("cannot publish port {port} for container {container}: no free port was found on the host")]
+    /// No free port was found for a mapping that leaves the choice to us.
+    #[error(
+        "cannot publish {request} for container {container}: no {}free port was found{}",
+        if .request.container.count() > 1 { "range of so many " } else { "" },
+        .request.host.map_or(String::new(), |host| format!(" in {host}"))
+    )]
     NoFreePort {
-        /// The container's port.
-        port: String,
+        /// What was asked for.
+        request: PortRequest,
         /// The container.
         container: String,
     },
@@ -229,17 +337,36 @@ impl NetworkError {
             Self::NotFound(_) => "list the networks with: mydocker network list".to_owned(),
             Self::NameTaken(name) => format!("look at it with: mydocker network inspect {name}"),
             Self::Overlap { .. } => "choose another --subnet, or leave it out to get a free one".to_owned(),
-            Self::PoolExhausted(_) => "choose a subnet with --subnet".to_owned(),
+            Self::PoolExhausted { .. } => "choose a subnet with --subnet".to_owned(),
+            Self::OtherFamily { family: Family::V4, .. } => "add --ipv4".to_owned(),
+            Self::OtherFamily { family: Family::V6, .. } => "add --ipv6, or an IPv6 --subnet".to_owned(),
+            Self::NoSuchFamily { .. } => "create a network of both families with: --ipv6".to_owned(),
             Self::DeviceTaken { device, .. } => {
                 format!("choose another name, or remove the device with: ip link delete {device}")
             }
             Self::InUse { .. } => "stop these containers first".to_owned(),
-            Self::AddressTaken { .. } => "choose another --ip, or leave it out to get a free one".to_owned(),
+            Self::AddressTaken { .. } => {
+                "choose another address, or leave it out to get a free one".to_owned()
+            }
+            Self::SubnetExhausted { is_range: true, .. } => {
+                "name an address outside the range with --ip or --ip6".to_owned()
+            }
             Self::SubnetExhausted { .. } => "create a network with a larger --subnet".to_owned(),
             Self::PortPublished { holder: Some(holder), .. } => {
                 format!("choose another host port, or stop it with: mydocker stop {holder}")
             }
-            Self::PortPublished { .. } | Self::PortListened { .. } => "choose another host port".to_owned(),
+            Self::PortPublished { .. } | Self::PortListened { .. } | Self::PortTwice(_) => {
+                "choose another host port".to_owned()
+            }
+            Self::PortForeign { .. } => {
+                "list the host's addresses with: ip address; or leave the address out".to_owned()
+            }
+            Self::PortFamily { family: "IPv6", .. } => {
+                "leave the address out, or create the network with --ipv6".to_owned()
+            }
+            Self::NoFreePort { request, .. } if request.host.is_some() => {
+                "choose a wider range of host ports".to_owned()
+            }
             Self::Driver { source: DriverError::BridgeFull(_), .. } => {
                 "spread the containers over several networks".to_owned()
             }

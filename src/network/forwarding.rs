@@ -1,25 +1,81 @@
-//! IPv4 forwarding of the host: switched on for the containers, without making the host a router for others,
-//! and switched off again when mydocker was the one to switch it on.
+//! Forwarding of the host: switched on for the containers, without making the host a router for others, and
+//! switched off again when mydocker was the one to switch it on.
 //!
 //! Which of the two is written down in `RUN_ROOT/network/forwarding` before anything is changed. While it says
-//! that mydocker switched forwarding on, the table has a rule that drops what touches no bridge of ours.
+//! that mydocker switched a family's forwarding on, the table has rules that drop what touches no bridge of ours.
+//!
+//! A host that forwards IPv6 ignores router advertisements where `accept_ra` is 1, and forgets the default routes
+//! it has learned from them (Documentation/networking/ip-sysctl.rst). Interfaces that listened go on listening
+//! with 2; these are written down as well.
 
 use std::io;
 
 use serde::{Deserialize, Serialize};
 
+use super::record::Network;
+use super::subnet::Family;
 use crate::nft::Skeleton;
 use crate::store::{self, Durability, Layout};
 use crate::sysctl::{self, SysctlError};
 
-const IPV4: &str = "net/ipv4/ip_forward";
+/// The parameters of all IPv6 interfaces.
+const IPV6_INTERFACES: &str = "net/ipv6/conf";
+
+fn parameter(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "net/ipv4/ip_forward",
+        Family::V6 => "net/ipv6/conf/all/forwarding",
+    }
+}
 
 /// What mydocker switched on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SwitchedOn {
-    /// `net.ipv4.ip_forward` was 0.
+    /// The host did not forward IPv4.
     pub ipv4: bool,
+    /// The host did not forward IPv6.
+    #[serde(default)]
+    pub ipv6: bool,
+    /// The interfaces that listened to router advertisements then.
+    #[serde(default)]
+    pub listening: Vec<String>,
+}
+
+/// Which families have to be forwarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Needed {
+    ipv4: bool,
+    ipv6: bool,
+}
+
+impl Needed {
+    /// What the networks need: nothing for those that are internal.
+    pub(super) fn by<'a>(networks: impl IntoIterator<Item = &'a Network>) -> Self {
+        networks.into_iter().filter(|network| !network.internal).fold(Self::default(), |needed, network| {
+            Self { ipv4: needed.ipv4 || network.ipv4.is_some(), ipv6: needed.ipv6 || network.ipv6.is_some() }
+        })
+    }
+
+    fn families(self) -> impl Iterator<Item = Family> {
+        Family::ALL.into_iter().filter(move |family| match family {
+            Family::V4 => self.ipv4,
+            Family::V6 => self.ipv6,
+        })
+    }
+
+    /// Whether the host forwards all of it.
+    ///
+    /// # Errors
+    /// A parameter cannot be read.
+    pub(super) fn is_on(self) -> io::Result<bool> {
+        for family in self.families() {
+            if sysctl::read(parameter(family))?.as_deref() != Some("1") {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
 }
 
 impl SwitchedOn {
@@ -35,12 +91,23 @@ impl SwitchedOn {
     /// true where that is news, so that a table that is there already lacks its guard.
     ///
     /// # Errors
-    /// The file cannot be written, or the parameter cannot be read.
-    pub(super) fn decide(layout: &Layout) -> io::Result<(Self, bool)> {
+    /// The file cannot be written, or a parameter cannot be read.
+    pub(super) fn decide(layout: &Layout, needed: Needed) -> io::Result<(Self, bool)> {
         let mut decided = Self::load(layout);
-        let news = !decided.ipv4 && sysctl::read(IPV4)?.as_deref() == Some("0");
+        let mut news = false;
+        for family in needed.families() {
+            if !decided.has(family) && sysctl::read(parameter(family))?.as_deref() == Some("0") {
+                news = true;
+                match family {
+                    Family::V4 => decided.ipv4 = true,
+                    Family::V6 => {
+                        decided.ipv6 = true;
+                        decided.listening = listening()?;
+                    }
+                }
+            }
+        }
         if news {
-            decided.ipv4 = true;
             let path = layout.forwarding();
             std::fs::create_dir_all(path.parent().unwrap_or(layout.run_root()))?;
             store::write_atomic(&path, &serde_json::to_vec(&decided)?, Durability::Process)?;
@@ -48,38 +115,78 @@ impl SwitchedOn {
         Ok((decided, news))
     }
 
+    fn has(&self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.ipv4,
+            Family::V6 => self.ipv6,
+        }
+    }
+
     /// The table that fits: with the rules that keep the host from forwarding for others.
     #[must_use]
-    pub(super) fn skeleton(self) -> Skeleton {
-        Skeleton { guard_ipv4_forwarding: self.ipv4, guard_ipv6_forwarding: false }
+    pub(super) fn skeleton(&self) -> Skeleton {
+        Skeleton { guard_ipv4_forwarding: self.ipv4, guard_ipv6_forwarding: self.ipv6 }
+    }
+
+    /// Switches on what is needed.
+    ///
+    /// # Errors
+    /// A parameter cannot be set.
+    pub(super) fn switch_on(&self, needed: Needed) -> Result<(), SysctlError> {
+        for family in needed.families() {
+            if family == Family::V6 && self.ipv6 {
+                for interface in &self.listening {
+                    accept_advertisements(interface, "1", "2")?;
+                }
+            }
+            sysctl::set(parameter(family), "1")?;
+        }
+        Ok(())
     }
 
     /// Switches forwarding off again where mydocker switched it on, and forgets about it. To be called when
     /// the last network goes, before the table with its guard is deleted.
     ///
     /// # Errors
-    /// The parameter cannot be set.
-    pub(super) fn undo(self, layout: &Layout) -> Result<(), SysctlError> {
-        if self.ipv4 {
-            sysctl::set(IPV4, "0")?;
+    /// A parameter cannot be set.
+    pub(super) fn undo(&self, layout: &Layout) -> Result<(), SysctlError> {
+        for family in Family::ALL.into_iter().filter(|family| self.has(*family)) {
+            sysctl::set(parameter(family), "0")?;
         }
-        let error = |source| SysctlError { name: IPV4.to_owned(), value: "0".to_owned(), source };
+        for interface in &self.listening {
+            accept_advertisements(interface, "2", "1")?;
+        }
+        let name = parameter(Family::V4).to_owned();
+        let error = |source| SysctlError { name, value: "0".to_owned(), source };
         store::remove_if_exists(&layout.forwarding()).map_err(error)
     }
 }
 
-/// Whether the host forwards.
-///
-/// # Errors
-/// The parameter cannot be read.
-pub(super) fn is_on() -> io::Result<bool> {
-    Ok(sysctl::read(IPV4)?.as_deref() == Some("1"))
+fn accept_ra(interface: &str) -> String {
+    format!("{IPV6_INTERFACES}/{interface}/accept_ra")
 }
 
-/// Switches forwarding on.
-///
-/// # Errors
-/// The parameter cannot be set.
-pub(super) fn switch_on() -> Result<(), SysctlError> {
-    sysctl::set(IPV4, "1").map(drop)
+/// Changes `accept_ra` of an interface from one value to another; one that has gone or has a third value is left.
+fn accept_advertisements(interface: &str, from: &str, to: &str) -> Result<(), SysctlError> {
+    let name = accept_ra(interface);
+    match sysctl::read(&name) {
+        Ok(Some(value)) if value == from => sysctl::set(&name, to).map(drop),
+        _ => Ok(()),
+    }
+}
+
+/// The interfaces that listen to router advertisements as long as the host does not forward, and `default`, for
+/// those to come. (`all` is asked by nobody.)
+fn listening() -> io::Result<Vec<String>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(format!("/proc/sys/{IPV6_INTERFACES}"))? {
+        let Ok(interface) = entry?.file_name().into_string() else { continue };
+        let forwards = format!("{IPV6_INTERFACES}/{interface}/forwarding");
+        let listens = sysctl::read(&accept_ra(&interface))?.as_deref() == Some("1")
+            && sysctl::read(&forwards)?.as_deref() == Some("0");
+        if listens && interface != "all" {
+            found.push(interface);
+        }
+    }
+    Ok(found)
 }

@@ -1,14 +1,13 @@
-//! What the host already uses: its addresses and routes, and its listening sockets.
+//! What the host already uses: its addresses, routes and resolvers.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::Path;
 
-use ipnet::{IpNet, Ipv4Net};
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
+use sha2::{Digest as _, Sha256};
 
-use super::port::PortMapping;
 use super::record::Network;
-use super::subnet::Subnet;
-use crate::netlink::{RequestError, RouteSocket, find_listeners};
+use super::subnet::{Family, Subnet};
+use crate::netlink::{RequestError, RouteSocket};
 
 /// Something that has addresses a new network wants.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -23,16 +22,18 @@ pub enum Occupant {
     },
     /// An address of the host.
     #[error("the host's address {0}")]
-    Address(Ipv4Net),
+    Address(IpNet),
     /// A route of the host.
     #[error("the host's route to {0}")]
-    Route(Ipv4Net),
+    Route(IpNet),
 }
 
 /// All address ranges that a new network must not overlap.
 #[derive(Debug)]
 pub(super) struct Occupied {
-    ranges: Vec<(Ipv4Net, Occupant)>,
+    ranges: Vec<(IpNet, Occupant)>,
+    /// The host's name servers. Nobody is kept from having them in a network, but none is put there unasked.
+    resolvers: Vec<IpAddr>,
 }
 
 impl Occupied {
@@ -42,25 +43,26 @@ impl Occupied {
     /// # Errors
     /// The kernel refused a listing.
     pub(super) fn find(networks: &[Network], socket: &mut RouteSocket) -> Result<Self, RequestError> {
-        let mut ranges: Vec<(Ipv4Net, Occupant)> = networks
-            .iter()
-            .map(|network| {
-                let (name, subnet) = (network.name.to_string(), network.subnet);
-                (subnet.net(), Occupant::Network { name, subnet })
-            })
-            .collect();
+        let mut ranges: Vec<(IpNet, Occupant)> = Vec::new();
+        for network in networks {
+            let name = || network.name.to_string();
+            let subnets = network.blocks().map(|block| block.subnet);
+            ranges.extend(subnets.map(|subnet| (subnet.net(), Occupant::Network { name: name(), subnet })));
+        }
         // The subnet of an address is in use on its link, not only the address.
         for found in socket.addresses()? {
-            if let IpNet::V4(address) = found.address {
-                ranges.push((address, Occupant::Address(address)));
-            }
+            ranges.push((found.address, Occupant::Address(found.address)));
         }
         for found in socket.routes()? {
-            if let IpNet::V4(destination) = found.destination {
-                ranges.push((destination, Occupant::Route(destination)));
-            }
+            ranges.push((found.destination, Occupant::Route(found.destination)));
         }
-        Ok(Self { ranges })
+        Ok(Self { ranges, resolvers: resolvers() })
+    }
+
+    /// A host that uses nothing.
+    #[cfg(test)]
+    pub(super) const fn nothing() -> Self {
+        Self { ranges: Vec::new(), resolvers: Vec::new() }
     }
 
     /// Who has addresses of the subnet.
@@ -71,109 +73,157 @@ impl Occupied {
 
     /// The first free subnet of the pool that networks without a subnet of their own come from.
     #[must_use]
-    pub(super) fn first_free(&self) -> Option<Subnet> {
-        let pool = Ipv4Net::new_assert(POOL, POOL_PREFIX);
-        let mut candidates = pool.subnets(POOL_SUBNET_PREFIX).ok()?;
-        candidates.find_map(|net| Subnet::new(net).ok().filter(|subnet| self.occupant_of(*subnet).is_none()))
+    pub(super) fn first_free(&self, pool: Pool) -> Option<Subnet> {
+        // What lies outside the pool is looked at once, not for every candidate.
+        let near: Vec<IpNet> =
+            self.ranges.iter().map(|(range, _)| *range).filter(|r| pool.overlaps(*r)).collect();
+        let is_free = |subnet: &Subnet| {
+            !near.iter().any(|range| subnet.overlaps(*range))
+                && !self.resolvers.iter().any(|address| subnet.contains(*address))
+        };
+        let mut candidates = pool.net.subnets(pool.subnet_prefix).ok()?;
+        candidates.find_map(|net| Subnet::new(net).ok().filter(is_free))
     }
 }
 
-/// The pool for networks without `--subnet`.
-pub(super) const POOL: Ipv4Addr = Ipv4Addr::new(10, 89, 0, 0);
-/// The pool's prefix length.
-pub(super) const POOL_PREFIX: u8 = 16;
-/// The prefix length of each network from the pool.
-pub(super) const POOL_SUBNET_PREFIX: u8 = 24;
-
-/// A process of the host that listens on a port that is to be published.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HostListener {
-    /// Where it listens.
-    pub address: IpAddr,
-    /// The port.
-    pub port: u16,
-    /// `NAME (pid N)`, where the process could be found.
-    pub process: Option<String>,
+/// Where the subnets of networks without `--subnet` come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    net: IpNet,
+    subnet_prefix: u8,
 }
 
-/// The first socket of the host that holds one of the ports. A published port would take its traffic away.
-///
-/// Where the kernel cannot tell (built without `INET_DIAG`), nobody is found.
-#[must_use]
-pub(super) fn listener_on(mapping: &PortMapping) -> Option<HostListener> {
-    let ports = mapping.host.first..=mapping.host.last;
-    let listeners = find_listeners(mapping.proto.number(), ports).unwrap_or_else(|error| {
-        tracing::debug!(%error, "cannot list the host's listening sockets");
-        Vec::new()
-    });
-    let found = listeners.into_iter().find(|l| l.conflicts_with(mapping.host_ip.into()))?;
-    Some(HostListener { address: found.address, port: found.port, process: process_with_socket(found.inode) })
-}
+/// The pool of IPv4 subnets.
+const POOL_V4: Ipv4Addr = Ipv4Addr::new(10, 89, 0, 0);
+const POOL_V4_PREFIX: u8 = 16;
+const POOL_V4_SUBNET_PREFIX: u8 = 24;
+/// A site's prefix and the prefixes of its links (RFC 4193, 3.1).
+const ULA_PREFIX: u8 = 48;
+const ULA_SUBNET_PREFIX: u8 = 64;
+/// Where the id that is the machine's own is kept (machine-id(5)).
+const MACHINE_ID: [&str; 2] = ["/etc/machine-id", "/var/lib/dbus/machine-id"];
 
-/// Looks through `/proc` for the process that has the socket open. Only done to name it in an error.
-fn process_with_socket(inode: u32) -> Option<String> {
-    let wanted = format!("socket:[{inode}]");
-    for entry in std::fs::read_dir("/proc").ok()?.flatten() {
-        let directory = entry.path();
-        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
-            continue;
-        };
-        let Ok(descriptors) = std::fs::read_dir(directory.join("fd")) else { continue };
-        let holds = |path: &Path| std::fs::read_link(path).is_ok_and(|to| to.as_os_str() == wanted.as_str());
-        if descriptors.flatten().any(|descriptor| holds(&descriptor.path())) {
-            let name = std::fs::read_to_string(directory.join("comm")).unwrap_or_default();
-            return Some(format!("{} (pid {pid})", name.trim_end()));
+impl Pool {
+    /// The /24s of 10.89.0.0/16, or the /64s of this machine's unique local prefix.
+    #[must_use]
+    pub(super) fn of(family: Family) -> Self {
+        match family {
+            Family::V4 => Self {
+                net: Ipv4Net::new_assert(POOL_V4, POOL_V4_PREFIX).into(),
+                subnet_prefix: POOL_V4_SUBNET_PREFIX,
+            },
+            Family::V6 => Self { net: unique_local(&machine_id()).into(), subnet_prefix: ULA_SUBNET_PREFIX },
         }
     }
-    None
+
+    fn overlaps(self, range: IpNet) -> bool {
+        self.net.contains(&range.network()) || range.contains(&self.net.network())
+    }
+}
+
+/// `every /24 of 10.89.0.0/16`
+impl std::fmt::Display for Pool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "every /{} of {}", self.subnet_prefix, self.net)
+    }
+}
+
+/// The prefix fd00::/8 with forty bits that another machine hardly has (RFC 4193, 3.2): of a digest, because the
+/// id itself is to stay on the machine.
+fn unique_local(machine_id: &[u8]) -> Ipv6Net {
+    let digest =
+        Sha256::new().chain_update("mydocker unique local prefix").chain_update(machine_id).finalize();
+    let mut bytes = [0; 16];
+    bytes[0] = 0xfd;
+    bytes[1..6].copy_from_slice(&digest[..5]);
+    Ipv6Net::new_assert(bytes.into(), ULA_PREFIX)
+}
+
+/// The machine's id. One without is given another prefix at each boot: networks that exist keep theirs.
+fn machine_id() -> Vec<u8> {
+    let read = |path: &&str| std::fs::read(path).ok().filter(|id| !id.trim_ascii().is_empty());
+    let id = MACHINE_ID.iter().find_map(read).map(|id| id.trim_ascii().to_vec());
+    id.or_else(|| crate::process::boot_id().ok().map(String::into_bytes)).unwrap_or_default()
+}
+
+/// The name servers of the host: its own list, and the one behind a local stub.
+fn resolvers() -> Vec<IpAddr> {
+    let files = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"];
+    let texts = files.iter().filter_map(|path| std::fs::read_to_string(path).ok());
+    texts.flat_map(|text| name_servers(&text)).collect()
+}
+
+/// The addresses of `nameserver` lines (resolv.conf(5)).
+fn name_servers(text: &str) -> Vec<IpAddr> {
+    let servers = text.lines().filter_map(|line| {
+        let mut words = line.split_whitespace();
+        (words.next()? == "nameserver").then_some(())?;
+        // A link-local address may name its link: `fe80::1%eth0`.
+        words.next()?.split('%').next()?.parse().ok()
+    });
+    servers.collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv6Addr;
+
     use super::super::record::tests::network;
     use super::*;
 
     fn occupied(ranges: &[&str]) -> Occupied {
         let route = |text: &&str| {
-            let net: Ipv4Net = text.parse().unwrap();
+            let net: IpNet = text.parse().unwrap();
             (net, Occupant::Route(net))
         };
-        Occupied { ranges: ranges.iter().map(route).collect() }
+        Occupied { ranges: ranges.iter().map(route).collect(), resolvers: Vec::new() }
     }
 
     #[test]
     fn the_pool_skips_what_is_occupied() {
-        let first = |ranges: &[&str]| occupied(ranges).first_free().map(|subnet| subnet.to_string());
+        let pool = Pool::of(Family::V4);
+        let first = |ranges: &[&str]| occupied(ranges).first_free(pool).map(|subnet| subnet.to_string());
         assert_eq!(first(&[]).as_deref(), Some("10.89.0.0/24"));
         assert_eq!(first(&["10.89.0.0/23", "10.89.2.7/32"]).as_deref(), Some("10.89.3.0/24"));
         assert_eq!(first(&["10.0.0.0/8"]), None);
+        assert_eq!(pool.to_string(), "every /24 of 10.89.0.0/16");
+        let mut occupied = occupied(&["10.89.1.0/24", "fd00::/8"]);
+        occupied.resolvers = name_servers("search x\nnameserver 10.89.0.53\n#nameserver 10.89.2.1\n");
+        assert_eq!(occupied.first_free(pool).unwrap().to_string(), "10.89.2.0/24");
+    }
+
+    #[test]
+    fn the_unique_local_prefix_is_the_machines_own() {
+        let (one, other) = (unique_local(b"one"), unique_local(b"other"));
+        assert_ne!(one, other);
+        assert_eq!(one, unique_local(b"one"));
+        assert_eq!((one.network().octets()[0], one.prefix_len()), (0xfd, 48));
+        let pool = Pool { net: one.into(), subnet_prefix: 64 };
+        let first = occupied(&[]).first_free(pool).unwrap();
+        assert_eq!(first.net(), Ipv6Net::new_assert(one.network(), 64).into());
+        let second = occupied(&[&first.to_string(), "::/0"][..1]).first_free(pool).unwrap();
+        assert_eq!(
+            u128::from(one.network()) + (1 << 64),
+            match second.net() {
+                IpNet::V6(net) => u128::from(net.network()),
+                IpNet::V4(net) => panic!("{net}"),
+            }
+        );
+    }
+
+    #[test]
+    fn name_servers_are_read_as_the_resolver_reads_them() {
+        let text = "; nameserver 10.0.0.1\nnameserver\t192.0.2.53 \n nameserver fe80::1%eth0\nnameserver x\nnameserver";
+        let expected: [IpAddr; 2] = [[192, 0, 2, 53].into(), "fe80::1".parse::<Ipv6Addr>().unwrap().into()];
+        assert_eq!(name_servers(text), expected);
     }
 
     #[test]
     fn an_occupant_is_named() {
-        let plan = network("net0", "10.1.0.0/24");
-        let occupied = Occupied {
-            ranges: vec![(
-                plan.subnet.net(),
-                Occupant::Network { name: "net0".to_owned(), subnet: plan.subnet },
-            )],
-        };
+        let subnet = network("net0", "10.1.0.0/24").ipv4.unwrap().subnet;
+        let occupant = Occupant::Network { name: "net0".to_owned(), subnet };
+        let occupied = Occupied { ranges: vec![(subnet.net(), occupant)], resolvers: Vec::new() };
         let occupant = occupied.occupant_of("10.1.0.128/25".parse().unwrap()).unwrap();
         assert_eq!(occupant.to_string(), "network net0 (10.1.0.0/24)");
-    }
-
-    #[test]
-    fn the_process_behind_a_socket_is_named() {
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = socket.local_addr().unwrap().port();
-        let one = super::super::port::PortRange { first: port, last: port };
-        let mapping = PortMapping {
-            host_ip: Ipv4Addr::UNSPECIFIED,
-            host: one,
-            container: one,
-            proto: crate::nft::Proto::Tcp,
-        };
-        let found = listener_on(&mapping).unwrap();
-        assert!(found.process.unwrap().contains(&format!("(pid {})", std::process::id())));
     }
 }

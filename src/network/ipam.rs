@@ -15,6 +15,7 @@ const FULL_BLOCK: [u8; BLOCK] = [TAKEN; BLOCK];
 /// Which addresses of one subnet are taken: one character for each address, `1` or `0`, as in the file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bitmap {
+    subnet: Subnet,
     characters: Vec<u8>,
 }
 
@@ -28,10 +29,10 @@ pub struct BitmapError {
 }
 
 impl Bitmap {
-    /// All addresses free but the network and the broadcast address.
+    /// All addresses free but those that are never handed out.
     #[must_use]
     pub fn empty(subnet: Subnet) -> Self {
-        let mut bitmap = Self { characters: vec![FREE; subnet.size() as usize] };
+        let mut bitmap = Self { subnet, characters: vec![FREE; subnet.size() as usize] };
         bitmap.mark_reserved();
         bitmap
     }
@@ -56,14 +57,14 @@ impl Bitmap {
             return Err(error());
         }
         characters.extend_from_slice(text.as_bytes());
-        let mut bitmap = Self { characters };
+        let mut bitmap = Self { subnet, characters };
         bitmap.mark_reserved();
         Ok(bitmap)
     }
 
     fn mark_reserved(&mut self) {
-        for end in [0, self.characters.len() - 1] {
-            self.characters[end] = TAKEN;
+        for end in [0, self.subnet.size() - 1].into_iter().filter(|end| self.subnet.is_reserved(*end)) {
+            self.characters[end as usize] = TAKEN;
         }
     }
 
@@ -93,9 +94,8 @@ impl Bitmap {
 
     /// Gives one address back; false if it was free or is never handed out.
     pub fn release(&mut self, number: u32) -> bool {
-        let last = self.characters.len() - 1;
         match self.characters.get_mut(number as usize) {
-            Some(character) if *character == TAKEN && number != 0 && number as usize != last => {
+            Some(character) if *character == TAKEN && !self.subnet.is_reserved(number) => {
                 *character = FREE;
                 true
             }
@@ -197,6 +197,15 @@ mod tests {
         assert_eq!((bitmap.allocate(), bitmap.allocate(), bitmap.allocate()), (Some(1), Some(2), None));
         assert!(bitmap.release(1));
         assert_eq!(bitmap.allocate(), Some(1));
+    }
+
+    #[test]
+    fn the_last_address_of_an_ipv6_subnet_is_handed_out() {
+        let subnet: Subnet = "fd00::/126".parse().unwrap();
+        let mut bitmap = Bitmap::empty(subnet);
+        assert_eq!([(); 4].map(|()| bitmap.allocate()), [Some(1), Some(2), Some(3), None]);
+        assert!(bitmap.release(3) && !bitmap.release(0));
+        assert_eq!(bitmap.as_bytes(), b"1110");
     }
 
     #[test]

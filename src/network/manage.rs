@@ -1,14 +1,14 @@
 //! Networks are created, listed, inspected and removed here, one at a time under one lock. Container starts
 //! do not take that lock.
 
-use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
+use super::choose::CreateRequest;
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
-use super::forwarding::{self, SwitchedOn};
+use super::forwarding::{Needed, SwitchedOn};
 use super::host::Occupied;
-use super::record::{self, DEFAULT_MTU, DriverKind, Network, Phase};
+use super::record::{self, AddressBlock, Network, Phase};
 use super::subnet::Subnet;
 use super::subnet_file::SubnetFile;
 use super::{Networks, plan};
@@ -19,45 +19,6 @@ use crate::store::Lock;
 /// The bridge of the network for containers that name none.
 const DEFAULT_BRIDGE: &str = "mydocker0";
 
-/// A network as the user wants it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CreateRequest {
-    /// Its name.
-    pub name: NetworkName,
-    /// What makes its devices.
-    pub driver: DriverKind,
-    /// Its addresses, and the gateway where the subnet was written with host bits; none for a free subnet. At
-    /// most one for each address family.
-    pub subnets: Vec<(Subnet, Option<Ipv4Addr>)>,
-    /// The bridge's address; `None` for the lowest.
-    pub gateway: Option<Ipv4Addr>,
-    /// Nothing is to be forwarded in or out.
-    pub internal: bool,
-    /// Other networks are to reach it through published ports only.
-    pub isolated: bool,
-    /// The largest packet, in bytes.
-    pub mtu: u32,
-    /// The user's own remarks.
-    pub labels: BTreeMap<String, String>,
-}
-
-impl CreateRequest {
-    /// A request with nothing but a name.
-    #[must_use]
-    pub fn new(name: NetworkName) -> Self {
-        Self {
-            name,
-            driver: DriverKind::Bridge,
-            subnets: Vec::new(),
-            gateway: None,
-            internal: false,
-            isolated: false,
-            mtu: DEFAULT_MTU,
-            labels: BTreeMap::new(),
-        }
-    }
-}
-
 /// A network with all that is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspection {
@@ -65,8 +26,17 @@ pub struct Inspection {
     pub network: Network,
     /// The endpoints of living containers.
     pub endpoints: Vec<Endpoint>,
+    /// The addresses of each subnet.
+    pub usage: Vec<Usage>,
+}
+
+/// What is taken of a subnet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Usage {
+    /// The subnet.
+    pub subnet: Subnet,
     /// The addresses that are taken, the gateway among them.
-    pub taken: Vec<Ipv4Addr>,
+    pub taken: Vec<IpAddr>,
     /// How many more containers fit.
     pub free: u32,
 }
@@ -87,12 +57,17 @@ impl Networks {
     pub fn inspect(&self, name: &str) -> Result<Inspection, NetworkError> {
         let network = self.get(name)?;
         let in_use = || self.in_use();
-        let taken = SubnetFile::open(&self.layout, &in_use)?.taken(network.subnet)?;
+        let mut file = SubnetFile::open(&self.layout, &in_use)?;
+        let mut usage = Vec::new();
+        for AddressBlock { subnet, .. } in network.blocks().copied() {
+            let taken = file.taken(subnet)?;
+            let free = subnet.usable().saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX));
+            usage.push(Usage { subnet, taken, free });
+        }
+        drop(file);
         let mut endpoints = endpoint::load_all(&self.layout, &network.name)?;
         endpoints.retain(|endpoint| endpoint.is_alive());
-        let usable = network.subnet.size() - 2;
-        let free = usable.saturating_sub(u32::try_from(taken.len()).unwrap_or(u32::MAX));
-        Ok(Inspection { network, endpoints, taken, free })
+        Ok(Inspection { network, endpoints, usage })
     }
 
     /// One network's record.
@@ -152,7 +127,10 @@ impl Networks {
             self.tear_down(&loaded.network)?;
         }
         let networks = record::load_all(&self.layout)?;
-        let (subnet, gateway) = self.choose_addresses(request, &networks)?;
+        let occupied = Occupied::find(&networks, self.bridge()?.socket()).map_err(|source| {
+            NetworkError::Driver { action: format!("create network {name}"), source: source.into() }
+        })?;
+        let (ipv4, ipv6) = request.choose_blocks(&occupied)?;
         let network = Network {
             name: name.clone(),
             id: ContainerId::generate()
@@ -160,13 +138,17 @@ impl Networks {
             created: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Nanos, true),
             driver: request.driver,
             bridge,
-            subnet,
-            gateway,
+            ipv4,
+            ipv6,
             internal: request.internal,
             isolated: request.isolated,
+            mode: request.mode,
+            masquerade: request.masquerade,
+            // Nothing is routed through an internal network, so that no honest packet comes from elsewhere.
+            check_source: request.check_source || request.internal,
             mtu: request.mtu,
             labels: request.labels.clone(),
-            reserved: Vec::new(),
+            reserved: request.reserved.clone(),
             phase: Phase::Creating,
         };
         if self.device_exists(&network)? {
@@ -196,58 +178,24 @@ impl Networks {
         }
     }
 
-    fn choose_addresses(
-        &mut self,
-        request: &CreateRequest,
-        networks: &[Network],
-    ) -> Result<(Subnet, Ipv4Addr), NetworkError> {
-        let name = &request.name;
-        let occupied = Occupied::find(networks, self.bridge()?.socket()).map_err(|source| {
-            NetworkError::Driver { action: format!("create network {name}"), source: source.into() }
-        })?;
-        let (subnet, of_subnet) = match request.subnets[..] {
-            [_, (second, _), ..] => {
-                return Err(NetworkError::TwoSubnets { name: name.clone(), second });
-            }
-            [(subnet, gateway)] => {
-                if let Some(occupant) = occupied.occupant_of(subnet) {
-                    let occupant = occupant.clone();
-                    return Err(NetworkError::Overlap { name: name.clone(), subnet, occupant });
-                }
-                (subnet, gateway)
-            }
-            [] => {
-                let free = occupied.first_free();
-                (free.ok_or_else(|| NetworkError::PoolExhausted(name.clone()))?, None)
-            }
-        };
-        let gateway = match (request.gateway, of_subnet) {
-            (Some(option), Some(subnet)) if option != subnet => {
-                return Err(NetworkError::TwoGateways { name: name.clone(), option, subnet });
-            }
-            (Some(gateway), _) | (None, Some(gateway)) => gateway,
-            (None, None) => subnet.address(1),
-        };
-        match subnet.number(gateway) {
-            Some(number) if !subnet.is_reserved(number) => Ok((subnet, gateway)),
-            _ => Err(NetworkError::GatewayOutside { name: name.clone(), gateway, subnet }),
-        }
-    }
-
     /// Makes what the record says: addresses, table, forwarding, devices. The table comes before the
     /// devices, so that no packet ever passes unguarded.
     fn build(&mut self, network: &Network) -> Result<(), NetworkError> {
         let in_use = || self.in_use();
         // Whatever an earlier network left taken in the same subnet is void: the record is new.
-        SubnetFile::open(&self.layout, &in_use)?.reset(network.subnet, [network.gateway])?;
-        tracing::debug!(network = %network.name, subnet = %network.subnet, gateway = %network.gateway, "took the gateway's address");
-        let (forwarding, news) = SwitchedOn::decide(&self.layout).map_err(|source| NetworkError::Io {
-            action: "note the state of forwarding".to_owned(),
-            source,
+        let mut file = SubnetFile::open(&self.layout, &in_use)?;
+        for block in network.blocks() {
+            file.reset(block.subnet, network.never_given_out(block))?;
+            tracing::debug!(network = %network.name, gateway = %block.gateway_net(), "took the gateway's address");
+        }
+        drop(file);
+        let needed = Needed::by([network]);
+        let (forwarding, news) = SwitchedOn::decide(&self.layout, needed).map_err(|source| {
+            NetworkError::Io { action: "note the state of forwarding".to_owned(), source }
         })?;
-        self.add_elements(network, forwarding, news)?;
+        self.add_elements(network, &forwarding, news)?;
         tracing::debug!(network = %network.name, "added the network to the table inet mydocker");
-        forwarding::switch_on()?;
+        forwarding.switch_on(needed)?;
         let action = format!("create network {}", network.name);
         let driver = self.driver(network.driver)?;
         driver.create(network).map_err(|source| NetworkError::Driver { action, source })?;
@@ -259,12 +207,12 @@ impl Networks {
     fn add_elements(
         &mut self,
         network: &Network,
-        forwarding: SwitchedOn,
+        forwarding: &SwitchedOn,
         guard_is_new: bool,
     ) -> Result<(), NetworkError> {
         let mut elements = Transaction::new();
         if guard_is_new {
-            elements.renew_forward_guards(forwarding.skeleton());
+            elements.renew_forwarding_guards(forwarding.skeleton());
         }
         for element in plan::network_elements(network) {
             elements.create(element);
@@ -317,10 +265,16 @@ impl Networks {
             self.delete_elements(network, &others)?;
         }
         for stale in endpoint::load_all(&self.layout, &network.name)? {
-            self.release_address(&stale, network.subnet)?;
+            self.release_addresses(&stale)?;
         }
         let in_use = || self.in_use();
-        SubnetFile::open(&self.layout, &in_use)?.release(network.subnet, network.gateway)?;
+        let mut file = SubnetFile::open(&self.layout, &in_use)?;
+        for block in network.blocks() {
+            for address in network.never_given_out(block) {
+                file.release(block.subnet, address)?;
+            }
+        }
+        drop(file);
         endpoint::remove_all(&self.layout, &network.name)?;
         record::remove(&self.layout, &network.name)?;
         tracing::debug!(network = %network.name, "removed bridge, elements, address and record");
@@ -335,7 +289,7 @@ impl Networks {
         match self.nft()?.commit(elements) {
             Ok(()) => Ok(()),
             // Some of them are gone already; what must remain follows from the records.
-            Err(CommitError::Missing { .. }) => self.rebuild_table(others, SwitchedOn::load(&self.layout)),
+            Err(CommitError::Missing { .. }) => self.rebuild_table(others, &SwitchedOn::load(&self.layout)),
             Err(source) => {
                 Err(NetworkError::Table { action: format!("remove network {}", network.name), source })
             }

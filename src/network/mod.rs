@@ -6,22 +6,27 @@
 //!
 //! ```text
 //! Networks ─┬─ manage    create, remove, list          records: ROOT/network/network/NAME
+//!           │  choose    the addresses of a new one
 //!           ├─ attach    connect, disconnect           endpoints: RUN_ROOT/network/endpoints/NETWORK/ADDRESS
 //!           ├─ publish   ports of an endpoint          (in the endpoint's record)
+//!           │  └ allot   free ports of the host
 //!           └─ restore   after a reboot, a flush       addresses: ROOT/network/ipam/subnet.json
 //! ```
 //!
 //! Order rules: a record is written before the kernel is touched and removed after; an address is given back
 //! only when its interface has left the bridge; a port is ours only if its exclusive creation succeeded.
 
+mod allot;
 mod attach;
 mod bridge;
+mod choose;
 mod driver;
 mod endpoint;
 mod error;
 mod forwarding;
 mod host;
 mod ipam;
+mod listener;
 mod manage;
 mod plan;
 mod port;
@@ -31,20 +36,25 @@ mod restore;
 mod subnet;
 mod subnet_file;
 
+pub use crate::netlink::MacAddress;
 use crate::nft;
 use crate::store::Layout;
 
 pub use attach::ConnectRequest;
 pub use bridge::BridgeDriver;
+pub use choose::CreateRequest;
 pub use driver::{DriverError, NetworkDriver};
-pub use endpoint::Endpoint;
+pub use endpoint::{Endpoint, InterfaceAddress};
 pub use error::NetworkError;
-pub use host::{HostListener, Occupant};
+pub use host::{Occupant, Pool};
 pub use ipam::{Bitmap, BitmapError};
-pub use manage::{CreateRequest, Inspection};
-pub use port::{PortError, PortMapping, PortRange, PortRequest};
-pub use record::{DEFAULT_MTU, DriverKind, Network, Phase, RecordError};
-pub use subnet::{Subnet, SubnetError};
+pub use listener::HostListener;
+pub use manage::{Inspection, Usage};
+pub use port::{
+    ExposedPort, PortError, PortMapping, PortRange, PortRequest, compact, first_collision, unpublished,
+};
+pub use record::{AddressBlock, DEFAULT_MTU, DriverKind, Mode, Network, Phase, RecordError};
+pub use subnet::{Family, Subnet, SubnetError};
 pub use subnet_file::{InUse, SubnetFile, SubnetFileError};
 
 /// All networks of one layout, with the sockets to the kernel.

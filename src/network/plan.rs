@@ -1,25 +1,34 @@
 //! What a network and an endpoint mean to the kernel: pure functions from records to set elements and
 //! kernel parameters. Creating, removing and restoring all read the same plan.
 
-use super::endpoint::Endpoint;
-use super::record::Network;
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use super::endpoint::{Endpoint, InterfaceAddress};
+use super::record::{Mode, Network};
+use super::subnet::Family;
+use crate::netlink::MacAddress;
 use crate::nft::{Element, ElementError};
 
 /// The elements of a network, the same at its creation, its removal and a rebuild.
 #[must_use]
 pub(super) fn network_elements(network: &Network) -> Vec<Element> {
     let bridge = &network.bridge;
-    let mut elements = vec![
-        Element::Bridge(bridge.clone()),
-        Element::SameBridge(bridge.clone()),
-        Element::Subnet4(network.subnet.net()),
+    let mut elements = vec![Element::Bridge(bridge.clone()), Element::SameBridge(bridge.clone())];
+    elements.extend(network.blocks().map(|block| match block.subnet.net() {
+        IpNet::V4(net) => Element::Subnet4(net),
+        IpNet::V6(net) => Element::Subnet6(net),
+    }));
+    let options = [
+        network.internal.then(|| Element::Internal(bridge.clone())),
+        network.isolated.then(|| Element::Isolated(bridge.clone())),
+        (network.mode == Mode::Routed).then(|| Element::Routed(bridge.clone())),
+        (!network.masquerade).then(|| Element::NoMasquerade(bridge.clone())),
+        network.check_source.then(|| Element::NoSpoofing(bridge.clone())),
     ];
-    if network.internal {
-        elements.push(Element::Internal(bridge.clone()));
-    }
-    if network.isolated {
-        elements.push(Element::Isolated(bridge.clone()));
-    }
+    elements.extend(options.into_iter().flatten());
     elements
 }
 
@@ -30,9 +39,39 @@ pub(super) fn network_elements(network: &Network) -> Vec<Element> {
 pub(super) fn endpoint_elements(endpoint: &Endpoint) -> Result<Vec<Element>, ElementError> {
     let mut elements = Vec::new();
     for mapping in &endpoint.ports {
-        elements.extend(mapping.elements(endpoint.address.addr(), endpoint.comment())?);
+        if let Some(to) = target(endpoint, mapping.host_ip) {
+            elements.extend(mapping.elements(to, endpoint.comment())?);
+        }
     }
     Ok(elements)
+}
+
+/// The elements that must have room where the endpoint's ports are to be published, and do not stay.
+///
+/// # Errors
+/// As for [`endpoint_elements`].
+pub(super) fn endpoint_exclusions(endpoint: &Endpoint) -> Result<Vec<Element>, ElementError> {
+    let mut elements = Vec::new();
+    for mapping in &endpoint.ports {
+        if let Some(to) = target(endpoint, mapping.host_ip) {
+            elements.extend(mapping.exclusions(to, endpoint.comment())?);
+        }
+    }
+    // Two addresses of one port exclude the same.
+    let mut seen = HashSet::new();
+    elements.retain(|element| seen.insert(element.clone()));
+    Ok(elements)
+}
+
+/// The endpoint's address that a port of the host can lead to: the one of the same family, because the kernel
+/// does not translate between the two.
+#[must_use]
+pub(super) fn target(endpoint: &Endpoint, host_ip: IpAddr) -> Option<IpAddr> {
+    let to = match Family::of(host_ip) {
+        Family::V4 => endpoint.ipv4().map(IpNet::from),
+        Family::V6 => endpoint.ipv6().map(IpNet::from),
+    };
+    to.map(|net| net.addr())
 }
 
 /// A kernel parameter: its path below `/proc/sys` and its value.
@@ -42,8 +81,11 @@ pub(super) type Parameter = (String, &'static str);
 #[must_use]
 pub(super) fn bridge_parameters(network: &Network) -> Vec<Parameter> {
     let bridge = &network.bridge;
-    let mut parameters = vec![no_ipv6(bridge.as_str())];
-    if !network.internal {
+    let mut parameters = match network.ipv6 {
+        Some(_) => ipv6(bridge.as_str()),
+        None => vec![no_ipv6(bridge.as_str())],
+    };
+    if !network.internal && network.ipv4.is_some() {
         // Lets 127.0.0.1:PORT of the host reach a container. The chain `guard` keeps everybody else's
         // packets for 127.0.0.0/8 out.
         parameters.push((format!("net/ipv4/conf/{bridge}/route_localnet"), "1"));
@@ -56,6 +98,51 @@ pub(super) fn bridge_parameters(network: &Network) -> Vec<Parameter> {
 #[must_use]
 pub(super) fn no_ipv6(device: &str) -> Parameter {
     (format!("net/ipv6/conf/{device}/disable_ipv6"), "1")
+}
+
+/// IPv6 for a device of a network with IPv6: addresses are usable at once, and nobody's router advertisement
+/// makes any other ones, or routes. (CVE-2020-13401: containers may send such.)
+fn ipv6(device: &str) -> Vec<Parameter> {
+    let set = |name: &str, value| (format!("net/ipv6/conf/{device}/{name}"), value);
+    vec![set("disable_ipv6", "0"), set("accept_ra", "0"), set("accept_dad", "0")]
+}
+
+/// The parameters of a container's interface, to be set while it is still down.
+#[must_use]
+pub(super) fn interface_parameters(endpoint: &Endpoint) -> Vec<Parameter> {
+    let device = endpoint.container_if.as_str();
+    match endpoint.ipv6() {
+        Some(_) => ipv6(device),
+        None => vec![no_ipv6(device)],
+    }
+}
+
+/// The parameters with which an interface announces its addresses whenever its Ethernet address is set.
+#[must_use]
+pub(super) fn announcing_parameters(endpoint: &Endpoint) -> Vec<Parameter> {
+    let device = endpoint.container_if.as_str();
+    let ipv4 = endpoint.ipv4().map(|_| (format!("net/ipv4/conf/{device}/arp_notify"), "1"));
+    let ipv6 = endpoint.ipv6().map(|_| (format!("net/ipv6/conf/{device}/ndisc_notify"), "1"));
+    ipv4.into_iter().chain(ipv6).collect()
+}
+
+/// Whether the endpoint's addresses are always found at its Ethernet address: that follows from the first one,
+/// and the second has the same number in its subnet.
+#[must_use]
+pub(super) fn is_usual(network: &Network, endpoint: &Endpoint) -> bool {
+    let number = |address: &InterfaceAddress| {
+        network.block(address.family()).and_then(|block| block.subnet.number(address.address()))
+    };
+    let mut addresses = endpoint.addresses.iter();
+    let Some(first) = addresses.next() else { return true };
+    endpoint.mac == MacAddress::of(first.address())
+        && addresses.all(|other| number(other).is_some_and(|it| Some(it) == number(first)))
+}
+
+/// Where the default route of a family leads: nowhere in a network that forwards nothing.
+#[must_use]
+pub(super) fn default_gateway(network: &Network, family: Family) -> Option<IpAddr> {
+    network.block(family).filter(|_| !network.internal).map(|block| block.gateway)
 }
 
 #[cfg(test)]
@@ -74,7 +161,31 @@ mod tests {
         let bridge = plain.bridge.clone();
         let elements = network_elements(&plain);
         assert!(elements.contains(&Element::Internal(bridge.clone())));
-        assert!(elements.contains(&Element::Isolated(bridge)));
+        assert!(elements.contains(&Element::Isolated(bridge.clone())));
         assert!(!bridge_parameters(&plain).iter().any(|(name, _)| name.contains("route_localnet")));
+        plain.mode = Mode::Routed;
+        plain.masquerade = false;
+        plain.check_source = true;
+        let elements = network_elements(&plain);
+        for set in [Element::Routed, Element::NoMasquerade, Element::NoSpoofing] {
+            assert!(elements.contains(&set(bridge.clone())));
+        }
+    }
+
+    #[test]
+    fn both_families_are_planned() {
+        let mut dual = network("br0", "10.0.0.0/24");
+        assert!(bridge_parameters(&dual).contains(&no_ipv6("br0")));
+        dual.ipv6 = network("br0", "fd00:18::/64").ipv6;
+        let elements = network_elements(&dual);
+        assert_eq!(elements.len(), 4);
+        assert!(elements.contains(&Element::Subnet6("fd00:18::/64".parse().unwrap())));
+        let parameters = bridge_parameters(&dual);
+        for (name, value) in [("disable_ipv6", "0"), ("accept_ra", "0"), ("accept_dad", "0")] {
+            assert!(parameters.contains(&(format!("net/ipv6/conf/br0/{name}"), value)), "{name}");
+        }
+        assert_eq!(default_gateway(&dual, Family::V6), Some("fd00:18::1".parse().unwrap()));
+        dual.internal = true;
+        assert_eq!(default_gateway(&dual, Family::V6), None);
     }
 }

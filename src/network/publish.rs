@@ -1,19 +1,28 @@
 //! Ports are published and taken away: elements of the table, and the connection-tracking entries that would
 //! outlive them.
+//!
+//! All ports of an endpoint are one transaction. That a port is free is what the kernel says: it refuses the
+//! transaction where an element, or one that excludes it, is there already (`nft::Claim`). Nothing is looked up
+//! beforehand but the host's listening sockets, and, for whoever publishes a range, the single ports in it; then
+//! the transaction is for that moment of the rule set only.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
+use super::allot::{InUse, LocalPorts, choose, overlaps};
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
-use super::host;
-use super::port::{PortMapping, PortRange, PortRequest};
+use super::listener::{HostListener, Listeners, has_address};
+use super::port::{PortMapping, PortRange, PortRequest, same_address};
 use super::{Networks, plan, record};
-use crate::netlink;
-use crate::nft::{CommitError, Element, Presence, Proto, Transaction};
+use crate::netlink::{self, HostPorts};
+use crate::nft::{CommitError, Element, Proto, TakenPort, Transaction};
 use crate::sysctl;
 
-/// How often another free port is tried for a mapping without a host port.
-const EPHEMERAL_TRIES: u32 = 64;
+/// How often ports are chosen again because somebody else was faster.
+const TRIES: u32 = 64;
+/// How often a transaction is built again because the rule set had changed: every time, another's transaction
+/// has succeeded.
+const STALE_TRIES: u32 = 1000;
 
 impl Networks {
     /// Publishes the ports of an endpoint in one transaction.
@@ -22,80 +31,72 @@ impl Networks {
         mut endpoint: Endpoint,
         ports: &[PortRequest],
     ) -> Result<Endpoint, NetworkError> {
-        for attempt in 0..EPHEMERAL_TRIES {
-            endpoint.ports = resolve(ports, &endpoint.container_name)?;
-            if let Some(mapping) = published_twice(&endpoint.ports) {
-                let container = endpoint.container_name;
-                return Err(NetworkError::PortTwice { mapping: mapping.clone(), container });
-            }
-            if let Some(error) = listened(&endpoint) {
-                // A free port was chosen badly; a port the user chose stays taken.
-                if is_ephemeral(&error, ports) {
-                    continue;
-                }
-                return Err(error);
-            }
+        let listeners = Listeners::find(ports);
+        let local = LocalPorts::read();
+        let mut taken = Vec::new();
+        for _ in 0..TRIES {
+            let in_use = InUse { listeners: &listeners, taken: &taken };
+            endpoint.ports = choose(ports, &endpoint, &local, &in_use)?;
+            check(&endpoint, ports, &listeners)?;
             // The record first: a rebuild of the table by another command then brings these ports too.
             endpoint::save(&self.layout, &endpoint)?;
-            match self.commit_ports(&endpoint) {
+            let error = match self.commit_ports(&endpoint) {
                 Ok(()) => {
-                    forget_flows(&endpoint);
+                    forget_flows_elsewhere(&endpoint);
                     return Ok(endpoint);
                 }
-                Err(error) if is_ephemeral(&error, ports) && attempt + 1 < EPHEMERAL_TRIES => {}
-                Err(NetworkError::PortPublished { .. }) if self.reclaim_ports(&endpoint)? => {}
-                Err(error) => {
-                    // Somebody else's port must not come back as ours in a rebuild.
-                    endpoint.ports.clear();
-                    endpoint::save(&self.layout, &endpoint)?;
-                    return Err(error);
+                Err(error) => error,
+            };
+            // Somebody else's port must not come back as ours in a rebuild.
+            let wanted = std::mem::take(&mut endpoint.ports);
+            endpoint::save(&self.layout, &endpoint)?;
+            match &error {
+                NetworkError::PortPublished { mapping, .. } if is_choice(mapping, ports) => {
+                    taken = self.taken_ports()?;
                 }
+                NetworkError::PortPublished { .. } if self.reclaim_ports(&wanted)? => {}
+                _ => return Err(error),
             }
         }
-        let port = ports.iter().find(|port| port.host.is_none());
-        Err(NetworkError::NoFreePort {
-            port: port.map_or(String::new(), |port| format!("{}/{}", port.container, port.proto)),
-            container: endpoint.container_name,
-        })
+        let request = ports.iter().find(|port| port.fixed().is_none()).or(ports.first());
+        match request.cloned() {
+            Some(request) => {
+                Err(NetworkError::NoFreePort { request, container: endpoint.container_name.clone() })
+            }
+            None => Ok(endpoint),
+        }
     }
 
     fn commit_ports(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
         let elements = plan::endpoint_elements(endpoint)?;
-        self.look_at_other_addresses(endpoint)?;
-        let mut transaction = Transaction::new();
-        for element in &elements {
-            transaction.create(element.clone());
-        }
-        match self.nft()?.commit(transaction) {
-            Ok(()) => Ok(()),
-            Err(CommitError::Exists { element }) => self.port_taken(endpoint, &element, &elements),
-            Err(source) => Err(NetworkError::Table {
-                action: format!("publish the ports of container {}", endpoint.container_name),
-                source,
-            }),
-        }
-    }
-
-    /// The kernel refuses a port of an address that is published as just that. A port of one address also
-    /// collides with the same port of every address, as for a socket: that is asked for here. (Of all single
-    /// addresses only 127.0.0.1 is looked at; the others would have to be listed.)
-    fn look_at_other_addresses(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
-        let table = |source| NetworkError::Table { action: "look for a published port".to_owned(), source };
-        for mapping in &endpoint.ports {
-            let any = mapping.host_ip.is_unspecified();
-            let other = if any { Ipv4Addr::LOCALHOST } else { Ipv4Addr::UNSPECIFIED };
-            let shadow = PortMapping { host_ip: other, ..mapping.clone() };
-            for element in shadow.elements(endpoint.address.addr(), endpoint.comment())? {
-                if matches!(self.nft()?.contains(&element).map_err(table)?, Presence::Present) {
-                    let holder = self.nft()?.lookup_comment(&element).map_err(table)?;
-                    // A container may publish a port on every address and another way on one of them.
-                    if holder.as_deref() != Some(endpoint.comment()) {
-                        return Err(taken_by(endpoint, &element, holder));
-                    }
+        let exclusions = plan::endpoint_exclusions(endpoint)?;
+        let table = |source| NetworkError::Table {
+            action: format!("publish the ports of container {}", endpoint.container_name),
+            source,
+        };
+        for _ in 0..STALE_TRIES {
+            let mut transaction = Transaction::new();
+            if endpoint.ports.iter().any(PortMapping::is_interval) {
+                let now = self.nft()?.taken_ports().map_err(table)?;
+                if let Some(error) = port_in_range(endpoint, &now.ports) {
+                    return Err(error);
                 }
+                transaction.only_at(now.generation);
+            }
+            transaction.extend(elements.iter().chain(&exclusions).cloned());
+            for exclusion in &exclusions {
+                transaction.delete(exclusion.clone());
+            }
+            match self.nft()?.commit(transaction) {
+                Ok(()) => return Ok(()),
+                Err(CommitError::Stale) => {}
+                Err(CommitError::Exists { element }) => {
+                    return self.port_taken(endpoint, &element, &elements);
+                }
+                Err(source) => return Err(table(source)),
             }
         }
-        Ok(())
+        Err(table(CommitError::Stale))
     }
 
     /// Either another command has just rebuilt the table with our ports in it, from our record; or somebody
@@ -104,11 +105,26 @@ impl Networks {
     fn port_taken(
         &mut self,
         endpoint: &Endpoint,
-        taken: &Element,
+        refused: &Element,
         elements: &[Element],
     ) -> Result<(), NetworkError> {
-        let table = |source| NetworkError::Table { action: "look for a published port".to_owned(), source };
-        let holder = self.nft()?.lookup_comment(taken).map_err(table)?;
+        let taken = self.taken_ports()?;
+        let is_refused = |host: IpAddr, proto: Proto, first: u16, last: u16| {
+            endpoint.ports.iter().find(move |mapping| {
+                mapping.proto == proto
+                    && same_address(mapping.host_ip, host)
+                    && mapping.host.overlaps(PortRange { first, last })
+            })
+        };
+        let mapping = match refused {
+            Element::Published(p) => is_refused(p.host(), p.proto(), p.host_port(), p.host_port()),
+            Element::PublishedRange(r) => is_refused(r.host(), r.proto(), r.ports().0, r.ports().1),
+            Element::Claim(c) => is_refused(c.host(), c.proto(), c.port_range().0, c.port_range().1),
+            _ => None,
+        };
+        let Some(mapping) = mapping.or(endpoint.ports.first()) else { return Ok(()) };
+        let holder = taken.iter().find(|taken| overlaps(mapping, taken));
+        let holder = holder.and_then(|taken| taken.holder.clone());
         if holder.as_deref() == Some(endpoint.comment()) {
             // Replaced rather than believed: a container of this name that was lost may have left them.
             let mut transaction = Transaction::new();
@@ -120,22 +136,58 @@ impl Networks {
                 return Ok(());
             }
         }
-        Err(taken_by(endpoint, taken, holder))
+        Err(NetworkError::PortPublished {
+            mapping: mapping.clone(),
+            container: endpoint.container_name.clone(),
+            holder,
+        })
     }
 
-    /// Disconnects dead containers that still hold a port this endpoint wants; false if there was none.
-    fn reclaim_ports(&mut self, endpoint: &Endpoint) -> Result<bool, NetworkError> {
+    /// What all containers publish.
+    fn taken_ports(&mut self) -> Result<Vec<TakenPort>, NetworkError> {
+        let taken = self.nft()?.taken_ports().map_err(|source| NetworkError::Table {
+            action: "list the published ports".to_owned(),
+            source,
+        })?;
+        Ok(taken.ports)
+    }
+
+    /// Disconnects dead containers that still hold one of these ports; false if there was none.
+    fn reclaim_ports(&mut self, wanted: &[PortMapping]) -> Result<bool, NetworkError> {
         let mut reclaimed = false;
         for network in record::load_all(&self.layout)? {
             for other in endpoint::load_all(&self.layout, &network.name)? {
-                let wanted = endpoint.ports.iter().any(|port| other.ports.iter().any(|o| o.overlaps(port)));
-                if wanted && !other.is_alive() {
+                let has = |port: &PortMapping| other.ports.iter().any(|o| o.overlaps(port));
+                if wanted.iter().any(has) && !other.is_alive() {
                     self.disconnect(&other)?;
                     reclaimed = true;
                 }
             }
         }
         Ok(reclaimed)
+    }
+
+    /// Writes the remarks at an endpoint's ports anew, in one transaction. If one of the ports is gone
+    /// meanwhile, all of them are about to go.
+    pub(super) fn rename_ports(&mut self, before: &Endpoint, after: &Endpoint) -> Result<(), NetworkError> {
+        if before.ports.is_empty() || before.comment() == after.comment() {
+            return Ok(());
+        }
+        let action = || format!("rename the ports of container {}", before.container_name);
+        let table = |source| NetworkError::Table { action: action(), source };
+        let mut transaction = Transaction::new();
+        for element in plan::endpoint_elements(before)? {
+            let comment = self.nft()?.lookup_comment(&element).map_err(table)?;
+            if comment.as_deref() != Some(before.comment()) {
+                return Ok(());
+            }
+            transaction.delete(element);
+        }
+        transaction.extend(plan::endpoint_elements(after)?);
+        match self.nft()?.commit(transaction) {
+            Ok(()) | Err(CommitError::Missing { .. }) => Ok(()),
+            Err(source) => Err(table(source)),
+        }
     }
 
     /// Takes the ports of an endpoint away; what is gone already is no error.
@@ -158,8 +210,7 @@ impl Networks {
             elements = own;
         }
         if elements.is_empty() {
-            forget_flows(endpoint);
-            return Ok(());
+            return self.forget_flows_to(endpoint);
         }
         let mut transaction = Transaction::new();
         for element in &elements {
@@ -180,91 +231,104 @@ impl Networks {
             }
             Err(source) => return Err(table(source)),
         }
-        forget_flows(endpoint);
+        self.forget_flows_to(endpoint)
+    }
+
+    /// Removes the connection-tracking entries of flows that were translated to the endpoint's addresses: they
+    /// would go on, and reach whoever gets the address next.
+    fn forget_flows_to(&self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        if !tracks_connections() {
+            return Ok(());
+        }
+        let mut targets: Vec<IpAddr> =
+            endpoint.ports.iter().filter_map(|mapping| plan::target(endpoint, mapping.host_ip)).collect();
+        targets.sort_unstable();
+        targets.dedup();
+        for address in targets {
+            // What is left of a dead container may be cleared away after its address was given to another.
+            let holder = endpoint::load(&self.layout, &endpoint.network, address)?;
+            if holder.is_some_and(|holder| holder.container != endpoint.container) {
+                continue;
+            }
+            note_forgotten(&endpoint.container_name, netlink::forget_flows_to_container(address));
+        }
         Ok(())
     }
 }
 
-/// Removes the connection-tracking entries of UDP flows that would go on as if nothing had changed: those
-/// that reached the host before its ports were published, and those that were translated to the container.
+/// Removes the connection-tracking entries of flows to the endpoint's ports that began before these were
+/// published, or while they led elsewhere: they would go on as if nothing had changed.
+fn forget_flows_elsewhere(endpoint: &Endpoint) {
+    if !tracks_connections() {
+        return;
+    }
+    let ports = endpoint.ports.iter().filter_map(|mapping| {
+        let PortMapping { host_ip: address, host, proto, .. } = mapping;
+        let container = plan::target(endpoint, *address)?;
+        Some(HostPorts {
+            address: *address,
+            protocol: proto.number(),
+            ports: host.first..=host.last,
+            container,
+        })
+    });
+    let ports: Vec<_> = ports.collect();
+    note_forgotten(&endpoint.container_name, netlink::forget_flows_to_ports(&ports));
+}
+
+/// Whether there is any entry in the host's namespace. To look for some of them costs a walk through a table
+/// that all namespaces share.
+fn tracks_connections() -> bool {
+    sysctl::read("net/netfilter/nf_conntrack_count").ok().flatten().as_deref() != Some("0")
+}
+
 /// Flows that remain are a nuisance for their clients, not a reason to fail.
-fn forget_flows(endpoint: &Endpoint) {
-    for mapping in endpoint.ports.iter().filter(|mapping| mapping.proto == Proto::Udp) {
-        let PortMapping { host, container, .. } = mapping;
-        let address = endpoint.address.addr().into();
-        let forgotten = netlink::forget_untranslated_udp(host.first..=host.last).and_then(|before| {
-            Ok(before + netlink::forget_translated_udp(address, container.first..=container.last)?)
-        });
-        match forgotten {
-            Ok(count) => tracing::debug!(%mapping, count, "removed connection-tracking entries"),
-            Err(error) => tracing::warn!(%mapping, %error, "cannot remove connection-tracking entries"),
-        }
+fn note_forgotten(container: &str, forgotten: std::io::Result<usize>) {
+    match forgotten {
+        Ok(count) => tracing::debug!(container, count, "removed connection-tracking entries"),
+        Err(error) => tracing::warn!(container, %error, "cannot remove connection-tracking entries"),
     }
 }
 
-/// Chooses host ports where the user left them open.
-fn resolve(ports: &[PortRequest], container: &str) -> Result<Vec<PortMapping>, NetworkError> {
-    let resolve_one = |port: &PortRequest| {
-        let host = match port.host {
-            Some(host) => host,
-            None => free_ports(port.container.count()).ok_or_else(|| NetworkError::NoFreePort {
-                port: format!("{}/{}", port.container, port.proto),
-                container: container.to_owned(),
-            })?,
+/// Whether the host can give out these ports at all, as far as it can be told without trying.
+fn check(endpoint: &Endpoint, ports: &[PortRequest], listeners: &Listeners) -> Result<(), NetworkError> {
+    let container = || endpoint.container_name.clone();
+    for (at, mapping) in endpoint.ports.iter().enumerate() {
+        if endpoint.ports[..at].iter().any(|earlier| earlier.overlaps(mapping)) {
+            let request = ports.iter().find(|port| port.fixed() == Some(mapping.host));
+            if let Some(request) = request.or(ports.first()) {
+                return Err(NetworkError::PortTwice(request.clone()));
+            }
+        }
+        if !mapping.host_ip.is_unspecified() && !has_address(mapping.host_ip) {
+            return Err(NetworkError::PortForeign { mapping: mapping.clone(), container: container() });
+        }
+        if let Some(listener) = listeners.on(mapping) {
+            let listener = HostListener::name(listener);
+            let (mapping, container) = (mapping.clone(), container());
+            return Err(NetworkError::PortListened { mapping, container, listener });
+        }
+    }
+    Ok(())
+}
+
+/// The error for a range that is published as one element and has somebody's port in it: single ports of every
+/// address are in no claim that the kernel could compare it with.
+fn port_in_range(endpoint: &Endpoint, taken: &[TakenPort]) -> Option<NetworkError> {
+    endpoint.ports.iter().filter(|mapping| mapping.is_interval()).find_map(|mapping| {
+        let in_range = |taken: &&TakenPort| {
+            overlaps(mapping, taken) && taken.holder.as_deref() != Some(endpoint.comment())
         };
-        Ok(PortMapping { host_ip: port.host_ip, host, container: port.container, proto: port.proto })
-    };
-    ports.iter().map(resolve_one).collect()
-}
-
-/// Consecutive ports at a random place of the range that the kernel itself chooses from.
-fn free_ports(count: u32) -> Option<PortRange> {
-    let text = sysctl::read("net/ipv4/ip_local_port_range").ok().flatten()?;
-    let mut bounds = text.split_whitespace().filter_map(|word| word.parse::<u32>().ok());
-    let (low, high) = (bounds.next()?, bounds.next()?);
-    let room = (high + 1).checked_sub(low + count)?;
-    let random = getrandom::u32().ok()?;
-    let first = low + random % (room + 1);
-    Some(PortRange { first: u16::try_from(first).ok()?, last: u16::try_from(first + count - 1).ok()? })
-}
-
-/// A mapping that wants a port which an earlier one has.
-fn published_twice(mappings: &[PortMapping]) -> Option<&PortMapping> {
-    let mut rest = mappings.iter().enumerate();
-    rest.find(|(at, mapping)| mappings[..*at].iter().any(|earlier| earlier.overlaps(mapping))).map(|(_, m)| m)
-}
-
-fn listened(endpoint: &Endpoint) -> Option<NetworkError> {
-    endpoint.ports.iter().find_map(|mapping| {
-        let listener = host::listener_on(mapping)?;
+        let holder = taken.iter().find(in_range)?.holder.clone();
         let container = endpoint.container_name.clone();
-        Some(NetworkError::PortListened { mapping: mapping.clone(), container, listener })
+        Some(NetworkError::PortPublished { mapping: mapping.clone(), container, holder })
     })
 }
 
-fn taken_by(endpoint: &Endpoint, taken: &Element, holder: Option<String>) -> NetworkError {
-    let is_taken = |mapping: &&PortMapping| match taken {
-        Element::Published(p) => {
-            p.proto() == mapping.proto && (mapping.host.first..=mapping.host.last).contains(&p.host_port())
-        }
-        _ => false,
-    };
-    let mapping = endpoint.ports.iter().find(is_taken).or_else(|| endpoint.ports.first());
-    match mapping {
-        Some(mapping) => NetworkError::PortPublished {
-            mapping: mapping.clone(),
-            container: endpoint.container_name.clone(),
-            holder,
-        },
-        None => NetworkError::NoFreePort { port: String::new(), container: endpoint.container_name.clone() },
-    }
-}
-
-/// Whether the error is about a port that we chose ourselves and can choose again.
-fn is_ephemeral(error: &NetworkError, ports: &[PortRequest]) -> bool {
-    let mapping = match error {
-        NetworkError::PortPublished { mapping, .. } | NetworkError::PortListened { mapping, .. } => mapping,
-        _ => return false,
-    };
-    ports.iter().any(|p| p.host.is_none() && p.container == mapping.container && p.proto == mapping.proto)
+/// Whether the port is one that we chose ourselves and can choose again.
+fn is_choice(mapping: &PortMapping, ports: &[PortRequest]) -> bool {
+    let of_mapping = |port: &&PortRequest| port.container == mapping.container && port.proto == mapping.proto;
+    let mut wanted = ports.iter().filter(of_mapping);
+    let fixed = wanted.clone().any(|port| port.fixed() == Some(mapping.host));
+    !fixed && wanted.any(|port| port.fixed().is_none())
 }

@@ -4,20 +4,22 @@
 //! {"Name":"testbr0","IPRange":{"IP":"192.168.0.1","Mask":"////AA=="},"Driver":"bridge","Version":1,…}
 //! ```
 //!
-//! `IP` is the gateway and `Mask` the base64 of the mask's four bytes. Files with only the first three members,
-//! as other programs write them, are read as well.
+//! `IP` is the gateway and `Mask` the base64 of the mask's four bytes, sixteen in a network with IPv6 alone. The
+//! IPv6 half of a network with both is in the member `IPRange6`. Files with only the first three members, as
+//! other programs write them, are read as well.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use super::subnet::Subnet;
+use super::subnet::{Family, Subnet};
 use crate::names::{ContainerId, IfName, NetworkName};
 use crate::store::{self, Durability, Layout};
 
@@ -56,6 +58,57 @@ pub enum Phase {
     Removing,
 }
 
+/// How the containers of a network are seen by hosts outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Under the host's address; they are reached through published ports only.
+    #[default]
+    Nat,
+    /// Under their own addresses, at every port: for networks that others have routes to.
+    Routed,
+}
+
+impl Mode {
+    /// The name on the command line and in the record.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nat => "nat",
+            Self::Routed => "routed",
+        }
+    }
+}
+
+/// What a network has of one address family.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddressBlock {
+    /// Its addresses.
+    pub subnet: Subnet,
+    /// The bridge's address, which containers route through.
+    pub gateway: IpAddr,
+    /// The part of the subnet that addresses are chosen from where nobody names one; `None` for all of it.
+    pub range: Option<IpNet>,
+}
+
+impl AddressBlock {
+    /// The gateway with the subnet's prefix length: what the bridge device is given.
+    #[must_use]
+    pub fn gateway_net(&self) -> IpNet {
+        self.subnet.interface(self.gateway)
+    }
+
+    /// The numbers of the addresses that are chosen from. Empty where the range is not managed.
+    pub(super) fn within(&self) -> RangeInclusive<u32> {
+        let whole = 0..=self.subnet.size() - 1;
+        let Some(range) = self.range else { return whole };
+        match (self.subnet.number(range.network()), self.subnet.number(range.broadcast())) {
+            (Some(first), Some(last)) => first..=last,
+            _ => RangeInclusive::new(1, 0),
+        }
+    }
+}
+
 /// A network as it is recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Network {
@@ -69,29 +122,51 @@ pub struct Network {
     pub driver: DriverKind,
     /// The bridge device: the network's name but for the default network.
     pub bridge: IfName,
-    /// Its addresses.
-    pub subnet: Subnet,
-    /// The bridge's address, which containers route through.
-    pub gateway: Ipv4Addr,
+    /// Its IPv4 addresses; it has those or IPv6 ones or both.
+    pub ipv4: Option<AddressBlock>,
+    /// Its IPv6 addresses.
+    pub ipv6: Option<AddressBlock>,
     /// Nothing is forwarded in or out.
     pub internal: bool,
     /// Other networks reach it through published ports only.
     pub isolated: bool,
+    /// How its containers are seen outside.
+    pub mode: Mode,
+    /// Whether packets to the outside get the host's address, in [`Mode::Nat`].
+    pub masquerade: bool,
+    /// Whether containers may only send from addresses that are routed to them.
+    pub check_source: bool,
     /// The largest packet, in bytes.
     pub mtu: u32,
     /// The user's own remarks.
     pub labels: BTreeMap<String, String>,
-    /// Addresses that were taken when mydocker adopted the record of another program.
-    pub reserved: Vec<Ipv4Addr>,
+    /// Addresses that are never given out: by the user's wish, or because they were taken when mydocker adopted
+    /// the record of another program.
+    pub reserved: Vec<IpAddr>,
     /// How far its creation or removal has come.
     pub phase: Phase,
 }
 
 impl Network {
-    /// The gateway with the subnet's prefix length: what the bridge device is given.
+    /// What it has of each family, IPv4 first.
+    pub fn blocks(&self) -> impl Iterator<Item = &AddressBlock> {
+        self.ipv4.iter().chain(&self.ipv6)
+    }
+
+    /// What it has of one family.
     #[must_use]
-    pub fn gateway_net(&self) -> Ipv4Net {
-        Ipv4Net::new_assert(self.gateway, self.subnet.net().prefix_len())
+    pub fn block(&self, family: Family) -> Option<&AddressBlock> {
+        match family {
+            Family::V4 => self.ipv4.as_ref(),
+            Family::V6 => self.ipv6.as_ref(),
+        }
+    }
+
+    /// The addresses of one of its subnets that no container ever gets.
+    pub(super) fn never_given_out(&self, block: &AddressBlock) -> Vec<IpAddr> {
+        let subnet = block.subnet;
+        let reserved = self.reserved.iter().copied().filter(|address| subnet.contains(*address));
+        std::iter::once(block.gateway).chain(reserved).collect()
     }
 }
 
@@ -149,12 +224,26 @@ struct Form {
     internal: bool,
     #[serde(rename = "Isolated", default)]
     isolated: bool,
+    #[serde(rename = "IPRange6", skip_serializing_if = "Option::is_none")]
+    range6: Option<Range>,
+    #[serde(rename = "GivenOut", default, skip_serializing_if = "Vec::is_empty")]
+    given_out: Vec<IpNet>,
+    #[serde(rename = "Mode", default, skip_serializing_if = "is_default")]
+    mode: Mode,
+    #[serde(rename = "NoMasquerade", default, skip_serializing_if = "is_default")]
+    no_masquerade: bool,
+    #[serde(rename = "CheckSource", default, skip_serializing_if = "is_default")]
+    check_source: bool,
     #[serde(rename = "MTU", default = "default_mtu")]
     mtu: u32,
     #[serde(rename = "Labels", default)]
     labels: BTreeMap<String, String>,
     #[serde(rename = "Reserved", default)]
-    reserved: Vec<Ipv4Addr>,
+    reserved: Vec<IpAddr>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn ready() -> Phase {
@@ -169,20 +258,47 @@ fn default_mtu() -> u32 {
 #[serde(deny_unknown_fields)]
 struct Range {
     #[serde(rename = "IP")]
-    ip: Ipv4Addr,
+    ip: IpAddr,
     #[serde(rename = "Mask")]
     mask: String,
 }
 
-impl From<&Network> for Form {
-    fn from(network: &Network) -> Self {
+impl From<&AddressBlock> for Range {
+    fn from(block: &AddressBlock) -> Self {
+        let mask = match block.subnet.net().netmask() {
+            IpAddr::V4(mask) => BASE64.encode(mask.octets()),
+            IpAddr::V6(mask) => BASE64.encode(mask.octets()),
+        };
+        Self { ip: block.gateway, mask }
+    }
+}
+
+impl Range {
+    fn into_block(self, given_out: &[IpNet]) -> Result<AddressBlock, String> {
+        let bytes = BASE64.decode(&self.mask).unwrap_or_default();
+        let mask: IpAddr = match (self.ip, bytes.len()) {
+            (IpAddr::V4(_), 4) => [bytes[0], bytes[1], bytes[2], bytes[3]].into(),
+            (IpAddr::V6(_), 16) => <[u8; 16]>::try_from(bytes).unwrap_or_default().into(),
+            (ip, _) => {
+                let length = if ip.is_ipv4() { "four" } else { "sixteen" };
+                return Err(format!("Mask \"{}\" is not the base64 of {length} bytes", self.mask));
+            }
+        };
+        let net = IpNet::with_netmask(self.ip, mask).map_err(|e| e.to_string())?;
+        let subnet = Subnet::new(net).map_err(|e| e.to_string())?;
+        let range = given_out.iter().copied().find(|range| subnet.net().contains(range));
+        Ok(AddressBlock { subnet, gateway: self.ip, range })
+    }
+}
+
+impl Form {
+    fn new(network: &Network) -> Option<Self> {
+        let mut ranges = network.blocks().map(Range::from);
+        let (range, range6) = (ranges.next()?, ranges.next());
         let bridge = (network.bridge.as_str() != network.name.as_str()).then(|| network.bridge.clone());
-        Self {
+        Some(Self {
             name: network.name.clone(),
-            range: Range {
-                ip: network.gateway,
-                mask: BASE64.encode(network.subnet.net().netmask().octets()),
-            },
+            range,
             driver: network.driver,
             version: Some(VERSION),
             id: Some(network.id.clone()),
@@ -191,23 +307,30 @@ impl From<&Network> for Form {
             bridge,
             internal: network.internal,
             isolated: network.isolated,
+            range6,
+            given_out: network.blocks().filter_map(|block| block.range).collect(),
+            mode: network.mode,
+            no_masquerade: !network.masquerade,
+            check_source: network.check_source,
             mtu: network.mtu,
             labels: network.labels.clone(),
             reserved: network.reserved.clone(),
-        }
+        })
     }
-}
 
-impl Form {
     /// The second value is true for a record that another program wrote.
     fn into_network(self) -> Result<(Network, bool), String> {
-        let mask: [u8; 4] = BASE64
-            .decode(&self.range.mask)
-            .ok()
-            .and_then(|bytes| bytes.try_into().ok())
-            .ok_or_else(|| format!("Mask \"{}\" is not the base64 of four bytes", self.range.mask))?;
-        let net = Ipv4Net::with_netmask(self.range.ip, mask.into()).map_err(|e| e.to_string())?;
-        let subnet = Subnet::new(net).map_err(|e| e.to_string())?;
+        let (mut ipv4, mut ipv6) = (None, None);
+        for range in std::iter::once(self.range).chain(self.range6) {
+            let block = range.into_block(&self.given_out)?;
+            let place = match block.subnet.family() {
+                Family::V4 => &mut ipv4,
+                Family::V6 => &mut ipv6,
+            };
+            if place.replace(block).is_some() {
+                return Err(format!("{} is a second subnet of its family", block.subnet));
+            }
+        }
         let bridge = match self.bridge {
             Some(bridge) => bridge,
             None => self.name.as_str().parse().map_err(|e: crate::names::NameError| e.to_string())?,
@@ -223,10 +346,13 @@ impl Form {
             created: self.created,
             driver: self.driver,
             bridge,
-            subnet,
-            gateway: self.range.ip,
+            ipv4,
+            ipv6,
             internal: self.internal,
             isolated: self.isolated,
+            mode: self.mode,
+            masquerade: !self.no_masquerade,
+            check_source: self.check_source,
             mtu: self.mtu,
             labels: self.labels,
             reserved: self.reserved,
@@ -285,7 +411,8 @@ fn parse(path: PathBuf, name: &NetworkName, bytes: &[u8]) -> Result<Loaded, Reco
 pub(super) fn save(layout: &Layout, network: &Network) -> Result<(), RecordError> {
     let path = layout.network(&network.name);
     let error = |source| RecordError::Io { path: path.clone(), source };
-    let text = serde_json::to_vec(&Form::from(network)).map_err(|e| error(e.into()))?;
+    let form = Form::new(network).ok_or_else(|| error(io::ErrorKind::InvalidInput.into()))?;
+    let text = serde_json::to_vec(&form).map_err(|e| error(e.into()))?;
     std::fs::create_dir_all(layout.networks()).map_err(error)?;
     store::write_atomic(&path, &text, Durability::Synced).map_err(error)
 }
@@ -325,16 +452,21 @@ pub(super) mod tests {
 
     pub(crate) fn network(name: &str, subnet: &str) -> Network {
         let (subnet, gateway) = Subnet::parse_with_gateway(subnet).unwrap();
+        let block = AddressBlock { subnet, gateway: gateway.unwrap_or(subnet.address(1)), range: None };
+        let is_v4 = subnet.family() == Family::V4;
         Network {
             name: name.parse().unwrap(),
             id: ContainerId::generate().unwrap(),
             created: "2026-11-20T00:00:00Z".to_owned(),
             driver: DriverKind::Bridge,
             bridge: name.parse().unwrap(),
-            subnet,
-            gateway: gateway.unwrap_or(subnet.address(1)),
+            ipv4: is_v4.then_some(block),
+            ipv6: (!is_v4).then_some(block),
             internal: false,
             isolated: false,
+            mode: Mode::Nat,
+            masquerade: true,
+            check_source: false,
             mtu: DEFAULT_MTU,
             labels: BTreeMap::new(),
             reserved: Vec::new(),
@@ -368,8 +500,31 @@ pub(super) mod tests {
         store::write_atomic(&layout.network(&name), text.as_bytes(), Durability::Process).unwrap();
         let loaded = load(&layout, &name).unwrap().unwrap();
         assert!(loaded.foreign);
-        assert_eq!(loaded.network.gateway_net().to_string(), "192.168.0.1/24");
+        assert_eq!(loaded.network.ipv4.unwrap().gateway_net().to_string(), "192.168.0.1/24");
         assert_eq!(load_all(&layout).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn records_of_both_families_and_all_options_are_read_as_they_were_written() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = layout(directory.path());
+        let six = network("six", "fd00:18::1/64");
+        save(&layout, &six).unwrap();
+        let text = std::fs::read_to_string(layout.network(&six.name)).unwrap();
+        let range = r#""IPRange":{"IP":"fd00:18::1","Mask":"//////////8AAAAAAAAAAA=="},"#;
+        assert!(text.contains(range) && !text.contains("IPRange6"), "{text}");
+        let mut dual = network("dual", "10.0.0.0/24");
+        dual.ipv6 = six.ipv6;
+        dual.ipv4.as_mut().unwrap().range = Some("10.0.0.64/26".parse().unwrap());
+        dual.ipv6.as_mut().unwrap().range = Some("fd00:18::100/120".parse().unwrap());
+        dual.mode = Mode::Routed;
+        dual.masquerade = false;
+        dual.check_source = true;
+        dual.reserved = vec!["10.0.0.9".parse().unwrap(), "fd00:18::9".parse().unwrap()];
+        save(&layout, &dual).unwrap();
+        for saved in [dual, six] {
+            assert_eq!(load(&layout, &saved.name).unwrap().unwrap().network, saved);
+        }
     }
 
     #[test]
@@ -386,6 +541,8 @@ pub(super) mod tests {
             r#"{"Name":"n","IPRange":{"IP":"10.0.0.1","Mask":"/wD/AA=="},"Driver":"bridge"}"#,
             r#"{"Name":"n","IPRange":{"IP":"10.0.0.1","Mask":"!"},"Driver":"bridge"}"#,
             r#"{"Name":"n","IPRange":{"IP":"10.0.0.1","Mask":"////AA=="},"Driver":"vxlan"}"#,
+            r#"{"Name":"n","IPRange":{"IP":"fd00::1","Mask":"////AA=="},"Driver":"bridge"}"#,
+            r#"{"Name":"n","IPRange":{"IP":"10.0.0.1","Mask":"////AA=="},"Driver":"bridge","IPRange6":{"IP":"10.1.0.1","Mask":"////AA=="}}"#,
             r#"{"Name":"n","Version":2,"Surprise":true}"#,
         ] {
             store::write_atomic(&layout.network(&name), text.as_bytes(), Durability::Process).unwrap();

@@ -3,7 +3,7 @@
 
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
-use super::forwarding::{self, SwitchedOn};
+use super::forwarding::{Needed, SwitchedOn};
 use super::record::{self, Loaded, Network, Phase, RecordError};
 use super::subnet_file::{InUse, SubnetFile};
 use super::{Networks, plan};
@@ -33,6 +33,7 @@ impl Networks {
         }
         // An endpoint of another boot has no interface any more, whoever has its owner's pid now.
         store::remove_tree_if_exists(&self.layout.endpoints())
+            .and_then(|()| store::remove_tree_if_exists(&self.layout.announcing()))
             .and_then(|()| store::remove_if_exists(&self.layout.forwarding()))
             .map_err(|e| error("clear the run directory", e))?;
         for name in store::list(&self.layout.networks()).map_err(|e| error("list the networks", e))? {
@@ -40,9 +41,10 @@ impl Networks {
             if let Some(loaded) = record::load(&self.layout, &name)? {
                 let network = self.adopt(loaded)?;
                 let in_use = || self.in_use();
-                let mut taken = network.reserved.clone();
-                taken.push(network.gateway);
-                SubnetFile::open(&self.layout, &in_use)?.reset(network.subnet, taken)?;
+                let mut file = SubnetFile::open(&self.layout, &in_use)?;
+                for block in network.blocks() {
+                    file.reset(block.subnet, network.never_given_out(block))?;
+                }
             }
         }
         store::write_atomic(&marker, boot.as_bytes(), Durability::Process)
@@ -55,8 +57,14 @@ impl Networks {
         let Loaded { mut network, foreign } = loaded;
         if foreign {
             let in_use = || self.in_use();
-            network.reserved = SubnetFile::open(&self.layout, &in_use)?.taken(network.subnet)?;
-            network.reserved.retain(|address| *address != network.gateway);
+            let mut file = SubnetFile::open(&self.layout, &in_use)?;
+            let mut reserved = Vec::new();
+            for block in network.blocks() {
+                reserved
+                    .extend(file.taken(block.subnet)?.into_iter().filter(|taken| *taken != block.gateway));
+            }
+            drop(file);
+            network.reserved = reserved;
             record::save(&self.layout, &network)?;
         }
         Ok(network)
@@ -66,11 +74,13 @@ impl Networks {
     pub(super) fn in_use(&self) -> Result<InUse, RecordError> {
         let mut all = InUse::new();
         for network in record::load_all(&self.layout)? {
-            let mut taken = network.reserved.clone();
-            taken.push(network.gateway);
             let endpoints = endpoint::load_all(&self.layout, &network.name)?;
-            taken.extend(endpoints.iter().filter(|e| e.is_alive()).map(|e| e.address.addr()));
-            all.push((network.subnet, taken));
+            for block in network.blocks() {
+                let mut taken = network.never_given_out(block);
+                let living = endpoints.iter().filter(|endpoint| endpoint.is_alive());
+                taken.extend(living.flat_map(|endpoint| &endpoint.addresses).map(|a| a.address()));
+                all.push((block.subnet, taken));
+            }
         }
         Ok(all)
     }
@@ -96,7 +106,7 @@ impl Networks {
         let action = format!("use network {name}");
         let exists = self.driver(network.driver)?.exists(&network);
         let exists = exists.map_err(|source| NetworkError::Driver { action, source })?;
-        let forwards = forwarding::is_on().map_err(|source| NetworkError::Io {
+        let forwards = Needed::by([&network]).is_on().map_err(|source| NetworkError::Io {
             action: "read the state of forwarding".to_owned(),
             source,
         })?;
@@ -112,12 +122,12 @@ impl Networks {
         tracing::debug!("restoring the kernel's state from the records");
         let networks: Vec<Network> =
             record::load_all(&self.layout)?.into_iter().filter(|n| n.phase == Phase::Ready).collect();
-        let (forwarding, _) = SwitchedOn::decide(&self.layout).map_err(|source| NetworkError::Io {
-            action: "note the state of forwarding".to_owned(),
-            source,
+        let needed = Needed::by(&networks);
+        let (forwarding, _) = SwitchedOn::decide(&self.layout, needed).map_err(|source| {
+            NetworkError::Io { action: "note the state of forwarding".to_owned(), source }
         })?;
-        self.rebuild_table(&networks, forwarding)?;
-        forwarding::switch_on()?;
+        self.rebuild_table(&networks, &forwarding)?;
+        forwarding.switch_on(needed)?;
         for network in &networks {
             let action = format!("restore network {}", network.name);
             let driver = self.driver(network.driver)?;
@@ -131,7 +141,7 @@ impl Networks {
     pub(super) fn rebuild_table(
         &mut self,
         networks: &[Network],
-        forwarding: SwitchedOn,
+        forwarding: &SwitchedOn,
     ) -> Result<(), NetworkError> {
         let mut transaction = Transaction::new();
         transaction.rebuild(forwarding.skeleton());

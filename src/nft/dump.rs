@@ -19,10 +19,10 @@ use super::socket::Socket;
 use super::transaction::What;
 
 /// How often a dump is begun again because the rule set changed while it was being read.
-const ATTEMPTS: usize = 20;
+pub(super) const ATTEMPTS: usize = 20;
 
 /// Why a dump did not succeed.
-enum Interrupted {
+pub(super) enum Interrupted {
     /// The rule set changed: what was read does not fit together.
     Changed,
     /// An error that will not go away.
@@ -56,10 +56,10 @@ impl Socket {
 }
 
 /// One attempt to read the whole table.
-struct Dump<'a> {
-    socket: &'a mut Socket,
+pub(super) struct Dump<'a> {
+    pub(super) socket: &'a mut Socket,
     /// The generation of the rule set that the first answer was about; every answer carries one.
-    generation: Option<u16>,
+    pub(super) generation: Option<u16>,
 }
 
 impl Dump<'_> {
@@ -72,10 +72,7 @@ impl Dump<'_> {
         let attributes = vec![SetAttribute::Table(TABLE.to_owned())];
         for set in self.list(NfTablesMessage::GetSet(SetMessage { attributes }))? {
             let mut set = Set::parse(&set);
-            let attributes =
-                vec![SetElementList::Table(TABLE.to_owned()), SetElementList::Set(set.name().to_owned())];
-            let request = NfTablesMessage::GetSetElement(SetElementMessage { attributes });
-            for message in self.list(request)? {
+            for message in self.elements(set.name())? {
                 set.add_elements(&message);
             }
             table.sets.push(set);
@@ -94,6 +91,12 @@ impl Dump<'_> {
             chain.ok_or(Interrupted::Changed)?.rules.push(Rule::parse(&rule));
         }
         Ok(Some(table))
+    }
+
+    /// The messages that list the elements of a set, each as its attributes.
+    pub(super) fn elements(&mut self, set: &str) -> Result<Vec<Vec<u8>>, Interrupted> {
+        let attributes = vec![SetElementList::Table(TABLE.to_owned()), SetElementList::Set(set.to_owned())];
+        self.list(NfTablesMessage::GetSetElement(SetElementMessage { attributes }))
     }
 
     /// Everything of a kind; that the table is gone means that it was deleted since.

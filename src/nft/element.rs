@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::{Ipv4Net, Ipv6Net};
 
+use super::claim::Claim;
 use super::proto::Proto;
 use super::schema::Set;
 use crate::names::IfName;
@@ -75,7 +76,7 @@ impl Ends {
     }
 }
 
-fn check_comment(comment: Option<&str>) -> Result<(), ElementError> {
+pub(super) fn check_comment(comment: Option<&str>) -> Result<(), ElementError> {
     match comment {
         // nft's grammar has no escape for a quote inside a quoted string.
         Some(text) if text.len() > COMMENT_MAX || text.contains(|c: char| c == '"' || c.is_control()) => {
@@ -236,6 +237,8 @@ pub enum Element {
     Isolated(IfName),
     /// A network in routed mode: no masquerade, and the outside may reach every port.
     Routed(IfName),
+    /// A network whose packets leave under the containers' own addresses.
+    NoMasquerade(IfName),
     /// A network whose containers may only send from addresses of its subnets.
     NoSpoofing(IfName),
     /// The IPv4 subnet of a network. Host bits do not matter.
@@ -246,6 +249,8 @@ pub enum Element {
     Published(Published),
     /// A range of ports published under the same numbers.
     PublishedRange(PublishedRange),
+    /// What ranges and the ports of single addresses take of the host's ports.
+    Claim(Claim),
 }
 
 impl From<Published> for Element {
@@ -260,6 +265,12 @@ impl From<PublishedRange> for Element {
     }
 }
 
+impl From<Claim> for Element {
+    fn from(claim: Claim) -> Self {
+        Self::Claim(claim)
+    }
+}
+
 impl Element {
     /// The set or map it belongs to.
     pub(super) const fn set(&self) -> Set {
@@ -269,9 +280,11 @@ impl Element {
             Self::Internal(_) => Set::Internal,
             Self::Isolated(_) => Set::Isolated,
             Self::Routed(_) => Set::Routed,
+            Self::NoMasquerade(_) => Set::NoMasquerade,
             Self::NoSpoofing(_) => Set::NoSpoofing,
             Self::Subnet4(_) => Set::Subnets4,
             Self::Subnet6(_) => Set::Subnets6,
+            Self::Claim(_) => Set::Claims,
             Self::Published(Published { ends: Ends::V4 { .. }, .. }) => Set::Published4,
             Self::Published(Published { ends: Ends::V6 { .. }, .. }) => Set::Published6,
             Self::PublishedRange(PublishedRange { ends: Ends::V4 { .. }, .. }) => Set::PublishedRanges4,
@@ -285,6 +298,7 @@ impl Element {
         match self {
             Self::Published(published) => published.comment(),
             Self::PublishedRange(range) => range.comment(),
+            Self::Claim(claim) => claim.comment(),
             _ => None,
         }
     }
@@ -296,10 +310,12 @@ impl Element {
             | Self::Internal(name)
             | Self::Isolated(name)
             | Self::Routed(name)
+            | Self::NoMasquerade(name)
             | Self::NoSpoofing(name) => write!(f, "\"{name}\""),
             Self::SameBridge(name) => write!(f, "\"{name}\" . \"{name}\""),
             Self::Subnet4(net) => write!(f, "{}", net.trunc()),
             Self::Subnet6(net) => write!(f, "{}", net.trunc()),
+            Self::Claim(claim) => claim.write_key(f),
             Self::Published(Published { ends, proto, host_port, .. }) => {
                 write!(f, "{} . {proto} . {host_port}", ends.host())
             }

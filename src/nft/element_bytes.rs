@@ -93,10 +93,12 @@ impl Element {
             | Self::Internal(name)
             | Self::Isolated(name)
             | Self::Routed(name)
+            | Self::NoMasquerade(name)
             | Self::NoSpoofing(name) => Value::new(&[&name.padded()]),
             Self::SameBridge(name) => Value::new(&[&name.padded(), &name.padded()]),
             Self::Subnet4(net) => Value::new(&[&net.network().octets()]),
             Self::Subnet6(net) => Value::new(&[&net.network().octets()]),
+            Self::Claim(claim) => Value::new(&[&claim.bounds().0]),
             Self::Published(port) => Value::port_key(port.host(), port.proto(), port.host_port()),
             Self::PublishedRange(range) => {
                 let (host, proto, (first, last)) = (range.host(), range.proto(), range.ports());
@@ -107,17 +109,18 @@ impl Element {
         (key, None)
     }
 
-    /// Where the interval of a subnet ends; None for other elements, and for a subnet that ends with the last
-    /// address there is.
+    /// Where the interval of a subnet or a claim ends; None for other elements, and for a subnet that ends with
+    /// the last address there is.
     fn interval_end(&self) -> Option<Value> {
         match self {
             Self::Subnet4(net) => after4(*net).map(|end| Value::new(&[&end.octets()])),
             Self::Subnet6(net) => after6(*net).map(|end| Value::new(&[&end.octets()])),
+            Self::Claim(claim) => Some(Value::new(&[&claim.end()])),
             _ => None,
         }
     }
 
-    /// How many entries of a list it is: a subnet is the start of an interval and its end.
+    /// How many entries of a list it is: a subnet or a claim is the start of an interval and its end.
     pub(super) fn item_count(&self) -> usize {
         1 + usize::from(self.interval_end().is_some())
     }

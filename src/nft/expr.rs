@@ -34,6 +34,11 @@ pub(super) enum MetaKey {
     NfProto = 15,
     /// The transport protocol.
     L4Proto = 16,
+    /// What made the interface it came in by: `bridge`, `veth`. The rule ends for one that nothing made, such as
+    /// a network card.
+    IifKind = 26,
+    /// The same of the interface it goes out by.
+    OifKind = 27,
 }
 
 /// What a packet's connection is asked for: a bit mask in the host's byte order.
@@ -137,6 +142,7 @@ impl Expr {
                     MetaKey::OifName => plain::MetaType::OifName,
                     MetaKey::NfProto => plain::MetaType::NfProto,
                     MetaKey::L4Proto => plain::MetaType::L4Proto,
+                    MetaKey::IifKind | MetaKey::OifKind => return None,
                 };
                 plain::Meta::default().with_dreg(register(*into)?).with_key(key).into()
             }
@@ -348,7 +354,7 @@ pub(super) fn text(bytes: &[u8]) -> String {
 
 impl MetaKey {
     fn from_number(number: u32) -> Option<Self> {
-        [Self::IifName, Self::OifName, Self::NfProto, Self::L4Proto]
+        [Self::IifName, Self::OifName, Self::NfProto, Self::L4Proto, Self::IifKind, Self::OifKind]
             .into_iter()
             .find(|key| *key as u32 == number)
     }

@@ -32,6 +32,7 @@ enum Kind {
     NfProto,
     AddressType,
     Presence,
+    Number,
     Opaque,
 }
 
@@ -139,6 +140,8 @@ fn meta(key: MetaKey) -> (&'static str, Kind) {
         MetaKey::OifName => ("oifname", Kind::Name),
         MetaKey::NfProto => ("meta nfproto", Kind::NfProto),
         MetaKey::L4Proto => ("meta l4proto", Kind::Opaque),
+        MetaKey::IifKind => ("meta iifkind", Kind::Name),
+        MetaKey::OifKind => ("meta oifkind", Kind::Name),
     }
 }
 
@@ -147,6 +150,7 @@ fn payload(base: Base, offset: u32, length: u32, family: Option<Family>) -> Opti
         (Base::Network, Some(Family::Ip4), 12) if length <= 4 => ("ip saddr", Kind::Address(Family::Ip4)),
         (Base::Network, Some(Family::Ip4), 16) if length <= 4 => ("ip daddr", Kind::Address(Family::Ip4)),
         (Base::Network, Some(Family::Ip6), 8) if length <= 16 => ("ip6 saddr", Kind::Address(Family::Ip6)),
+        (Base::Network, Some(Family::Ip6), 7) if length == 1 => ("ip6 hoplimit", Kind::Number),
         (Base::Network, Some(Family::Ip6), 24) if length <= 16 => ("ip6 daddr", Kind::Address(Family::Ip6)),
         (Base::Transport, _, 2) if length == 2 => ("th dport", Kind::Opaque),
         _ => return None,
@@ -179,6 +183,10 @@ impl Operand {
         let not = if negated { "!= " } else { "" };
         match (self.kind, &self.mask) {
             (Kind::Name, None) => Some(format!("{name} {not}\"{}\"", text(data))),
+            (Kind::Number, None) => match data {
+                [number] => Some(format!("{name} {not}{number}")),
+                _ => None,
+            },
             (Kind::NfProto, None) => match Family::from_number((*data.first()?).into())? {
                 Family::Ip4 => Some(format!("{name} {not}ipv4")),
                 Family::Ip6 => Some(format!("{name} {not}ipv6")),

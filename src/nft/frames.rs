@@ -144,6 +144,9 @@ fn push_inner(
     message.serialize(&mut bytes[start..]);
 }
 
+/// The attribute of a batch's beginning with the generation it is meant for (`<linux/netfilter/nfnetlink.h>`).
+const NFNL_BATCH_GENID: u16 = 1;
+
 /// A batch being written. Every message has its place in `steps` as its sequence number.
 #[derive(Debug)]
 pub(super) struct Writer<W> {
@@ -159,8 +162,9 @@ pub(super) struct Step<W> {
 }
 
 impl<W> Writer<W> {
-    /// Begins a batch. `what` is blamed for refusals of the batch as a whole.
-    pub(super) fn begin(capacity: usize, what: W) -> Self {
+    /// Begins a batch. `what` is blamed for refusals of the batch as a whole. With a `generation`, the kernel
+    /// carries the batch out only if the rule set is still that one.
+    pub(super) fn begin(capacity: usize, what: W, generation: Option<u32>) -> Self {
         let mut writer = Self { bytes: Vec::with_capacity(capacity), steps: Vec::with_capacity(4) };
         writer.step(what);
         push_inner(
@@ -171,6 +175,11 @@ impl<W> Writer<W> {
             0,
             0,
         );
+        if let Some(generation) = generation {
+            put(&mut writer.bytes, NFNL_BATCH_GENID, &generation.to_be_bytes());
+            let length = u32::try_from(writer.bytes.len()).unwrap_or(u32::MAX);
+            NetlinkBuffer::new(&mut writer.bytes).set_length(length);
+        }
         writer
     }
 
@@ -244,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_batch_is_framed_and_numbered() {
-        let mut writer = Writer::begin(0, "begin");
+        let mut writer = Writer::begin(0, "begin", None);
         let table = TableMessage { attributes: vec![TableAttribute::Name("t".to_owned())] };
         writer.message("table", NfTablesMessage::NewTable(table), 0x400);
         let mut theirs = rustables::Batch::new();

@@ -276,18 +276,18 @@ impl fmt::Display for Set {
 
 /// An element: keys and datum as bytes, with concatenated fields padded to four bytes.
 #[derive(Debug, Clone, Default)]
-struct Element {
-    key: Vec<u8>,
-    key_end: Option<Vec<u8>>,
+pub(super) struct Element {
+    pub(super) key: Vec<u8>,
+    pub(super) key_end: Option<Vec<u8>>,
     data: Vec<u8>,
-    comment: Option<String>,
+    pub(super) comment: Option<String>,
     is_end: bool,
     /// Numbers of attributes that no element of ours has.
     unknown: Vec<u16>,
 }
 
 impl Element {
-    fn parse(bytes: &[u8]) -> Self {
+    pub(super) fn parse(bytes: &[u8]) -> Self {
         let mut parsed = Self::default();
         for (kind, content) in attributes(bytes) {
             let value = || attribute(content, element_bytes::VALUE).unwrap_or_default().to_vec();
@@ -391,7 +391,7 @@ impl fmt::Display for Fields {
 }
 
 /// One field: a value, a prefix, or a range.
-fn field_text(field: Result<Type, u32>, first: &[u8], last: &[u8]) -> String {
+pub(super) fn field_text(field: Result<Type, u32>, first: &[u8], last: &[u8]) -> String {
     if first == last {
         return value_text(field, first);
     }

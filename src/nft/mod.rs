@@ -14,19 +14,20 @@
 //! |---|---|
 //! | `element`, `proto` | [`Element`]: what is put in and taken out, and its nft text |
 //! | `element_bytes` | elements as the kernel takes them |
-//! | `schema` | the twelve sets and maps: types, flags, comments |
+//! | `schema` | the thirteen sets and maps: types, flags, comments |
 //! | `expr`, `expr_text` | the expressions that rules are made of: to bytes, from bytes, to nft's syntax |
-//! | `rules`, `vocabulary` | the rules of the six chains, and the parts they are put together from |
+//! | `rules`, `vocabulary` | the rules of the seven chains, and the parts they are put together from |
 //! | `skeleton` | [`Skeleton`]: all of that as one list of objects |
 //! | `frames`, `transaction` | [`Transaction`] and [`Batch`]: messages, numbered, with an index for errors |
 //! | `socket`, `error` | [`Socket`]: sending, and what a refusal of the kernel means |
-//! | `dump`, `listing` | reading the table back, printing it as nft does |
+//! | `dump`, `listing`, `taken` | reading the table back, printing it as nft does; which ports are taken |
 //!
 //! Everything the rules decide, and why, is written above each rule in `rules`. The crates: rustables builds
 //! the table, the chains and every rule that it can express; netlink-packet-netfilter builds the sets and the
 //! remaining rules (concatenated keys in 4-byte registers, `fib`, inverted look-ups, `ct status`) and all
 //! requests; elements are written by hand, for speed.
 
+mod claim;
 mod dump;
 mod element;
 mod element_bytes;
@@ -40,14 +41,17 @@ mod rules;
 mod schema;
 mod skeleton;
 mod socket;
+mod taken;
 mod transaction;
 mod vocabulary;
 
+pub use claim::Claim;
 pub use element::{COMMENT_MAX, Element, ElementError, Published, PublishedRange};
 pub use error::{CommitError, Missing};
 pub use proto::Proto;
 pub use skeleton::Skeleton;
 pub use socket::{Presence, Socket};
+pub use taken::{TakenPort, TakenPorts};
 pub use transaction::{Batch, Transaction};
 
 /// The name of the table. Its family is `inet`: one table for IPv4 and IPv6.

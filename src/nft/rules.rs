@@ -12,12 +12,13 @@ use super::expr::{
 use super::schema::Set;
 use super::skeleton::Skeleton;
 use super::vocabulary::{
-    IPS_DST_NAT, RTN_LOCAL, accept, ct_has, daddr4, daddr4_first_byte, daddr6, daddr6_first_byte, datum_of,
-    dnat, drop, equal, equal_number, fib, goto, iifname, in_set, ip4, ip6, mask, masquerade, not_equal,
-    not_in_set, oifname, port_key4, port_key6, saddr4, saddr4_first_byte, saddr6, same_bridge, verdict,
+    IPS_DST_NAT, RTN_LOCAL, accept, both_bridges, ct_has, daddr4, daddr4_first_byte, daddr6, datum_of, dnat,
+    drop, equal, equal_number, fib, goto, iifname, in_set, ip_header, ip4, ip6, mask, masquerade, not_equal,
+    not_in_set, not_multicast4, not_multicast6, not_ours, oifname, port_key4, port_key6, saddr4,
+    saddr4_first_byte, saddr6, same_bridge, verdict,
 };
 
-/// The six chains, in the order in which they stand in the table.
+/// The seven chains, in the order in which they stand in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Chain {
     Guard,
@@ -25,6 +26,7 @@ pub(super) enum Chain {
     Output,
     Publish,
     Forward,
+    BetweenBridges,
     Postrouting,
 }
 
@@ -38,8 +40,17 @@ pub(super) struct Hook {
 }
 
 impl Chain {
-    pub(super) const ALL: [Self; 6] =
-        [Self::Guard, Self::Prerouting, Self::Output, Self::Publish, Self::Forward, Self::Postrouting];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Guard,
+        Self::Prerouting,
+        Self::Output,
+        Self::Publish,
+        Self::Forward,
+        Self::BetweenBridges,
+        Self::Postrouting,
+    ];
+    /// Those whose rules depend on whether the host forwarded before mydocker.
+    pub(super) const GUARDING: [Self; 2] = [Self::Forward, Self::BetweenBridges];
 
     pub(super) const fn name(self) -> &'static str {
         match self {
@@ -48,6 +59,7 @@ impl Chain {
             Self::Output => "output",
             Self::Publish => "publish",
             Self::Forward => "forward",
+            Self::BetweenBridges => "between_bridges",
             Self::Postrouting => "postrouting",
         }
     }
@@ -79,6 +91,12 @@ impl Chain {
                 0,
                 "type filter hook forward priority filter; policy accept;",
             ),
+            Self::BetweenBridges => (
+                ChainType::Filter,
+                HookClass::PostRouting,
+                0,
+                "type filter hook postrouting priority filter; policy accept;",
+            ),
             Self::Postrouting => (
                 ChainType::Nat,
                 HookClass::PostRouting,
@@ -97,6 +115,7 @@ impl Chain {
             Self::Output => output(),
             Self::Publish => publish(),
             Self::Forward => [forward_guards(skeleton), forward()].concat(),
+            Self::BetweenBridges => between_bridges(skeleton),
             Self::Postrouting => postrouting(),
         }
     }
@@ -214,6 +233,20 @@ fn publish() -> Vec<Rule> {
     let zeroed4 = || mask(&[0; 4]);
     let zeroed6 = || mask(&[0; 16]);
     vec![
+        // Routers pass nothing on from link-local addresses. Where a name has such an address as well (multicast
+        // DNS), clients are to try the next one at once.
+        Rule::new(
+            Chain::Publish,
+            "ip6 daddr fe80::/10 return",
+            [
+                ip6(),
+                daddr6(),
+                mask(&[0xff, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+                equal(&[0xfe, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+                verdict(Verdict::Return),
+            ],
+        )
+        .comment("link-local clients fall back to another address"),
         Rule::new(
             Chain::Publish,
             "dnat ip to ip daddr . meta l4proto . th dport map @published4",
@@ -263,25 +296,76 @@ fn publish() -> Vec<Rule> {
 }
 
 /// Where mydocker switched forwarding on, the host must not become a router between its other interfaces.
+///
+/// With br_netfilter, frames that a bridge of somebody else's only passes on come here as well, and look like
+/// packets that are routed from that bridge to itself: they are left to [`between_bridges`].
 fn forward_guards(skeleton: Skeleton) -> Vec<Rule> {
-    let foreign =
-        || [iifname(), not_in_set(Set::Bridges), oifname(), not_in_set(Set::Bridges), drop()].concat();
+    let mut rules = Vec::new();
+    let rule = |text, parts: [Vec<Expr>; 4]| Rule::new(Chain::Forward, text, parts);
+    if skeleton.guard_ipv4_forwarding {
+        rules.extend([
+            rule(
+                "meta nfproto ipv4 meta iifkind \"bridge\" meta oifkind \"bridge\" \
+                 iifname != @bridges oifname != @bridges accept",
+                [ip4(), both_bridges(), not_ours(), accept()],
+            )
+            .comment("see between_bridges"),
+            rule(
+                "meta nfproto ipv4 iifname != @bridges oifname != @bridges drop",
+                [ip4(), not_ours(), Vec::new(), drop()],
+            )
+            .comment(NO_ROUTER),
+        ]);
+    }
+    if skeleton.guard_ipv6_forwarding {
+        rules.extend([
+            rule(
+                "meta nfproto ipv6 meta iifkind \"bridge\" meta oifkind \"bridge\" \
+                 iifname != @bridges oifname != @bridges accept",
+                [ip6(), both_bridges(), not_ours(), accept()],
+            )
+            .comment("see between_bridges"),
+            rule(
+                "meta nfproto ipv6 iifname != @bridges oifname != @bridges drop",
+                [ip6(), not_ours(), Vec::new(), drop()],
+            )
+            .comment(NO_ROUTER),
+        ]);
+    }
+    rules
+}
+
+const NO_ROUTER: &str = "the host did not forward before mydocker";
+
+/// The guard for packets that are routed from one bridge to another, neither of them ours. Only here can they be
+/// told from frames that pass through one bridge: those have no incoming interface any more.
+///
+/// Not for other interfaces: packets that a tunnel of the host's wraps up have an incoming interface here, too.
+///
+/// Packets of the host's own that were made for one interface (neighbour discovery, reports of multicast groups)
+/// seem to have come in by it. They are spared by what routed packets cannot be: a hop limit of 255, for each
+/// router takes one off, and multicast, which is routed only where a program of the host's sees to that.
+fn between_bridges(skeleton: Skeleton) -> Vec<Rule> {
+    let rule = |text, family: Vec<Expr>| {
+        Rule::new(Chain::BetweenBridges, text, [family, both_bridges(), not_ours(), drop()])
+            .comment(NO_ROUTER)
+    };
     let mut rules = Vec::new();
     if skeleton.guard_ipv4_forwarding {
-        rules.push(Rule::new(
-            Chain::Forward,
-            "meta nfproto ipv4 iifname != @bridges oifname != @bridges drop",
-            [ip4(), foreign()],
+        rules.push(rule(
+            "ip daddr != 224.0.0.0/4 meta iifkind \"bridge\" meta oifkind \"bridge\" \
+             iifname != @bridges oifname != @bridges drop",
+            [ip4(), not_multicast4()].concat(),
         ));
     }
     if skeleton.guard_ipv6_forwarding {
-        rules.push(Rule::new(
-            Chain::Forward,
-            "meta nfproto ipv6 iifname != @bridges oifname != @bridges drop",
-            [ip6(), foreign()],
+        rules.push(rule(
+            "ip6 daddr != ff00::/8 ip6 hoplimit != 255 meta iifkind \"bridge\" meta oifkind \"bridge\" \
+             iifname != @bridges oifname != @bridges drop",
+            [ip6(), not_multicast6(), ip_header(7, 1), not_equal(&[255])].concat(),
         ));
     }
-    rules.into_iter().map(|rule| rule.comment("the host did not forward before mydocker")).collect()
+    rules
 }
 
 /// Answers pass; a network's own traffic passes; internal networks stop; what leaves to the world passes;
@@ -361,16 +445,12 @@ fn postrouting() -> Vec<Rule> {
         rule("iifname . oifname @same_bridge return", &[same_bridge(), verdict(Verdict::Return)]),
         rule("iifname @routed return", &[iifname(), in_set(Set::Routed), verdict(Verdict::Return)]),
         rule(
+            "iifname @no_masquerade return",
+            &[iifname(), in_set(Set::NoMasquerade), verdict(Verdict::Return)],
+        ),
+        rule(
             "ip saddr @subnets4 ip daddr != 224.0.0.0/4 masquerade",
-            &[
-                ip4(),
-                saddr4(),
-                in_set(Set::Subnets4),
-                daddr4(),
-                mask(&[0xf0, 0, 0, 0]),
-                not_equal(&[224, 0, 0, 0]),
-                masquerade(),
-            ],
+            &[ip4(), saddr4(), in_set(Set::Subnets4), not_multicast4(), masquerade()],
         ),
         // Only unique local addresses: a global one is meant to be seen.
         rule(
@@ -382,8 +462,7 @@ fn postrouting() -> Vec<Rule> {
                 saddr6(),
                 mask(&[0xfe, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
                 equal(&[0xfc, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
-                daddr6_first_byte(),
-                not_equal(&[0xff]),
+                not_multicast6(),
                 masquerade(),
             ],
         ),
@@ -403,7 +482,7 @@ mod tests {
     #[test]
     fn every_rule_does_what_its_text_says() {
         let rules = all();
-        assert_eq!(rules.len(), 31 + 2);
+        assert_eq!(rules.len(), 33 + 6);
         for rule in rules {
             assert_eq!(expr_text::rule(&rule.expressions), rule.text);
         }
@@ -413,6 +492,6 @@ mod tests {
     fn rustables_builds_the_plain_rules() {
         let plain =
             all().iter().filter(|rule| super::super::expr::to_rustables(&rule.expressions).is_some()).count();
-        assert_eq!(plain, 15, "of 33");
+        assert_eq!(plain, 17, "of 39");
     }
 }

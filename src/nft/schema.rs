@@ -1,4 +1,12 @@
 //! The sets and maps of the table: their names, types, flags and comments.
+//!
+//! The kernel refuses what is in a set already. But a port of one address collides with that port of every
+//! address, and a range with a port in it, and these are different keys of different maps. So ranges and the
+//! ports of single addresses are once more in `claims`, as intervals of one line of numbers, port before
+//! address: there the kernel sees every overlap. (It does not in `published_ranges4`: of a range that encloses
+//! another one, neither bound lies in that other.) Ports of every address, which are nearly all, stay out of it,
+//! because a change of an interval set costs as much as there is in it; their publisher only makes sure that
+//! `claims` has room for them, by an element that it creates and deletes in one transaction.
 
 use std::fmt;
 
@@ -90,7 +98,7 @@ fn concatenated(fields: &[Type]) -> (u32, u32) {
     }
 }
 
-/// The twelve sets and maps, in the order in which they stand in the table.
+/// The thirteen sets and maps, in the order in which they stand in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Set {
     Bridges,
@@ -98,9 +106,11 @@ pub(super) enum Set {
     Internal,
     Isolated,
     Routed,
+    NoMasquerade,
     NoSpoofing,
     Subnets4,
     Subnets6,
+    Claims,
     Published4,
     Published6,
     PublishedRanges4,
@@ -122,15 +132,17 @@ const PORT_KEY6: &[Type] = &[Type::Ipv6, Type::Proto, Type::Service];
 
 impl Set {
     /// Every set and map, in the order of the table.
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 14] = [
         Self::Bridges,
         Self::SameBridge,
         Self::Internal,
         Self::Isolated,
         Self::Routed,
+        Self::NoMasquerade,
         Self::NoSpoofing,
         Self::Subnets4,
         Self::Subnets6,
+        Self::Claims,
         Self::Published4,
         Self::Published6,
         Self::PublishedRanges4,
@@ -150,6 +162,9 @@ impl Set {
             Self::Internal => names("internal", "--internal: nothing is forwarded in or out"),
             Self::Isolated => names("isolated", "--isolate: other networks only through published ports"),
             Self::Routed => names("routed", "routed mode: no masquerade, outside may reach every port"),
+            Self::NoMasquerade => {
+                names("no_masquerade", "--no-masquerade: others translate, or bring routes")
+            }
             Self::NoSpoofing => {
                 names("no_spoofing", "containers may only send from addresses of their subnet")
             }
@@ -166,6 +181,13 @@ impl Set {
                 data: &[],
                 interval: true,
                 comment: "the IPv6 subnet of every network",
+            },
+            Self::Claims => Shape {
+                name: "claims",
+                key: &[Type::Ipv6],
+                data: &[],
+                interval: true,
+                comment: "taken by ranges and single addresses: family and protocol, port, address",
             },
             Self::Published4 => Shape {
                 name: "published4",

@@ -166,7 +166,7 @@ impl Socket {
     }
 
     /// Whether the set is there, for kernels that do not say what was missing.
-    fn has_set(&mut self, set: Set) -> Result<bool, CommitError> {
+    pub(super) fn has_set(&mut self, set: Set) -> Result<bool, CommitError> {
         let mut request = Vec::with_capacity(64);
         push(&mut request, set.get_message(), 0, 1);
         self.send(&request)?;

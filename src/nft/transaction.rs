@@ -23,13 +23,14 @@ const DELSETELEM: u8 = 14;
 #[derive(Debug, Clone, Default)]
 pub struct Transaction {
     operations: Vec<Operation>,
+    generation: Option<u32>,
 }
 
 #[derive(Debug, Clone)]
 enum Operation {
     Rebuild(Skeleton),
     AddSkeleton(Skeleton),
-    RenewForward(Skeleton),
+    RenewGuards(Skeleton),
     DeleteTable,
     Create(Element),
     Delete(Element),
@@ -39,7 +40,7 @@ impl Transaction {
     /// A transaction that changes nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { operations: Vec::new() }
+        Self { operations: Vec::new(), generation: None }
     }
 
     /// True if there is nothing to commit.
@@ -76,10 +77,10 @@ impl Transaction {
         self
     }
 
-    /// Replaces the rules of the chain `forward` by those of `skeleton`: the guards of the two families come and
-    /// go, everything else stays. Any number of times, with the same result.
-    pub fn renew_forward_guards(&mut self, skeleton: Skeleton) -> &mut Self {
-        self.operations.push(Operation::RenewForward(skeleton));
+    /// Replaces the rules of the chains that guard against forwarding for others by those of `skeleton`: the
+    /// guards of the two families come and go, everything else stays. Any number of times, with the same result.
+    pub fn renew_forwarding_guards(&mut self, skeleton: Skeleton) -> &mut Self {
+        self.operations.push(Operation::RenewGuards(skeleton));
         self
     }
 
@@ -89,11 +90,19 @@ impl Transaction {
         self
     }
 
+    /// Has the kernel refuse the transaction with [`CommitError::Stale`](super::CommitError::Stale) if anything
+    /// in its whole rule set has changed since this generation, which a
+    /// [`TakenPorts`](super::TakenPorts) is of.
+    pub fn only_at(&mut self, generation: u32) -> &mut Self {
+        self.generation = Some(generation);
+        self
+    }
+
     /// The transaction as the bytes that the kernel takes.
     #[must_use]
     pub fn finalize(self) -> Batch {
         // One element is some 200 bytes; more of them let the buffer grow.
-        let mut writer = Writer::begin(512, What::Batch);
+        let mut writer = Writer::begin(512, What::Batch, self.generation);
         let mut elements = Vec::new();
         let mut run = Run::default();
         for operation in self.operations {
@@ -115,8 +124,12 @@ impl Transaction {
                 Operation::AddSkeleton(skeleton) => {
                     std::iter::once(Object::Table { exclusive: true }).chain(skeleton.contents()).collect()
                 }
-                Operation::RenewForward(skeleton) => std::iter::once(Object::Flush(Chain::Forward))
-                    .chain(Chain::Forward.rules(skeleton).into_iter().map(Object::Rule))
+                Operation::RenewGuards(skeleton) => Chain::GUARDING
+                    .into_iter()
+                    .flat_map(|chain| {
+                        let rules = chain.rules(skeleton).into_iter().map(Object::Rule);
+                        std::iter::once(Object::Flush(chain)).chain(rules)
+                    })
                     .collect(),
                 Operation::DeleteTable => vec![Object::DeleteTable],
             };
@@ -232,10 +245,12 @@ impl fmt::Display for Transaction {
                 Operation::AddSkeleton(skeleton) => {
                     write!(f, "create table inet {TABLE} {{\n\tcomment \"{TABLE_COMMENT}\"\n}}\n{skeleton}")?;
                 }
-                Operation::RenewForward(skeleton) => {
-                    writeln!(f, "flush chain inet {TABLE} forward")?;
-                    for rule in Chain::Forward.rules(*skeleton) {
-                        writeln!(f, "add rule inet {TABLE} forward {rule}")?;
+                Operation::RenewGuards(skeleton) => {
+                    for chain in Chain::GUARDING {
+                        writeln!(f, "flush chain inet {TABLE} {}", chain.name())?;
+                        for rule in chain.rules(*skeleton) {
+                            writeln!(f, "add rule inet {TABLE} {} {rule}", chain.name())?;
+                        }
                     }
                 }
                 Operation::DeleteTable => writeln!(f, "delete table inet {TABLE}")?,

@@ -34,6 +34,17 @@ pub(super) fn oifname() -> Vec<Expr> {
     meta(MetaKey::OifName, REG_1)
 }
 
+/// Both interfaces are bridges, whoever's.
+pub(super) fn both_bridges() -> Vec<Expr> {
+    let bridge = || equal(b"bridge\0\0\0\0\0\0\0\0\0\0");
+    [meta(MetaKey::IifKind, REG_1), bridge(), meta(MetaKey::OifKind, REG_1), bridge()].concat()
+}
+
+/// Neither interface is a bridge of ours.
+pub(super) fn not_ours() -> Vec<Expr> {
+    [iifname(), not_in_set(Set::Bridges), oifname(), not_in_set(Set::Bridges)].concat()
+}
+
 pub(super) fn ip_header(offset: u32, length: u32) -> Vec<Expr> {
     vec![Expr::Payload { base: Base::Network, offset, length, into: REG_1 }]
 }
@@ -63,8 +74,14 @@ pub(super) fn daddr4_first_byte() -> Vec<Expr> {
     ip_header(16, 1)
 }
 
-pub(super) fn daddr6_first_byte() -> Vec<Expr> {
-    ip_header(24, 1)
+/// `ip daddr != 224.0.0.0/4`
+pub(super) fn not_multicast4() -> Vec<Expr> {
+    [daddr4(), mask(&[0xf0, 0, 0, 0]), not_equal(&[224, 0, 0, 0])].concat()
+}
+
+/// `ip6 daddr != ff00::/8`
+pub(super) fn not_multicast6() -> Vec<Expr> {
+    [ip_header(24, 1), not_equal(&[0xff])].concat()
 }
 
 /// `. meta l4proto . th dport` behind an IPv4 address in register 1.

@@ -50,6 +50,14 @@ fn a_container_knows_its_own_name_and_address_and_the_hosts_it_was_told_of() {
     let full = ["--net", "front", "--hostname", "web", "--domainname", "example.org"];
     let output = inside(&host, &full, "cat /etc/hosts");
     assert!(output.stdout.ends_with("\tweb.example.org web\n"), "{output}");
+    // A name for the addresses of both families, and for the host where nothing is forwarded.
+    host.network("inner", "172.19.0.0/16", &["--internal", "--subnet", "fd00:19::/64"]);
+    let options = ["--net", "inner", "--hostname", "web", "--add-host", "up:host-gateway"];
+    let output = inside(&host, &options, "cat /etc/hosts").ok();
+    for line in ["172.19.0.2\tweb", "fd00:19::2\tweb", "172.19.0.1\tup"] {
+        assert!(output.lines().any(|found| found == line), "{line} is not in {output}");
+    }
+    host.mydocker(&["network", "remove", "inner"]).ok();
     // Without a name, the first digits of the id; alone, without an address.
     let output =
         inside(&host, &["--net", "none"], "hostname; cat /etc/hostname; grep -c $(hostname) /etc/hosts");

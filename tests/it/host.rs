@@ -1,7 +1,7 @@
 //! The host under test and what surrounds it. The drawing is in `main.rs`.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -21,6 +21,12 @@ pub(crate) const NEIGHBOUR: &str = "198.51.100.20";
 pub(crate) const HOST_SIDE: &str = "192.0.2.1";
 /// The address of the one other host on the second link.
 pub(crate) const SIDE: &str = "192.0.2.2";
+/// The IPv6 addresses of the same, in this order.
+pub(crate) const HOST6: &str = "2001:db8:51::10";
+pub(crate) const OUTSIDE6: &str = "2001:db8:113::7";
+pub(crate) const NEIGHBOUR6: &str = "2001:db8:51::20";
+pub(crate) const HOST_SIDE6: &str = "2001:db8:2::1";
+pub(crate) const SIDE6: &str = "2001:db8:2::2";
 
 /// A host with its own network and mount namespace, its own state directories, and hosts around it.
 pub(crate) struct Host {
@@ -50,9 +56,25 @@ pub(crate) type Ids = Arc<Mutex<BTreeSet<String>>>;
 pub(crate) struct Container {
     pub(crate) id: String,
     pub(crate) name: String,
-    pub(crate) address: Ipv4Addr,
+    /// Its address; where it has two, the IPv4 one.
+    pub(crate) address: IpAddr,
+    /// Its IPv6 address, if it has one.
+    pub(crate) address6: Option<IpAddr>,
     /// Its network namespace, by its pin. A test's thread in it is as good as a process of the container.
     pub(crate) space: Namespace,
+}
+
+impl Container {
+    /// A port of its address.
+    pub(crate) fn at(&self, port: u16) -> String {
+        SocketAddr::new(self.address, port).to_string()
+    }
+
+    /// A port of its IPv6 address.
+    #[track_caller]
+    pub(crate) fn at6(&self, port: u16) -> String {
+        SocketAddr::new(self.address6.expect("an IPv6 address"), port).to_string()
+    }
 }
 
 impl Host {
@@ -73,17 +95,29 @@ impl Host {
             other.ip(&format!("link add {device} type veth peer name {port} netns {}\n", lan.path()));
             lan.ip(&format!("link set {port} master lan0 up\n"));
         }
+        // Without `nodad` an IPv6 address could not be used for a second or two.
         space.ip(&format!(
-            "address add {HOST}/24 dev uplink0\nlink set uplink0 up\nroute add default via 198.51.100.1\n"
+            "address add {HOST}/24 dev uplink0\naddress add {HOST6}/64 dev uplink0 nodad\n\
+             link set uplink0 up\nroute add default via 198.51.100.1\n\
+             route add ::/0 via 2001:db8:51::1 dev uplink0\n"
         ));
         outside.ip(&format!(
-            "address add {OUTSIDE}/32 dev lo\naddress add 198.51.100.1/24 dev eth0\nlink set eth0 up\n\
-             route replace 198.51.100.0/24 dev eth0 src {OUTSIDE}\n"
+            "address add {OUTSIDE}/32 dev lo\naddress add {OUTSIDE6}/128 dev lo nodad\n\
+             address add 198.51.100.1/24 dev eth0\naddress add 2001:db8:51::1/64 dev eth0 nodad\n\
+             link set eth0 up\nroute replace 198.51.100.0/24 dev eth0 src {OUTSIDE}\n\
+             route add 2001:db8:51::/64 dev eth0 metric 128 src {OUTSIDE6}\n"
         ));
         neighbour.ip(&format!(
-            "address add {NEIGHBOUR}/24 dev eth0\nlink set eth0 up\nroute add default via 198.51.100.1\n"
+            "address add {NEIGHBOUR}/24 dev eth0\naddress add {NEIGHBOUR6}/64 dev eth0 nodad\n\
+             link set eth0 up\nroute add default via 198.51.100.1\n\
+             route add ::/0 via 2001:db8:51::1 dev eth0\n"
         ));
         space.set_sysctl("net/ipv4/ip_forward", "0");
+        // A test may be told "nobody listens" more often than the kernel says it to one host.
+        for limit in ["net/ipv4/icmp_ratelimit", "net/ipv6/icmp/ratelimit"] {
+            space.set_sysctl(limit, "0");
+        }
+        space.set_sysctl("net/ipv6/conf/all/forwarding", "0");
         let image = directory.path().join("image");
         make_image(&image);
         let host = Self {
@@ -111,11 +145,12 @@ impl Host {
         let side = Namespace::new("side");
         self.space.ip(&format!(
             "link add side0 type veth peer name eth0 netns {}\naddress add {HOST_SIDE}/24 dev side0\n\
-             link set side0 up\n",
+             address add {HOST_SIDE6}/64 dev side0 nodad\nlink set side0 up\n",
             side.path()
         ));
         side.ip(&format!(
-            "address add {SIDE}/24 dev eth0\nlink set eth0 up\nroute add default via {HOST_SIDE}\n"
+            "address add {SIDE}/24 dev eth0\naddress add {SIDE6}/64 dev eth0 nodad\nlink set eth0 up\n\
+             route add default via {HOST_SIDE}\nroute add ::/0 via {HOST_SIDE6} dev eth0\n"
         ));
         self.devices.insert("side0".to_owned());
         side
@@ -123,15 +158,17 @@ impl Host {
 
     /// Sets whether bridged frames pass the host's netfilter hooks (`br_netfilter`).
     pub(crate) fn set_bridge_netfilter(&self, on: bool) {
-        let name = "net/bridge/bridge-nf-call-iptables";
-        let there = || self.space.run(|| Path::new("/proc/sys").join(name).exists());
+        let names = ["net/bridge/bridge-nf-call-iptables", "net/bridge/bridge-nf-call-ip6tables"];
+        let there = || self.space.run(|| Path::new("/proc/sys").join(names[0]).exists());
         if !there() && !on {
             return;
         }
         if !there() {
             self.space.ok(&["modprobe", "br_netfilter"]);
         }
-        self.space.set_sysctl(name, if on { "1" } else { "0" });
+        for name in names {
+            self.space.set_sysctl(name, if on { "1" } else { "0" });
+        }
     }
 
     /// A path below the directory that survives a reboot.
@@ -185,6 +222,14 @@ impl Host {
         self.mydocker(&[&["run", "--rm"], options, &[&self.image], command].concat())
     }
 
+    /// Makes the file `/tmp/go` in a container that waits for it.
+    #[track_caller]
+    pub(crate) fn let_go(&self, container: &str) {
+        // The container may end before the command that it was waiting for, and takes that with it.
+        let output = self.mydocker(&["exec", container, "touch", "/tmp/go"]);
+        assert!([0, 128 + 9].contains(&output.code()), "{output}");
+    }
+
     /// Creates a bridge network with this subnet.
     #[track_caller]
     pub(crate) fn network(&self, name: &str, subnet: &str, options: &[&str]) {
@@ -207,12 +252,18 @@ impl Host {
     pub(crate) fn container_named(&self, name: &str, network: &str) -> Container {
         let record = self.inspect(name);
         let id = record["Id"].as_str().expect("an id").to_owned();
-        let address = &record["NetworkSettings"]["Networks"][network]["IPAddress"];
-        let address = address.as_str().unwrap_or_else(|| panic!("no address on {network}: {record}"));
+        let endpoint = &record["NetworkSettings"]["Networks"][network];
+        let address = |member: &str| {
+            let text =
+                endpoint[member].as_str().unwrap_or_else(|| panic!("no {member} on {network}: {record}"));
+            text.parse().ok()
+        };
+        let (v4, v6) = (address("IPAddress"), address("GlobalIPv6Address"));
         Container {
             space: Namespace::pinned(&self.space, &Path::new("/run/netns").join(&id)),
             name: name.to_owned(),
-            address: address.parse().unwrap_or_else(|error| panic!("the address {address:?}: {error}")),
+            address: v4.or(v6).unwrap_or_else(|| panic!("no address on {network}: {record}")),
+            address6: v6,
             id,
         }
     }
@@ -245,7 +296,7 @@ impl Host {
             let key = key.split_once(" comment ").map_or(key, |(key, _)| key);
             key.contains(" . ").then(|| format!("{key} : {target}"))
         });
-        elements.filter(|element| element.starts_with(|c: char| c.is_ascii_digit())).collect()
+        elements.filter(|element| element.starts_with(|c: char| c.is_ascii_hexdigit() || c == ':')).collect()
     }
 
     /// mydocker's table as nft lists it; empty when there is none.
@@ -258,6 +309,23 @@ impl Host {
     #[track_caller]
     pub(crate) fn without_chain(&self, chain: &str) {
         self.space.ok(&["nft", "flush", "chain", "inet", "mydocker", chain]);
+    }
+
+    /// Takes the rules that are exactly this text, without their comments, out of one chain of mydocker's
+    /// table, to prove that it was one of them that stopped an attempt.
+    #[track_caller]
+    pub(crate) fn without_rule(&self, chain: &str, rule: &str) {
+        let list = self.space.ok(&["nft", "-a", "list", "chain", "inet", "mydocker", chain]);
+        let of_rule = |line: &&str| {
+            let text = line.split(" # handle").next().unwrap_or_default();
+            text.split(" comment \"").next().unwrap_or_default().trim() == rule
+        };
+        let mut found = list.lines().filter(of_rule).peekable();
+        assert!(found.peek().is_some(), "there is no rule {rule:?} in the chain {chain}:\n{list}");
+        for line in found {
+            let handle = line.rsplit(' ').next().unwrap_or_default();
+            self.space.ok(&["nft", "delete", "rule", "inet", "mydocker", chain, "handle", handle]);
+        }
     }
 }
 

@@ -19,7 +19,13 @@ pub(crate) enum Scope {
 }
 
 /// What may stay for ever: the file of address bitmaps keeps a freed subnet's line, as the seeds show.
-const STAYS_IN_ROOT: &[&str] = &["network/ipam/subnet.json", "network/ipam/lock", "volumes/.lock"];
+const STAYS_IN_ROOT: &[&str] = &[
+    "network/ipam/subnet.json",
+    "network/ipam/lock",
+    "volumes/.lock",
+    "image/lock",
+    "image/repositories.json",
+];
 const STAYS_IN_RUN_ROOT: &[&str] = &["boot-id", "network/lock"];
 /// What holds files of containers, below either directory.
 const OF_CONTAINERS: &[&str] = &["containers", "names", "overlay2", "libcontainer", "network/endpoints"];
@@ -91,6 +97,21 @@ impl Host {
                 return;
             }
             assert!(Instant::now() < deadline, "left behind:\n  {}", left.join("\n  "));
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Fails unless there is nothing now that was not there `before`; what is just going is waited for.
+    #[track_caller]
+    pub(crate) fn assert_nothing_new(&self, before: &[String], why: &str) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let mut now = self.leftovers(Scope::All);
+            now.retain(|line| !before.contains(line));
+            if now.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{why}: there is now\n  {}", now.join("\n  "));
             std::thread::sleep(Duration::from_millis(10));
         }
     }

@@ -96,8 +96,16 @@ fn a_container_that_takes_too_much_memory_is_killed_and_one_with_too_many_proces
     let host = Host::new();
     // dd takes a buffer of the size of one block.
     let hungry = ["dd", "if=/dev/zero", "of=/dev/null", "bs=100M", "count=1"];
-    let output = host.run(&["--net", "none", "-m", "16m", "--memory-swap", "16m"], &hungry);
+    let start = ["run", "--name", "c", "--net", "none", "-m", "16m", "--memory-swap", "16m", &host.image];
+    let output = host.mydocker(&[&start[..], &hungry].concat());
     assert_eq!(output.code(), 137, "{output}");
+    assert_eq!(host.inspect("c")["State"]["OOMKilled"], true);
+    host.mydocker(&["rm", "c"]).ok();
+    host.mydocker(&["run", "-d", "--name", "c", "--net", "none", &host.image, "sleep", "1000"]).ok();
+    host.mydocker(&["kill", "c"]).ok();
+    let state = host.inspect("c")["State"].clone();
+    assert_eq!((&state["ExitCode"], &state["OOMKilled"]), (&137.into(), &false.into()));
+    host.mydocker(&["rm", "c"]).ok();
     assert_eq!(host.run(&["--net", "none", "-m", "256m"], &hungry).code(), 0);
     let many = "for i in 1 2 3 4 5 6 7 8 9 10; do sleep 100 & done; echo started";
     let output = host.run(&["--net", "none", "--pids-limit", "6"], &["sh", "-c", many]);

@@ -10,6 +10,8 @@
 //! neighbour              198.51.100.20 ┼─ one Ethernet segment ── 198.51.100.10 host ─┬─ mydocker's bridges
 //!                                      │   (a bridge in `lan`)                        └─ 192.0.2.1 ── 192.0.2.2 side
 //! ```
+//!
+//! In IPv6, 2001:db8:113::7 is `outside`, 2001:db8:51::/64 the segment, and 2001:db8:2::/64 the second link.
 
 #![expect(
     clippy::disallowed_methods,
@@ -17,7 +19,15 @@
 )]
 
 #[cfg(test)]
+mod archives;
+#[cfg(test)]
+mod attach;
+#[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod confinement;
+#[cfg(test)]
+mod copy;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
@@ -31,23 +41,49 @@ mod fixture;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
+mod image_store;
+#[cfg(test)]
+mod images;
+#[cfg(test)]
+mod inspect;
+#[cfg(test)]
 mod ipam;
 #[cfg(test)]
+mod ipv6;
+#[cfg(test)]
 mod leftovers;
+#[cfg(test)]
+mod life;
 #[cfg(test)]
 mod lifecycle;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod listings;
+#[cfg(test)]
+mod logs;
+#[cfg(test)]
+mod many;
+#[cfg(test)]
 mod mounts;
 #[cfg(test)]
 mod network;
 #[cfg(test)]
+mod network_options;
+#[cfg(test)]
+mod options;
+#[cfg(test)]
 mod packets;
+#[cfg(test)]
+mod ports;
+#[cfg(test)]
+mod ports6;
 #[cfg(test)]
 mod privileges;
 #[cfg(test)]
 mod program;
+#[cfg(test)]
+mod restart;
 #[cfg(test)]
 mod ruleset;
 #[cfg(test)]
@@ -55,7 +91,13 @@ mod run;
 #[cfg(test)]
 mod seeds;
 #[cfg(test)]
+mod session;
+#[cfg(test)]
 mod space;
+#[cfg(test)]
+mod states;
+#[cfg(test)]
+mod stats;
 #[cfg(test)]
 mod volumes;
 #[cfg(test)]

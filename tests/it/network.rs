@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::host::{HOST, Host};
-use crate::program::Output;
+use crate::program::{Output, Program};
 
 /// Refused by `network …`: failed, or wrong usage.
 const REFUSED: &[i32] = &[1, 2];
@@ -34,7 +34,7 @@ fn addresses(link: &Value) -> Vec<String> {
 fn refused_and_nothing_made(host: &Host, arguments: &[&str], needles: &[&str]) {
     let before = host.leftovers(crate::leftovers::Scope::All);
     host.mydocker(&[&["network", "create"], arguments].concat()).refused(REFUSED, needles);
-    assert_eq!(host.leftovers(crate::leftovers::Scope::All), before, "a refusal changes nothing");
+    host.assert_nothing_new(&before, "a refusal changes nothing");
 }
 
 #[test]
@@ -468,4 +468,32 @@ fn logs_are_lines_of_json_on_stderr_when_asked_for() {
     assert_eq!(refused.code(), 1);
     let line: Value = serde_json::from_str(refused.stderr.trim_end()).expect("one object");
     assert_eq!((&line["level"], &line["msg"]), (&"error".into(), &"no such network: nothere".into()));
+}
+
+#[test]
+fn r12_a_bridge_that_is_full_is_told_of_and_one_that_has_a_port_left_works() {
+    let host = Host::new();
+    host.network("front", "172.18.0.0/16", &[]);
+    // The kernel allows 1,023 ports; both ends of a pair make two.
+    let pair = |number| {
+        format!(
+            "link add name a{number} type veth peer name b{number}\n\
+             link set dev a{number} master front\nlink set dev b{number} master front\n"
+        )
+    };
+    let batch: String = (0..511).map(pair).collect();
+    Program::new(&["ip", "-batch", "-"]).input(&batch).run_in(&host.space).ok();
+    let last = host.container("last", "front", &["-p", "8080:80"]);
+    let before = host.published();
+    let refused = host.run(&["--net", "front", "-p", "8081:80"], &["true"]);
+    refused.refused(&[125], &["front", "1,023"]);
+    assert_eq!(host.published(), before, "what is refused leaves nothing");
+    // Whoever was there is as reachable as before.
+    assert_eq!(
+        host.space.ok(&["ping", "-c", "1", "-W", "20", &last.address.to_string()]).matches(" 0%").count(),
+        1
+    );
+    drop(last);
+    host.mydocker(&["rm", "-f", "last"]).ok();
+    host.run(&["--net", "front"], &["true"]).ok();
 }

@@ -4,9 +4,16 @@
 //! Wherever packets must be dropped, the test then empties the chain that is to have dropped them and sees
 //! the very same attempt succeed: the attack works, and it was our rule that stopped it.
 
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
+
 use crate::host::{Container, HOST, Host, NEIGHBOUR, OUTSIDE, SIDE};
+use crate::program::eventually;
 use crate::space::Namespace;
-use crate::wire::{Probe, Server, ping, ping_dropped, tcp, tcp_closed, tcp_dropped, udp, udp_dropped};
+use crate::wire::{
+    FixedClient, Probe, Server, ping, ping_dropped, tcp, tcp_closed, tcp_dropped, udp, udp_dropped,
+};
 
 /// A host with one network `front`, with bridged frames passing netfilter or not.
 fn front(bridge_netfilter: bool) -> Host {
@@ -86,23 +93,39 @@ fn containers_reach_each_other_with_bridge_netfilter() {
     containers_see_each_other(true);
 }
 
-fn published_port_is_reached(bridge_netfilter: bool) {
+/// R3: the container sees the client itself; and the host reaches the port by every address it has.
+fn clients_keep_their_addresses(bridge_netfilter: bool) {
     let host = front(bridge_netfilter);
     host.network("back", "172.19.0.0/16", &[]);
-    let (web, server, _udp) = web(&host);
+    let (_web, server, udp_server) = web(&host);
     let published = format!("{HOST}:8080");
-    // R3: the container sees the client itself.
     for (client, address) in [(&host.outside, OUTSIDE), (&host.neighbour, NEIGHBOUR)] {
         assert_eq!(tcp(client, &published).seen_as(), address);
         assert_eq!(udp(client, &published).seen_as(), address);
     }
     assert_eq!(server.clients(), [OUTSIDE, NEIGHBOUR]);
-    // The host itself, by every address it has.
+    assert!(udp_server.clients().iter().all(|client| client == OUTSIDE || client == NEIGHBOUR));
     for address in [HOST, "127.0.0.1", "127.9.8.7", "172.18.0.1", "172.19.0.1"] {
         assert!(matches!(tcp(&host.space, &format!("{address}:8080")), Probe::Answered(_)), "tcp {address}");
         assert!(matches!(udp(&host.space, &format!("{address}:8080")), Probe::Answered(_)), "udp {address}");
     }
-    // R1: the container itself, and other containers, through the host's addresses.
+}
+
+#[test]
+fn r3_a_published_port_shows_the_container_its_clients_own_addresses() {
+    clients_keep_their_addresses(false);
+}
+
+#[test]
+fn r3_a_published_port_shows_the_container_its_clients_own_addresses_with_bridge_netfilter() {
+    clients_keep_their_addresses(true);
+}
+
+/// R1: the container itself, and other containers, through the host's addresses.
+fn containers_use_a_published_port(bridge_netfilter: bool) {
+    let host = front(bridge_netfilter);
+    host.network("back", "172.19.0.0/16", &[]);
+    let (web, _server, _udp) = web(&host);
     let (same, other) = (host.container("same", "front", &[]), host.container("other", "back", &[]));
     for client in [&web, &same, &other] {
         for address in [HOST, "172.18.0.1"] {
@@ -111,16 +134,42 @@ fn published_port_is_reached(bridge_netfilter: bool) {
             assert!(matches!(udp(&client.space, &at), Probe::Answered(_)), "{} to udp {at}", client.name);
         }
     }
+    // It is the masquerade that brings the answers back through the host.
+    host.without_rule("postrouting", "ct status dnat ip saddr @subnets4 oifname @bridges masquerade");
+    tcp_dropped(&web.space, &format!("{HOST}:8080"));
 }
 
 #[test]
-fn a_published_port_is_reached_from_outside_from_the_host_and_from_containers() {
-    published_port_is_reached(false);
+fn r1_a_container_uses_its_own_published_port_through_the_hosts_address() {
+    containers_use_a_published_port(false);
 }
 
 #[test]
-fn a_published_port_is_reached_with_bridge_netfilter() {
-    published_port_is_reached(true);
+fn r1_a_container_uses_its_own_published_port_with_bridge_netfilter() {
+    containers_use_a_published_port(true);
+}
+
+/// R4, with the containers on one network.
+#[test]
+fn r4_published_ports_work_under_strict_reverse_path_filtering() {
+    for bridge_netfilter in [false, true] {
+        let host = Host::new();
+        host.set_bridge_netfilter(bridge_netfilter);
+        for name in ["all", "default", "uplink0"] {
+            host.space.set_sysctl(&format!("net/ipv4/conf/{name}/rp_filter"), "1");
+        }
+        host.network("front", "172.18.0.0/16", &[]);
+        let (web, _tcp, _udp) = web(&host);
+        let same = host.container("same", "front", &[]);
+        let published = format!("{HOST}:8080");
+        assert_eq!(tcp(&host.outside, &published).seen_as(), OUTSIDE);
+        assert_eq!(udp(&host.outside, &published).seen_as(), OUTSIDE);
+        for space in [&host.space, &same.space, &web.space] {
+            assert!(matches!(tcp(space, &published), Probe::Answered(_)), "{}", space.name);
+            assert!(matches!(udp(space, &published), Probe::Answered(_)), "{}", space.name);
+        }
+        assert!(matches!(tcp(&host.space, "127.0.0.1:8080"), Probe::Answered(_)));
+    }
 }
 
 #[test]
@@ -166,37 +215,169 @@ fn a_port_is_no_longer_published_when_its_container_has_gone() {
     assert!(!table.contains("8080"), "{table}");
 }
 
-/// R2: a UDP client with a fixed source port, across a restart of the service at another address.
+/// R2: no connection-tracking entry from before a change decides what comes after it.
+fn udp_flows_follow_the_port(bridge_netfilter: bool) {
+    let host = front(bridge_netfilter);
+    let publish = ["-p", "8053:53/udp"];
+    let client = FixedClient::new(&host.outside, &format!("{HOST}:8053"));
+    assert_eq!(client.ask(), Probe::Refused, "nothing is published yet");
+    let first = host.container("first", "front", &publish);
+    let server = Server::udp(&first.space, "0.0.0.0:53");
+    assert_eq!(client.ask().seen_as(), OUTSIDE, "the client that came too early");
+    let first_address = first.address;
+    drop((server, first));
+    host.mydocker(&["rm", "-f", "first"]).ok();
+    // Who gets the address next gets none of the flows, whatever it serves.
+    let heir = host.container("heir", "front", &[]);
+    assert_eq!(heir.address, first_address);
+    let unpublished = Server::udp(&heir.space, "0.0.0.0:53");
+    assert_eq!(client.ask(), Probe::Refused);
+    assert_eq!(unpublished.clients(), [""; 0]);
+    let second = host.container("second", "front", &publish);
+    assert_ne!(second.address, heir.address);
+    let server = Server::udp(&second.space, "0.0.0.0:53");
+    assert_eq!(client.ask().seen_as(), OUTSIDE, "the client of the first container");
+    assert_eq!(server.clients()[0], OUTSIDE);
+    assert_eq!(unpublished.clients(), [""; 0]);
+}
+
 #[test]
-fn a_udp_client_with_a_fixed_port_finds_the_new_container_behind_a_published_port() {
+fn r2_a_udp_client_with_a_fixed_port_follows_a_published_port_at_once() {
+    udp_flows_follow_the_port(false);
+}
+
+#[test]
+fn r2_a_udp_client_with_a_fixed_port_follows_a_published_port_with_bridge_netfilter() {
+    udp_flows_follow_the_port(true);
+}
+
+/// R2: a supervisor that was killed removes nothing; whoever takes its port does.
+#[test]
+fn r2_a_udp_client_is_not_kept_by_a_container_that_was_killed() {
     let host = front(true);
     let publish = ["-p", "8053:53/udp"];
+    let client = FixedClient::new(&host.outside, &format!("{HOST}:8053"));
     let first = host.container("first", "front", &publish);
-    let _first = Server::udp(&first.space, "0.0.0.0:53");
-    let socket = host.outside.run(|| std::net::UdpSocket::bind("0.0.0.0:5000")).unwrap();
-    socket.connect((HOST, 8053)).unwrap();
-    socket.set_read_timeout(Some(std::time::Duration::from_secs(2))).unwrap();
-    let ask = || {
-        let mut answer = [0; 64];
-        (0..5).find_map(|_| {
-            socket.send(b"?").ok()?;
-            socket.recv(&mut answer).ok()
-        })
+    let server = Server::udp(&first.space, "0.0.0.0:53");
+    assert_eq!(client.ask().seen_as(), OUTSIDE);
+    drop((server, first));
+    host.kill_everything();
+    let second = host.container("second", "front", &[&publish[..], &["--ip", "172.18.0.99"]].concat());
+    let _server = Server::udp(&second.space, "0.0.0.0:53");
+    assert_eq!(client.ask().seen_as(), OUTSIDE);
+}
+
+/// A TCP connection from a port of one's choice.
+fn connect_from(port: u16, to: &str) -> std::io::Result<TcpStream> {
+    use std::os::fd::AsRawFd as _;
+
+    use nix::sys::socket::{
+        AddressFamily, SockFlag, SockType, SockaddrStorage, bind, connect, setsockopt, socket, sockopt,
     };
-    assert!(ask().is_some(), "the first container answers");
+    let socket = socket(AddressFamily::Inet, SockType::Stream, SockFlag::SOCK_CLOEXEC, None)?;
+    setsockopt(&socket, sockopt::ReuseAddr, &true)?;
+    let address = |text: &str| SockaddrStorage::from(text.parse::<std::net::SocketAddr>().unwrap());
+    bind(socket.as_raw_fd(), &address(&format!("0.0.0.0:{port}")))?;
+    connect(socket.as_raw_fd(), &address(to))?;
+    Ok(socket.into())
+}
+
+/// Connects from a fixed port, and leaves without a word: what the client sends at its end is lost.
+fn connect_and_vanish(space: &Namespace, to: &str) -> String {
+    let mut stream = space.run(|| connect_from(5001, to)).expect("a connection");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut seen = [0; 64];
+    let length = stream.read(&mut seen).expect("an answer");
+    space.ok(&[
+        "nft",
+        "add table inet lost; add chain inet lost c { type filter hook output priority 0; policy drop; }",
+    ]);
+    // With a timeout of zero the socket is gone with its descriptor.
+    let linger = nix::libc::linger { l_onoff: 1, l_linger: 0 };
+    nix::sys::socket::setsockopt(&stream, nix::sys::socket::sockopt::Linger, &linger).unwrap();
+    drop(stream);
+    space.ok(&["nft", "delete table inet lost"]);
+    String::from_utf8_lossy(&seen[..length]).into_owned()
+}
+
+/// R2 for TCP: a client that comes again from the same port, while the host believes in its old connection.
+#[test]
+fn r2_a_tcp_client_that_comes_again_from_its_port_reaches_the_new_container() {
+    let host = front(true);
+    let to = format!("{HOST}:8080");
+    // A server that never closes: the connection stays as it is.
+    let first = host.container("first", "front", &["-p", "8080:80"]);
+    let listener = first.space.run(|| TcpListener::bind("0.0.0.0:80")).unwrap();
+    let held = std::thread::scope(|scope| {
+        let accepted = scope.spawn(|| {
+            let (mut stream, peer) = listener.accept().unwrap();
+            stream.write_all(peer.to_string().as_bytes()).unwrap();
+            stream
+        });
+        assert_eq!(connect_and_vanish(&host.neighbour, &to), format!("{NEIGHBOUR}:5001"));
+        accepted.join().unwrap()
+    });
+    let entries =
+        || host.space.run(|| std::fs::read_to_string("/proc/thread-self/net/nf_conntrack")).unwrap();
+    assert!(entries().contains("sport=5001"), "{}", entries());
     host.mydocker(&["rm", "-f", "first"]).ok();
-    let _placeholder = host.container("other", "front", &[]);
-    let second = host.container("second", "front", &publish);
-    assert_ne!(second.address, first.address);
-    let server = Server::udp(&second.space, "0.0.0.0:53");
-    assert!(ask().is_some(), "the second container answers");
-    assert_eq!(server.clients()[0], OUTSIDE);
+    assert!(!entries().contains("sport=5001"), "{}", entries());
+    drop((held, listener, first));
+    let _heir = host.container("heir", "front", &[]);
+    let second = host.container("second", "front", &["-p", "8080:80"]);
+    let server = Server::tcp(&second.space, "0.0.0.0:80");
+    assert_eq!(connect_and_vanish(&host.neighbour, &to), format!("{NEIGHBOUR}:5001"));
+    assert_eq!(server.clients(), [NEIGHBOUR]);
+}
+
+/// R2 for TCP: a connection that is being tried while the port is published arrives; one that a process of the
+/// host has accepted goes on.
+#[test]
+fn r2_a_tcp_client_that_is_still_trying_reaches_the_new_container() {
+    let host = front(true);
+    host.space.ok(&[
+        "nft",
+        "add table inet other; add chain inet other c { type filter hook input priority 0; policy accept; }; \
+         add rule inet other c tcp dport 8080 tcp sport 5001 counter drop",
+    ]);
+    // Accepted by the host, and then its listener goes.
+    let listener = host.space.run(|| TcpListener::bind("0.0.0.0:8080")).unwrap();
+    let mut old = host.neighbour.run(|| TcpStream::connect((HOST, 8080))).unwrap();
+    let mut accepted = listener.accept().unwrap().0;
+    drop(listener);
+    std::thread::scope(|scope| {
+        let trying = scope.spawn(|| host.outside.run(|| connect_from(5001, &format!("{HOST}:8080"))));
+        // Its first packet was dropped, but not before its entry: the rule stands behind the hook that makes it.
+        eventually("the first packet", || {
+            let dropped = host.space.ok(&["nft", "list", "chain", "inet", "other", "c"]);
+            (!dropped.contains("packets 0")).then_some(())
+        });
+        let web = host.container("web", "front", &["-p", "8080:80"]);
+        let server = Server::tcp(&web.space, "0.0.0.0:80");
+        trying.join().unwrap().expect("the kernel sends the first packet again");
+        assert_eq!(server.clients(), [OUTSIDE]);
+    });
+    let patience = Some(Duration::from_secs(10));
+    old.set_read_timeout(patience).unwrap();
+    accepted.set_read_timeout(patience).unwrap();
+    let mut heard = [0; 4];
+    old.write_all(b"ping").unwrap();
+    accepted.read_exact(&mut heard).unwrap();
+    accepted.write_all(b"pong").unwrap();
+    old.read_exact(&mut heard).unwrap();
+    assert_eq!(&heard, b"pong");
 }
 
 /// R9: the next owner of an address is reachable at once.
 #[test]
-fn an_address_that_is_given_out_again_is_reachable_at_once() {
-    let host = front(true);
+fn r9_an_address_that_is_given_out_again_is_reachable_at_once() {
+    for bridge_netfilter in [false, true] {
+        address_is_given_out_again(bridge_netfilter);
+    }
+}
+
+fn address_is_given_out_again(bridge_netfilter: bool) {
+    let host = front(bridge_netfilter);
     let client = host.container("client", "front", &[]);
     for round in 0..3 {
         let web = host.container("web", "front", &["-p", "8080:80"]);
@@ -209,34 +390,61 @@ fn an_address_that_is_given_out_again_is_reachable_at_once() {
     }
 }
 
+/// The rule behind S1 and S2: the last one of the chain `forward`.
+const DROP: &str = "drop";
+
 fn unpublished_ports_are_dropped(bridge_netfilter: bool) {
     let host = front(bridge_netfilter);
-    let (web, server, udp_server) = web(&host);
-    let _unpublished = Server::tcp(&web.space, "0.0.0.0:81");
-    let at = |port: u16| format!("{}:{port}", web.address);
+    let web = host.container("web", "front", &["-p", "8080:80"]);
+    let (server, udp_server) = (Server::tcp(&web.space, "0.0.0.0:81"), Server::udp(&web.space, "0.0.0.0:81"));
+    let at = format!("{}:81", web.address);
     for attacker in [&host.neighbour, &host.outside] {
         route_through_the_host(attacker, "172.18.0.0/16");
-        // S1: a port that is not published. S2: the container's own port of one that is.
-        tcp_dropped(attacker, &at(81));
-        tcp_dropped(attacker, &at(80));
-        udp_dropped(attacker, &at(80));
+        tcp_dropped(attacker, &at);
+        udp_dropped(attacker, &at);
         assert_eq!(tcp(attacker, &format!("{HOST}:81")), Probe::Refused);
     }
     assert_eq!((server.clients(), udp_server.clients()), (Vec::new(), Vec::new()));
-    assert_eq!(tcp(&host.neighbour, &format!("{HOST}:8080")).seen_as(), NEIGHBOUR);
-    host.without_chain("forward");
-    assert_eq!(tcp(&host.neighbour, &at(81)).seen_as(), NEIGHBOUR);
-    assert_eq!(tcp(&host.neighbour, &at(80)).seen_as(), NEIGHBOUR);
+    host.without_rule("forward", DROP);
+    assert_eq!(tcp(&host.neighbour, &at).seen_as(), NEIGHBOUR);
+    assert_eq!(udp(&host.neighbour, &at).seen_as(), NEIGHBOUR);
 }
 
 #[test]
-fn s1_s2_ports_are_not_reached_by_the_containers_own_address() {
+fn s1_an_unpublished_port_is_not_reached_by_the_containers_own_address() {
     unpublished_ports_are_dropped(false);
 }
 
 #[test]
-fn s1_s2_ports_are_not_reached_by_the_containers_own_address_with_bridge_netfilter() {
+fn s1_an_unpublished_port_is_not_reached_by_the_containers_own_address_with_bridge_netfilter() {
     unpublished_ports_are_dropped(true);
+}
+
+fn published_ports_are_not_reached_directly(bridge_netfilter: bool) {
+    let host = front(bridge_netfilter);
+    let (web, server, udp_server) = web(&host);
+    let at = format!("{}:80", web.address);
+    for attacker in [&host.neighbour, &host.outside] {
+        route_through_the_host(attacker, "172.18.0.0/16");
+        tcp_dropped(attacker, &at);
+        udp_dropped(attacker, &at);
+    }
+    assert_eq!((server.clients(), udp_server.clients()), (Vec::new(), Vec::new()));
+    assert_eq!(tcp(&host.neighbour, &format!("{HOST}:8080")).seen_as(), NEIGHBOUR);
+    assert_eq!(udp(&host.neighbour, &format!("{HOST}:8080")).seen_as(), NEIGHBOUR);
+    host.without_rule("forward", DROP);
+    assert_eq!(tcp(&host.neighbour, &at).seen_as(), NEIGHBOUR);
+    assert_eq!(udp(&host.neighbour, &at).seen_as(), NEIGHBOUR);
+}
+
+#[test]
+fn s2_a_published_port_is_not_reached_by_the_containers_own_address() {
+    published_ports_are_not_reached_directly(false);
+}
+
+#[test]
+fn s2_a_published_port_is_not_reached_by_the_containers_own_address_with_bridge_netfilter() {
+    published_ports_are_not_reached_directly(true);
 }
 
 /// Makes a host send packets for 127.0.0.1 out of `device` to `gateway`, as only an attacker would.
@@ -249,35 +457,137 @@ fn send_loopback_out(space: &Namespace, device: &str, gateway: &str) {
     }
 }
 
-#[test]
-fn s3_a_port_published_on_loopback_is_not_reached_by_frames_from_the_link() {
-    let host = front(true);
-    let web = host.container("web", "front", &["-p", "127.0.0.1:6060:80", "-p", "127.0.0.2:6060:80/udp"]);
+/// The rules behind S3 and S4.
+const TO_LOOPBACK: &str = "ip daddr 127.0.0.0/8 iifname != \"lo\" drop";
+const FROM_LOOPBACK: &str = "ip saddr 127.0.0.0/8 iifname != \"lo\" drop";
+
+fn loopback_ports_are_not_reached_from_the_link(bridge_netfilter: bool) {
+    let host = front(bridge_netfilter);
+    let addresses = ["127.0.0.1:6060", "127.0.0.2:6060"];
+    let ports: Vec<String> = addresses
+        .iter()
+        .flat_map(|at| [format!("--publish={at}:80"), format!("--publish={at}:80/udp")])
+        .collect();
+    let ports: Vec<&str> = ports.iter().map(String::as_str).collect();
+    let web = host.container("web", "front", &ports);
     let (server, udp_server) = (Server::tcp(&web.space, "0.0.0.0:80"), Server::udp(&web.space, "0.0.0.0:80"));
-    assert!(matches!(tcp(&host.space, "127.0.0.1:6060"), Probe::Answered(_)));
-    assert!(matches!(udp(&host.space, "127.0.0.2:6060"), Probe::Answered(_)));
-    // S12: it is published there only.
+    for address in addresses {
+        assert!(matches!(tcp(&host.space, address), Probe::Answered(_)));
+        assert!(matches!(udp(&host.space, address), Probe::Answered(_)));
+    }
+    assert_eq!(tcp(&host.space, "127.0.0.3:6060"), Probe::Refused);
     assert_eq!(tcp(&host.neighbour, &format!("{HOST}:6060")), Probe::Refused);
-    assert_eq!(tcp(&host.space, &format!("{HOST}:6060")), Probe::Refused);
     let before = (server.clients().len(), udp_server.clients().len());
     send_loopback_out(&host.neighbour, "eth0", HOST);
-    tcp_dropped(&host.neighbour, "127.0.0.1:6060");
-    udp_dropped(&host.neighbour, "127.0.0.2:6060");
+    for address in addresses {
+        tcp_dropped(&host.neighbour, address);
+        udp_dropped(&host.neighbour, address);
+    }
     assert_eq!((server.clients().len(), udp_server.clients().len()), before);
-    host.without_chain("guard");
-    assert_eq!(tcp(&host.neighbour, "127.0.0.1:6060").seen_as(), NEIGHBOUR);
+    host.without_rule("guard", TO_LOOPBACK);
+    assert_eq!(tcp(&host.neighbour, addresses[0]).seen_as(), NEIGHBOUR);
+    assert_eq!(udp(&host.neighbour, addresses[1]).seen_as(), NEIGHBOUR);
+}
+
+#[test]
+fn s3_a_port_published_on_loopback_is_not_reached_by_frames_from_the_link() {
+    loopback_ports_are_not_reached_from_the_link(false);
+}
+
+#[test]
+fn s3_a_port_published_on_loopback_is_not_reached_by_frames_from_the_link_with_bridge_netfilter() {
+    loopback_ports_are_not_reached_from_the_link(true);
+}
+
+fn loopback_services_are_not_reached_from_containers(bridge_netfilter: bool) {
+    let host = front(bridge_netfilter);
+    let attacker = host.container("attacker", "front", &[]);
+    let secret = (Server::tcp(&host.space, "127.0.0.1:9000"), Server::udp(&host.space, "127.0.0.1:9000"));
+    send_loopback_out(&attacker.space, "eth0", "172.18.0.1");
+    tcp_dropped(&attacker.space, "127.0.0.1:9000");
+    udp_dropped(&attacker.space, "127.0.0.1:9000");
+    assert_eq!((secret.0.clients(), secret.1.clients()), (Vec::new(), Vec::new()));
+    host.without_rule("guard", TO_LOOPBACK);
+    let own = attacker.address.to_string();
+    assert_eq!(tcp(&attacker.space, "127.0.0.1:9000").seen_as(), own);
+    assert_eq!(udp(&attacker.space, "127.0.0.1:9000").seen_as(), own);
 }
 
 #[test]
 fn s4_a_container_does_not_reach_the_hosts_loopback_services_through_its_gateway() {
-    let host = front(true);
-    let attacker = host.container("attacker", "front", &[]);
-    let secret = Server::tcp(&host.space, "127.0.0.1:9000");
-    send_loopback_out(&attacker.space, "eth0", "172.18.0.1");
-    tcp_dropped(&attacker.space, "127.0.0.1:9000");
-    assert_eq!(secret.clients(), [""; 0]);
-    host.without_chain("guard");
-    assert_eq!(tcp(&attacker.space, "127.0.0.1:9000").seen_as(), attacker.address.to_string());
+    loopback_services_are_not_reached_from_containers(false);
+}
+
+#[test]
+fn s4_a_container_does_not_reach_the_hosts_loopback_services_with_bridge_netfilter() {
+    loopback_services_are_not_reached_from_containers(true);
+}
+
+/// S4 the other way round: a service that trusts whoever comes from 127.0.0.0/8.
+#[test]
+fn s4_a_container_does_not_speak_to_the_host_from_a_loopback_address() {
+    for bridge_netfilter in [false, true] {
+        let host = front(bridge_netfilter);
+        let attacker = host.container("attacker", "front", &[]);
+        let service = Server::udp(&host.space, "0.0.0.0:9000");
+        attacker.space.ip("address add 127.0.0.5/32 dev eth0\n");
+        for name in ["all", "eth0"] {
+            attacker.space.set_sysctl(&format!("net/ipv4/conf/{name}/route_localnet"), "1");
+        }
+        let liar = attacker.space.run(|| std::net::UdpSocket::bind("127.0.0.5:7000")).unwrap();
+        for _ in 0..3 {
+            liar.send_to(b"trust me", "172.18.0.1:9000").unwrap();
+        }
+        // One link, one order: what was sent before this would have been seen before it.
+        assert_eq!(udp(&attacker.space, "172.18.0.1:9000").seen_as(), attacker.address.to_string());
+        assert!(!service.clients().contains(&"127.0.0.5".to_owned()), "{:?}", service.clients());
+        host.without_rule("guard", FROM_LOOPBACK);
+        eventually("the lie to arrive", || {
+            liar.send_to(b"trust me", "172.18.0.1:9000").unwrap();
+            service.clients().contains(&"127.0.0.5".to_owned()).then_some(())
+        });
+    }
+}
+
+fn one_address_is_published(bridge_netfilter: bool) {
+    let host = front(bridge_netfilter);
+    let second = "198.51.100.11";
+    host.space.ip(&format!("address add {second}/24 dev uplink0\n"));
+    let ports = [format!("{second}:9090:80"), format!("{second}:9090:80/udp")];
+    let web = host.container("web", "front", &["-p", &ports[0], "-p", &ports[1]]);
+    let servers = (Server::tcp(&web.space, "0.0.0.0:80"), Server::udp(&web.space, "0.0.0.0:80"));
+    let peer = host.container("peer", "front", &[]);
+    for (client, other) in [
+        (&host.outside, HOST),
+        (&host.neighbour, HOST),
+        (&host.space, HOST),
+        (&host.space, "127.0.0.1"),
+        (&host.space, "172.18.0.1"),
+        (&peer.space, HOST),
+        (&peer.space, "172.18.0.1"),
+        (&web.space, HOST),
+    ] {
+        let at = format!("{other}:9090");
+        assert_eq!(tcp(client, &at), Probe::Refused, "{} to {at}", client.name);
+        assert_eq!(udp(client, &at), Probe::Refused, "{} to udp {at}", client.name);
+    }
+    assert_eq!((servers.0.clients(), servers.1.clients()), (Vec::new(), Vec::new()));
+    let at = format!("{second}:9090");
+    assert_eq!(tcp(&host.outside, &at).seen_as(), OUTSIDE);
+    assert_eq!(udp(&host.outside, &at).seen_as(), OUTSIDE);
+    for client in [&host.space, &peer.space, &web.space] {
+        assert!(matches!(tcp(client, &at), Probe::Answered(_)), "{}", client.name);
+    }
+}
+
+#[test]
+fn s12_a_port_of_one_address_is_not_reached_through_another() {
+    one_address_is_published(false);
+}
+
+#[test]
+fn s12_a_port_of_one_address_is_not_reached_through_another_with_bridge_netfilter() {
+    one_address_is_published(true);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::process::{Output, Stdio};
 
 use mydocker::netns::{self, NetNs};
-use mydocker::nft::{CommitError, Element, Missing, Presence, Proto, Published, PublishedRange};
+use mydocker::nft::{Claim, CommitError, Element, Missing, Presence, Proto, Published, PublishedRange};
 use mydocker::nft::{Skeleton, Socket, Transaction};
 
 const RULESET: &str = include_str!("testdata/ruleset.nft");
@@ -98,6 +98,11 @@ fn range(host: &str, first: u16, last: u16, to: &str) -> Element {
     PublishedRange::new(ip(host), Proto::Tcp, first, last, ip(to), None).unwrap().into()
 }
 
+fn claims(host: &str, first: u16, last: u16) -> Vec<Element> {
+    let claims = Claim::ports(ip(host), Proto::Tcp, first, last, None).unwrap();
+    claims.into_iter().map(Element::from).collect()
+}
+
 /// The elements of `testdata/elements.nft`.
 fn sample() -> Vec<Element> {
     let name = |name: &str| name.parse().unwrap();
@@ -109,6 +114,7 @@ fn sample() -> Vec<Element> {
     elements.push(Element::Internal(name("br-inner")));
     elements.push(Element::Isolated(name("br-alone")));
     elements.push(Element::Routed(name("br-plain")));
+    elements.push(Element::NoMasquerade(name("br-back")));
     elements.push(Element::NoSpoofing(name("br-alone")));
     elements.extend((18..23).map(|n| Element::Subnet4(format!("172.{n}.0.0/16").parse().unwrap())));
     elements.extend((18..22).step_by(3).map(|n| Element::Subnet6(format!("fd00:{n}::/64").parse().unwrap())));
@@ -123,6 +129,10 @@ fn sample() -> Vec<Element> {
     elements.push(port("fd00:51::1", Proto::Tcp, 9090, "fd00:18::3", 80));
     elements.push(range("0.0.0.0", 20000, 29999, "172.18.0.2"));
     elements.push(range("::", 20000, 29999, "fd00:18::2"));
+    elements.extend(claims("198.51.100.10", 9090, 9090));
+    elements.extend(claims("127.0.0.1", 6060, 6060));
+    elements.extend(claims("0.0.0.0", 20000, 29999));
+    elements.extend(claims("::", 20000, 29999));
     elements
 }
 
@@ -146,10 +156,20 @@ fn our_table_lists_like_the_design() {
 
 #[test]
 fn guards_come_first_in_forward_and_go_again() {
-    let rule = |family: &str| {
+    let bridges = "meta iifkind \"bridge\" meta oifkind \"bridge\"";
+    let foreign = "iifname != @bridges oifname != @bridges";
+    let why = "comment \"the host did not forward before mydocker\"";
+    let rules = |family: &str| {
+        // What the host makes for one interface is no routed packet.
+        let spared = match family {
+            "ipv4" => "ip daddr != 224.0.0.0/4",
+            _ => "ip6 daddr != ff00::/8 ip6 hoplimit != 255",
+        };
         format!(
-            "meta nfproto {family} iifname != @bridges oifname != @bridges drop \
-             comment \"the host did not forward before mydocker\""
+            "insert rule inet mydocker forward meta nfproto {family} {foreign} drop {why}\n\
+             insert rule inet mydocker forward meta nfproto {family} {bridges} {foreign} accept \
+             comment \"see between_bridges\"\n\
+             insert rule inet mydocker between_bridges {spared} {bridges} {foreign} drop {why}\n"
         )
     };
     let (host, mut socket) = Host::with_table();
@@ -158,12 +178,12 @@ fn guards_come_first_in_forward_and_go_again() {
         designed.load(RULESET);
         // The last one inserted comes first.
         for family in [ipv6.then_some("ipv6"), ipv4.then_some("ipv4")].into_iter().flatten() {
-            designed.load(&format!("insert rule inet mydocker forward {}\n", rule(family)));
+            designed.load(&rules(family));
         }
         let skeleton = Skeleton { guard_ipv4_forwarding: ipv4, guard_ipv6_forwarding: ipv6 };
         assert_eq!(skeleton.to_string(), designed.list());
         let mut renew = Transaction::new();
-        renew.renew_forward_guards(skeleton);
+        renew.renew_forwarding_guards(skeleton);
         socket.commit(renew.clone()).unwrap();
         assert_eq!(host.list(), designed.list());
         socket.commit(renew).unwrap();
@@ -263,6 +283,71 @@ fn overlaps_are_conflicts() {
     );
 }
 
+/// Ports, ranges, one address and every address: in `claims` the kernel sees every overlap, whichever is first.
+#[test]
+fn claims_overlap_as_sockets_do() {
+    let hosts = [("198.51.100.10", 80, 80), ("0.0.0.0", 80, 80), ("0.0.0.0", 70, 90), ("0.0.0.0", 60, 100)];
+    for (one, other) in hosts.iter().flat_map(|one| hosts.map(|other| (*one, other))) {
+        let (_host, mut socket) = Host::with_table();
+        socket.commit(creating(claims(one.0, one.1, one.2))).unwrap();
+        let wanted = claims(other.0, other.1, other.2);
+        match socket.commit(creating(wanted.clone())) {
+            Err(CommitError::Exists { element }) => assert_eq!([element], wanted[..]),
+            result => panic!("{other:?} after {one:?}: {result:?}"),
+        }
+        // To ask for room is to create and to delete: it leaves nothing, whether there is room or not.
+        let before = socket.dump().unwrap();
+        for (first, free) in [(75, false), (200, true)] {
+            let mut transaction = Transaction::new();
+            let probe = claims("0.0.0.0", first, first + 10);
+            transaction.extend(probe.clone());
+            transaction.delete(probe[0].clone());
+            assert_eq!(socket.commit(transaction).is_ok(), free, "{first} after {one:?}");
+            assert_eq!(socket.dump().unwrap(), before);
+        }
+    }
+    let (_host, mut socket) = Host::with_table();
+    let udp = Claim::ports(ip("0.0.0.0"), Proto::Udp, 80, 80, None).unwrap();
+    socket.commit(creating(udp.into_iter().map(Element::from))).unwrap();
+    for free in [("198.51.100.10", 80), ("198.51.100.11", 80), ("::", 80), ("0.0.0.0", 79), ("0.0.0.0", 81)] {
+        socket.commit(creating(claims(free.0, free.1, free.1))).unwrap_or_else(|e| panic!("{free:?}: {e}"));
+    }
+}
+
+#[test]
+fn taken_ports_are_listed_with_their_holders_and_a_later_change_refuses_the_transaction() {
+    let (host, mut socket) = Host::with_table();
+    socket
+        .commit(creating([
+            commented("198.51.100.10", 443, "172.18.0.2", "web"),
+            port("::", Proto::Udp, 53, "fd00::2", 53),
+            range("0.0.0.0", 20000, 29999, "172.18.0.2"),
+        ]))
+        .unwrap();
+    let taken = socket.taken_ports().unwrap();
+    let seen: Vec<_> =
+        taken.ports.iter().map(|p| (p.host, p.proto, p.first, p.last, p.holder.as_deref())).collect();
+    assert_eq!(
+        seen,
+        [
+            (ip("198.51.100.10"), Proto::Tcp, 443, 443, Some("web")),
+            (ip("::"), Proto::Udp, 53, 53, None),
+            (ip("0.0.0.0"), Proto::Tcp, 20000, 29999, None),
+        ]
+    );
+    let at_this_moment = |n| {
+        let mut transaction = creating([port("0.0.0.0", Proto::Tcp, n, "172.18.0.2", 80)]);
+        transaction.only_at(taken.generation);
+        transaction
+    };
+    socket.commit(at_this_moment(1)).unwrap();
+    assert!(matches!(socket.commit(at_this_moment(2)), Err(CommitError::Stale)), "the first changed it");
+    assert_eq!(socket.taken_ports().unwrap().ports.len(), 4);
+    let empty = Host::new();
+    assert!(matches!(empty.socket().taken_ports(), Err(CommitError::Missing { what: Missing::Table })));
+    drop(host);
+}
+
 #[test]
 fn the_holder_of_a_taken_port_is_found_by_its_comment() {
     let (host, mut socket) = Host::with_table();
@@ -306,7 +391,7 @@ fn without_the_table_everything_says_so() {
     missing(socket.commit(deleting));
     missing(socket.commit(creating([element.clone()])));
     let mut renew = Transaction::new();
-    renew.renew_forward_guards(Skeleton::default());
+    renew.renew_forwarding_guards(Skeleton::default());
     missing(socket.commit(renew));
     let mut delete_table = Transaction::new();
     delete_table.delete_table();
@@ -319,7 +404,7 @@ fn without_the_table_everything_says_so() {
     assert!(matches!(result, Err(CommitError::Missing { what: Missing::Set("published4") })), "{result:?}");
     host.load("table inet mydocker {\n chain forward {\n }\n}\n");
     let mut renew = Transaction::new();
-    renew.renew_forward_guards(Skeleton::default());
+    renew.renew_forwarding_guards(Skeleton::default());
     missing(socket.commit(renew));
     socket.commit(delete_table).unwrap();
     assert_eq!(host.nft(&["list", "ruleset"], ""), "");
@@ -383,7 +468,7 @@ fn the_text_of_a_transaction_is_the_transaction() {
     for element in sample() {
         change.delete(element);
     }
-    change.renew_forward_guards(Skeleton { guard_ipv4_forwarding: false, guard_ipv6_forwarding: true });
+    change.renew_forwarding_guards(Skeleton { guard_ipv4_forwarding: false, guard_ipv6_forwarding: true });
     change.create(range("198.51.100.10", 1, 1023, "172.18.0.2"));
     let mut gone = Transaction::new();
     gone.delete_table();
@@ -438,7 +523,8 @@ fn the_dump_is_what_nft_lists() {
     assert_eq!(socket.dump().unwrap().unwrap(), host.list());
     // Every form of an element, and more than one message's worth of answers.
     let mut transaction = Transaction::new();
-    transaction.renew_forward_guards(Skeleton { guard_ipv4_forwarding: true, guard_ipv6_forwarding: true });
+    transaction
+        .renew_forwarding_guards(Skeleton { guard_ipv4_forwarding: true, guard_ipv6_forwarding: true });
     transaction.extend((0..3000).map(|n| commented("198.51.100.1", 30_000 + n, "172.18.0.9", "web")));
     transaction.extend((0..300).map(|n| Element::Bridge(format!("br{n}").parse().unwrap())));
     transaction.extend((0..300).map(|n| Element::SameBridge(format!("br{n}").parse().unwrap())));

@@ -259,6 +259,14 @@ fn the_hostname_is_the_short_id_or_the_given_one() {
     let id = host.mydocker(&["run", "-d", "--name", "c", "--net", "none", &host.image, "sleep", "1000"]).ok();
     assert_eq!(host.mydocker(&["exec", "c", "hostname"]).ok(), id[..12]);
     assert_eq!(inside(&host, &["--hostname", "box"], "hostname").ok(), "box");
+    // Who shares a network goes by the name of its owner.
+    let sharing = |network: &str, options: &[&str]| {
+        let options = [&["--net", network], options].concat();
+        host.run(&options, &["sh", "-c", "hostname; echo $HOSTNAME"]).ok()
+    };
+    assert_eq!(sharing("host", &[]), format!("{before}\n{before}"));
+    assert_eq!(sharing("host", &["--hostname", "box"]), "box\nbox");
+    assert_eq!(sharing("container:c", &[]), format!("{0}\n{0}", &id[..12]));
     assert_eq!(host.space.ok(&["uname", "-n"]), before);
 }
 

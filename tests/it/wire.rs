@@ -175,7 +175,8 @@ pub(crate) fn udp_dropped(space: &Namespace, to: &str) {
 fn udp_within(space: &Namespace, to: &str, patience: Duration) -> Probe {
     let target: SocketAddr = to.parse().unwrap_or_else(|error| panic!("{to}: {error}"));
     let bound = space.run(|| {
-        let socket = UdpSocket::bind("0.0.0.0:0")?;
+        let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
+        let socket = UdpSocket::bind(any)?;
         socket.connect(target).map(|()| socket)
     });
     let socket = match bound {
@@ -214,6 +215,40 @@ fn failure(error: &std::io::Error) -> Probe {
         ErrorKind::TimedOut | ErrorKind::WouldBlock | ErrorKind::Interrupted => Probe::Silence,
         ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Probe::NoRoute,
         _ => panic!("an error that no test expects: {error}"),
+    }
+}
+
+/// A UDP client that keeps its source port, and so its connection-tracking entry.
+pub(crate) struct FixedClient(UdpSocket);
+
+impl FixedClient {
+    pub(crate) fn new(space: &Namespace, to: &str) -> Self {
+        let to: SocketAddr = to.parse().unwrap();
+        let any = if to.is_ipv4() { "0.0.0.0:5000" } else { "[::]:5000" };
+        let socket = space.run(|| UdpSocket::bind(any)).unwrap();
+        socket.connect(to).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+        Self(socket)
+    }
+
+    /// Sends until there is an answer of any kind: a server's, or the host's word that nobody listens.
+    pub(crate) fn ask(&self) -> Probe {
+        let mut answer = [0; 64];
+        for _ in 0..5 {
+            // The word on the datagram before comes with the next call.
+            if self.0.send(b"?").is_err() {
+                return Probe::Refused;
+            }
+            match self.0.recv(&mut answer) {
+                Ok(length) => {
+                    let text = std::str::from_utf8(&answer[..length]).unwrap();
+                    return Probe::Answered(text.parse().unwrap());
+                }
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Probe::Refused,
+                Err(_) => {}
+            }
+        }
+        Probe::Silence
     }
 }
 

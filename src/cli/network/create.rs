@@ -1,33 +1,60 @@
 //! `mydocker network create`
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::process::ExitCode;
+
+use ipnet::IpNet;
 
 use crate::cli::output::print;
 use crate::cli::{CommandError, Context, key_value};
-use crate::engine::{CreateNetwork, DEFAULT_MTU, DriverKind, Subnet};
+use crate::engine::{CreateNetwork, DEFAULT_MTU, DriverKind, Mode, Subnet};
 use crate::names::NetworkName;
 
 /// Create a network: a bridge with a gateway address, its firewall elements, and forwarding
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  mydocker network create --subnet 192.168.0.0/24 testbr0")]
+#[command(after_help = "Examples:
+  mydocker network create --subnet 192.168.0.0/24 testbr0
+  mydocker network create --subnet 10.5.0.1/16 --ip-range 10.5.7.0/24 --subnet fd00:5::/64 dual0")]
 pub(in crate::cli) struct Args {
     /// What makes the network's devices
     #[arg(long, short, value_name = "DRIVER", default_value = "bridge", value_parser = driver)]
     driver: DriverKind,
-    /// The addresses of the network, between /8 and /30; host bits name the gateway (162.16.0.1/24). Without
-    /// it: the next free /24 of 10.89.0.0/16
+    /// The addresses of the network, between /8 and /30, in IPv6 between /16 and /126, once for each family;
+    /// host bits name the gateway (162.16.0.1/24). Without it: the next free /24 of 10.89.0.0/16
     #[arg(long, value_name = "CIDR", value_parser = Subnet::parse_with_gateway)]
-    subnet: Vec<(Subnet, Option<Ipv4Addr>)>,
-    /// The address of the bridge, which containers route through. Without it: the lowest of the subnet
+    subnet: Vec<(Subnet, Option<IpAddr>)>,
+    /// The address of the bridge, which containers route through, once for each family. Without it: the lowest
+    /// of the subnet
     #[arg(long, value_name = "IP")]
-    gateway: Option<Ipv4Addr>,
+    gateway: Vec<IpAddr>,
+    /// Give containers that name no address of their own one of this part of the subnet; once for each family
+    #[arg(long = "ip-range", value_name = "CIDR", value_parser = range)]
+    ip_range: Vec<IpNet>,
+    /// Never give out this address; may be given more than once
+    #[arg(long, value_name = "IP")]
+    reserve: Vec<IpAddr>,
+    /// Have IPv4 addresses beside those of an IPv6 --subnet, or with =false none
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    ipv4: Option<bool>,
+    /// Have IPv6 addresses. Without an IPv6 --subnet: a /64 of the unique local prefix of this machine
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    ipv6: Option<bool>,
     /// Forward nothing in or out: containers reach each other and the gateway only
     #[arg(long)]
     internal: bool,
     /// Let other networks reach it through published ports only
     #[arg(long)]
     isolate: bool,
+    /// How containers are seen outside: nat under the host's address, at published ports only; routed under
+    /// their own, at every port
+    #[arg(long, value_name = "MODE", default_value = "nat", value_parser = mode)]
+    mode: Mode,
+    /// Let packets leave under the containers' own addresses, for those who bring routes and translate elsewhere
+    #[arg(long)]
+    no_masquerade: bool,
+    /// Drop what containers send from addresses that are not routed to them (always so with --internal)
+    #[arg(long)]
+    check_source: bool,
     /// The largest packet of its devices, in bytes
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MTU, value_parser = clap::value_parser!(u32).range(68..=65535))]
     mtu: u32,
@@ -46,14 +73,31 @@ fn driver(name: &str) -> Result<DriverKind, String> {
     }
 }
 
+fn mode(name: &str) -> Result<Mode, String> {
+    let modes = [Mode::Nat, Mode::Routed];
+    let found = modes.into_iter().find(|mode| mode.as_str() == name);
+    found.ok_or_else(|| format!("unknown mode \"{name}\": expected nat or routed"))
+}
+
+fn range(text: &str) -> Result<IpNet, String> {
+    text.parse().map_err(|_| format!("\"{text}\" is not a range of addresses: expected ADDRESS/PREFIX"))
+}
+
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let request = CreateNetwork {
         name: args.name,
         driver: args.driver,
         subnets: args.subnet,
-        gateway: args.gateway,
+        ipv4: args.ipv4,
+        ipv6: args.ipv6,
+        gateways: args.gateway,
+        ranges: args.ip_range,
+        reserved: args.reserve,
         internal: args.internal,
         isolated: args.isolate,
+        mode: args.mode,
+        masquerade: !args.no_masquerade,
+        check_source: args.check_source,
         mtu: args.mtu,
         labels: args.labels.into_iter().collect(),
     };

@@ -5,30 +5,30 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::cli::output;
-use crate::cli::{CommandError, Context};
-use crate::engine::NetworkInspection;
+use crate::cli::listing::ObjectFormat;
+use crate::cli::{CommandError, Context, inspect};
+use crate::engine::{AddressBlock, Network, NetworkInspection};
 
 /// Show all that is known of networks, as a JSON array
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker network inspect testbr0")]
 pub(in crate::cli) struct Args {
+    /// Print one line for each by a Go template, or as JSON (json), instead of the array
+    #[arg(long, short, value_name = "TEMPLATE")]
+    format: Option<ObjectFormat>,
     /// The networks
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
-    let mut all = Vec::new();
-    for name in &args.names {
-        all.push(document(&context.engine()?.inspect_network(name)?));
-    }
-    output::json(&all);
-    Ok(ExitCode::SUCCESS)
+    inspect::inspect(&args.names, args.format.as_ref(), context, |engine, name| {
+        Ok(document(&engine.inspect_network(name)?))
+    })
 }
 
 /// Docker's member names, so that scripts written for it find what they look for.
-fn document(inspection: &NetworkInspection) -> Value {
+pub(in crate::cli) fn document(inspection: &NetworkInspection) -> Value {
     let network = &inspection.network;
     let containers: BTreeMap<String, Value> = inspection
         .endpoints
@@ -37,10 +37,23 @@ fn document(inspection: &NetworkInspection) -> Value {
             let value = json!({
                 "Name": endpoint.container_name,
                 "MacAddress": endpoint.mac.to_string(),
-                "IPv4Address": endpoint.address.to_string(),
-                "IPv6Address": "",
+                "IPv4Address": endpoint.ipv4().map(|net| net.to_string()).unwrap_or_default(),
+                "IPv6Address": endpoint.ipv6().map(|net| net.to_string()).unwrap_or_default(),
             });
             (endpoint.container.to_string(), value)
+        })
+        .collect();
+    let config: Vec<Value> = network.blocks().map(|block| address_block(network, block)).collect();
+    let subnets: BTreeMap<String, Value> = inspection
+        .usage
+        .iter()
+        .map(|usage| {
+            let value = json!({
+                "IPsInUse": usage.taken.len(),
+                "DynamicIPsAvailable": usage.free,
+                "Used": usage.taken,
+            });
+            (usage.subnet.to_string(), value)
         })
         .collect();
     json!({
@@ -49,26 +62,36 @@ fn document(inspection: &NetworkInspection) -> Value {
         "Created": network.created,
         "Scope": "local",
         "Driver": network.driver.as_str(),
-        "EnableIPv4": true,
-        "EnableIPv6": false,
-        "IPAM": {
-            "Driver": "default",
-            "Config": [{ "Subnet": network.subnet.to_string(), "Gateway": network.gateway.to_string() }],
-        },
+        "EnableIPv4": network.ipv4.is_some(),
+        "EnableIPv6": network.ipv6.is_some(),
+        "IPAM": { "Driver": "default", "Config": config },
         "Internal": network.internal,
         "Options": {
             "bridge": network.bridge,
             "mtu": network.mtu.to_string(),
             "isolate": network.isolated.to_string(),
+            "mode": network.mode.as_str(),
+            "masquerade": network.masquerade.to_string(),
+            "check-source": network.check_source.to_string(),
         },
         "Labels": network.labels,
         "Containers": containers,
-        "Status": {
-            "IPAM": { "Subnets": { network.subnet.to_string(): {
-                "IPsInUse": inspection.taken.len(),
-                "DynamicIPsAvailable": inspection.free,
-                "Used": inspection.taken,
-            } } },
-        },
+        "Status": { "IPAM": { "Subnets": subnets } },
     })
+}
+
+/// What a network has of one family. `IPRange` and `AuxiliaryAddresses` are there where they were asked for.
+fn address_block(network: &Network, block: &AddressBlock) -> Value {
+    let mut config = json!({ "Subnet": block.subnet.to_string(), "Gateway": block.gateway.to_string() });
+    if let Some(range) = block.range {
+        config["IPRange"] = range.to_string().into();
+    }
+    let reserved = network.reserved.iter().filter(|address| block.subnet.contains(**address));
+    // Docker has names for these; here they have none but their own.
+    let reserved: BTreeMap<String, String> =
+        reserved.map(|address| (address.to_string(), address.to_string())).collect();
+    if !reserved.is_empty() {
+        config["AuxiliaryAddresses"] = json!(reserved);
+    }
+    config
 }

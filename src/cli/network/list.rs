@@ -2,34 +2,39 @@
 
 use std::process::ExitCode;
 
-use serde::Serialize;
+use serde_json::{Value, json};
 
-use crate::cli::output::{self, Format, Table};
-use crate::cli::{CommandError, Context};
+use crate::cli::listing::{self, Columns, ListFormat};
+use crate::cli::{CommandError, Context, output};
+use crate::engine::Network;
 
 /// List the networks
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker network list --format json")]
 pub(in crate::cli) struct Args {
-    /// Print a table or one JSON array
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// Print a table, one JSON array (json), or a line by a Go template for each network
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: ListFormat,
     /// Print the names only
     #[arg(long, short)]
     quiet: bool,
 }
 
-#[derive(Serialize)]
-#[serde(rename_all = "PascalCase")]
-struct Row {
-    name: String,
-    #[serde(rename = "IPRange")]
-    range: String,
-    driver: &'static str,
-    internal: bool,
-    #[serde(rename = "Id")]
-    id: String,
-}
+const COLUMNS: Columns = Columns {
+    titles: &[
+        ("Name", "NAME"),
+        ("IPRange", "IPRange"),
+        ("Driver", "Driver"),
+        ("IPRange6", "IPRange6"),
+        ("Internal", "INTERNAL"),
+        ("ID", "NETWORK ID"),
+        ("Id", "NETWORK ID"),
+        ("Scope", "SCOPE"),
+        ("Labels", "LABELS"),
+        ("Label", ""),
+    ],
+    shown: &["Name", "IPRange", "Driver", "IPRange6"],
+};
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let networks = context.engine()?.networks()?;
@@ -39,22 +44,28 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         }
         return Ok(ExitCode::SUCCESS);
     }
-    let rows = networks.into_iter().map(|network| Row {
-        range: network.gateway_net().to_string(),
-        name: network.name.into(),
-        driver: network.driver.as_str(),
-        internal: network.internal,
-        id: network.id.into(),
-    });
-    match args.format {
-        Format::Json => output::json(&rows.collect::<Vec<_>>()),
-        Format::Table => {
-            let mut table = Table::new(&["NAME", "IPRange", "Driver"]);
-            for row in rows {
-                table.row(vec![row.name, row.range, row.driver.to_owned()]);
-            }
-            table.print();
-        }
-    }
+    // The first range is the IPv4 one unless there is none.
+    let range = |network: &Network, place| {
+        network.blocks().nth(place).map(|block| block.gateway_net().to_string()).unwrap_or_default()
+    };
+    let rows: Vec<Value> = networks
+        .into_iter()
+        .map(|network| {
+            let id = String::from(network.id.clone());
+            json!({
+                "Name": network.name,
+                "IPRange": range(&network, 0),
+                "Driver": network.driver.as_str(),
+                "IPRange6": range(&network, 1),
+                "Internal": network.internal,
+                "ID": id,
+                "Id": id,
+                "Scope": "local",
+                "Labels": listing::labels(&network.labels),
+                "Label": network.labels,
+            })
+        })
+        .collect();
+    listing::print(&args.format, &COLUMNS, &rows)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,7 +1,7 @@
 //! `mydocker network …`
 
 mod create;
-mod inspect;
+pub(super) mod inspect;
 mod list;
 mod remove;
 mod rules;

@@ -4,16 +4,20 @@
 //! part of the request.
 
 mod devices;
+pub(super) mod env_files;
 mod files;
+pub(super) mod life;
 pub(super) mod limits;
+mod logging;
 mod mounts;
+mod ports;
 mod security;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use crate::cli::{CommandError, Context, container_path, environment, key_value};
 use crate::engine::{
-    ContainerPath, CreateContainer, Hostname, NetworkMode, PortRequest, Settings, Signal, UserSpec,
+    ContainerPath, CreateContainer, Hostname, MacAddress, NetworkMode, Settings, Signal, UserSpec,
 };
 use crate::names::{ContainerName, NameError};
 
@@ -45,7 +49,7 @@ pub(super) struct ContainerOptions {
     #[arg(long, short, value_name = "USER")]
     user: Option<UserSpec>,
     /// The container's host name; the first 12 digits of its id without
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, short = 'h', value_name = "NAME")]
     hostname: Option<Hostname>,
     /// The container's NIS domain name
     #[arg(long, value_name = "NAME")]
@@ -63,12 +67,17 @@ pub(super) struct ContainerOptions {
     /// default without, which is made on first use
     #[arg(long = "network", visible_alias = "net", value_name = "NETWORK", value_parser = network)]
     network: Option<Network>,
-    /// The container's address; the lowest free one of the network without
+    /// The container's IPv4 address; the lowest free one of the network without
     #[arg(long, value_name = "IP")]
     ip: Option<Ipv4Addr>,
-    /// Publish a port: [[HOST_IP:]HOST_PORT:]PORT[/tcp|udp]; may be given more than once
-    #[arg(long, short, value_name = "PORT")]
-    publish: Vec<PortRequest>,
+    /// The container's IPv6 address; a free one without, in a network that has any
+    #[arg(long, value_name = "IP")]
+    ip6: Option<Ipv6Addr>,
+    /// The Ethernet address of the container's interface; one that follows from its IP address without
+    #[arg(long, value_name = "MAC")]
+    mac_address: Option<MacAddress>,
+    #[command(flatten)]
+    ports: ports::PortOptions,
     #[command(flatten)]
     mounts: mounts::MountOptions,
     #[command(flatten)]
@@ -78,7 +87,14 @@ pub(super) struct ContainerOptions {
     #[command(flatten)]
     limits: limits::LimitOptions,
     #[command(flatten)]
+    pub(super) life: life::LifeOptions,
+    #[command(flatten)]
     security: security::SecurityOptions,
+    /// Print this help. (-h is the host name, as in Docker)
+    #[arg(long, action = clap::ArgAction::Help)]
+    help: Option<bool>,
+    #[command(flatten)]
+    logging: logging::LoggingOptions,
     /// The image, then the command and its arguments
     #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
     image_and_command: Vec<String>,
@@ -113,12 +129,21 @@ impl ContainerOptions {
         detached: bool,
         context: &mut Context,
     ) -> Result<CreateContainer, CommandError> {
+        let env = [env_files::read_all(&self.life.env_file)?, self.env].concat();
+        let mut labels = Vec::new();
+        for entry in env_files::read_all(&self.life.label_file)? {
+            labels.extend(key_value(&entry));
+        }
+        labels.extend(self.labels);
+        let stdin_once = self.interactive && !detached && self.life.attaches_stdin();
         let mut settings = Settings { domainname: self.domainname, ..Settings::default() };
+        self.life.apply(&mut settings)?;
         self.mounts.apply(&mut settings)?;
         self.files.apply(&mut settings);
         self.devices.apply(&mut settings);
         self.limits.apply(&mut settings)?;
         self.security.apply(&mut settings)?;
+        let (ports, publish_all) = self.ports.apply(&mut settings);
         let network = match self.network {
             None => NetworkMode::Default,
             Some(Network::Mode(mode)) => mode,
@@ -126,27 +151,31 @@ impl ContainerOptions {
                 NetworkMode::Container(context.engine()?.find(&name)?.record.id)
             }
         };
+        self.logging.apply(&mut settings)?;
         let mut words = self.image_and_command.into_iter();
         Ok(CreateContainer {
             name: self.name,
             image: words.next().unwrap_or_default(),
             command: words.collect(),
             entrypoint: self.entrypoint,
-            env: environment(&self.env)?,
+            env: environment(&env)?,
             hostname: self.hostname,
             working_dir: self.workdir,
             user: self.user,
             tty: self.tty,
             open_stdin: self.interactive,
-            stdin_once: self.interactive && !detached,
+            stdin_once,
             auto_remove: self.rm,
-            labels: self.labels,
+            labels,
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout,
             settings,
             network,
             ip: self.ip,
-            ports: self.publish,
+            ip6: self.ip6,
+            mac: self.mac_address,
+            ports,
+            publish_all,
         })
     }
 }

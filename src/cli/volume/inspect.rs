@@ -4,30 +4,30 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use crate::cli::output;
-use crate::cli::{CommandError, Context};
+use crate::cli::listing::ObjectFormat;
+use crate::cli::{CommandError, Context, inspect};
 use crate::engine::VolumeView;
 
 /// Show all that is known of volumes, as a JSON array
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker volume inspect data")]
 pub(in crate::cli) struct Args {
+    /// Print one line for each by a Go template, or as JSON (json), instead of the array
+    #[arg(long, short, value_name = "TEMPLATE")]
+    format: Option<ObjectFormat>,
     /// The volumes
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
-    let mut all = Vec::new();
-    for name in &args.names {
-        all.push(document(&context.engine()?.volume(name)?));
-    }
-    output::json(&all);
-    Ok(ExitCode::SUCCESS)
+    inspect::inspect(&args.names, args.format.as_ref(), context, |engine, name| {
+        Ok(document(&engine.volume(name)?))
+    })
 }
 
 /// Docker's member names, so that scripts written for it find what they look for.
-fn document(volume: &VolumeView) -> Value {
+pub(in crate::cli) fn document(volume: &VolumeView) -> Value {
     json!({
         "CreatedAt": volume.created,
         "Driver": volume.driver,

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::{Condition, condition, filter};
-use crate::cli::output::{self, Format, Table};
-use crate::cli::{CommandError, Context};
+use crate::cli::listing::{self, Columns, ListFormat};
+use crate::cli::{CommandError, Context, output};
 use crate::engine::VolumeView;
 
 /// List the volumes
@@ -16,13 +16,25 @@ pub(in crate::cli) struct Args {
     /// Only those with: dangling=true|false, name=PART, label=KEY[=VALUE], driver=local
     #[arg(long = "filter", short, value_name = "KEY=VALUE", value_parser = condition)]
     filters: Vec<Condition>,
-    /// Print a table or one JSON array
-    #[arg(long, value_enum, default_value_t)]
-    format: Format,
+    /// Print a table, one JSON array (json), or a line by a Go template for each volume
+    #[arg(long, value_name = "FORMAT", default_value = "table")]
+    format: ListFormat,
     /// Print the names only
     #[arg(long, short)]
     quiet: bool,
 }
+
+const COLUMNS: Columns = Columns {
+    titles: &[
+        ("Driver", "DRIVER"),
+        ("Name", "VOLUME NAME"),
+        ("Mountpoint", "MOUNTPOINT"),
+        ("Scope", "SCOPE"),
+        ("Labels", "LABELS"),
+        ("Label", ""),
+    ],
+    shown: &["Driver", "Name"],
+};
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let volumes = context.engine()?.volumes(&filter(args.filters))?;
@@ -32,24 +44,16 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         }
         return Ok(ExitCode::SUCCESS);
     }
-    match args.format {
-        Format::Json => output::json(&volumes.iter().map(document).collect::<Vec<_>>()),
-        Format::Table => {
-            let mut table = Table::new(&["DRIVER", "VOLUME NAME"]);
-            for volume in volumes {
-                table.row(vec![volume.driver.to_owned(), volume.name.into()]);
-            }
-            table.print();
-        }
-    }
+    let rows: Vec<Value> = volumes.iter().map(document).collect();
+    listing::print(&args.format, &COLUMNS, &rows)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn document(volume: &VolumeView) -> Value {
-    let labels: Vec<String> = volume.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     json!({
         "Driver": volume.driver,
-        "Labels": labels.join(","),
+        "Labels": listing::labels(&volume.labels),
+        "Label": volume.labels,
         "Mountpoint": volume.path,
         "Name": volume.name,
         "Scope": "local",

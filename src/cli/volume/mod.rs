@@ -1,7 +1,7 @@
 //! `mydocker volume …`
 
 mod create;
-mod inspect;
+pub(super) mod inspect;
 mod list;
 mod prune;
 mod remove;

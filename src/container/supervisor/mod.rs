@@ -77,6 +77,8 @@ pub struct Options {
     pub client: Option<UnixStream>,
     /// Whether that client wants the output.
     pub subscribe: bool,
+    /// Whether the container's input comes from it, and ends with it if it is to.
+    pub feeds: bool,
     /// The size of its terminal.
     pub size: Option<(u16, u16)>,
     /// Whether the container's input ends with that of its client.
@@ -113,6 +115,14 @@ pub struct Supervisor {
     spool: PathBuf,
     buffer: Vec<u8>,
     ended: Option<Ended>,
+}
+
+/// What is left to be waited for after the container's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nobody,
+    Clients,
+    AskedToEnd,
 }
 
 /// What poll(2) watches.
@@ -176,7 +186,8 @@ impl Supervisor {
         watched.thread_block().map_err(failed("block signals"))?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&watched, flags).map_err(failed("watch signals"))?;
-        let client = options.client.map(|stream| Client::new(stream, options.subscribe, true)).transpose();
+        let new = |stream| Client::new(stream, options.subscribe, options.feeds);
+        let client = options.client.map(new).transpose();
         let mut supervisor = Self {
             process: task.process(),
             start: task.start,
@@ -241,29 +252,67 @@ impl Supervisor {
     /// # Errors
     /// poll(2) fails, for lack of memory.
     pub fn finish(mut self, code: u8) -> Result<(), SupervisorError> {
+        self.say_goodbye(code);
+        while self.see_off(PollTimeout::NONE)? != Left::Nobody {}
+        Ok(())
+    }
+
+    /// Tells all clients that the container has ended, and waits before it is to be started again. Who has not
+    /// taken what is on its way to him by then is left behind. False if this process was asked to end meanwhile.
+    ///
+    /// # Errors
+    /// poll(2) fails, for lack of memory.
+    pub fn rest(mut self, code: u8, delay: Duration) -> Result<bool, SupervisorError> {
+        let deadline = Instant::now() + delay;
+        self.say_goodbye(code);
+        // Only memory is at stake.
+        sys::forget_code().ok();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(true);
+            }
+            // Rounded up, so that the last turn does not spin.
+            let left = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+            if self.see_off(left)? == Left::AskedToEnd {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn say_goodbye(&mut self, code: u8) {
         self.accept();
         self.listener = None;
         for client in &mut self.clients {
             client.reply(&Reply::Exited(code));
             client.flush();
         }
-        loop {
-            self.clients.retain(Client::has_mail);
-            if self.clients.is_empty() {
-                return Ok(());
-            }
-            let flags = PollFlags::POLLIN | PollFlags::POLLOUT;
-            let mut fds: Vec<_> =
-                self.clients.iter().map(|client| PollFd::new(client.stream().as_fd(), flags)).collect();
-            match poll(&mut fds, PollTimeout::NONE) {
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(errno) => return Err(failed("wait for clients")(errno)),
-            }
-            for client in &mut self.clients {
-                client.receive(&mut self.buffer);
-                client.flush();
-            }
+    }
+
+    /// Waits until clients take more of what is on its way to them, or a signal comes. Returns at once if there
+    /// are none and time does not matter.
+    fn see_off(&mut self, timeout: PollTimeout) -> Result<Left, SupervisorError> {
+        self.clients.retain(Client::has_mail);
+        if self.clients.is_empty() && timeout == PollTimeout::NONE {
+            return Ok(Left::Nobody);
         }
+        let flags = PollFlags::POLLIN | PollFlags::POLLOUT;
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        fds.extend(self.clients.iter().map(|client| PollFd::new(client.stream().as_fd(), flags)));
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(failed("wait for clients")(errno)),
+        }
+        for client in &mut self.clients {
+            client.receive(&mut self.buffer);
+            client.flush();
+        }
+        self.reap();
+        let mut asked = false;
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            asked |= i32::try_from(info.ssi_signo) == Ok(NixSignal::SIGTERM as i32);
+        }
+        Ok(if asked { Left::AskedToEnd } else { Left::Clients })
     }
 
     /// Waits for anything to happen, and deals with it.
@@ -368,6 +417,7 @@ impl Supervisor {
                 Request::StdinEof => self.clients[index].stdin_ended = true,
                 Request::Resize(size) => self.resize(size),
                 Request::Signal(signal) => self.signal(signal),
+                Request::Detach => self.clients[index].feeds = false,
             }
         }
         self.feed();
@@ -427,10 +477,11 @@ mod tests {
             let (client, ours) = UnixStream::pair().unwrap();
             client.set_nonblocking(true).unwrap();
             let options = Options {
-                log: Some(log::Writer::open(&log).unwrap()),
+                log: Some(log::Writer::open(&log, &log::Options::default()).unwrap()),
                 listener: None,
                 client: Some(ours),
                 subscribe: true,
+                feeds: true,
                 size: None,
                 stdin_once: true,
                 stop_signal: Signal::TERM,

@@ -1,0 +1,282 @@
+//! Files below a directory that is held open, whatever links are in it: `..` and absolute links end at that
+//! directory, and what happens to a file happens to the file behind a descriptor.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::path::Path;
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
+use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags};
+use nix::sys::stat::{fchmodat, fstat, mkdirat, utimensat};
+use nix::sys::time::TimeSpec;
+use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
+
+use super::Time;
+use crate::sys;
+
+/// How many links are followed before they are taken for a circle, as in the kernel.
+const LINKS_MAX: usize = 40;
+
+/// Opens a name without any use of the file but to find it again.
+const FIND: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
+
+/// A directory that everything happens below.
+#[derive(Debug)]
+pub struct Below {
+    root: OwnedFd,
+}
+
+/// A place that a path leads to, whether something is there or not.
+#[derive(Debug)]
+pub struct Spot {
+    /// The directory it is in; the place itself, if it has no name of its own.
+    pub directory: OwnedFd,
+    /// Its name there; `None` for the root and for paths that end with dots.
+    pub name: Option<OsString>,
+    /// What is there now: opened with `O_PATH`, not followed.
+    pub file: Option<OwnedFd>,
+}
+
+impl Below {
+    /// Holds the directory `path`, which is resolved as any path of ours.
+    ///
+    /// # Errors
+    /// It is no directory, or cannot be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(Self { root: open(path, flags, Mode::empty())? })
+    }
+
+    /// Holds a directory that is open already.
+    #[must_use]
+    pub fn new(root: OwnedFd) -> Self {
+        Self { root }
+    }
+
+    /// Opens the directory `path` (with `O_PATH`); links are followed below the root only.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn directory(&self, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
+        let path = path.as_ref();
+        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
+        let how = OpenHow::new()
+            .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
+            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+        retry(|| openat2(&self.root, path, how))
+    }
+
+    /// Opens the directory that the names lead to; what is missing is made with mode 0755.
+    pub(super) fn make_directories(&self, names: &[&OsStr]) -> io::Result<OwnedFd> {
+        let mut path = OsString::from(".");
+        let mut current = self.directory(&path)?;
+        for name in names {
+            path.push("/");
+            path.push(name);
+            current = match self.directory(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                    match mkdirat(&current, *name, Mode::from_bits_truncate(0o755)) {
+                        Ok(()) | Err(Errno::EEXIST) => {}
+                        Err(errno) => return Err(errno.into()),
+                    }
+                    let made = self.directory(&path)?;
+                    // Whatever the caller's umask is.
+                    set_mode(&made, 0o755)?;
+                    made
+                }
+                opened => opened?,
+            };
+        }
+        Ok(current)
+    }
+
+    /// Finds the place that `path` leads to. With `follow`, a link there is followed as well, otherwise it is
+    /// what was looked for. A path that ends with `/` or dots means the directory there.
+    ///
+    /// # Errors
+    /// The directory that it would be in does not exist.
+    pub fn spot(&self, path: &Path, follow: bool) -> io::Result<Spot> {
+        let mut path = path.as_os_str().to_owned();
+        for _ in 0..LINKS_MAX {
+            let bytes = path.as_bytes();
+            let (parent, name) = match bytes.iter().rposition(|byte| *byte == b'/') {
+                Some(slash) => (&bytes[..=slash], &bytes[slash + 1..]),
+                None => (&b"."[..], bytes),
+            };
+            if matches!(name, b"" | b"." | b"..") {
+                let directory = self.directory(&path)?;
+                let file = Some(directory.try_clone()?);
+                return Ok(Spot { directory, name: None, file });
+            }
+            let directory = self.directory(OsStr::from_bytes(parent))?;
+            let name = OsStr::from_bytes(name).to_owned();
+            let Some(file) = find_at(&directory, &name)? else {
+                return Ok(Spot { directory, name: Some(name), file: None });
+            };
+            if !follow || kind_of(&fstat(&file)?) != SFlag::S_IFLNK {
+                return Ok(Spot { directory, name: Some(name), file: Some(file) });
+            }
+            let target = readlinkat(&file, "")?;
+            path = if target.as_bytes().starts_with(b"/") {
+                target
+            } else {
+                OsString::from_vec([parent, b"/", target.as_bytes()].concat())
+            };
+        }
+        Err(Errno::ELOOP.into())
+    }
+}
+
+/// `RESOLVE_IN_ROOT` gives up when something is renamed on the way at that very moment (openat2(2)).
+fn retry(mut call: impl FnMut() -> nix::Result<OwnedFd>) -> io::Result<OwnedFd> {
+    let mut attempts = 0;
+    loop {
+        match call() {
+            Err(Errno::EAGAIN) if attempts < 10_000 => attempts += 1,
+            Err(Errno::EINTR) => {}
+            result => return Ok(result?),
+        }
+    }
+}
+
+/// The file `name` in a directory, opened with `O_PATH` and not followed; `None` if there is none.
+pub(super) fn find_at(directory: impl AsFd, name: &OsStr) -> io::Result<Option<OwnedFd>> {
+    match openat(directory, name, FIND, Mode::empty()) {
+        Ok(file) => Ok(Some(file)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// A new file `name`, open for writing. It must not exist, not even as a link to nothing.
+pub(super) fn create_at(directory: impl AsFd, name: &OsStr) -> io::Result<File> {
+    let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    Ok(File::from(openat(directory, name, flags, Mode::from_bits_truncate(0o600))?))
+}
+
+/// Opens the regular file behind `fd` with these flags: that very file, wherever its name leads by now.
+pub(super) fn reopen(fd: impl AsFd, flags: OFlag) -> io::Result<File> {
+    let flags = flags | OFlag::O_CLOEXEC | OFlag::O_NOCTTY | OFlag::O_NONBLOCK;
+    Ok(File::from(open(sys::descriptor_path(fd.as_fd()).as_str(), flags, Mode::empty())?))
+}
+
+/// Removes a name and all below it; links are removed, not followed. "Already gone" is success.
+pub(super) fn remove_at(directory: impl AsFd, name: &OsStr) -> io::Result<()> {
+    match unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir) {
+        Ok(()) | Err(Errno::ENOENT) => Ok(()),
+        Err(Errno::EISDIR | Errno::EPERM) => {
+            // The standard library goes down by descriptors as well and follows nothing.
+            let path = Path::new(&sys::descriptor_path(directory.as_fd())).join(name);
+            std::fs::remove_dir_all(path)
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The file type bits.
+pub(super) fn kind_of(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits())
+}
+
+/// Sets the owner of the very file behind `fd`.
+pub(super) fn set_owner(fd: impl AsFd, uid: u32, gid: u32) -> io::Result<()> {
+    Ok(fchownat(fd, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::AT_EMPTY_PATH)?)
+}
+
+/// Sets the permissions of the very file behind `fd`, which is not a link.
+pub(super) fn set_mode(fd: impl AsFd, mode: u32) -> io::Result<()> {
+    let path = sys::descriptor_path(fd.as_fd());
+    let mode = Mode::from_bits_truncate(mode);
+    Ok(fchmodat(AT_FDCWD, path.as_str(), mode, FchmodatFlags::FollowSymlink)?)
+}
+
+/// Sets the times of the very file behind `fd`.
+pub(super) fn set_modified(fd: impl AsFd, time: Time) -> io::Result<()> {
+    let path = sys::descriptor_path(fd.as_fd());
+    let time = TimeSpec::new(time.seconds, i64::from(time.nanoseconds));
+    // The name in /proc is followed to the file and no further.
+    Ok(utimensat(AT_FDCWD, path.as_str(), &time, &time, UtimensatFlags::FollowSymlink)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+
+    use super::*;
+
+    fn text(spot: &Spot) -> Option<String> {
+        let file = spot.file.as_ref()?;
+        io::read_to_string(reopen(file, OFlag::O_RDONLY).unwrap()).ok()
+    }
+
+    #[test]
+    fn links_lead_nowhere_but_below() {
+        let base = tempfile::tempdir().unwrap();
+        let root = base.path().join("root");
+        std::fs::create_dir_all(root.join("etc/sub")).unwrap();
+        for (path, contents) in [("etc/passwd", "inside"), ("../etc", "outside")] {
+            crate::store::write_atomic(
+                &root.join(path),
+                contents.as_bytes(),
+                crate::store::Durability::Process,
+            )
+            .unwrap();
+        }
+        symlink("/etc/passwd", root.join("absolute")).unwrap();
+        symlink("../../../../etc/passwd", root.join("etc/sub/upward")).unwrap();
+        symlink("sub/upward", root.join("etc/twice")).unwrap();
+        symlink("loop", root.join("loop")).unwrap();
+        symlink("/nowhere", root.join("dangling")).unwrap();
+        let below = Below::open(&root).unwrap();
+        for path in
+            ["absolute", "/absolute", "etc/sub/upward", "etc/twice", "../../etc/passwd", "etc/sub/../passwd"]
+        {
+            assert_eq!(
+                text(&below.spot(Path::new(path), true).unwrap()).as_deref(),
+                Some("inside"),
+                "{path}"
+            );
+        }
+        let link = below.spot(Path::new("absolute"), false).unwrap();
+        assert_eq!(kind_of(&fstat(link.file.as_ref().unwrap()).unwrap()), SFlag::S_IFLNK);
+        assert!(below.spot(Path::new("loop"), true).is_err());
+        assert!(below.spot(Path::new("missing/x"), true).is_err());
+        let dangling = below.spot(Path::new("dangling"), true).unwrap();
+        assert!(dangling.file.is_none());
+        assert_eq!(dangling.name.as_deref(), Some(OsStr::new("nowhere")));
+        for path in ["/", "", ".", "etc/..", "etc/sub/../..", "../.."] {
+            let spot = below.spot(Path::new(path), true).unwrap();
+            let inode = fstat(spot.file.as_ref().unwrap()).unwrap().st_ino;
+            assert_eq!((spot.name, inode), (None, std::fs::metadata(&root).unwrap().ino()), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_changed_is_the_link_itself() {
+        let base = tempfile::tempdir().unwrap();
+        let target = base.path().join("target");
+        std::fs::create_dir(&target).unwrap();
+        let before = std::fs::metadata(&target).unwrap();
+        symlink(&target, base.path().join("link")).unwrap();
+        let below = Below::open(base.path()).unwrap();
+        let link = below.spot(Path::new("link"), false).unwrap();
+        let file = link.file.unwrap();
+        set_owner(&file, 4711, 4712).unwrap();
+        set_modified(&file, Time { seconds: 1000, nanoseconds: 5 }).unwrap();
+        let changed = std::fs::symlink_metadata(base.path().join("link")).unwrap();
+        assert_eq!((changed.uid(), changed.gid()), (4711, 4712));
+        assert_eq!((changed.mtime(), changed.mtime_nsec()), (1000, 5));
+        let after = std::fs::metadata(&target).unwrap();
+        assert_eq!((before.uid(), before.mtime()), (after.uid(), after.mtime()));
+        remove_at(&link.directory, OsStr::new("link")).unwrap();
+        assert!(target.is_dir() && !base.path().join("link").exists());
+        std::fs::create_dir_all(target.join("a/b")).unwrap();
+        remove_at(&link.directory, OsStr::new("target")).unwrap();
+        remove_at(&link.directory, OsStr::new("target")).unwrap();
+        assert!(!target.exists());
+    }
+}

@@ -1,0 +1,429 @@
+//! Containers as `inspect` and the listings show them, under Docker's names.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Map, Value, json};
+
+use crate::cli::human;
+use crate::engine::{
+    Bytes, CapabilityName, Cpus, DeviceRequest, DiskUsage, Endpoint, ExposedPort, Family, Limits, LogDriver,
+    LogOptions, MountView, Namespace, NumberList, Paths, Rate, Record, Seccomp, Security, Snapshot, State,
+    Swap, Ulimit, unpublished_ports,
+};
+
+/// What stands for "never": Docker writes the first instant of its calendar.
+const NEVER: &str = "0001-01-01T00:00:00Z";
+
+/// How large `/dev/shm` is where nobody says otherwise.
+const DEFAULT_SHM: u64 = 64 << 20;
+
+/// Whether the user means a mount by a volume's name or a path.
+pub(super) fn is_called(mount: &MountView, text: &str) -> bool {
+    mount.name.as_ref().is_some_and(|name| name.as_str() == text)
+        || mount.destination.as_os_str() == text
+        || !text.is_empty() && mount.source.as_os_str() == text
+}
+
+/// A mount as listings show it.
+pub(super) fn mount_label(mount: &MountView) -> String {
+    let name = mount.name.as_ref().map(ToString::to_string);
+    name.unwrap_or_else(|| mount.source.to_string_lossy().into_owned())
+}
+
+fn mount_document(mount: &MountView) -> Value {
+    let mut document = json!({
+        "Type": mount.kind,
+        "Source": mount.source,
+        "Destination": mount.destination,
+        "Mode": mount.mode,
+        "RW": mount.writable,
+        "Propagation": mount.propagation,
+    });
+    // Only volumes have these.
+    if let (Some(name), Some(driver)) = (&mount.name, mount.driver) {
+        document["Name"] = name.as_str().into();
+        document["Driver"] = driver.into();
+    }
+    document
+}
+
+/// Docker's word for a state.
+pub(super) fn state(state: &State) -> &'static str {
+    state.as_str()
+}
+
+/// Whether a container in this state is listed without being asked for.
+pub(super) fn is_up(current: &State) -> bool {
+    current.is_up()
+}
+
+/// A state in words.
+pub(super) fn status(state: &State, now: DateTime<Utc>) -> String {
+    match state {
+        State::Created => "Created".to_owned(),
+        State::Starting { .. } => "Starting".to_owned(),
+        State::Running { started, paused, .. } => {
+            format!("Up {}{}", human::span(now - *started), if *paused { " (Paused)" } else { "" })
+        }
+        State::Restarting { exit, .. } => match exit.finished {
+            Some(finished) => format!("Restarting ({}) {} ago", exit.code, human::span(now - finished)),
+            None => format!("Restarting ({})", exit.code),
+        },
+        State::Removing { .. } => "Removal In Progress".to_owned(),
+        State::Dead => "Dead".to_owned(),
+        State::Exited(exit) => match exit.finished {
+            Some(finished) => format!("Exited ({}) {} ago", exit.code, human::span(now - finished)),
+            None => format!("Exited ({})", exit.code),
+        },
+    }
+}
+
+/// The exit status of a container that has ended after it ran.
+pub(super) fn exit_code(state: &State) -> Option<i32> {
+    match state {
+        State::Exited(exit) => Some(exit.code),
+        _ => None,
+    }
+}
+
+/// A point in time as Docker's listings show it.
+pub(super) fn listed_time(time: DateTime<Utc>) -> String {
+    let local = time.with_timezone(&chrono::Local);
+    // The system's name for another zone is not known; Go repeats the offset then.
+    let zone = if local.offset().local_minus_utc() == 0 { "UTC" } else { "%z" };
+    local.format(&format!("%Y-%m-%d %H:%M:%S %z {zone}")).to_string()
+}
+
+/// The document of a container. `disk` is there if it was asked for.
+pub(super) fn container(
+    snapshot: &Snapshot,
+    paths: &Paths,
+    mounts: &[MountView],
+    disk: Option<DiskUsage>,
+) -> Value {
+    let record = &snapshot.record;
+    let words = record.config.command.words();
+    let mut document = json!({
+        "Id": record.id,
+        "Created": time(Some(record.created)),
+        "Path": words.first(),
+        "Args": words.get(1..),
+        "State": state_document(&snapshot.state),
+        "Image": record.config.settings.image_id.as_ref().map_or(record.config.image.as_str(), |id| id.as_str()),
+        "HostnamePath": paths.log.with_file_name("hostname"),
+        "HostsPath": paths.log.with_file_name("hosts"),
+        "ResolvConfPath": paths.log.with_file_name("resolv.conf"),
+        "LogPath": paths.log,
+        "Name": format!("/{}", record.name),
+        "RestartCount": record.life.restarts,
+        "Driver": "overlay2",
+        "Platform": "linux",
+        "GraphDriver": { "Name": "overlay2", "Data": {
+            "LowerDir": record.config.layers,
+            "UpperDir": paths.overlay.join("upper"),
+            "WorkDir": paths.overlay.join("work"),
+            "MergedDir": paths.overlay.join("merged"),
+        } },
+        "HostConfig": host_config(record, mounts),
+        "Mounts": mounts.iter().map(mount_document).collect::<Vec<_>>(),
+        "Config": config(record),
+        "NetworkSettings": network_settings(snapshot, paths),
+    });
+    if let Some(disk) = disk {
+        document["SizeRw"] = disk.own.into();
+        document["SizeRootFs"] = disk.image.map(|image| image + disk.own).into();
+    }
+    document
+}
+
+fn time(time: Option<DateTime<Utc>>) -> String {
+    time.map_or_else(|| NEVER.to_owned(), |time| time.to_rfc3339_opts(SecondsFormat::Nanos, true))
+}
+
+fn state_document(current: &State) -> Value {
+    let (pid, code, started, finished, error) = match current {
+        State::Created | State::Starting { .. } | State::Removing { .. } | State::Dead => {
+            (0, 0, None, None, None)
+        }
+        State::Running { init, started, .. } => (init.pid, 0, Some(*started), None, None),
+        State::Exited(exit) | State::Restarting { exit, .. } => {
+            (0, exit.code, exit.started, exit.finished, exit.error.clone())
+        }
+    };
+    let word = state(current);
+    let out_of_memory =
+        matches!(current, State::Exited(exit) | State::Restarting { exit, .. } if exit.out_of_memory);
+    json!({
+        "Status": word,
+        // A container that is paused runs as well.
+        "Running": is_up(current),
+        "Paused": word == "paused",
+        "Restarting": word == "restarting",
+        "OOMKilled": out_of_memory,
+        "Dead": word == "dead",
+        "Pid": pid,
+        "ExitCode": code,
+        "Error": error.unwrap_or_default(),
+        "StartedAt": time(started),
+        "FinishedAt": time(finished),
+    })
+}
+
+fn config(record: &Record) -> Value {
+    let config = &record.config;
+    let entrypoint = &config.settings.entrypoint;
+    let arguments = config.command.words().get(entrypoint.len()..).unwrap_or_default();
+    json!({
+        "Hostname": config.hostname.as_ref().map_or(record.id.short(), |hostname| hostname.as_str()),
+        "Domainname": config.settings.domainname.as_ref().map(|name| name.as_str()).unwrap_or_default(),
+        "User": config.user.as_ref().map(ToString::to_string).unwrap_or_default(),
+        "AttachStdin": config.stdin_once,
+        "Tty": config.tty,
+        "OpenStdin": config.open_stdin,
+        "StdinOnce": config.stdin_once,
+        "ExposedPorts": exposed(record),
+        "Env": config.env,
+        "Cmd": arguments,
+        "Entrypoint": Some(entrypoint).filter(|words| !words.is_empty()),
+        "Image": config.image,
+        "WorkingDir": config.working_dir.as_ref().map(|path| path.as_path().to_owned()).unwrap_or_default(),
+        "Labels": config.labels,
+        "StopSignal": config.stop_signal.to_string(),
+        "StopTimeout": config.stop_timeout,
+    })
+}
+
+fn exposed(record: &Record) -> Value {
+    let ports = record
+        .network
+        .ports
+        .iter()
+        .flat_map(|port| port.container.ports().map(|number| format!("{number}/{}", port.proto)));
+    let ports = ports.chain(record.config.settings.exposed.iter().cloned());
+    Value::Object(ports.map(|port| (port, json!({}))).collect())
+}
+
+fn host_config(record: &Record, mounts: &[MountView]) -> Value {
+    let settings = &record.config.settings;
+    let mut config = json!({
+        "NetworkMode": record.network.mode.describe(),
+        "PortBindings": port_bindings(record),
+        "PublishAllPorts": record.network.publish_all,
+        "AutoRemove": record.config.auto_remove,
+        "Init": settings.init,
+        "RestartPolicy": {
+            "Name": settings.restart.name(),
+            "MaximumRetryCount": settings.restart.maximum(),
+        },
+        "LogConfig": log_config(&settings.log),
+        "GroupAdd": settings.groups,
+        "ReadonlyRootfs": settings.read_only,
+        "Sysctls": settings.sysctls,
+        "Ulimits": settings.ulimits.iter().map(ulimit).collect::<Vec<_>>(),
+        "Binds": mounts.iter().filter_map(bind).collect::<Vec<_>>(),
+        "VolumesFrom": settings.volumes_from.iter().map(|from| &from.container).collect::<Vec<_>>(),
+        "ShmSize": settings.shm_size.map_or(DEFAULT_SHM, |Bytes(bytes)| bytes),
+        "Dns": settings.resolution.servers,
+        "DnsSearch": settings.resolution.search,
+        "DnsOptions": settings.resolution.options,
+        "ExtraHosts": settings.resolution.hosts,
+        "Devices": settings.devices.nodes.iter().map(device).collect::<Vec<_>>(),
+    });
+    for part in [limits(&settings.limits), security(&settings.security)] {
+        if let (Value::Object(members), Value::Object(part)) = (&mut config, part) {
+            members.extend(part);
+        }
+    }
+    config
+}
+
+/// A mount as `-v` would ask for it; one in memory cannot be asked for in this way.
+fn bind(mount: &MountView) -> Option<String> {
+    if mount.kind == "tmpfs" {
+        return None;
+    }
+    let mode = if mount.mode.is_empty() { String::new() } else { format!(":{}", mount.mode) };
+    Some(format!("{}:{}{mode}", mount_label(mount), mount.destination.display()))
+}
+
+fn device(device: &DeviceRequest) -> Value {
+    json!({
+        "PathOnHost": device.host,
+        "PathInContainer": device.container,
+        "CgroupPermissions": device.access.to_string(),
+    })
+}
+
+/// One limit of each process; no limit is -1.
+fn ulimit(limit: &Ulimit) -> Value {
+    let number = |value: u64| i64::try_from(value).unwrap_or(-1);
+    json!({ "Name": limit.name(), "Soft": number(limit.soft), "Hard": number(limit.hard) })
+}
+
+/// How much of the machine it may use; as much as there is, is 0.
+fn limits(limits: &Limits) -> Value {
+    let bytes = |value: Option<Bytes>| value.map_or(0, |Bytes(bytes)| bytes);
+    let list = |value: &Option<NumberList>| value.as_ref().map(ToString::to_string).unwrap_or_default();
+    let rates = |rates: &[Rate]| -> Vec<Value> {
+        rates.iter().map(|rate| json!({ "Path": rate.path, "Rate": rate.rate })).collect()
+    };
+    json!({
+        "Memory": bytes(limits.memory),
+        "MemorySwap": match limits.memory_swap {
+            None => json!(0),
+            Some(Swap::Unlimited) => json!(-1),
+            Some(Swap::Total(Bytes(bytes))) => json!(bytes),
+        },
+        "MemoryReservation": bytes(limits.memory_reservation),
+        "MemorySwappiness": limits.memory_swappiness,
+        "OomKillDisable": limits.oom_kill_disable,
+        "OomScoreAdj": limits.oom_score_adj.unwrap_or(0),
+        "NanoCpus": limits.cpus.map_or(0, |Cpus(billionths)| billionths),
+        "CpuShares": limits.cpu_shares.unwrap_or(0),
+        "CpuPeriod": limits.cpu_period.unwrap_or(0),
+        "CpuQuota": limits.cpu_quota.unwrap_or(0),
+        "CpusetCpus": list(&limits.cpuset_cpus),
+        "CpusetMems": list(&limits.cpuset_mems),
+        "PidsLimit": limits.pids,
+        "BlkioWeight": limits.blkio_weight.unwrap_or(0),
+        "BlkioDeviceReadBps": rates(&limits.device_read_bps),
+        "BlkioDeviceWriteBps": rates(&limits.device_write_bps),
+        "BlkioDeviceReadIOps": rates(&limits.device_read_iops),
+        "BlkioDeviceWriteIOps": rates(&limits.device_write_iops),
+    })
+}
+
+/// What it may do.
+fn security(security: &Security) -> Value {
+    let names = |names: &[CapabilityName]| -> Vec<String> { names.iter().map(ToString::to_string).collect() };
+    // Docker shows an empty word for a namespace of the container's own, except for these two.
+    let mode = |namespace: Namespace| if namespace.is_host() { "host" } else { "" };
+    let mut options = Vec::new();
+    match &security.seccomp {
+        Seccomp::Default => {}
+        Seccomp::Unconfined => options.push("seccomp=unconfined".to_owned()),
+        Seccomp::Profile(profile) => options.push(format!("seccomp={}", json!(profile))),
+    }
+    if security.new_privileges {
+        options.push("no-new-privileges=false".to_owned());
+    }
+    if security.system_paths {
+        options.push("systempaths=unconfined".to_owned());
+    }
+    let namespaces = &security.namespaces;
+    json!({
+        "Privileged": security.privileged,
+        "CapAdd": names(&security.cap_add),
+        "CapDrop": names(&security.cap_drop),
+        "SecurityOpt": options,
+        "PidMode": mode(namespaces.pid),
+        "IpcMode": namespaces.ipc.as_str(),
+        "UTSMode": mode(namespaces.uts),
+        "CgroupnsMode": namespaces.cgroup.as_str(),
+    })
+}
+
+fn log_config(options: &LogOptions) -> Value {
+    let mut config = Map::new();
+    if options.driver != LogDriver::None {
+        let size = options.max_size.map_or_else(|| "-1".to_owned(), |size| size.to_string());
+        config.insert("max-size".to_owned(), size.into());
+        config.insert("max-file".to_owned(), options.max_file.to_string().into());
+    }
+    json!({ "Type": options.driver.to_string(), "Config": config })
+}
+
+/// The ports that were asked for, whether the container runs or not.
+fn port_bindings(record: &Record) -> Value {
+    let mut bindings: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+    for port in &record.network.ports {
+        let address = port.host_ip.map(|address| address.to_string()).unwrap_or_default();
+        for (offset, number) in port.container.ports().enumerate() {
+            let host = match port.fixed() {
+                Some(host) => (usize::from(host.first) + offset).to_string(),
+                // Any of them, or any at all.
+                None => port.host.map(|range| range.to_string()).unwrap_or_default(),
+            };
+            let binding = json!({ "HostIp": address, "HostPort": host });
+            bindings.entry(format!("{number}/{}", port.proto)).or_default().push(binding);
+        }
+    }
+    json!(bindings)
+}
+
+/// The ports that are published, as the kernel has them: the container's, and where each leads from.
+pub(super) fn published(snapshot: &Snapshot) -> BTreeMap<(u16, String), Vec<(IpAddr, u16)>> {
+    let endpoints = if snapshot.state.is_running() { &snapshot.record.network.endpoints[..] } else { &[] };
+    let mut ports: BTreeMap<(u16, String), Vec<(IpAddr, u16)>> = BTreeMap::new();
+    for mapping in endpoints.iter().flat_map(|endpoint| &endpoint.ports) {
+        let pairs = (mapping.container.first..=mapping.container.last).zip(mapping.host.first..);
+        for (container, host) in pairs {
+            let place = ports.entry((container, mapping.proto.to_string())).or_default();
+            place.push((mapping.host_ip, host));
+        }
+    }
+    ports
+}
+
+/// The ports of a running container that are exposed but not published.
+pub(super) fn unpublished(snapshot: &Snapshot) -> Vec<ExposedPort> {
+    let record = &snapshot.record;
+    if !snapshot.state.is_running() || !record.network.mode.is_own() {
+        return Vec::new();
+    }
+    let published: Vec<_> =
+        record.network.endpoints.iter().flat_map(|endpoint| &endpoint.ports).cloned().collect();
+    unpublished_ports(&record.config.settings.exposed, &published)
+}
+
+fn network_settings(snapshot: &Snapshot, paths: &Paths) -> Value {
+    let endpoints = if snapshot.state.is_running() { &snapshot.record.network.endpoints[..] } else { &[] };
+    let mut ports: BTreeMap<String, Option<Vec<Value>>> = published(snapshot)
+        .into_iter()
+        .map(|((port, proto), hosts)| {
+            let hosts = hosts.into_iter();
+            let bindings =
+                hosts.map(|(ip, port)| json!({ "HostIp": ip.to_string(), "HostPort": port.to_string() }));
+            (format!("{port}/{proto}"), Some(bindings.collect()))
+        })
+        .collect();
+    for exposed in unpublished(snapshot) {
+        ports.extend(exposed.container.ports().map(|port| (format!("{port}/{}", exposed.proto), None)));
+    }
+    let networks: BTreeMap<String, Value> = endpoints
+        .iter()
+        .map(|endpoint| {
+            let mut value = addresses(Some(endpoint));
+            value["HostInterface"] = endpoint.host_if.to_string().into();
+            value["Interface"] = endpoint.container_if.to_string().into();
+            (endpoint.network.to_string(), value)
+        })
+        .collect();
+    let sandbox = if snapshot.state.is_running() { paths.netns.to_string_lossy() } else { "".into() };
+    // Of the first network, where scripts from before there were several look.
+    let mut settings = addresses(endpoints.first());
+    settings["SandboxKey"] = sandbox.into();
+    settings["Ports"] = json!(ports);
+    settings["Networks"] = json!(networks);
+    settings
+}
+
+/// The addresses in a network. What there is not is "" or 0.
+fn addresses(endpoint: Option<&Endpoint>) -> Value {
+    let (ipv4, ipv6) = (endpoint.and_then(Endpoint::ipv4), endpoint.and_then(Endpoint::ipv6));
+    let gateway = |family| {
+        let gateway = endpoint.and_then(|endpoint| endpoint.gateway(family));
+        gateway.map(|gateway| gateway.to_string()).unwrap_or_default()
+    };
+    json!({
+        "IPAddress": ipv4.map(|net| net.addr().to_string()).unwrap_or_default(),
+        "IPPrefixLen": ipv4.map_or(0, |net| net.prefix_len()),
+        "Gateway": gateway(Family::V4),
+        "MacAddress": endpoint.map(|endpoint| endpoint.mac.to_string()).unwrap_or_default(),
+        "GlobalIPv6Address": ipv6.map(|net| net.addr().to_string()).unwrap_or_default(),
+        "GlobalIPv6PrefixLen": ipv6.map_or(0, |net| net.prefix_len()),
+        "IPv6Gateway": gateway(Family::V6),
+    })
+}

@@ -1,0 +1,24 @@
+//! What is kept of a container's output.
+
+use crate::cli::{CommandError, key_value};
+use crate::engine::{EngineError, LogDriver, LogOptions, Settings};
+
+/// What is kept of a container's output
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Log")]
+pub(super) struct LoggingOptions {
+    /// Where the output is kept for logs: json-file, or none to keep nothing
+    #[arg(long, value_name = "DRIVER", default_value_t)]
+    log_driver: LogDriver,
+    /// How much is kept: max-size of one file (50m without; -1 for no limit), max-file (2 without)
+    #[arg(long = "log-opt", value_name = "NAME=VALUE", value_parser = key_value)]
+    log_options: Vec<(String, String)>,
+}
+
+impl LoggingOptions {
+    /// Fills in this group's part.
+    pub(super) fn apply(self, settings: &mut Settings) -> Result<(), CommandError> {
+        settings.log = LogOptions::new(self.log_driver, &self.log_options).map_err(EngineError::from)?;
+        Ok(())
+    }
+}

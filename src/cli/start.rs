@@ -1,0 +1,45 @@
+//! `mydocker start`
+
+use std::process::ExitCode;
+
+use crate::cli::{CommandError, Context, for_each, left};
+use crate::engine::{Attachment, DetachKeys, EngineError};
+
+/// Start containers that were created or have ended
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  mydocker start -a job")]
+pub(super) struct Args {
+    /// Stay connected to the container's output, and exit as it does
+    #[arg(long, short)]
+    attach: bool,
+    /// Also pass standard input on, if the container was made to take any
+    #[arg(long, short)]
+    interactive: bool,
+    /// The keys that leave the container running; ctrl-p,ctrl-q without
+    #[arg(long, value_name = "KEYS", default_value_t)]
+    detach_keys: DetachKeys,
+    /// Whether signals are passed on to a container without a terminal
+    #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true,
+          default_missing_value = "true", action = clap::ArgAction::Set)]
+    sig_proxy: bool,
+    /// The containers, by name or id
+    #[arg(value_name = "CONTAINER", required = true)]
+    containers: Vec<String>,
+}
+
+pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    if !args.attach && !args.interactive {
+        return for_each(&args.containers, context, |engine, name| engine.start(name));
+    }
+    let [container] = &args.containers[..] else {
+        return Err(EngineError::AttachMany(args.containers.len()).into());
+    };
+    let attachment = Attachment {
+        stdin: args.interactive,
+        stdout: true,
+        stderr: true,
+        sig_proxy: args.sig_proxy,
+        detach_keys: args.detach_keys,
+    };
+    Ok(left(context.engine()?.start_attached(container, &attachment)?))
+}

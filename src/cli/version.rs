@@ -1,0 +1,41 @@
+//! `mydocker version`
+
+use std::process::ExitCode;
+
+use serde_json::json;
+
+use crate::cli::listing::ObjectFormat;
+use crate::cli::{CommandError, Context, output};
+
+/// Show the version of mydocker
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  mydocker version --format '{{.Client.Version}}'")]
+pub(super) struct Args {
+    /// Print by a Go template, or as JSON (json)
+    #[arg(long, short, value_name = "FORMAT", default_value = "", hide_default_value = true)]
+    format: ObjectFormat,
+}
+
+pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    let info = context.engine()?.host_info()?;
+    let version = json!({
+        "Version": env!("CARGO_PKG_VERSION"),
+        "Os": "linux",
+        "Arch": info.architecture,
+        "KernelVersion": info.kernel,
+    });
+    // There is no daemon: what scripts look for under Server is the same program.
+    let document = json!({ "Client": version, "Server": version });
+    let text = |member: &str| version[member].as_str().unwrap_or_default().to_owned();
+    match args.format.render(&document)? {
+        Some(text) => output::print(&text),
+        None => output::print(&format!(
+            "Version:  {}\nOS/Arch:  {}/{}\nKernel:   {}\n",
+            text("Version"),
+            text("Os"),
+            text("Arch"),
+            text("KernelVersion")
+        )),
+    }
+    Ok(ExitCode::SUCCESS)
+}

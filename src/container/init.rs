@@ -1,0 +1,90 @@
+//! `--init`: a first process that stays beside the command, hands signals on to it, and reaps what others
+//! leave to it.
+//!
+//! It is the container's first process itself, which instead of becoming the command forks it. Nothing has to
+//! be put into the image for that, and nothing of ours is there to be found: the process has closed all its
+//! files, its command line and name are overwritten, its environment was empty from the start, and it is not
+//! dumpable, so that its memory and its program file (which is on a read-only mount anyway) are nobody's.
+
+use std::convert::Infallible;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::sys::signal::SigSet;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{ForkResult, Pid, getpid, setpgid, tcsetpgrp};
+
+use crate::sys;
+
+/// The name of the process, for listings.
+const NAME: &str = "mydocker-init";
+
+/// Lets `become_command` run in a child of this process, and does not return in this one: it ends with the
+/// command's exit status, or 128 + N if signal N ended it.
+///
+/// In the child, what `become_command` fails with is returned; it has to end the process after that.
+///
+/// # Errors
+/// No process could be made, or the child's own error.
+pub(super) fn run<E: From<Errno>>(
+    words: &[String],
+    become_command: impl FnOnce() -> Result<Infallible, E>,
+) -> Result<Infallible, E> {
+    nix::sys::prctl::set_dumpable(false)?;
+    nix::sys::prctl::set_name(c"mydocker-init")?;
+    let line: Vec<&str> = [NAME, "--"].into_iter().chain(words.iter().map(String::as_str)).collect();
+    // A kernel without it only shows less in listings.
+    sys::set_command_line(&line).ok();
+    // Before there is a child, so that not even the first of its signals is missed. Blocked signals reach the
+    // first process of a namespace, too, for which those with their default action are void.
+    SigSet::all().thread_block()?;
+    match sys::fork()? {
+        ForkResult::Child => {
+            own_the_terminal();
+            become_command()
+        }
+        ForkResult::Parent { child } => {
+            // Also the report about the command: its end is told by the child alone.
+            sys::close_from(0);
+            // Only memory is at stake.
+            sys::forget_code().ok();
+            sys::end_process(look_after(child))
+        }
+    }
+}
+
+/// Makes the command the terminal's foreground, so that its keys (ctrl-c) reach it, and it alone.
+fn own_the_terminal() {
+    setpgid(Pid::from_raw(0), Pid::from_raw(0)).ok();
+    // SIGTTOU is blocked still. Without a terminal there is nothing to own.
+    tcsetpgrp(std::io::stdin(), getpid()).ok();
+}
+
+/// Hands signals on to the command and reaps all children until the command has ended. Returns its status.
+fn look_after(command: Pid) -> i32 {
+    loop {
+        if let Some(status) = reap(command) {
+            return status;
+        }
+        let signal = sys::wait_for_signal();
+        if signal != libc::SIGCHLD {
+            // It may have ended already: then that is noticed in the next turn.
+            sys::kill(command, signal).ok();
+        }
+    }
+}
+
+/// Takes note of all children that have ended; the command's status if it is among them.
+fn reap(command: Pid) -> Option<i32> {
+    let mut status = None;
+    loop {
+        match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Exited(pid, code)) if pid == command => status = Some(code),
+            Ok(WaitStatus::Signaled(pid, signal, _)) if pid == command => {
+                status = Some(128 + signal as libc::c_int);
+            }
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return status,
+            Ok(_) | Err(_) => {}
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! What is kept of a container's output.
+
+use std::fmt;
+use std::num::{NonZeroU16, NonZeroU64};
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// How large a file of a log becomes where nobody says otherwise. Docker's has no limit, and fills the disk.
+const DEFAULT_SIZE: NonZeroU64 = NonZeroU64::new(50_000_000).unwrap();
+
+/// How many files a log has where nobody says otherwise.
+const DEFAULT_FILES: NonZeroU16 = NonZeroU16::new(2).unwrap();
+
+/// The most files of one log: a reader has all of them open.
+const MOST_FILES: u16 = 500;
+
+/// Why an option of a log was refused. The text is complete.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum OptionError {
+    /// There is no such driver.
+    #[error("there is no log driver \"{0}\": expected json-file or none")]
+    Driver(String),
+    /// There is no such option.
+    #[error("there is no log option \"{0}\": expected max-size or max-file")]
+    Unknown(String),
+    /// A driver that keeps nothing has nothing to set.
+    #[error("the log driver none has no option {0}")]
+    NothingKept(String),
+    /// Not a size.
+    #[error("\"{0}\" is not a max-size: expected a number of bytes above 0, optionally with k, m or g")]
+    Size(String),
+    /// Not a number of files.
+    #[error("\"{0}\" is not a max-file: expected a number from 1 to {MOST_FILES}")]
+    Files(String),
+}
+
+/// Where a container's output goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Driver {
+    /// To files in Docker's format.
+    #[default]
+    JsonFile,
+    /// To whoever is connected, and nowhere else.
+    None,
+}
+
+impl fmt::Display for Driver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::JsonFile => "json-file",
+            Self::None => "none",
+        })
+    }
+}
+
+impl FromStr for Driver {
+    type Err = OptionError;
+    fn from_str(text: &str) -> Result<Self, OptionError> {
+        match text {
+            "json-file" => Ok(Self::JsonFile),
+            "none" => Ok(Self::None),
+            other => Err(OptionError::Driver(other.to_owned())),
+        }
+    }
+}
+
+/// What is kept of a container's output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Options {
+    /// Where it goes.
+    pub driver: Driver,
+    /// The most bytes of one file; `None` for no limit.
+    pub max_size: Option<NonZeroU64>,
+    /// How many files there are, the one that is written included.
+    pub max_file: NonZeroU16,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { driver: Driver::JsonFile, max_size: Some(DEFAULT_SIZE), max_file: DEFAULT_FILES }
+    }
+}
+
+impl Options {
+    /// Options as `--log-driver` and `--log-opt` give them, names and values; a later one wins.
+    ///
+    /// # Errors
+    /// [`OptionError`] for a name or value that is none.
+    pub fn new(driver: Driver, pairs: &[(String, String)]) -> Result<Self, OptionError> {
+        let mut options = Self { driver, ..Self::default() };
+        for (name, value) in pairs {
+            match name.as_str() {
+                "max-size" | "max-file" if driver == Driver::None => {
+                    return Err(OptionError::NothingKept(name.clone()));
+                }
+                "max-size" => options.max_size = size(value)?,
+                "max-file" => {
+                    let files = value.parse().ok().filter(|files: &NonZeroU16| files.get() <= MOST_FILES);
+                    options.max_file = files.ok_or_else(|| OptionError::Files(value.clone()))?;
+                }
+                _ => return Err(OptionError::Unknown(name.clone())),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// `10m` in powers of 1000, as Docker counts here; `-1` is no limit.
+fn size(text: &str) -> Result<Option<NonZeroU64>, OptionError> {
+    if text == "-1" {
+        return Ok(None);
+    }
+    let refused = || OptionError::Size(text.to_owned());
+    let lower = text.to_ascii_lowercase();
+    let short = lower.strip_suffix('b').unwrap_or(&lower);
+    let (number, factor) = match short.as_bytes().last() {
+        Some(b'k') => (&short[..short.len() - 1], 1000),
+        Some(b'm') => (&short[..short.len() - 1], 1_000_000),
+        Some(b'g') => (&short[..short.len() - 1], 1_000_000_000),
+        _ => (short, 1_u64),
+    };
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(refused());
+    }
+    let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    size.and_then(NonZeroU64::new).map(Some).ok_or_else(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(pairs: &[(&str, &str)]) -> Result<Options, OptionError> {
+        let pairs: Vec<_> =
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Options::new(Driver::JsonFile, &pairs)
+    }
+
+    #[test]
+    fn sizes_and_numbers_of_files_are_understood() {
+        assert_eq!(parse(&[]).unwrap(), Options::default());
+        for (text, size) in
+            [("10k", 10_000), ("10M", 10_000_000), ("1g", 1_000_000_000), ("7", 7), ("7b", 7), ("2kB", 2000)]
+        {
+            assert_eq!(parse(&[("max-size", text)]).unwrap().max_size.unwrap().get(), size, "{text}");
+        }
+        assert_eq!(parse(&[("max-size", "-1")]).unwrap().max_size, None);
+        let twice = parse(&[("max-file", "3"), ("max-file", "4")]).unwrap();
+        assert_eq!(twice.max_file.get(), 4);
+    }
+
+    #[test]
+    fn nonsense_is_refused_by_name_and_value() {
+        for (name, value) in [
+            ("max-size", "0"),
+            ("max-size", ""),
+            ("max-size", "k"),
+            ("max-size", "-5"),
+            ("max-size", "+5"),
+            ("max-size", "10x"),
+            ("max-size", "1.5m"),
+            ("max-size", "99999999999g"),
+            ("max-file", "0"),
+            ("max-file", "501"),
+            ("max-file", "two"),
+        ] {
+            let error = parse(&[(name, value)]).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(&format!("\"{value}\"")), "{error}");
+        }
+        assert!(parse(&[("compress", "true")]).unwrap_err().to_string().contains("compress"));
+        assert!("syslog".parse::<Driver>().unwrap_err().to_string().contains("syslog"));
+        let pair = [("max-size".to_owned(), "1k".to_owned())];
+        assert!(Options::new(Driver::None, &pair).is_err());
+    }
+
+    #[test]
+    fn options_survive_their_file() {
+        let options = parse(&[("max-size", "-1"), ("max-file", "7")]).unwrap();
+        let value = serde_json::to_value(&options).unwrap();
+        assert_eq!(serde_json::from_value::<Options>(value).unwrap(), options);
+        assert_eq!(serde_json::from_str::<Options>("{}").unwrap(), Options::default());
+        assert!(serde_json::from_str::<Options>("{\"surprise\":1}").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn no_size_makes_us_panic(text in "\\PC{0,12}") {
+            if let Ok(Some(size)) = size(&text) {
+                prop_assert!(size.get() > 0);
+            }
+        }
+    }
+}

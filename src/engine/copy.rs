@@ -1,0 +1,390 @@
+//! Files into containers and out of them, and what a container changed.
+//!
+//! Both ends of a copy are a directory that is held open and a path below it: the container's root, or the
+//! host's. The files go through a tar stream from one to the other, so that neither side ever sees a path of
+//! the other one.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::OpenOptions;
+use std::io::{self, BufWriter, Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::sys::stat::{SFlag, fstat};
+
+use super::{Engine, EngineError, Record, Snapshot, privileges};
+use crate::archive::{self, Below, Owners, Packer, Purpose, Reader, Target, Unpacked};
+use crate::container::changes::{self, Change};
+use crate::container::record::State;
+use crate::container::view::{self, Part};
+
+/// One end of a copy, as the user names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CopyEnd {
+    /// A path in a container; without a leading `/` it starts at its root as well.
+    Container {
+        /// The container, by name or id.
+        container: String,
+        /// The path.
+        path: OsString,
+    },
+    /// A path of the host.
+    Host(OsString),
+}
+
+/// How files are copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CopyOptions {
+    /// Whether owners are kept. Otherwise files in a container are root's, and files on the host the caller's.
+    pub archive: bool,
+    /// Whether a link that is named as the source stands for what it leads to.
+    pub follow: bool,
+}
+
+/// A path and the directory that it starts at.
+struct Place {
+    below: Below,
+    path: OsString,
+    /// For messages.
+    shown: String,
+    target: Target,
+}
+
+impl Place {
+    /// Whether the path means a directory, whatever is there.
+    fn means_directory(&self) -> bool {
+        let path = self.path.as_bytes();
+        path.ends_with(b"/") || path.ends_with(b"/.") || matches!(path, b"" | b"." | b"..")
+    }
+
+    /// Whether the path means what is in a directory, and not the directory.
+    fn means_contents(&self) -> bool {
+        self.path.as_bytes().ends_with(b"/.") || self.path.as_bytes() == b"."
+    }
+
+    /// The path without what makes it mean a directory.
+    fn plain(&self) -> OsString {
+        let mut path = self.path.as_bytes();
+        while let Some(rest) = path.strip_suffix(b"/.").or_else(|| path.strip_suffix(b"/")) {
+            path = rest;
+        }
+        OsStr::from_bytes(path).to_owned()
+    }
+
+    /// The last name of the path, if it has one.
+    fn name(&self) -> OsString {
+        Path::new(&self.plain()).file_name().unwrap_or_default().to_owned()
+    }
+
+    fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> EngineError {
+        let path = self.shown.clone();
+        move |source| EngineError::Copy { action, path, source }
+    }
+
+    fn failed_errno(&self, action: &'static str) -> impl FnOnce(Errno) -> EngineError {
+        let error = self.failed(action);
+        move |errno| error(errno.into())
+    }
+
+    /// What is to be copied, and under which name it goes by itself: an empty one for what is in a directory.
+    fn source(&self, follow: bool) -> Result<(OwnedFd, bool, OsString), EngineError> {
+        let path = if self.means_contents() || self.means_directory() { &self.path } else { &self.plain() };
+        let spot = self.below.spot(Path::new(path), follow).map_err(self.failed("find"))?;
+        let file = spot.file.ok_or_else(|| self.failed("find")(Errno::ENOENT.into()))?;
+        let is_directory = is_directory(&file).map_err(self.failed_errno("look at"))?;
+        let name = if self.means_contents() { OsString::new() } else { self.name() };
+        Ok((file, is_directory, name))
+    }
+
+    /// The directory that something of this kind and name goes into, and under which name: Docker's rules.
+    fn destination(
+        &self,
+        is_directory_copied: bool,
+        name: OsString,
+        source: &str,
+    ) -> Result<(OwnedFd, OsString), EngineError> {
+        let plain = self.plain();
+        let spot = self.below.spot(Path::new(&plain), true).map_err(self.failed("find the directory of"))?;
+        let Some(there) = spot.file else {
+            if self.means_directory() && !is_directory_copied {
+                return Err(self.failed("find the directory")(Errno::ENOENT.into()));
+            }
+            return Ok((spot.directory, spot.name.unwrap_or_default()));
+        };
+        if is_directory(&there).map_err(self.failed_errno("look at"))? {
+            return Ok((there, name));
+        }
+        if is_directory_copied {
+            let (source, target) = (source.to_owned(), self.shown.clone());
+            return Err(EngineError::DirectoryOntoFile { source_path: source, target });
+        }
+        if self.means_directory() {
+            return Err(self.failed("copy into")(Errno::ENOTDIR.into()));
+        }
+        Ok((spot.directory, spot.name.unwrap_or_default()))
+    }
+}
+
+fn is_directory(file: &OwnedFd) -> nix::Result<bool> {
+    Ok(fstat(file)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits())
+}
+
+fn nothing(_: &OsStr, _: &nix::sys::stat::FileStat) -> bool {
+    false
+}
+
+impl Engine {
+    /// Copies files between a container, whether it runs or not, and the host. Returns how many bytes.
+    ///
+    /// # Errors
+    /// A file cannot be found, read or written; what was copied before stays.
+    pub fn copy(
+        &mut self,
+        source: &CopyEnd,
+        target: &CopyEnd,
+        options: CopyOptions,
+    ) -> Result<u64, EngineError> {
+        privileges::for_containers()?;
+        let (from, to) = (self.place(source, false)?, self.place(target, true)?);
+        let (file, is_directory, name) = from.source(options.follow)?;
+        let (directory, name) = to.destination(is_directory, name, &from.shown)?;
+        let below = Below::new(directory);
+        let done: Result<Unpacked, EngineError> = archive::piped(
+            |pipe| {
+                let mut packer = Packer::new(BufWriter::new(pipe), Purpose::Tree, &nothing);
+                packer.add(&file, &name)?;
+                packer.finish().map(drop)
+            },
+            |stream| {
+                let mut reader = Reader::new(stream);
+                Ok(archive::unpack(&mut reader, &below, to.target, owners(options, to.target))?)
+            },
+        );
+        Ok(done.map_err(|error| told(error, &from.shown, &to.shown))?.size)
+    }
+
+    /// Writes files of a container to `stream`, as a tar archive.
+    ///
+    /// # Errors
+    /// A file cannot be found or read, or the stream not be written.
+    pub fn copy_out(
+        &mut self,
+        source: &CopyEnd,
+        stream: impl Write,
+        follow: bool,
+    ) -> Result<(), EngineError> {
+        privileges::for_containers()?;
+        let from = self.place(source, false)?;
+        let (file, _, name) = from.source(follow)?;
+        let mut packer = Packer::new(BufWriter::with_capacity(128 * 1024, stream), Purpose::Tree, &nothing);
+        packer.add(&file, &name).and_then(|()| packer.finish().map(drop))?;
+        Ok(())
+    }
+
+    /// Unpacks the tar archive `stream`, which may be compressed, to a directory of a container.
+    ///
+    /// # Errors
+    /// The directory does not exist, or the archive cannot be unpacked; what was unpacked before stays.
+    pub fn copy_in(
+        &mut self,
+        stream: impl Read,
+        target: &CopyEnd,
+        options: CopyOptions,
+    ) -> Result<u64, EngineError> {
+        privileges::for_containers()?;
+        let to = self.place(target, true)?;
+        let directory = to.below.spot(Path::new(&to.plain()), true).map_err(to.failed("find"))?.file;
+        let directory = directory.ok_or_else(|| to.failed("find")(Errno::ENOENT.into()))?;
+        if !is_directory(&directory).map_err(to.failed_errno("look at"))? {
+            return Err(to.failed("unpack an archive to")(Errno::ENOTDIR.into()));
+        }
+        let done = (|| {
+            let mut reader = Reader::new(archive::decompress(stream)?);
+            let below = Below::new(directory);
+            let done = archive::unpack(&mut reader, &below, to.target, owners(options, to.target))?;
+            archive::drain(&mut reader.into_inner())?;
+            Ok::<_, EngineError>(done)
+        })();
+        Ok(done.map_err(|error| told(error, "standard input", &to.shown))?.size)
+    }
+
+    /// Writes all files of a container to `stream`, as a tar archive, without what is mounted in it.
+    ///
+    /// # Errors
+    /// A file cannot be read, or the stream not be written.
+    pub fn export(&mut self, reference: &str, stream: impl Write) -> Result<(), EngineError> {
+        privileges::for_containers()?;
+        let Snapshot { record, state } = self.find(reference)?;
+        let running = match state {
+            State::Running { init, .. } => view::live_layers(&self.layout, &record.id, init)?,
+            _ => None,
+        };
+        let root = match running {
+            Some(root) => root,
+            None => view::mounted(&self.layout, &record.id, &record.config.layers, Part::Readable)?,
+        };
+        let mut packer = Packer::new(BufWriter::with_capacity(128 * 1024, stream), Purpose::Tree, &nothing);
+        packer.add(&root, OsStr::new("")).and_then(|()| packer.finish().map(drop))?;
+        Ok(())
+    }
+
+    /// As [`Engine::export`], to a file. It is there when it is whole, or not at all.
+    ///
+    /// # Errors
+    /// A file cannot be read, or the archive not be written.
+    pub fn export_to(&mut self, reference: &str, path: &Path) -> Result<(), EngineError> {
+        let failed = |source| EngineError::Copy { action: "write", path: path.display().to_string(), source };
+        if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            // A pipe or a device has no contents to be replaced.
+            let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+            return self.export(reference, file);
+        }
+        let name = path.file_name().ok_or_else(|| failed(Errno::EISDIR.into()))?;
+        let mut hidden = OsString::from(".");
+        hidden.push(name);
+        hidden.push(format!(".{}", std::process::id()));
+        let temporary = path.with_file_name(hidden);
+        let mut options = OpenOptions::new();
+        let file = options.write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
+        let exported =
+            self.export(reference, file).and_then(|()| std::fs::rename(&temporary, path).map_err(failed));
+        exported.inspect_err(|_| {
+            // The first error is the one to report.
+            std::fs::remove_file(&temporary).ok();
+        })
+    }
+
+    /// What a container changed in the files of its image.
+    ///
+    /// # Errors
+    /// Its files cannot be read.
+    pub fn changes(&mut self, reference: &str) -> Result<Vec<Change>, EngineError> {
+        privileges::for_containers()?;
+        let record = self.find(reference)?.record;
+        Ok(changes::list(&self.layout, &record.id, &record.config.layers)?)
+    }
+
+    fn place(&self, end: &CopyEnd, is_target: bool) -> Result<Place, EngineError> {
+        match end {
+            CopyEnd::Container { container, path } => {
+                let shown = format!("{container}:{}", path.display());
+                let snapshot = self.find(container)?;
+                let root = self.root_of(&snapshot.record, &snapshot.state, is_target)?;
+                Ok(Place { below: Below::new(root), path: path.clone(), shown, target: Target::Container })
+            }
+            CopyEnd::Host(path) => {
+                let failed =
+                    |source| EngineError::Copy { action: "find", path: path.display().to_string(), source };
+                let mut absolute = Vec::new();
+                if !path.as_bytes().starts_with(b"/") {
+                    absolute = std::env::current_dir().map_err(failed)?.into_os_string().into_vec();
+                    absolute.push(b'/');
+                }
+                absolute.extend_from_slice(path.as_bytes());
+                Ok(Place {
+                    below: Below::open(Path::new("/")).map_err(failed)?,
+                    path: OsString::from_vec(absolute),
+                    shown: path.display().to_string(),
+                    target: Target::Host,
+                })
+            }
+        }
+    }
+
+    /// The root of a container as it sees it, or would see it.
+    fn root_of(&self, record: &Record, state: &State, writes: bool) -> Result<OwnedFd, EngineError> {
+        if let State::Running { init, .. } = state {
+            return Ok(view::live(*init)?);
+        }
+        let part = if writes { Part::Writable } else { Part::Readable };
+        Ok(view::mounted(&self.layout, &record.id, &record.config.layers, part)?)
+    }
+}
+
+fn owners(options: CopyOptions, target: Target) -> Owners {
+    match (options.archive, target) {
+        (true, _) => Owners::Archive,
+        (false, Target::Host) => Owners::All(nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw()),
+        (false, _) => Owners::All(0, 0),
+    }
+}
+
+/// Says what was copied where, in front of what went wrong.
+fn told(error: EngineError, from: &str, to: &str) -> EngineError {
+    match error {
+        EngineError::Archive(source) => {
+            EngineError::CopyFiles { from: from.to_owned(), to: to.to_owned(), source }
+        }
+        other => other,
+    }
+}
+
+/// Which end of a copy a word names: `CONTAINER:PATH`, or a path of the host if it starts with `/` or `.` or
+/// has no colon.
+impl From<&OsStr> for CopyEnd {
+    fn from(word: &OsStr) -> Self {
+        let bytes = word.as_bytes();
+        let local = bytes.starts_with(b"/") || bytes.starts_with(b".");
+        match bytes.iter().position(|byte| *byte == b':').filter(|at| !local && *at > 0) {
+            Some(colon) => Self::Container {
+                container: String::from_utf8_lossy(&bytes[..colon]).into_owned(),
+                path: OsString::from_vec(bytes[colon + 1..].to_vec()),
+            },
+            None => Self::Host(PathBuf::from(word).into_os_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_with_a_colon_is_a_container_unless_it_looks_like_a_path() {
+        let container = |container: &str, path: &str| CopyEnd::Container {
+            container: container.into(),
+            path: path.into(),
+        };
+        let host = |path: &str| CopyEnd::Host(path.into());
+        for (word, expected) in [
+            ("web:/etc", container("web", "/etc")),
+            ("web:etc:x", container("web", "etc:x")),
+            ("web:", container("web", "")),
+            ("/a:b", host("/a:b")),
+            ("./a:b", host("./a:b")),
+            ("../a:b", host("../a:b")),
+            ("file", host("file")),
+            (":x", host(":x")),
+        ] {
+            assert_eq!(CopyEnd::from(OsStr::new(word)), expected, "{word}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_path_tells_what_is_meant() {
+        let place = |path: &str| Place {
+            below: Below::open(Path::new("/")).unwrap(),
+            path: path.into(),
+            shown: String::new(),
+            target: Target::Host,
+        };
+        for (path, directory, contents, plain, name) in [
+            ("/a/b", false, false, "/a/b", "b"),
+            ("/a/b/", true, false, "/a/b", "b"),
+            ("/a/b/.", true, true, "/a/b", "b"),
+            ("/a/b/./", true, false, "/a/b", "b"),
+            ("/", true, false, "", ""),
+            ("/.", true, true, "", ""),
+            ("", true, false, "", ""),
+            (".", true, true, ".", ""),
+            ("a", false, false, "a", "a"),
+        ] {
+            let place = place(path);
+            let found = (place.means_directory(), place.means_contents(), place.plain(), place.name());
+            assert_eq!(found, (directory, contents, plain.into(), name.into()), "{path}");
+        }
+    }
+}

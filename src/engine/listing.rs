@@ -1,0 +1,34 @@
+//! All containers at once.
+
+use super::{Engine, EngineError, Snapshot};
+use crate::container::index;
+use crate::container::record::RecordError;
+
+/// What a listing found.
+#[derive(Debug)]
+pub struct Listing {
+    /// The containers, the newest first.
+    pub containers: Vec<Snapshot>,
+    /// Why others cannot be told of: their records are damaged, or a newer mydocker's.
+    pub broken: Vec<EngineError>,
+}
+
+impl Engine {
+    /// All containers that have a record which can be read, whatever is wrong with those of others.
+    ///
+    /// # Errors
+    /// The directory of containers cannot be read.
+    pub fn list_containers(&self) -> Result<Listing, EngineError> {
+        let mut listing = Listing { containers: Vec::new(), broken: Vec::new() };
+        for id in index::list(&self.layout)? {
+            match self.find(id.as_str()) {
+                Ok(snapshot) => listing.containers.push(snapshot),
+                // Removed since.
+                Err(EngineError::Record(RecordError::NotFound(_)) | EngineError::Index(_)) => {}
+                Err(error) => listing.broken.push(error),
+            }
+        }
+        listing.containers.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.record.created));
+        Ok(listing)
+    }
+}

@@ -1,0 +1,156 @@
+//! Why an image cannot be found, made, named or removed.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::Reference;
+use crate::archive::ArchiveError;
+use crate::names::{ContainerName, Digest};
+
+/// Why something about images failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ImageError {
+    /// Nothing is named like this.
+    #[error("no such image: {0}")]
+    NotFound(String),
+    /// The beginning of more than one id.
+    #[error("\"{reference}\" is the beginning of {} image ids: {}", .matches.len(), shorten(.matches))]
+    Ambiguous {
+        /// What was looked for.
+        reference: String,
+        /// The images it could be.
+        matches: Vec<Digest>,
+    },
+    /// Not a name of an image.
+    #[error("\"{text}\" is not an image name: {why}")]
+    Reference {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// Not an instruction that changes an image's configuration.
+    #[error("cannot apply the change \"{text}\": {why}")]
+    Change {
+        /// What was given.
+        text: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The path leads nowhere.
+    #[error("cannot use {path} as an image")]
+    Path {
+        /// The path.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The path leads to something that cannot hold a root file system.
+    #[error("cannot use {0} as an image: it is not a directory")]
+    NotADirectory(PathBuf),
+    /// A layer could not be made of an archive.
+    #[error("cannot unpack {archive} to {place}")]
+    Unpack {
+        /// Where the archive came from.
+        archive: String,
+        /// Where its files were to go.
+        place: PathBuf,
+        /// What went wrong.
+        #[source]
+        source: ArchiveError,
+    },
+    /// The file system refused.
+    #[error("cannot {action} {path}")]
+    Io {
+        /// What was tried.
+        action: &'static str,
+        /// On which file or directory.
+        path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is damaged, or another program's. It is left as it is.
+    #[error("the file {path} is damaged or not mydocker's")]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Where it stops making sense.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// A newer mydocker wrote the file. It is left as it is.
+    #[error("the file {path} has version {found}; this mydocker reads version {known}")]
+    Version {
+        /// The file.
+        path: PathBuf,
+        /// Its version.
+        found: u64,
+        /// The version that is read.
+        known: u32,
+    },
+    /// A container needs the image.
+    #[error("cannot remove image {image}: container {container} {}", if *.running { "runs on it" } else { "is made from it" })]
+    InUse {
+        /// The image as the user wrote it.
+        image: String,
+        /// Who needs it.
+        container: ContainerName,
+        /// Whether it runs, so that force does not help.
+        running: bool,
+    },
+    /// An id that stands for several names.
+    #[error("cannot remove image {image}: it has {} names: {}", .names.len(), join(.names))]
+    ManyNames {
+        /// The image.
+        image: String,
+        /// Its names.
+        names: Vec<Reference>,
+    },
+    /// Which containers use images cannot be found out.
+    #[error("cannot tell which containers use the image")]
+    Users(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The kernel's random number generator cannot be read.
+    #[error("cannot make up a name for a layer")]
+    Random(#[source] io::Error),
+}
+
+fn shorten(ids: &[Digest]) -> String {
+    ids.iter().map(Digest::short).collect::<Vec<_>>().join(", ")
+}
+
+fn join(names: &[Reference]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+impl ImageError {
+    /// What the user can do about it, where there is something.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotFound(_) => Some(
+                "list images with: mydocker images; or give the path of a directory with a root file system, \
+                 such as / for the host's own system: a path starts with / or ."
+                    .to_owned(),
+            ),
+            Self::InUse { container, running: true, .. } => {
+                Some(format!("remove the container first with: mydocker rm -f {container}"))
+            }
+            Self::InUse { container, .. } => {
+                Some(format!("remove the container first with: mydocker rm {container}; or use --force"))
+            }
+            Self::ManyNames { .. } => Some("remove one of the names, or all with --force".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+/// The file system's refusal of something.
+pub(super) fn io_error(
+    action: &'static str,
+    path: impl Into<PathBuf>,
+) -> impl FnOnce(io::Error) -> ImageError {
+    let path = path.into();
+    move |source| ImageError::Io { action, path, source }
+}

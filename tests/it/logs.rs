@@ -1,0 +1,123 @@
+//! `logs`: which part of a log is shown, how large it becomes, and that nothing is lost while it rotates.
+
+use crate::host::Host;
+use crate::program::eventually;
+
+/// Starts a detached container without a network that runs a shell command.
+#[track_caller]
+fn start(host: &Host, name: &str, options: &[&str], script: &str) {
+    let first = ["run", "-d", "--name", name, "--net", "none"];
+    host.mydocker(&[&first, options, &[&host.image, "sh", "-c", script]].concat()).ok();
+}
+
+#[track_caller]
+fn ended(host: &Host, name: &str) {
+    eventually("the container to end", || (host.inspect(name)["State"]["Running"] == false).then_some(()));
+}
+
+/// The sizes of the files of a container's log.
+fn sizes(host: &Host, name: &str) -> Vec<u64> {
+    let path = host.inspect(name)["LogPath"].as_str().expect("a path").to_owned();
+    let directory = std::path::Path::new(&path).parent().expect("a directory");
+    let files = std::fs::read_dir(directory).expect("the container's directory").flatten();
+    files
+        .filter(|file| file.path().to_string_lossy().starts_with(&path))
+        .map(|file| file.metadata().expect("a file of the log").len())
+        .collect()
+}
+
+#[test]
+fn a_log_is_followed_across_its_rotations() {
+    let host = Host::new();
+    let count = "while ! test -e /tmp/go; do sleep 0.02; done; i=0; \
+                 while [ $i -lt 2000 ]; do echo $i; i=$((i+1)); done";
+    // There is room for all of it, in about a hundred files.
+    start(&host, "c", &["--log-opt", "max-size=2k", "--log-opt", "max-file=400"], count);
+    let followers = [host.start(&["logs", "-f", "c"]), host.start(&["logs", "-f", "--tail", "5", "c"])];
+    host.mydocker(&["exec", "c", "touch", "/tmp/go"]).ok();
+    let expected: String = (0..2000).map(|n| format!("{n}\n")).collect();
+    for follower in followers {
+        let output = follower.wait();
+        assert_eq!(output.code(), 0);
+        // One that starts in the middle of it all has no more than it asked for in front.
+        assert!(output.stdout == expected || expected.ends_with(&output.stdout) && !output.stdout.is_empty());
+    }
+    ended(&host, "c");
+    assert!(sizes(&host, "c").len() > 20);
+    assert!(host.mydocker(&["logs", "c"]).stdout == expected, "the log is not whole");
+    let tail: String = (1900..2000).map(|n| format!("{n}\n")).collect();
+    assert_eq!(host.mydocker(&["logs", "-n", "100", "c"]).stdout, tail);
+}
+
+#[test]
+fn a_log_takes_no_more_room_than_it_may() {
+    let host = Host::new();
+    start(&host, "c", &["--log-opt", "max-size=2k", "--log-opt", "max-file=3"], "seq 1 2000");
+    ended(&host, "c");
+    let sizes = sizes(&host, "c");
+    assert!(sizes.len() == 3 && sizes.iter().all(|&size| size <= 2000), "{sizes:?}");
+    let shown = host.mydocker(&["logs", "c"]).ok();
+    let lines: Vec<u32> = shown.lines().map(|line| line.parse().expect("a number")).collect();
+    assert_eq!(lines.last(), Some(&2000));
+    assert!(lines.windows(2).all(|pair| pair[1] == pair[0] + 1), "{lines:?}");
+    let config = &host.inspect("c")["HostConfig"]["LogConfig"];
+    assert_eq!((&config["Type"], &config["Config"]["max-size"]), (&"json-file".into(), &"2000".into()));
+    for (option, value) in [
+        ("--log-opt", "max-size=0"),
+        ("--log-opt", "max-size=big"),
+        ("--log-opt", "max-file=none"),
+        ("--log-opt", "compress=true"),
+        ("--log-driver", "syslog"),
+    ] {
+        let value_alone = value.split('=').next_back().expect("a value");
+        let needle = if value.starts_with("compress") { "compress" } else { value_alone };
+        host.run(&["--net", "none", option, value], &["true"]).refused(&[125, 2], &[option, needle]);
+    }
+    host.mydocker(&["rm", "c"]).ok();
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_container_without_a_log_says_so() {
+    let host = Host::new();
+    let run = ["run", "--name", "c", "--net", "none", "--log-driver", "none", &host.image, "echo", "hello"];
+    assert_eq!(host.mydocker(&run).ok(), "hello");
+    host.mydocker(&["logs", "c"]).refused(&[1], &["c", "none"]);
+    assert!(sizes(&host, "c").is_empty());
+}
+
+#[test]
+fn logs_begin_and_end_at_points_in_time() {
+    let host = Host::new();
+    start(&host, "c", &[], "echo one; sleep 0.05; echo two; sleep 0.05; echo three");
+    ended(&host, "c");
+    let stamped = host.mydocker(&["logs", "-t", "c"]).ok();
+    let times: Vec<&str> = stamped.lines().filter_map(|line| line.split(' ').next()).collect();
+    assert_eq!(times.len(), 3, "{stamped}");
+    let logs = |options: &[&str]| host.mydocker(&[&["logs"], options, &["c"]].concat()).ok();
+    assert_eq!(logs(&["--since", times[1]]), "two\nthree");
+    assert_eq!(logs(&["--until", times[1]]), "one\ntwo");
+    assert_eq!(logs(&["--since", times[1], "--until", times[1]]), "two");
+    assert_eq!(logs(&["--since", times[1], "--tail", "1"]), "three");
+    assert_eq!(logs(&["--since", "24h"]), "one\ntwo\nthree");
+    assert_eq!(logs(&["--until", "24h"]), "");
+    assert_eq!(logs(&["--since", "0", "--until", "2000000000.5", "-f"]), "one\ntwo\nthree");
+    host.mydocker(&["logs", "--since", "yesterday", "c"]).refused(&[1, 2], &["--since", "yesterday"]);
+}
+
+#[test]
+fn following_ends_when_the_container_is_removed() {
+    let host = Host::new();
+    start(&host, "c", &[], "echo begun; sleep 1000");
+    let follower = host.start(&["logs", "-f", "c"]);
+    follower.wait_for("begun\n");
+    host.mydocker(&["rm", "-f", "c"]).ok();
+    let output = follower.wait();
+    assert_eq!((output.code(), output.stdout.as_str()), (0, "begun\n"));
+    // A time that has come ends it as well.
+    start(&host, "d", &[], "echo begun; sleep 1000");
+    eventually("the log", || (host.mydocker(&["logs", "d"]).stdout == "begun\n").then_some(()));
+    assert_eq!(host.mydocker(&["logs", "-f", "--until", "-1s", "d"]).ok(), "begun");
+    host.mydocker(&["rm", "-f", "d"]).ok();
+    host.assert_nothing_left();
+}
