@@ -15,7 +15,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -121,13 +121,13 @@ impl Store {
         Self { directory: path, subnet: subnet(prefix), free_at, _kept: Some(directory) }
     }
 
-    fn take(&self) -> Ipv4Addr {
+    fn take(&self) -> IpAddr {
         let in_use = nothing_in_use;
         let mut file = SubnetFile::open(&layout(&self.directory), &in_use).unwrap();
-        file.allocate(self.subnet, |_| Ok::<_, SubnetFileError>(true)).unwrap().unwrap()
+        file.allocate(self.subnet, &(0..=u32::MAX), |_| Ok::<_, SubnetFileError>(true)).unwrap().unwrap()
     }
 
-    fn give_back(&self, address: Ipv4Addr) {
+    fn give_back(&self, address: IpAddr) {
         let in_use = nothing_in_use;
         let mut file = SubnetFile::open(&layout(&self.directory), &in_use).unwrap();
         file.release(self.subnet, address).unwrap();
@@ -157,12 +157,13 @@ fn layout(directory: &Path) -> Layout {
 
 fn durable(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("allocator, durable");
-    let mut cases: Vec<_> = [24, 16, 8].into_iter().flat_map(|p| Fill::ALL.map(|fill| (p, fill, 0))).collect();
+    let mut cases: Vec<_> =
+        [24, 16, 8].into_iter().flat_map(|p| Fill::ALL.map(|fill| (p, fill, 0))).collect();
     cases.push((24, Fill::Empty, 100));
     for (prefix, fill, others) in cases {
         let store = Store::new(prefix, fill, others);
         let text = format!("/{prefix} {}, {others} other subnets", fill.text());
-        let mut pair = |name: &str, takes: bool, work: &dyn Fn(bool, &mut Option<Ipv4Addr>)| {
+        let mut pair = |name: &str, takes: bool, work: &dyn Fn(bool, &mut Option<IpAddr>)| {
             group.bench_function(name, |bencher| {
                 bencher.iter_custom(|times| {
                     let (mut total, mut address) = (Duration::ZERO, None);

@@ -64,7 +64,12 @@ pub(crate) fn all(criterion: &mut Criterion) -> Vec<Figure> {
     for floor in &floors {
         for ports in [1, 1_000, 10_000] {
             let case = format!("connect to the last of {ports} ports{FLOOR}");
-            figures.push(Figure { group: floor.group.clone(), case, measure: floor.measure, value: floor.value });
+            figures.push(Figure {
+                group: floor.group.clone(),
+                case,
+                measure: floor.measure,
+                value: floor.value,
+            });
         }
     }
     server.stop(&outside, (to, 80).into());
@@ -73,10 +78,8 @@ pub(crate) fn all(criterion: &mut Criterion) -> Vec<Figure> {
 }
 
 fn wire_up(outside: &NetNs) {
-    let here = Messages::default()
-        .up(LOOPBACK)
-        .pair("uplink0", UPLINK, None, outside)
-        .address(UPLINK, HOST, 24);
+    let here =
+        Messages::default().up(LOOPBACK).pair("uplink0", UPLINK, None, outside).address(UPLINK, HOST, 24);
     let there = Messages::default().up(LOOPBACK).address(UPLINK, OUTSIDE, 24).up(UPLINK).route(
         UPLINK,
         Some((Ipv4Addr::new(10, 77, 0, 0), 16)),

@@ -92,7 +92,7 @@ impl Place {
         self.connection.networks.disconnect(&endpoint).unwrap();
         let disconnected = start.elapsed();
         let wire = Wire::open(NETLINK_ROUTE);
-        wire.send(&Messages::default().delete(self.connection.host_if()).bytes());
+        wire.send(&Messages::default().delete(endpoint.host_if.as_str()).bytes());
         wire.check();
         if connects { connected } else { disconnected }
     }

@@ -43,12 +43,7 @@ pub(crate) fn criterion_directory() -> PathBuf {
 }
 
 /// Prints what was measured since `started`, and writes it to a file if one is wanted.
-pub(crate) fn report(
-    directory: &Path,
-    started: SystemTime,
-    machine: &[String],
-    connections: Vec<Figure>,
-) {
+pub(crate) fn report(directory: &Path, started: SystemTime, machine: &[String], connections: Vec<Figure>) {
     let mut figures = Vec::new();
     collect(directory, started, &mut figures);
     figures.sort_by_key(|(at, _)| *at);
@@ -67,13 +62,10 @@ pub(crate) fn report(
         };
         let floor = figures.iter().find(of_floor).map(|floor| floor.value);
         let ratio = floor.map(|floor| value / floor);
-        let text = |number: Option<f64>, decimals| number.map_or(String::new(), |n| format!("{n:.decimals$}"));
-        let _ = writeln!(
-            values,
-            "{group},\"{case}\",{measure},{value:.0},{},{}",
-            text(floor, 0),
-            text(ratio, 2)
-        );
+        let text =
+            |number: Option<f64>, decimals| number.map_or(String::new(), |n| format!("{n:.decimals$}"));
+        let _ =
+            writeln!(values, "{group},\"{case}\",{measure},{value:.0},{},{}", text(floor, 0), text(ratio, 2));
         println!(
             "{group:<24} {case:<58} {:>16} {:>14} {:>7}",
             with_unit(measure, *value),

@@ -137,7 +137,9 @@ fn many(criterion: &mut Criterion, table: &mut Table) {
     table.alternate(&mut group, "unpublish 10000 ports at once", &|| delete.clone(), &|| create.clone());
     table.commit(rebuild());
     let range: Element =
-        PublishedRange::new(ANY, Proto::Tcp, 20_000, 29_999, CONTAINER, Some("web".to_owned())).unwrap().into();
+        PublishedRange::new(ANY, Proto::Tcp, 20_000, 29_999, CONTAINER, Some("web".to_owned()))
+            .unwrap()
+            .into();
     let (create, delete) = (|| creating([range.clone()]), || deleting([range.clone()]));
     table.alternate(&mut group, "publish a range of 10000 ports", &create, &delete);
     table.commit(create());

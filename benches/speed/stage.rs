@@ -83,11 +83,6 @@ impl Connection {
         }
     }
 
-    /// The name that the device on the host's side gets.
-    pub(crate) fn host_if(&self) -> &str {
-        &self.container.as_str()[..5]
-    }
-
     pub(crate) fn connect(&mut self, netns: &NetNs, ports: &[PortRequest]) -> Endpoint {
         let request = ConnectRequest {
             network: &self.network,
@@ -95,7 +90,9 @@ impl Connection {
             container_name: "web",
             owners: &[self.owner],
             container_if: "eth0".parse().unwrap(),
-            address: None,
+            ip: None,
+            ip6: None,
+            mac: None,
             ports,
         };
         self.networks.connect(&request, netns).unwrap()
@@ -104,7 +101,10 @@ impl Connection {
 
 /// The address that the endpoint got.
 pub(crate) fn address(endpoint: &Endpoint) -> Ipv4Addr {
-    endpoint.address.addr()
+    match endpoint.addresses[0].address() {
+        IpAddr::V4(address) => address,
+        IpAddr::V6(_) => unreachable!("the network has IPv4 only"),
+    }
 }
 
 /// One published port.
