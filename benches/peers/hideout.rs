@@ -10,7 +10,6 @@ use mydocker::netns::NetNs;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 use nix::sys::wait::{WaitStatus, wait};
-use tempfile::TempDir;
 
 use crate::command;
 
@@ -18,47 +17,71 @@ use crate::command;
 const STAGE: &str = "MYDOCKER_BENCH_STAGE";
 const INIT: &str = "init";
 const WORK: &str = "work";
+/// Where the files go.
+const DIRECTORY: &str = "MYDOCKER_BENCH_DIRECTORY";
 
 /// The directories of the run.
 pub(crate) struct Place {
-    directory: TempDir,
+    directory: PathBuf,
 }
 
 impl Place {
     /// A small root file system: busybox and a page.
     pub(crate) fn image(&self) -> PathBuf {
-        self.directory.path().join("image")
+        self.directory.join("image")
     }
 
     /// A new directory on a disk.
     pub(crate) fn directory(&self) -> PathBuf {
-        tempfile::Builder::new()
-            .disable_cleanup(true)
-            .tempdir_in(self.directory.path())
-            .unwrap()
-            .path()
-            .to_owned()
+        tempfile::Builder::new().disable_cleanup(true).tempdir_in(&self.directory).unwrap().path().to_owned()
     }
 
     /// A new directory in memory.
     pub(crate) fn run_directory() -> PathBuf {
-        tempfile::Builder::new().disable_cleanup(true).tempdir_in("/run").unwrap().path().to_owned()
+        tempfile::tempdir_in("/run").unwrap().keep()
     }
 }
 
 /// Starts this program again, inside; `Some` is for the one that does the work.
 pub(crate) fn enter() -> Option<Place> {
     match std::env::var(STAGE).as_deref() {
-        Ok(WORK) => return Some(Place { directory: prepare() }),
+        Ok(WORK) => return Some(prepare(std::env::var_os(DIRECTORY).unwrap().into())),
         Ok(INIT) => be_init(),
         _ => {
             assert!(nix::unistd::geteuid().is_root(), "the benchmarks make namespaces: run them as root");
-            unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID).unwrap();
-            let status = again(INIT).status().unwrap();
-            assert!(status.success(), "the benchmark failed: {status}");
+            // Removed from out here, where nothing is mounted below it whatever happens inside.
+            let directory = tempfile::Builder::new().prefix("mydocker-peers-").tempdir().unwrap();
+            let cgroups = missing_cgroups();
+            let inside = std::thread::scope(|scope| {
+                let inside = scope.spawn(|| {
+                    let new = CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
+                    unshare(new).unwrap();
+                    again(INIT).env(DIRECTORY, directory.path()).status().unwrap()
+                });
+                inside.join().unwrap()
+            });
+            cgroups.iter().for_each(|cgroup| remove_cgroup(cgroup));
+            assert!(inside.success(), "the benchmark failed: {inside}");
         }
     }
     None
+}
+
+/// Where podman will put cgroups that it never removes, as long as it has not done so before.
+fn missing_cgroups() -> Vec<PathBuf> {
+    let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
+    let all = hierarchies.chain(["/sys/fs/cgroup".into()]).map(|hierarchy| hierarchy.join("libpod_parent"));
+    all.filter(|cgroup| !cgroup.exists()).collect()
+}
+
+fn remove_cgroup(cgroup: &Path) {
+    for below in fs::read_dir(cgroup).into_iter().flatten().flatten() {
+        if below.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_cgroup(&below.path());
+        }
+    }
+    // Where it is missing, or not empty for a reason that is not ours, nothing is lost.
+    fs::remove_dir(cgroup).ok();
 }
 
 fn again(stage: &str) -> Command {
@@ -86,7 +109,7 @@ fn be_init() {
     }
 }
 
-fn prepare() -> TempDir {
+fn prepare(directory: PathBuf) -> Place {
     // Locks, states and sockets of the machine's own containers are out of reach.
     for directory in ["/run", "/dev/shm", "/var/lib/cni", "/var/lib/containers", "/etc/cni/net.d"] {
         if Path::new(directory).is_dir() {
@@ -98,9 +121,9 @@ fn prepare() -> TempDir {
     if Path::new(unified).join("cgroup.controllers").exists() {
         umount2(unified, MntFlags::MNT_DETACH).unwrap();
     }
-    let directory = tempfile::Builder::new().prefix("mydocker-peers-").tempdir().unwrap();
-    make_image(&directory.path().join("image"));
-    directory
+    let place = Place { directory };
+    make_image(&place.image());
+    place
 }
 
 fn make_image(image: &Path) {
