@@ -3,7 +3,7 @@
 //!
 //! | job | who |
 //! |---|---|
-//! | `attach`, `detach`: a namespace with one published port, next to 0, 500, 2,000 others | mydocker as library calls and as `network connect --netns`, netavark, the CNI plugins |
+//! | `attach`, `detach`: a namespace with one published port, next to 0, 500, 2,000 others | the bare kernel (the floor: messages that were made before, see `speed`), mydocker as library calls and as `network connect --netns`, netavark, the CNI plugins |
 //! | `publish`: a namespace with 1,000 published ports | the same |
 //! | `up`, `gone`: a container with one published port in the background and its forced removal, next to as many | mydocker and podman |
 //! | `first byte`: from `run -d` to the first byte that a client on another host gets from its web server | mydocker and podman |
@@ -29,11 +29,18 @@
 #![expect(clippy::print_stdout, reason = "a benchmark reports to whoever started it")]
 
 mod command;
+#[path = "../speed/floor.rs"]
+mod floor;
+#[path = "../speed/floor_link.rs"]
+mod floor_link;
 mod hideout;
 #[path = "../speed/machine.rs"]
 mod machine;
 mod plot;
 mod results;
+#[expect(dead_code, reason = "only some of what the other benchmarks need is needed here")]
+#[path = "../speed/stage.rs"]
+mod stage;
 mod tools;
 
 use std::io::{Read as _, Write as _};

@@ -136,7 +136,9 @@ impl Store {
     /// What the kernel has to do for either.
     fn floor(&self, character: u8) {
         let layout = layout(&self.directory);
-        let open = |path: &Path| OpenOptions::new().read(true).write(true).create(true).open(path).unwrap();
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false);
+        let open = |path: &Path| options.open(path).unwrap();
         let lock = Flock::lock(open(&layout.subnet_lock()), FlockArg::LockExclusive).unwrap();
         let file: File = open(&layout.subnet_file());
         file.read_exact_at(&mut [0], self.free_at).unwrap();

@@ -10,8 +10,6 @@
 //! disconnecting is the element taken out and the device taken off the bridge. The devices are deleted unmeasured,
 //! as they are behind a container's end.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write as _;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
@@ -20,18 +18,13 @@ use criterion::{BenchmarkGroup, Criterion, SamplingMode};
 use mydocker::netns::NetNs;
 use mydocker::network::PortRequest;
 use mydocker::nft::{Element, Proto, PublishedRange, Socket};
-use netlink_sys::protocols::{NETLINK_NETFILTER, NETLINK_ROUTE};
+use netlink_sys::protocols::NETLINK_ROUTE;
 
-use crate::floor::{LOOPBACK, Messages, Wire, number_of};
+use crate::floor::{Messages, Wire};
+use crate::floor_link::{ADDRESS, FloorLink};
 use crate::report::FLOOR;
-use crate::stage::{self, Connection, creating, deleting, enter, namespace, others, port};
+use crate::stage::{self, Connection, deleting, enter, namespace, others, port};
 
-/// The number of the floor's devices, on either side.
-const DEVICE: u32 = 1_000_000;
-/// The name of the floor's device on the host's side.
-const DEVICE_NAME: &str = "f100f";
-/// The floor's address; the library hands out the lowest ones.
-const ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 77, 200, 1);
 const ANY: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 pub(crate) fn all(criterion: &mut Criterion) {
@@ -76,9 +69,9 @@ impl Place {
             group.bench_function(format!("{verb}, {name}"), |bencher| {
                 bencher.iter_custom(|times| (0..times).map(|_| self.once(&ports, connects)).sum());
             });
-            let floor = Floor::new(&self.host, &self.container, elements);
+            let floor = FloorLink::new(&self.host, &self.container, elements);
             group.bench_function(format!("{verb}, {name}{FLOOR}"), |bencher| {
-                bencher.iter_custom(|times| (0..times).map(|_| floor.once(connects)).sum());
+                bencher.iter_custom(|times| (0..times).map(|_| floor_once(&floor, connects)).sum());
             });
             floor.check();
         }
@@ -98,82 +91,13 @@ impl Place {
     }
 }
 
-/// Everything that the kernel is told, made before.
-struct Floor<'a> {
-    host: &'a NetNs,
-    container: &'a NetNs,
-    routing: Wire,
-    routing_inside: Wire,
-    table: Wire,
-    pair: Vec<u8>,
-    inside: Vec<u8>,
-    publish: Vec<u8>,
-    unpublish: Vec<u8>,
-    detach: Vec<u8>,
-    delete: Vec<u8>,
-}
-
-impl<'a> Floor<'a> {
-    fn new(host: &'a NetNs, container: &'a NetNs, elements: &[Element]) -> Self {
-        let bridge = number_of("bench0");
-        let pair = Messages::default().pair(DEVICE_NAME, DEVICE, Some(bridge), container);
-        let inside = Messages::default()
-            .up(LOOPBACK)
-            .address(DEVICE, ADDRESS, 16)
-            .second_name(DEVICE, "cif-f100f")
-            .up(DEVICE)
-            .route(DEVICE, None, Ipv4Addr::new(10, 77, 0, 1));
-        // No transaction: no message.
-        let bytes = |batch: mydocker::nft::Batch| match elements {
-            [] => Vec::new(),
-            _ => batch.as_bytes().to_vec(),
-        };
-        Self {
-            host,
-            container,
-            routing: Wire::open(NETLINK_ROUTE),
-            routing_inside: container.run(|| Wire::open(NETLINK_ROUTE)).unwrap(),
-            table: Wire::open(NETLINK_NETFILTER),
-            pair: pair.hairpin(DEVICE_NAME).bytes(),
-            inside: inside.bytes(),
-            publish: bytes(creating(elements.iter().cloned()).finalize()),
-            unpublish: bytes(deleting(elements.iter().cloned()).finalize()),
-            detach: Messages::default().detach(DEVICE_NAME).bytes(),
-            delete: Messages::default().delete(DEVICE_NAME).bytes(),
-        }
-    }
-
-    fn once(&self, connects: bool) -> Duration {
-        let start = Instant::now();
-        self.routing.send(&self.pair);
-        no_ipv6(DEVICE_NAME);
-        enter(self.container);
-        no_ipv6("eth0");
-        enter(self.host);
-        self.routing_inside.send(&self.inside);
-        if !self.publish.is_empty() {
-            self.table.send(&self.publish);
-        }
-        let connected = start.elapsed();
-        let start = Instant::now();
-        if !self.unpublish.is_empty() {
-            self.table.send(&self.unpublish);
-        }
-        self.routing.send(&self.detach);
-        let disconnected = start.elapsed();
-        self.routing.send(&self.delete);
-        if connects { connected } else { disconnected }
-    }
-
-    fn check(&self) {
-        for wire in [&self.routing, &self.routing_inside, &self.table] {
-            wire.check();
-        }
-    }
-}
-
-fn no_ipv6(device: &str) {
-    let path = format!("/proc/sys/net/ipv6/conf/{device}/disable_ipv6");
-    let mut file: File = OpenOptions::new().write(true).open(path).unwrap();
-    file.write_all(b"1").unwrap();
+fn floor_once(floor: &FloorLink, connects: bool) -> Duration {
+    let start = Instant::now();
+    floor.connect();
+    let connected = start.elapsed();
+    let start = Instant::now();
+    floor.disconnect();
+    let disconnected = start.elapsed();
+    floor.delete();
+    if connects { connected } else { disconnected }
 }

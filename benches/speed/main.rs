@@ -7,7 +7,7 @@
 //! | `rules` | the table: ports, networks, ranges, rebuilding, next to anything between nothing and 10,000 ports |
 //! | `links` | a namespace connected to a network and disconnected from it |
 //! | `datapath` | connections through a published port |
-//! | `floor` | the messages that the floors send |
+//! | `floor`, `floor_link` | the messages that the floors send |
 //!
 //! **The floor** of a case has the same name and ends in `(floor)`: the same work of the kernel, with messages and
 //! paths that were made before, no answer read, nothing looked up and nothing written down. The ratio of the two
@@ -27,6 +27,7 @@
 mod allocator;
 mod datapath;
 mod floor;
+mod floor_link;
 mod links;
 mod machine;
 mod report;

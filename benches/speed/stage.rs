@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::AsRawFd as _;
+use std::os::fd::{AsFd, AsRawFd as _};
 use std::path::Path;
 
 use mydocker::names::{ContainerId, NetworkName};
@@ -34,7 +34,7 @@ pub(crate) fn namespace() -> NetNs {
 }
 
 /// Moves the calling thread, and whatever it starts from now on, into a namespace.
-pub(crate) fn enter(namespace: &NetNs) {
+pub(crate) fn enter(namespace: impl AsFd) {
     setns(namespace, CloneFlags::CLONE_NEWNET).unwrap();
 }
 

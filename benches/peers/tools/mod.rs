@@ -2,6 +2,7 @@
 
 mod cni;
 mod engine;
+mod floor;
 mod netavark;
 mod ours;
 
@@ -17,10 +18,11 @@ use crate::hideout::{Host, Place};
 /// What was wanted, or why it cannot be had.
 pub(crate) type Outcome<T> = Result<T, String>;
 
-/// The names in the results; the first of each pair of jobs is what the others are compared with.
+/// The names in the results.
 pub(crate) const COMMAND: &str = "mydocker network connect";
 pub(crate) const LIBRARY: &str = "mydocker, library calls";
 pub(crate) const MYDOCKER: &str = "mydocker run";
+const FLOOR: &str = "floor";
 const NETAVARK: &str = "netavark";
 const CNI: &str = "CNI bridge + portmap";
 const PODMAN: &str = "podman run";
@@ -50,7 +52,8 @@ pub(crate) fn attaching(place: &Place) -> Vec<(&'static str, Outcome<Box<dyn Too
         tool.map(|tool| Box::new(tool) as Box<dyn Tool>)
     }
     vec![
-        (LIBRARY, boxed(ours::Library::new(place))),
+        (FLOOR, boxed(floor::Floor::new(place))),
+        (LIBRARY, boxed(ours::Library::new(place, "library"))),
         (COMMAND, boxed(ours::Process::new(place))),
         (NETAVARK, boxed(netavark::Netavark::new())),
         (CNI, boxed(cni::Cni::new())),

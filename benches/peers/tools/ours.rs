@@ -17,24 +17,26 @@ const NETWORK: &str = "bench0";
 
 pub(super) struct Library {
     host: Host,
+    /// What the names of its namespaces begin with: all hosts have one directory for these.
+    prefix: &'static str,
     networks: Networks,
     /// By the containers' names.
     endpoints: HashMap<String, Endpoint>,
 }
 
 impl Library {
-    pub(super) fn new(place: &Place) -> Outcome<Self> {
+    pub(super) fn new(place: &Place, prefix: &'static str) -> Outcome<Self> {
         let host = Host::new();
         let mut networks = Networks::new(Layout::new(place.directory(), Place::run_directory()));
         let mut request = CreateRequest::new(NETWORK.parse().unwrap());
         request.subnets = vec![(SUBNET.parse::<Subnet>().unwrap(), None)];
         networks.create(&request).map_err(|error| error.to_string())?;
-        Ok(Self { host, networks, endpoints: HashMap::new() })
+        Ok(Self { host, prefix, networks, endpoints: HashMap::new() })
     }
-}
 
-fn name(container: &str) -> String {
-    format!("library-{container}")
+    fn name(&self, container: &str) -> String {
+        format!("{}-{container}", self.prefix)
+    }
 }
 
 impl Tool for Library {
@@ -43,7 +45,7 @@ impl Tool for Library {
     }
 
     fn prepare(&mut self, container: &str) -> Outcome<()> {
-        named::add(&name(container))
+        named::add(&self.name(container))
     }
 
     fn attach(&mut self, container: &str, ports: &[u16]) -> Outcome<Duration> {
@@ -51,7 +53,7 @@ impl Tool for Library {
             ports.iter().map(|port| format!("{port}:80").parse().unwrap()).collect();
         let network: NetworkName = NETWORK.parse().unwrap();
         let id = ContainerId::generate().unwrap();
-        let netns = NetNs::open(&named::path(&name(container))).map_err(|error| error.to_string())?;
+        let netns = NetNs::open(&named::path(&self.name(container))).map_err(|error| error.to_string())?;
         let start = Instant::now();
         let request = ConnectRequest {
             network: &network,
@@ -79,7 +81,7 @@ impl Tool for Library {
 
     /// The pair of devices goes with the namespace.
     fn clear(&mut self, container: &str) -> Outcome<()> {
-        named::delete(&name(container))
+        named::delete(&self.name(container))
     }
 }
 
