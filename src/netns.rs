@@ -108,6 +108,20 @@ impl NetNs {
     }
 }
 
+/// Runs `work` in a new namespace that ends with the call, on a thread of its own: to try something out.
+///
+/// # Errors
+/// [`NetNsError::Create`]; `work` was not run.
+pub fn run_in_new<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, NetNsError> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| NetNsError::Create(errno.into()))?;
+            Ok(work())
+        });
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
 impl AsFd for NetNs {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()

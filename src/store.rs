@@ -7,10 +7,10 @@
 //! │   ├── ipam/subnet.json                        ├── network/
 //! │   ├── ipam/lock                               │   ├── lock
 //! │   └── network/NAME                            │   ├── forwarding     sysctls that mydocker switched on
-//! ├── containers/ID/config.json                   │   └── endpoints/NETWORK/ID
-//! ├── containers/ID/ID-json.log                   ├── containers/ID/…    sockets, OCI bundle
-//! ├── names/NAME -> ID                            └── libcontainer/ID/   state of the OCI runtime library
-//! ├── overlay2/ID/{upper,work,merged}
+//! ├── containers/ID/config.json                   │   ├── endpoints/NETWORK/ADDRESS
+//! ├── containers/ID/ID-json.log                   │   └── namespaces/INODE/NETWORK -> ADDRESS
+//! ├── names/NAME -> ID                            ├── containers/ID/…    sockets, OCI bundle
+//! ├── overlay2/ID/{upper,work,merged}              └── libcontainer/ID/   state of the OCI runtime library
 //! ├── volumes/NAME/{_data,record}
 //! └── image/
 //!     ├── repositories.json                       which images there are, and their names
@@ -21,16 +21,18 @@
 //!     └── lock
 //! ```
 
+mod lock;
+mod tree;
+
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-use nix::errno::Errno;
-use nix::fcntl::{Flock, FlockArg};
 
 use crate::names::{ContainerId, ContainerName, Digest, NetworkName, VolumeName};
+pub use tree::remove_tree_at;
+
+pub use lock::Lock;
 
 /// The two directories everything lies in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,6 +106,12 @@ impl Layout {
     #[must_use]
     pub fn endpoints(&self) -> PathBuf {
         self.run_root.join("network/endpoints")
+    }
+
+    /// The directory with one directory for each connected namespace that is no container's.
+    #[must_use]
+    pub fn namespaces(&self) -> PathBuf {
+        self.run_root.join("network/namespaces")
     }
 
     /// The directory of all containers.
@@ -255,8 +263,10 @@ pub fn write_atomic(path: &Path, contents: &[u8], durability: Durability) -> io:
     // The pid keeps two writers apart; the leading dot keeps listings from taking it for a record.
     let temporary = directory.join(format!(".{name}.{}", std::process::id()));
     let written = (|| {
-        let mut file =
-            OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let mut options = OpenOptions::new();
+        // The directory may be anybody's: a user's pid file may be wanted in /tmp.
+        options.write(true).create(true).truncate(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
+        let mut file = options.open(&temporary)?;
         file.write_all(contents)?;
         if durability == Durability::Synced {
             file.sync_all()?;
@@ -307,7 +317,11 @@ pub fn remove_if_exists(path: &Path) -> io::Result<()> {
 /// # Errors
 /// Any error of the file system but "does not exist".
 pub fn remove_tree_if_exists(path: &Path) -> io::Result<()> {
-    unless_gone(std::fs::remove_dir_all(path))
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    unless_gone(
+        File::open(parent)
+            .and_then(|parent| Ok(remove_tree_at(parent, path.file_name().unwrap_or_default())?)),
+    )
 }
 
 /// The names of the entries of a directory that are not temporary files, sorted. No directory: no names.
@@ -343,106 +357,6 @@ fn is_abandoned(name: &str) -> bool {
     writer.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
 }
 
-/// An exclusive advisory lock on a file, released when dropped or when the process ends in any way.
-#[derive(Debug)]
-pub struct Lock {
-    _file: Flock<File>,
-}
-
-impl Lock {
-    /// Makes the lock `path` and takes it, in one step: nobody ever finds it free before it is given back. Its
-    /// directory must exist.
-    ///
-    /// # Errors
-    /// The file cannot be made.
-    pub fn create(path: &Path) -> io::Result<Self> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
-        let lock = Self::exclusive(&temporary)?;
-        std::fs::rename(&temporary, path)?;
-        Ok(lock)
-    }
-
-    /// Takes the lock `path` if it is free; its directory must exist.
-    ///
-    /// # Errors
-    /// The file cannot be made.
-    pub fn if_free(path: &Path) -> io::Result<Option<Self>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(Self { _file: lock })),
-            Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Err(errno.into()),
-        }
-    }
-
-    /// How long a lock is waited for. Locks are held for single file writes, so a holder that takes longer
-    /// is stopped or stuck, and an error is of more use than a hang.
-    pub const PATIENCE: Duration = Duration::from_secs(10);
-
-    /// Takes the lock `path`, which is created with its directory if need be.
-    ///
-    /// # Errors
-    /// The file cannot be made, or the lock was not free within [`Lock::PATIENCE`] (`TimedOut`).
-    pub fn exclusive(path: &Path) -> io::Result<Self> {
-        Self::take(path, FlockArg::LockExclusiveNonblock)
-    }
-
-    /// Takes the lock `path` together with others who only want it not to be held exclusively.
-    ///
-    /// # Errors
-    /// As [`Lock::exclusive`].
-    pub fn shared(path: &Path) -> io::Result<Self> {
-        Self::take(path, FlockArg::LockSharedNonblock)
-    }
-
-    fn take(path: &Path, how: FlockArg) -> io::Result<Self> {
-        let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-        let file = match open() {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
-                open()?
-            }
-            other => other?,
-        };
-        Self::wait_for(file, path, how)
-    }
-
-    /// Takes the lock on a directory itself, which must exist.
-    ///
-    /// # Errors
-    /// As [`Lock::exclusive`].
-    pub fn on_directory(path: &Path) -> io::Result<Self> {
-        Self::wait_for(File::open(path)?, path, FlockArg::LockExclusiveNonblock)
-    }
-
-    fn wait_for(mut file: File, path: &Path, how: FlockArg) -> io::Result<Self> {
-        let deadline = Instant::now() + Self::PATIENCE;
-        let mut pause = Duration::from_micros(50);
-        loop {
-            match Flock::lock(file, how) {
-                Ok(lock) => return Ok(Self { _file: lock }),
-                Err((returned, Errno::EWOULDBLOCK | Errno::EINTR)) if Instant::now() < deadline => {
-                    file = returned;
-                    std::thread::sleep(pause);
-                    pause = (pause * 2).min(Duration::from_millis(5));
-                }
-                Err((_, Errno::EWOULDBLOCK)) => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::TimedOut,
-                        format!(
-                            "the lock {} was held for {} seconds",
-                            path.display(),
-                            Self::PATIENCE.as_secs()
-                        ),
-                    ));
-                }
-                Err((_, errno)) => return Err(errno.into()),
-            }
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -467,21 +381,6 @@ mod tests {
         std::fs::create_dir(&path).unwrap();
         assert!(write_atomic(&path, b"x", Durability::Process).is_err());
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
-    }
-
-    #[test]
-    fn a_lock_excludes_a_second_holder_until_it_is_dropped() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("sub/lock");
-        let first = Lock::exclusive(&path).unwrap();
-        let other = std::thread::spawn({
-            let path = path.clone();
-            move || Lock::exclusive(&path).map(|_| Instant::now())
-        });
-        std::thread::sleep(Duration::from_millis(30));
-        let released = Instant::now();
-        drop(first);
-        assert!(other.join().unwrap().unwrap() >= released);
     }
 
     #[test]

@@ -226,28 +226,40 @@ impl Exclusive<'_> {
     pub fn remove(&self, name: &VolumeName) -> Result<Removed, VolumeError> {
         let path = self.layout.volume(name);
         let gone = self.layout.volumes().join(format!("{GONE}{name}.{}", std::process::id()));
-        let mut abandoned = abandoned(&self.layout.volumes());
-        match std::fs::rename(&path, &gone) {
-            Ok(()) => abandoned.push(gone),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        let abandoned = abandoned(&self.layout.volumes());
+        let own = match std::fs::rename(&path, &gone) {
+            Ok(()) => Some(gone),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(io_error("remove", &path)(error)),
-        }
-        Ok(Removed(abandoned))
+        };
+        Ok(Removed { own, abandoned })
     }
 }
 
 /// What is left of a removed volume.
 #[derive(Debug)]
 #[must_use = "what the volume holds is still there"]
-pub struct Removed(Vec<PathBuf>);
+pub struct Removed {
+    own: Option<PathBuf>,
+    /// What others have left who were killed.
+    abandoned: Vec<PathBuf>,
+}
 
 impl Removed {
+    /// The bytes that its files take. Looks at all of them, and needs no lock.
+    ///
+    /// # Errors
+    /// [`VolumeError::Io`].
+    pub fn size(&self) -> Result<u64, VolumeError> {
+        self.own.as_ref().map_or(Ok(0), |path| size(&path.join("_data")))
+    }
+
     /// Removes what the volume holds. Takes as long as it takes, and needs no lock.
     ///
     /// # Errors
     /// [`VolumeError::Io`].
     pub fn erase(self) -> Result<(), VolumeError> {
-        for path in self.0 {
+        for path in self.abandoned.into_iter().chain(self.own) {
             store::remove_tree_if_exists(&path).map_err(io_error("remove", &path))?;
         }
         Ok(())
@@ -265,7 +277,8 @@ fn abandoned(directory: &Path) -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).filter(is_abandoned).collect()
 }
 
-/// The bytes that files below `directory` take on their file system, each file counted once.
+/// The bytes that files below `directory` take on their file system, each file counted once. What lies so deep
+/// that the system has no path for it is not counted.
 ///
 /// # Errors
 /// [`VolumeError::Io`] if the directory cannot be read.
@@ -274,7 +287,10 @@ pub fn size(directory: &Path) -> Result<u64, VolumeError> {
     let mut total = 0;
     let mut open = vec![directory.to_owned()];
     while let Some(path) = open.pop() {
-        let entries = std::fs::read_dir(&path).map_err(io_error("read the directory", &path))?;
+        let entries = match std::fs::read_dir(&path) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidFilename => continue,
+            entries => entries.map_err(io_error("read the directory", &path))?,
+        };
         for entry in entries.flatten() {
             // Containers may be changing it at this very moment.
             let Ok(metadata) = entry.metadata() else { continue };

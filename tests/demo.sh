@@ -67,21 +67,21 @@ printf '%s\n' "$web"
 [[ $web =~ ^[0-9a-f]{64}$ ]] || fail "run -d should print an id of 64 hexadecimal digits"
 run mydocker ps
 [ ! -e /tmp/www ] || fail "the container wrote to the host's /tmp"
-for _ in $(seq 100); do
+for _ in $(seq 600); do
   curl -sf -o /dev/null "http://127.0.0.1:$port/" && break
   sleep 0.1
 done
 
 say "The host reaches it through the published port."
-expect "$page" curl -s --max-time 10 "http://127.0.0.1:$port/"
+expect "$page" curl -s --max-time 60 "http://127.0.0.1:$port/"
 
 address=$(mydocker inspect web | sed -n 's/.*"IPAddress": *"\([0-9.]\{7,\}\)".*/\1/p' | head -n 1)
 [ -n "$address" ] || fail "inspect shows no address"
 say "A second container reaches it by its address, $address …"
-expect "$page" mydocker run --rm --net "$network" / curl -s --max-time 10 "http://$address/"
+expect "$page" mydocker run --rm --net "$network" / curl -s --max-time 60 "http://$address/"
 if [ -n "$host_address" ]; then
   say "… and through the host's address and the published port."
-  expect "$page" mydocker run --rm --net "$network" / curl -s --max-time 10 "http://$host_address:$port/"
+  expect "$page" mydocker run --rm --net "$network" / curl -s --max-time 60 "http://$host_address:$port/"
 fi
 
 say "What the kernel holds for all of this, in nft's own syntax, read without nft:"

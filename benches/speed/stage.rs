@@ -89,13 +89,15 @@ impl Connection {
             container: &self.container,
             container_name: "web",
             owners: &[self.owner],
-            container_if: "eth0".parse().unwrap(),
+            namespace: None,
+            others: &[],
             ip: None,
             ip6: None,
             mac: None,
-            ports,
         };
-        self.networks.connect(&request, netns).unwrap()
+        let mut endpoint = self.networks.connect(&request, netns).unwrap();
+        self.networks.publish(std::slice::from_mut(&mut endpoint), &[], ports).unwrap();
+        endpoint
     }
 }
 

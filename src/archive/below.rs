@@ -16,6 +16,7 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
 
 use super::Time;
+use crate::store;
 use crate::sys;
 
 /// How many links are followed before they are taken for a circle, as in the kernel.
@@ -168,11 +169,11 @@ pub(super) fn reopen(fd: impl AsFd, flags: OFlag) -> io::Result<File> {
 pub(super) fn remove_at(directory: impl AsFd, name: &OsStr) -> io::Result<()> {
     match unlinkat(&directory, name, UnlinkatFlags::NoRemoveDir) {
         Ok(()) | Err(Errno::ENOENT) => Ok(()),
-        Err(Errno::EISDIR | Errno::EPERM) => {
-            // The standard library goes down by descriptors as well and follows nothing.
-            let path = Path::new(&sys::descriptor_path(directory.as_fd())).join(name);
-            std::fs::remove_dir_all(path)
-        }
+        Err(errno @ (Errno::EISDIR | Errno::EPERM)) => match store::remove_tree_at(directory, name) {
+            // What cannot be removed, either way, is no directory.
+            Err(Errno::ENOTDIR) => Err(errno.into()),
+            removed => Ok(removed?),
+        },
         Err(errno) => Err(errno.into()),
     }
 }

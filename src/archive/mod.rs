@@ -27,7 +27,7 @@ use std::path::PathBuf;
 pub use below::{Below, Spot};
 pub use compression::{CompressionFormat, decompress, drain};
 pub use entry::{Entry, Kind, Time};
-pub use pack::{Packer, Purpose, allow_descriptors};
+pub use pack::{Packer, Purpose, allow_descriptors, names};
 pub use pipe::{Piped, piped};
 pub use read::Reader;
 pub use unpack::{Owners, Target, Unpacked, unpack};

@@ -236,7 +236,10 @@ fn xattrs(file: &OwnedFd, path: &OsStr) -> Result<Vec<(OsString, Vec<u8>)>, Arch
 }
 
 /// The names in a directory, sorted, so that the same tree always makes the same stream.
-fn names(directory: impl AsFd) -> io::Result<Vec<OsString>> {
+///
+/// # Errors
+/// It cannot be read.
+pub fn names(directory: impl AsFd) -> io::Result<Vec<OsString>> {
     let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let mut names = Vec::new();
     for entry in &mut Dir::openat(directory, ".", flags, Mode::empty())?.iter() {

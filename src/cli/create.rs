@@ -19,8 +19,12 @@ pub(super) struct Args {
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let mut id_file = IdFile::reserve(args.container.life.cidfile.as_deref())?;
     let request = args.container.request(false, context)?;
-    let record = context.engine()?.create_container(request)?;
-    id_file.write(record.id.as_str())?;
+    let engine = context.engine()?;
+    let record = engine.create_container(request)?;
+    if let Err(error) = id_file.write(record.id.as_str()) {
+        engine.remove_container(record.id.as_str(), false, true)?;
+        return Err(error);
+    }
     id_file.keep();
     print(&format!("{}\n", record.id));
     Ok(ExitCode::SUCCESS)

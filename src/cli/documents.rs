@@ -9,9 +9,10 @@ use serde_json::{Map, Value, json};
 use crate::cli::human;
 use crate::engine::{
     Bytes, CapabilityName, Cpus, DeviceRequest, DiskUsage, Endpoint, ExposedPort, Family, Limits, LogDriver,
-    LogOptions, MountView, Namespace, NumberList, Paths, Rate, Record, Seccomp, Security, Snapshot, State,
-    Swap, Ulimit, unpublished_ports,
+    LogOptions, Membership, MountView, Namespace, NumberList, Paths, Rate, Record, Seccomp, Security,
+    Snapshot, State, Swap, Ulimit, Wanted, unpublished_ports,
 };
+use crate::names::IfName;
 
 /// What stands for "never": Docker writes the first instant of its calendar.
 const NEVER: &str = "0001-01-01T00:00:00Z";
@@ -392,13 +393,14 @@ fn network_settings(snapshot: &Snapshot, paths: &Paths) -> Value {
     for exposed in unpublished(snapshot) {
         ports.extend(exposed.container.ports().map(|port| (format!("{port}/{}", exposed.proto), None)));
     }
-    let networks: BTreeMap<String, Value> = endpoints
+    let networks: BTreeMap<String, Value> = snapshot
+        .record
+        .network
+        .networks
         .iter()
-        .map(|endpoint| {
-            let mut value = addresses(Some(endpoint));
-            value["HostInterface"] = endpoint.host_if.to_string().into();
-            value["Interface"] = endpoint.container_if.to_string().into();
-            (endpoint.network.to_string(), value)
+        .map(|membership| {
+            let endpoint = endpoints.iter().find(|endpoint| endpoint.network == membership.network);
+            (membership.network.to_string(), in_network(membership, endpoint))
         })
         .collect();
     let sandbox = if snapshot.state.is_running() { paths.netns.to_string_lossy() } else { "".into() };
@@ -408,6 +410,21 @@ fn network_settings(snapshot: &Snapshot, paths: &Paths) -> Value {
     settings["Ports"] = json!(ports);
     settings["Networks"] = json!(networks);
     settings
+}
+
+/// What a container asked for in a network, and while it runs, what it got.
+fn in_network(membership: &Membership, endpoint: Option<&Endpoint>) -> Value {
+    let Wanted { ip, ip6, aliases, .. } = &membership.wanted;
+    let mut wanted = Map::new();
+    wanted.extend(ip.map(|ip| ("IPv4Address".to_owned(), ip.to_string().into())));
+    wanted.extend(ip6.map(|ip6| ("IPv6Address".to_owned(), ip6.to_string().into())));
+    let name = |name: &IfName| name.to_string();
+    let mut value = addresses(endpoint);
+    value["IPAMConfig"] = if wanted.is_empty() { Value::Null } else { wanted.into() };
+    value["Aliases"] = json!(aliases);
+    value["HostInterface"] = endpoint.map(|endpoint| name(&endpoint.host_if)).unwrap_or_default().into();
+    value["Interface"] = endpoint.map(|endpoint| name(&endpoint.container_if)).unwrap_or_default().into();
+    value
 }
 
 /// The addresses in a network. What there is not is "" or 0.

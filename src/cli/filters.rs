@@ -119,7 +119,10 @@ impl Filters {
             && any(&self.id, &|value| matches(value, record.id.as_str()))
             && any(&self.name, &|value| matches(value, record.name.as_str()))
             && any(&self.status, &|value| documents::state(&snapshot.state) == value)
-            && any(&self.ancestor, &|value| is_image(value, &config.image))
+            && any(&self.ancestor, &|value| {
+                is_image(value, &config.image)
+                    || config.settings.image_id.as_ref().is_some_and(|id| is_id(value, id.as_str()))
+            })
             && any(&self.network, &|value| is_connected(value, snapshot))
             && any(&self.volume, &|value| mounts.iter().any(|mount| documents::is_called(mount, value)))
             && any(&self.health, &|value| value == "none")
@@ -157,9 +160,17 @@ fn is_image(wanted: &str, image: &str) -> bool {
     with_tag(wanted) == with_tag(image)
 }
 
+/// Whether the user means the image by its id, or by as much of it as listings show: less may be a name.
+fn is_id(wanted: &str, id: &str) -> bool {
+    let digits = |text: &str| text.strip_prefix("sha256:").unwrap_or(text).to_owned();
+    let wanted = digits(wanted);
+    wanted.len() >= 12 && digits(id).starts_with(&wanted)
+}
+
 fn is_connected(wanted: &str, snapshot: &Snapshot) -> bool {
     let network = &snapshot.record.network;
-    network.mode.describe() == wanted || network.endpoints.iter().any(|e| e.network.as_str() == wanted)
+    let is_called = network.mode.network().is_none() && network.mode.describe() == wanted;
+    is_called || network.is_member_of(if wanted == "bridge" { "default" } else { wanted })
 }
 
 fn is_published(wanted: &PortRequest, snapshot: &Snapshot) -> bool {

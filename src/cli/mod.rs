@@ -51,6 +51,7 @@ mod version;
 mod volume;
 mod wait;
 
+use std::env::VarError;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Write};
@@ -79,10 +80,10 @@ const FAILED: u8 = 1;
 #[command(after_help = "Example:\n  mydocker run --rm -it / sh")]
 struct Arguments {
     /// The directory that survives a reboot: networks, containers, layers
-    #[arg(long, value_name = "DIR", env = "MYDOCKER_ROOT", default_value = "/var/lib/mydocker")]
+    #[arg(long, value_name = "DIR", env = "MYDOCKER_ROOT", default_value = "/var/lib/mydocker", value_parser = directory)]
     root: PathBuf,
     /// The directory that does not: sockets, endpoints
-    #[arg(long, value_name = "DIR", env = "MYDOCKER_RUN_ROOT", default_value = "/run/mydocker")]
+    #[arg(long, value_name = "DIR", env = "MYDOCKER_RUN_ROOT", default_value = "/run/mydocker", value_parser = directory)]
     run_root: PathBuf,
     /// How much is told on standard error: off, error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
@@ -391,6 +392,11 @@ fn reference(text: &str) -> Result<Reference, crate::engine::ImageError> {
     text.parse()
 }
 
+/// A directory of the host, as an option's value. Absolute: supervisors leave the directory they are started in.
+fn directory(text: &str) -> Result<PathBuf, String> {
+    std::path::absolute(text).map_err(|error| error.to_string())
+}
+
 /// A directory of a container, as an option's value.
 fn container_path(text: &str) -> Result<ContainerPath, ConfigError> {
     ContainerPath::new(std::path::Path::new(text))
@@ -399,14 +405,21 @@ fn container_path(text: &str) -> Result<ContainerPath, ConfigError> {
 /// The environment options of `run` and `exec`: a name alone takes over the caller's own value, and is left
 /// out where the caller has none.
 fn environment(words: &[String]) -> Result<Vec<EnvVar>, CommandError> {
-    let complete = words.iter().filter_map(|word| {
-        if word.contains('=') {
-            return Some(word.clone());
-        }
-        std::env::var(word).ok().map(|value| format!("{word}={value}"))
-    });
-    let parsed: Result<Vec<EnvVar>, _> = complete.map(|word| word.parse()).collect();
-    parsed.map_err(|error: ConfigError| EngineError::from(error).into())
+    let mut environment = Vec::new();
+    for word in words {
+        let complete = match std::env::var(word) {
+            // An empty name is refused with the others that are none.
+            _ if word.contains('=') || word.is_empty() => word.clone(),
+            Ok(value) => format!("{word}={value}"),
+            Err(VarError::NotPresent) => continue,
+            Err(VarError::NotUnicode(_)) => {
+                return Err(CommandError::new(format!("--env {word}: your own value of it is not UTF-8")));
+            }
+        };
+        let parsed: Result<EnvVar, ConfigError> = complete.parse();
+        environment.push(parsed.map_err(EngineError::from)?);
+    }
+    Ok(environment)
 }
 
 /// The exit status of a client that was connected with a container.
@@ -430,6 +443,25 @@ fn for_each(
     for name in names {
         match work(context.engine()?, name) {
             Ok(()) => output::print(&format!("{name}\n")),
+            Err(error) => {
+                CommandError::from(error).report(context.log_format);
+                code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// Prints what is told of each. One that fails does not keep the others.
+fn print_each(
+    names: &[String],
+    context: &mut Context,
+    mut tell: impl FnMut(&mut Engine, &str) -> Result<String, EngineError>,
+) -> Result<ExitCode, CommandError> {
+    let mut code = ExitCode::SUCCESS;
+    for name in names {
+        match tell(context.engine()?, name) {
+            Ok(text) => output::print(&text),
             Err(error) => {
                 CommandError::from(error).report(context.log_format);
                 code = ExitCode::FAILURE;

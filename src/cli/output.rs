@@ -75,8 +75,10 @@ impl Table {
         Self { rows: vec![titles.iter().map(|title| (*title).to_owned()).collect()] }
     }
 
+    /// Adds a row. What is in it may come from a container: it is not to draw on the user's terminal.
     pub(super) fn row(&mut self, cells: Vec<String>) {
-        self.rows.push(cells);
+        let plain = |cell: String| cell.replace(char::is_control, "?");
+        self.rows.push(cells.into_iter().map(plain).collect());
     }
 
     pub(super) fn render(&self) -> String {
@@ -94,7 +96,9 @@ impl Table {
         for row in &self.rows {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
-                line.push_str(&format!("{cell:<width$}   "));
+                line.push_str(cell);
+                // Not by a format, which has no widths above 65,535.
+                line.extend(std::iter::repeat_n(' ', width - cell.chars().count() + 3));
             }
             text.push_str(line.trim_end());
             text.push('\n');
@@ -193,5 +197,16 @@ mod tests {
         let mut table = Table::new(&["NAME", "IPRange", "Driver"]);
         table.row(vec!["testbr0".into(), "192.168.0.1/24".into(), "bridge".into()]);
         assert_eq!(table.render(), "NAME      IPRange          Driver\ntestbr0   192.168.0.1/24   bridge\n");
+    }
+
+    #[test]
+    fn no_cell_is_too_wide_or_on_more_than_one_line() {
+        let mut table = Table::new(&["NAME", "COMMAND"]);
+        let wide = "ä".repeat(70_000);
+        table.row(vec![wide.clone(), "a\n\x1b[31mb\tc".into()]);
+        assert_eq!(
+            table.render(),
+            format!("NAME{}   COMMAND\n{wide}   a??[31mb?c\n", " ".repeat(70_000 - 4))
+        );
     }
 }

@@ -133,7 +133,8 @@ fn row(
         "ID": if whole { record.id.as_str() } else { record.id.short() },
         "Names": record.name,
         "Image": record.config.image,
-        "Command": format!("\"{}\"", if whole { command } else { human::shorten(&command, 20) }),
+        // Quoted as a string of a program: on one line whatever is in it, as with Docker.
+        "Command": format!("{:?}", if whole { command } else { human::shorten(&command, 20) }),
         "CreatedAt": documents::listed_time(record.created),
         "RunningFor": format!("{} ago", human::span(now - record.created)),
         "State": documents::state(&snapshot.state),
@@ -145,7 +146,7 @@ fn row(
         "Label": record.config.labels,
         "Mounts": mounts.iter().map(documents::mount_label).collect::<Vec<_>>().join(","),
         "LocalVolumes": mounts.iter().filter(|mount| mount.kind == "volume").count().to_string(),
-        "Networks": record.network.mode.describe(),
+        "Networks": record.network.describe(),
     })
 }
 

@@ -2,12 +2,15 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{CommandError, Context, for_each};
+use crate::cli::{CommandError, Context, for_each, print_each};
 
 /// Remove containers with everything they wrote
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker rm -f web")]
 pub(super) struct Args {
+    /// Print what would change in the firewall table, as text for nft -f, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Kill those that run
     #[arg(long, short)]
     force: bool,
@@ -21,5 +24,8 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let (force, volumes) = (args.force, args.volumes);
+    if args.dry_run {
+        return print_each(&args.containers, context, |engine, name| engine.dry_stop(name, args.force));
+    }
     for_each(&args.containers, context, |engine, name| engine.remove_container(name, force, volumes))
 }

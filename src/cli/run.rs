@@ -32,6 +32,9 @@ pub(super) struct Args {
     /// The keys that leave the container running; ctrl-p,ctrl-q without
     #[arg(long, value_name = "KEYS", default_value_t)]
     detach_keys: DetachKeys,
+    /// Print what would change in the firewall table, as text for nft -f, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     container: ContainerOptions,
 }
@@ -49,6 +52,11 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         sig_proxy: args.sig_proxy,
         detach_keys: args.detach_keys,
     };
+    if args.dry_run {
+        let request = args.container.request(args.detach, context)?;
+        print(&context.engine()?.dry_run(request)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut id_file = IdFile::reserve(life.cidfile.as_deref())?;
     let request = args.container.request(args.detach, context)?;
     let engine = context.engine()?;

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{CommandError, Context, for_each, left};
+use crate::cli::{CommandError, Context, for_each, left, print_each};
 use crate::engine::{Attachment, DetachKeys, EngineError};
 
 /// Start containers that were created or have ended
@@ -22,12 +22,18 @@ pub(super) struct Args {
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true,
           default_missing_value = "true", action = clap::ArgAction::Set)]
     sig_proxy: bool,
+    /// Print what would change in the firewall table, as text for nft -f, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// The containers, by name or id
     #[arg(value_name = "CONTAINER", required = true)]
     containers: Vec<String>,
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    if args.dry_run {
+        return print_each(&args.containers, context, |engine, name| engine.dry_start(name));
+    }
     if !args.attach && !args.interactive {
         return for_each(&args.containers, context, |engine, name| engine.start(name));
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{CommandError, Context, for_each};
+use crate::cli::{CommandError, Context, for_each, print_each};
 use crate::engine::{Grace, Signal, StopRequest};
 
 /// Stop containers: the stop signal first, SIGKILL after the timeout
@@ -11,6 +11,9 @@ use crate::engine::{Grace, Signal, StopRequest};
 pub(super) struct Args {
     #[command(flatten)]
     how: How,
+    /// Print what would change in the firewall table, as text for nft -f, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// The containers, by name or id
     #[arg(value_name = "CONTAINER", required = true)]
     containers: Vec<String>,
@@ -45,6 +48,9 @@ fn grace(text: &str) -> Result<Grace, String> {
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    if args.dry_run {
+        return print_each(&args.containers, context, |engine, name| engine.dry_stop(name, true));
+    }
     let request = args.how.request();
     for_each(&args.containers, context, |engine, name| engine.stop(name, request))
 }

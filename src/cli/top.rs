@@ -136,15 +136,10 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     let titles: Vec<&str> = columns.iter().map(|(title, _)| title.as_str()).collect();
     let mut table = Table::new(&titles);
     for task in &tasks {
-        table.row(columns.iter().map(|(_, (_, _, show))| one_line(&show(task, &host))).collect());
+        table.row(columns.iter().map(|(_, (_, _, show))| show(task, &host)).collect());
     }
     table.print();
     Ok(ExitCode::SUCCESS)
-}
-
-/// A program chooses its own arguments: they are not to draw on the user's terminal.
-fn one_line(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { '?' } else { letter }).collect()
 }
 
 /// Why options of `ps` are not understood. The text is complete.
@@ -365,11 +360,6 @@ mod tests {
             ("01:01:01", "1-01:01:01")
         );
         assert_eq!((elapsed(seconds(61)).as_str(), minutes(seconds(3661)).as_str()), ("01:01", "61:01"));
-    }
-
-    #[test]
-    fn what_a_program_calls_itself_stays_on_its_line() {
-        assert_eq!(one_line("a\n\x1b[31mb\tc"), "a??[31mb?c");
     }
 
     proptest! {

@@ -111,12 +111,13 @@ pub fn all() -> Result<CapsHashSet, CapabilityError> {
         .map_err(|source| CapabilityError::Own { action: "read the own", source })
 }
 
-/// Gives up, for good, what a supervisor never needs.
+/// Gives up, for good, what a supervisor never needs, but for what its container has (see [`of_container`]).
 ///
 /// # Errors
 /// [`CapabilityError`]; then nothing but part of the bounding set was given up.
-pub fn reduce_to_supervisors() -> Result<(), CapabilityError> {
-    reduce(|capability| !NEVER.contains(&capability))
+pub fn reduce_to_supervisors(devices_controlled: bool, security: &Security) -> Result<(), CapabilityError> {
+    let given = of_container(devices_controlled, security)?;
+    reduce(|capability| !NEVER.contains(&capability) || given.contains(&capability))
 }
 
 /// Gives up, for good, everything but the right to signal other users' processes: for a supervisor that only
@@ -187,7 +188,18 @@ mod tests {
     fn what_is_given_up_is_gone_from_every_set() {
         // Capabilities are a thread's: this one ends with the test.
         let thread = std::thread::spawn(|| {
-            reduce_to_supervisors().unwrap();
+            let own = caps::read(None, CapSet::Permitted).unwrap();
+            let asked = Security { cap_add: vec!["SYS_TIME".parse().unwrap()], ..Security::default() };
+            if own.contains(&Capability::CAP_SYS_TIME) {
+                reduce_to_supervisors(true, &asked).unwrap();
+                let left = caps::read(None, CapSet::Bounding).unwrap();
+                assert!(
+                    left.contains(&Capability::CAP_SYS_TIME) && !left.contains(&Capability::CAP_SYS_BOOT)
+                );
+                // The container can be started again.
+                of_container(true, &asked).unwrap();
+            }
+            reduce_to_supervisors(true, &Security::default()).unwrap();
             for set in [CapSet::Bounding, CapSet::Permitted, CapSet::Effective, CapSet::Inheritable] {
                 let left = caps::read(None, set).unwrap();
                 assert!(NEVER.iter().all(|capability| !left.contains(capability)), "{set:?}");

@@ -19,7 +19,7 @@ use crate::names::ContainerId;
 const ROOT: &str = "/sys/fs/cgroup";
 
 /// How long killed processes may take to leave their groups.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Where version 1 decides what happens when memory is short.
 const OOM: &str = "memory.oom_control";
@@ -347,7 +347,7 @@ pub fn kill_all(hierarchy: &Hierarchy, id: &ContainerId) {
 /// Kills what is left in a container's groups and removes them; "already gone" is success.
 ///
 /// # Errors
-/// [`CgroupError`] if processes do not leave within five seconds, or the system refuses.
+/// [`CgroupError`] if processes do not leave within twenty seconds, or the system refuses.
 pub fn remove(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(), CgroupError> {
     let deadline = Instant::now() + PATIENCE;
     let mut first_error = None;

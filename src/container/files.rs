@@ -261,6 +261,42 @@ pub fn write(
     overwrite(&files.resolv_conf, &resolv_conf)
 }
 
+/// Lets the container's own name in `hosts` stand for the addresses in `here`, and not for those in `gone` any more.
+/// Every other line stays as it is: the container may have written it.
+///
+/// # Errors
+/// [`FilesError`].
+pub fn change_addresses(
+    files: &Files,
+    hostname: &str,
+    domainname: Option<&Hostname>,
+    gone: &[IpAddr],
+    here: &[IpAddr],
+) -> Result<(), FilesError> {
+    let bytes = store::read_if_exists(&files.hosts).map_err(|source| FilesError::Io {
+        action: "read",
+        path: files.hosts.clone(),
+        source,
+    })?;
+    let before = String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
+    let after = with_addresses(&before, &own_names(hostname, domainname), gone, here);
+    if after == before { Ok(()) } else { overwrite(&files.hosts, &after) }
+}
+
+fn with_addresses(hosts: &str, own_names: &str, gone: &[IpAddr], here: &[IpAddr]) -> String {
+    let is_stale = |line: &&str| {
+        let (address, names) = line.split_once('\t').unwrap_or((line, ""));
+        names == own_names
+            && address.parse().is_ok_and(|address| gone.contains(&address) || here.contains(&address))
+    };
+    let mut text: String =
+        hosts.lines().filter(|line| !is_stale(line)).map(|line| format!("{line}\n")).collect();
+    for address in here {
+        text.push_str(&format!("{address}\t{own_names}\n"));
+    }
+    text
+}
+
 /// In place, because what is mounted is the file and not its name. Nobody but the container that is about to
 /// start has it, and a start that is killed half-way is followed by one that writes it again.
 fn overwrite(path: &Path, text: &str) -> Result<(), FilesError> {
@@ -383,6 +419,16 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn own_addresses_come_and_go_in_hosts() {
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        let before = "127.0.0.1\tlocalhost\n10.0.0.2\tweb\n10.0.0.2\tother\n# mine";
+        let two = with_addresses(before, "web", &[], &[ip("10.0.0.2"), ip("fd00::2")]);
+        assert_eq!(two, "127.0.0.1\tlocalhost\n10.0.0.2\tother\n# mine\n10.0.0.2\tweb\nfd00::2\tweb\n");
+        let one = with_addresses(&two, "web", &[ip("10.0.0.2")], &[ip("fd00::2")]);
+        assert_eq!(one, "127.0.0.1\tlocalhost\n10.0.0.2\tother\n# mine\nfd00::2\tweb\n");
+    }
+
     fn networks(address: &str, gateway: &str) -> Surroundings {
         Surroundings::Networks {
             addresses: vec![address.parse().unwrap()],
@@ -443,6 +489,19 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn any_resolv_conf_becomes_one_that_the_resolver_understands(
+            host in "((nameserver|search|domain|options|#|;|sortlist)?[ \t]*[a-z0-9.:%-]{0,12}[ \t]?[\\PC]{0,6}\n){0,6}",
+            noise in "\\PC{0,80}",
+        ) {
+            for text in [&host, &noise] {
+                for line in resolv_conf(text, &Resolution::default(), false).lines() {
+                    let word = line.split(' ').next().unwrap_or_default();
+                    prop_assert!(["nameserver", "search", "options"].contains(&word), "{}", line);
+                }
+            }
+        }
+
         #[test]
         fn a_line_for_the_hosts_file_is_one_line(text in "[a-z0-9.:=\\[\\] \n-]{0,24}") {
             if let Ok(host) = text.parse::<ExtraHost>() {

@@ -163,7 +163,7 @@ pub fn take_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> Res
         };
     }
     let names = layout.container_names();
-    let _lock = Lock::on_directory(&names).map_err(io_error("lock", &names))?;
+    let _lock = Lock::on(&names).map_err(io_error("lock", &names))?;
     if let Some(holder) = living_holder(layout, &link)? {
         return Err(IndexError::NameTaken { name: name.clone(), holder });
     }
@@ -239,7 +239,7 @@ pub fn release_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> 
     let link = layout.container_name(name);
     // Nobody takes a dead link over between our look and our removal.
     let names = layout.container_names();
-    let _lock = match Lock::on_directory(&names) {
+    let _lock = match Lock::on(&names) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         lock => lock.map_err(io_error("lock", &names))?,
     };
@@ -295,8 +295,8 @@ pub fn find(layout: &Layout, reference: &str) -> Result<ContainerId, IndexError>
 
 /// The ids of all containers, in no meaningful order.
 ///
-/// What killed creations, removals and renamings have left is removed on the way; directories without a record
-/// and without a lock once they are a minute old.
+/// What killed creations, removals and renamings have left is removed on the way; empty directories once they
+/// are a minute old.
 ///
 /// # Errors
 /// The directory of containers cannot be read.
@@ -367,12 +367,18 @@ fn remove_unnamed(layout: &Layout, id: &ContainerId) -> bool {
 }
 
 /// Whether nobody is making or removing the container of a directory without a record. A lock that is there is
-/// held by who makes it; before that, only time can tell.
+/// held by who makes it. A creation begins with the lock, so what has other files and no lock is being removed,
+/// or was; about an empty directory only time can tell.
 fn is_abandoned(layout: &Layout, id: &ContainerId) -> bool {
     let (directory, lock) = (layout.container(id), record::lock(layout, id));
+    // Before the look at the lock: whatever is there, the lock was there before it.
+    let is_empty = store::list(&directory).is_ok_and(|names| names.is_empty());
     if lock.exists() {
         let free = Lock::if_free(&lock).is_ok_and(|lock| lock.is_some());
         return free && !layout.container_record(id).exists();
+    }
+    if !is_empty {
+        return !layout.container_record(id).exists();
     }
     let modified = std::fs::metadata(directory).and_then(|metadata| metadata.modified());
     modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > UNFINISHED_AGE))
@@ -481,8 +487,9 @@ mod tests {
         assert!(matches!(&error, IndexError::Ambiguous { matches, .. } if matches.len() == 2), "{error}");
         assert!(error.to_string().contains(first.short()), "{error}");
         // A name comes before the beginning of an id.
-        let named = make(&layout, Some("ab")).unwrap();
-        assert_eq!(find(&layout, "ab").unwrap(), named.id);
+        let id: ContainerId = "f".repeat(64).parse().unwrap();
+        create(&layout, id.clone(), Some("ab".parse().unwrap()), minimal(&["true"]), ()).unwrap();
+        assert_eq!(find(&layout, "ab").unwrap(), id);
         for unknown in ["", "ac", "..", "a/b"] {
             assert!(matches!(find(&layout, unknown), Err(IndexError::NotFound(_))), "{unknown:?}");
         }
@@ -575,6 +582,19 @@ mod tests {
         assert!(directory.exists());
         let old = std::time::SystemTime::now() - 2 * UNFINISHED_AGE;
         std::fs::File::open(&directory).unwrap().set_modified(old).unwrap();
+        assert_eq!(list(&layout).unwrap(), []);
+        assert!(!directory.exists());
+    }
+
+    #[test]
+    fn the_remains_of_a_killed_removal_are_removed_at_once() {
+        let (_directory, layout) = layout();
+        let record = make(&layout, Some("web")).unwrap();
+        let directory = layout.container(&record.id);
+        store::write_atomic(&directory.join("log"), b"x", store::Durability::Process).unwrap();
+        release_name(&layout, &record.name, &record.id).unwrap();
+        std::fs::remove_file(layout.container_record(&record.id)).unwrap();
+        std::fs::remove_file(record::lock(&layout, &record.id)).unwrap();
         assert_eq!(list(&layout).unwrap(), []);
         assert!(!directory.exists());
     }

@@ -471,6 +471,8 @@ pub(super) fn lock(layout: &Layout, id: &ContainerId) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::config::tests::minimal;
     use super::*;
 
@@ -479,6 +481,33 @@ mod tests {
         std::fs::create_dir_all(layout.container(&id)).unwrap();
         let name = "web".parse().unwrap();
         Record::new(id, name, minimal(&["true"]), vec!["default".to_owned()])
+    }
+
+    proptest! {
+        /// Refused by name, or read: never anything else.
+        #[test]
+        fn a_damaged_record_is_read_or_refused_by_name(
+            at in any::<prop::sample::Index>(),
+            byte in prop_oneof![any::<u8>(), Just(b'"'), Just(b'0'), Just(b'9'), Just(b'-'), Just(b'{')],
+            cut in any::<prop::sample::Index>(),
+            noise in prop::collection::vec(any::<u8>(), 0..200),
+        ) {
+            let (id, name) = (ContainerId::generate().unwrap(), "web".parse().unwrap());
+            let networks = vec!["default".to_owned()];
+            let mut record = Record::new(id.clone(), name, minimal(&["true"]), networks);
+            record.state = State::Exited(Exit { code: 3, started: None, finished: Some(Utc::now()), error: None, out_of_memory: false });
+            let mut bytes = serde_json::to_vec(&record).unwrap();
+            let parse = |bytes: &[u8]| Record::<Vec<String>>::parse(Path::new("/records/web"), bytes, &id);
+            prop_assert_eq!(parse(&bytes).unwrap(), record);
+            prop_assert!(parse(&bytes[..cut.index(bytes.len())]).is_err());
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            for bytes in [&bytes, &noise] {
+                if let Err(error) = parse(bytes) {
+                    prop_assert!(error.to_string().contains("/records/web"));
+                }
+            }
+        }
     }
 
     fn layout() -> (tempfile::TempDir, Layout) {

@@ -120,8 +120,21 @@ pub fn mount_overlay(
     layers: &[PathBuf],
     devices: bool,
 ) -> Result<Rootfs, RootfsError> {
-    let directory = layout.overlay(id);
     prepare_layer(layout, id, layers)?;
+    mount_layer(layout, id, layers, devices)
+}
+
+/// As [`mount_overlay`], for a container whose layer is there.
+///
+/// # Errors
+/// As there.
+pub(super) fn mount_layer(
+    layout: &Layout,
+    id: &ContainerId,
+    layers: &[PathBuf],
+    devices: bool,
+) -> Result<Rootfs, RootfsError> {
+    let directory = layout.overlay(id);
     let [upper, work, merged] = ["upper", "work", "merged"].map(|name| directory.join(name));
     let options = overlay_options(layers, &upper, &work)?;
     let flags = if devices { MsFlags::empty() } else { MsFlags::MS_NODEV };

@@ -16,10 +16,11 @@ use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
 
+use super::record::{self, Head, State};
 use super::rootfs::{self, RootfsError};
 use crate::names::ContainerId;
 use crate::process::Process;
-use crate::store::Layout;
+use crate::store::{Layout, Lock};
 
 /// Why a container's files cannot be reached.
 #[derive(Debug, thiserror::Error)]
@@ -27,6 +28,18 @@ pub enum ViewError {
     /// The container ended while we were looking.
     #[error("the container has ended")]
     Ended,
+    /// The container is being removed, or gone by now.
+    #[error("the container is being removed")]
+    Removed,
+    /// The container cannot be kept from being removed.
+    #[error("cannot lock container {id}")]
+    Lock {
+        /// The container.
+        id: ContainerId,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// Its root cannot be opened.
     #[error("cannot open {path}")]
     Open {
@@ -92,7 +105,7 @@ pub fn live_layers(layout: &Layout, id: &ContainerId, init: Process) -> Result<O
 /// # Errors
 /// It cannot be made or opened.
 pub fn upper(layout: &Layout, id: &ContainerId, layers: &[PathBuf]) -> Result<OwnedFd, ViewError> {
-    rootfs::prepare_layer(layout, id, layers)?;
+    prepare(layout, id, layers)?;
     open_directory(&layout.overlay(id).join("upper"))
 }
 
@@ -106,14 +119,14 @@ pub fn mounted(
     layers: &[PathBuf],
     part: Part,
 ) -> Result<OwnedFd, ViewError> {
-    rootfs::prepare_layer(layout, id, layers)?;
+    prepare(layout, id, layers)?;
     let work = || {
         unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| ViewError::Namespace(errno.into()))?;
         let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
         mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
             .map_err(|errno| ViewError::Namespace(errno.into()))?;
         if part == Part::Writable {
-            let rootfs = rootfs::mount_overlay(layout, id, layers, false)?;
+            let rootfs = rootfs::mount_layer(layout, id, layers, false)?;
             return open_directory(rootfs.path());
         }
         let directory = layout.overlay(id);
@@ -126,6 +139,21 @@ pub fn mounted(
     std::thread::scope(|scope| {
         scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// Makes the container's layer if it was never started. Not once its removal has begun: what was made then would
+/// stay for ever.
+fn prepare(layout: &Layout, id: &ContainerId, layers: &[PathBuf]) -> Result<(), ViewError> {
+    // Asked first, because the lock would bring the directory of a removed container back.
+    if !layout.container_record(id).exists() {
+        return Err(ViewError::Removed);
+    }
+    let _lock = Lock::exclusive(&record::lock(layout, id))
+        .map_err(|source| ViewError::Lock { id: id.clone(), source })?;
+    match Head::load(layout, id) {
+        None | Some(Head { state: State::Removing { .. }, .. }) => Err(ViewError::Removed),
+        Some(_) => Ok(rootfs::prepare_layer(layout, id, layers)?),
+    }
 }
 
 /// Mounts directories (topmost first) over each other, read-only. `place` is an empty directory.

@@ -53,30 +53,104 @@ impl NetworkMode {
     }
 }
 
-/// What a container asked for, and while it runs, what it got.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Connection {
-    /// The network.
-    pub mode: NetworkMode,
+/// What a container asks for in a network; what is left out is chosen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Wanted {
     /// The wanted IPv4 address.
     pub ip: Option<Ipv4Addr>,
     /// The wanted IPv6 address.
-    #[serde(default)]
     pub ip6: Option<Ipv6Addr>,
     /// The wanted Ethernet address.
-    #[serde(default)]
     pub mac: Option<MacAddress>,
+    /// Further names in the network.
+    pub aliases: Vec<String>,
+}
+
+impl Wanted {
+    /// The options that ask for something, as the user would write them for the first network.
+    pub(super) fn options(&self) -> impl Iterator<Item = String> {
+        let ip = self.ip.map(|ip| format!("--ip {ip}"));
+        let ip6 = self.ip6.map(|ip6| format!("--ip6 {ip6}"));
+        let mac = self.mac.map(|mac| format!("--mac-address {mac}"));
+        let alias = self.aliases.first().map(|alias| format!("--network-alias {alias}"));
+        [ip, ip6, mac, alias].into_iter().flatten()
+    }
+}
+
+/// A network that a container belongs to, whether it runs or not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Membership {
+    /// The network.
+    pub network: NetworkName,
+    /// What the container asks for in it.
+    #[serde(default)]
+    pub wanted: Wanted,
+}
+
+/// What a container asked for, and while it runs, what it got.
+///
+/// While it runs, each membership has its endpoint. A membership without one is being made, an endpoint without
+/// a membership is being removed; if nobody is at it, whoever was has been killed (see `connect`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
+pub struct Connection {
+    /// What the container was made with: its first network, or that it has none of its own.
+    pub mode: NetworkMode,
+    /// The networks that it belongs to now, in order of connecting.
+    pub networks: Vec<Membership>,
     /// The ports to publish.
     pub ports: Vec<PortRequest>,
     /// Whether each exposed port is published too, on some free port of the host.
-    #[serde(default)]
     pub publish_all: bool,
-    /// The endpoints of the current run; empty while the container does not run.
+    /// The endpoints of the current run, in order of connecting; empty while the container does not run.
     pub endpoints: Vec<Endpoint>,
 }
 
+/// A connection as it may be written down: before there were several networks, the mode alone told which.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    mode: NetworkMode,
+    networks: Option<Vec<Membership>>,
+    ip: Option<Ipv4Addr>,
+    ip6: Option<Ipv6Addr>,
+    mac: Option<MacAddress>,
+    ports: Vec<PortRequest>,
+    #[serde(default)]
+    publish_all: bool,
+    endpoints: Vec<Endpoint>,
+}
+
+impl From<Stored> for Connection {
+    fn from(stored: Stored) -> Self {
+        let Stored { mode, networks, ip, ip6, mac, ports, publish_all, endpoints } = stored;
+        let networks = networks.unwrap_or_else(|| {
+            let wanted = Wanted { ip, ip6, mac, aliases: Vec::new() };
+            mode.network().map(|network| Membership { network, wanted }).into_iter().collect()
+        });
+        Self { mode, networks, ports, publish_all, endpoints }
+    }
+}
+
 impl Connection {
+    /// As listings show it: the networks, or what stands in their place.
+    #[must_use]
+    pub fn describe(&self) -> String {
+        if !self.mode.is_own() || self.mode == NetworkMode::None {
+            return self.mode.describe();
+        }
+        let names: Vec<&str> = self.networks.iter().map(|membership| membership.network.as_str()).collect();
+        names.join(",")
+    }
+
+    /// Whether the container belongs to the network.
+    #[must_use]
+    pub fn is_member_of(&self, network: &str) -> bool {
+        self.networks.iter().any(|membership| membership.network.as_str() == network)
+    }
+
     /// The ports to publish, given those that the container exposes. Of these, what is published on a port of
     /// the user's choice is not published once more.
     #[must_use]
@@ -105,9 +179,7 @@ mod tests {
     fn what_is_exposed_is_published_once_and_only_if_all_are() {
         let mut connection = Connection {
             mode: NetworkMode::Default,
-            ip: None,
-            ip6: None,
-            mac: None,
+            networks: Vec::new(),
             ports: vec!["8080:80".parse().unwrap()],
             publish_all: false,
             endpoints: Vec::new(),
@@ -117,5 +189,24 @@ mod tests {
         connection.publish_all = true;
         let requests: Vec<_> = connection.requests(&exposed).iter().map(ToString::to_string).collect();
         assert_eq!(requests, ["8080:80/tcp", "80/udp", "90/tcp"]);
+    }
+
+    #[test]
+    fn records_from_before_there_were_several_networks_are_read() {
+        let old = r#"{"mode":{"network":"front"},"ip":"10.0.0.9","ports":[],"endpoints":[]}"#;
+        let connection: Connection = serde_json::from_str(old).unwrap();
+        assert_eq!(connection.networks.len(), 1);
+        assert!(connection.is_member_of("front") && !connection.is_member_of("default"));
+        assert_eq!(connection.networks[0].wanted.ip, Some([10, 0, 0, 9].into()));
+        let written = serde_json::to_string(&connection).unwrap();
+        assert_eq!(serde_json::from_str::<Connection>(&written).unwrap(), connection);
+        for (mode, count) in [(r#""default""#, 1), (r#""host""#, 0), (r#""none""#, 0)] {
+            let old =
+                format!(r#"{{"mode":{mode},"ip":null,"ip6":null,"mac":null,"ports":[],"endpoints":[]}}"#);
+            assert_eq!(serde_json::from_str::<Connection>(&old).unwrap().networks.len(), count, "{mode}");
+        }
+        let none_left = r#"{"mode":"default","networks":[],"ports":[],"publish_all":false,"endpoints":[]}"#;
+        assert_eq!(serde_json::from_str::<Connection>(none_left).unwrap().networks, []);
+        assert!(serde_json::from_str::<Connection>(&none_left.replace("ports", "port")).is_err());
     }
 }

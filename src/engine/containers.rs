@@ -1,10 +1,9 @@
 //! Containers are created, found and listed here. How they are started is in `start`, how they are stopped and
 //! changed in `lifecycle`, what runs beside them in `supervise`.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::os::unix::fs::FileTypeExt as _;
 
-use super::connection::{Connection, NetworkMode};
+use super::connection::{Connection, Membership, NetworkMode, Wanted};
 use super::{Engine, EngineError, images, privileges};
 use crate::container::cgroup::Hierarchy;
 use crate::container::config::{
@@ -17,8 +16,8 @@ use crate::container::runtime::RuntimeError;
 use crate::container::security::check_sysctl;
 use crate::container::signal::Signal;
 use crate::container::{cgroup, index, record, spec};
-use crate::names::{ContainerId, ContainerName};
-use crate::network::{MacAddress, NetworkError, PortRequest, first_collision};
+use crate::names::{ContainerId, ContainerName, NetworkName};
+use crate::network::{NetworkError, PortRequest, first_collision};
 
 /// A container's record, with the engine's part in it.
 pub type Record = record::Record<Connection>;
@@ -58,14 +57,11 @@ pub struct CreateContainer {
     pub stop_timeout: Option<u32>,
     /// Everything that most containers leave at its default.
     pub settings: Settings,
-    /// The network.
-    pub network: NetworkMode,
-    /// The wanted IPv4 address.
-    pub ip: Option<Ipv4Addr>,
-    /// The wanted IPv6 address.
-    pub ip6: Option<Ipv6Addr>,
-    /// The wanted Ethernet address.
-    pub mac: Option<MacAddress>,
+    /// The networks, in order of connecting, or the one thing that stands in their place; none for the network
+    /// that is there by itself.
+    pub networks: Vec<(NetworkMode, Wanted)>,
+    /// What the container asks for in the first of them.
+    pub wanted: Wanted,
     /// The ports to publish.
     pub ports: Vec<PortRequest>,
     /// Whether every exposed port is published too.
@@ -88,8 +84,8 @@ impl Engine {
     /// Whatever is wrong with the request as far as it can be told without starting; nothing is left behind.
     pub fn create_container(&mut self, mut request: CreateContainer) -> Result<Record, EngineError> {
         privileges::for_containers()?;
-        check_network_options(&request)?;
-        check_host(&request)?;
+        let (mode, networks) = settle_networks(&mut request)?;
+        check_host(&request, &mode)?;
         if request.auto_remove && request.settings.restart != RestartPolicy::No {
             let option = format!("--restart {}", request.settings.restart);
             return Err(EngineError::Conflict { option, other: "--rm".to_owned() });
@@ -102,7 +98,7 @@ impl Engine {
         self.settle_mounts(&mut settings, &images::volumes(&image)?)?;
         let hostname = match request.hostname {
             Some(hostname) => Some(hostname),
-            None => self.borrowed_hostname(&request.network, settings.security.namespaces.uts.is_host())?,
+            None => self.borrowed_hostname(&mode, settings.security.namespaces.uts.is_host())?,
         };
         let command = [settings.entrypoint.clone(), request.command].concat();
         let config = Config {
@@ -122,17 +118,17 @@ impl Engine {
             stop_timeout: request.stop_timeout.unwrap_or(DEFAULT_STOP_TIMEOUT),
             settings,
         };
-        // The default network is made by the start that needs it.
-        if let NetworkMode::Network(name) = &request.network {
-            self.networks.get(name.as_str())?;
+        for Membership { network, .. } in &networks {
+            // The default network is made by the start that needs it.
+            if *network != NetworkName::of_default() {
+                self.networks.get(network.as_str())?;
+            }
         }
         let id = ContainerId::generate()
             .map_err(|source| EngineError::Io { action: "make a random id", source })?;
         let connection = Connection {
-            mode: request.network,
-            ip: request.ip,
-            ip6: request.ip6,
-            mac: request.mac,
+            mode,
+            networks,
             ports: request.ports,
             publish_all: request.publish_all,
             endpoints: Vec::new(),
@@ -208,7 +204,7 @@ fn host_name() -> Option<Hostname> {
 }
 
 /// What only this host, and the options together, can tell.
-fn check_host(request: &CreateContainer) -> Result<(), EngineError> {
+fn check_host(request: &CreateContainer, mode: &NetworkMode) -> Result<(), EngineError> {
     let settings = &request.settings;
     let version = Hierarchy::detect().map_err(RuntimeError::from)?.version();
     settings.limits.check_on(&Machine::read(version))?;
@@ -222,7 +218,7 @@ fn check_host(request: &CreateContainer) -> Result<(), EngineError> {
         }
     }
     for name in settings.sysctls.keys() {
-        check_sysctl(name, settings.security.namespaces, request.network.is_own())?;
+        check_sysctl(name, settings.security.namespaces, mode.is_own())?;
     }
     let shared_names = settings.security.namespaces.uts.is_host();
     let named = [("--hostname", &request.hostname), ("--domainname", &settings.domainname)];
@@ -232,28 +228,54 @@ fn check_host(request: &CreateContainer) -> Result<(), EngineError> {
         if shared_names {
             return Err(EngineError::Conflict { option, other: "--uts host".to_owned() });
         }
-        if matches!(request.network, NetworkMode::Container(_)) {
-            return Err(EngineError::Conflict {
-                option,
-                other: format!("--net {}", request.network.describe()),
-            });
+        if matches!(mode, NetworkMode::Container(_)) {
+            return Err(EngineError::Conflict { option, other: format!("--net {}", mode.describe()) });
         }
     }
     Ok(())
 }
 
-fn check_network_options(request: &CreateContainer) -> Result<(), EngineError> {
+/// What the network options mean together. Those of the first network may also be given beside it.
+pub(super) fn settle_networks(
+    request: &mut CreateContainer,
+) -> Result<(NetworkMode, Vec<Membership>), EngineError> {
     if let Some(port) = first_collision(&request.ports) {
         return Err(NetworkError::PortTwice(port.clone()).into());
     }
-    if request.network.network().is_some() {
-        return Ok(());
+    let conflict = |option: String, other: String| Err(EngineError::Conflict { option, other });
+    let net = |mode: &NetworkMode| format!("--net {}", mode.describe());
+    let mut asked = std::mem::take(&mut request.networks);
+    if asked.is_empty() {
+        asked.push((NetworkMode::Default, Wanted::default()));
     }
-    let option = request.ip.map(|ip| format!("--ip {ip}"));
-    let option = option.or_else(|| request.ip6.map(|ip6| format!("--ip6 {ip6}")));
-    let option = option.or_else(|| request.mac.map(|mac| format!("--mac-address {mac}")));
-    let option = option.or_else(|| request.ports.first().map(|port| format!("--publish {port}")));
-    let option = option.or_else(|| request.publish_all.then(|| "--publish-all".to_owned()));
-    let Some(option) = option else { return Ok(()) };
-    Err(EngineError::Conflict { option, other: format!("--net {}", request.network.describe()) })
+    let beside = std::mem::take(&mut request.wanted);
+    if let Some((mode, first)) = asked.first_mut() {
+        if let (Some(option), Some(_)) = (beside.options().next(), first.options().next()) {
+            return conflict(option, format!("{} with options of its own", net(mode)));
+        }
+        if *first == Wanted::default() {
+            *first = beside;
+        }
+    }
+    let mut networks: Vec<Membership> = Vec::new();
+    for (mode, wanted) in &asked {
+        let Some(network) = mode.network() else {
+            if let Some((other, _)) = asked.iter().find(|(other, _)| other != mode) {
+                return conflict(net(mode), net(other));
+            }
+            let option = wanted.options().next();
+            let published = || request.ports.first().map(|port| format!("--publish {port}"));
+            let all = || request.publish_all.then(|| "--publish-all".to_owned());
+            if let Some(option) = option.or_else(published).or_else(all) {
+                return conflict(option, net(mode));
+            }
+            continue;
+        };
+        if networks.iter().any(|earlier| earlier.network == network) {
+            return Err(EngineError::NetworkTwice(network));
+        }
+        networks.push(Membership { network, wanted: wanted.clone() });
+    }
+    let mode = asked.into_iter().next().map_or(NetworkMode::Default, |(mode, _)| mode);
+    Ok((mode, networks))
 }

@@ -21,7 +21,7 @@ use crate::container::signal::ProcessError;
 use crate::container::supervisor::SupervisorError;
 use crate::container::view::ViewError;
 use crate::image::ImageError;
-use crate::names::ContainerName;
+use crate::names::{ContainerName, NetworkName};
 use crate::netns::NetNsError;
 use crate::network::NetworkError;
 use crate::volume::VolumeError;
@@ -44,6 +44,27 @@ pub enum EngineError {
         option: String,
         /// The other.
         other: String,
+    },
+    /// A network is named twice for a container.
+    #[error("cannot connect the container to network {0} twice")]
+    NetworkTwice(NetworkName),
+    /// A container without a network of its own is not connected to any.
+    #[error("cannot {action} container {name}: it was made with --net {mode}")]
+    NoOwnNetwork {
+        /// What was tried.
+        action: &'static str,
+        /// The container.
+        name: ContainerName,
+        /// What it was made with.
+        mode: String,
+    },
+    /// The namespace is a container's.
+    #[error("cannot use the network namespace {}: it is that of container {name}", .path.display())]
+    NamespaceOfContainer {
+        /// The namespace.
+        path: PathBuf,
+        /// The container.
+        name: ContainerName,
     },
     /// The container has to run for this.
     #[error("cannot {action} container {name}: it is not running")]
@@ -255,6 +276,7 @@ impl EngineError {
             Self::ImageGone { name, .. } => Some(format!(
                 "make an image of all its files with: mydocker export {name} | mydocker import -"
             )),
+            Self::NamespaceOfContainer { name, .. } => Some(format!("name the container instead: {name}")),
             Self::NoTerminal => Some("leave out -t, or run it from a terminal".to_owned()),
             Self::StillUp { name, .. } => {
                 Some(format!("stop it first with: mydocker stop {name}; or use --force"))

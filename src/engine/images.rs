@@ -7,6 +7,7 @@ use super::{CreateContainer, Engine, EngineError, Record, Snapshot, privileges};
 use crate::archive::{self, Packer, Purpose};
 use crate::container::cgroup::{self, Hierarchy};
 use crate::container::config::{ContainerPath, EnvVar};
+use crate::container::mounts::Mount;
 use crate::container::record::State;
 use crate::container::runtime::RuntimeError;
 use crate::container::signal::Signal;
@@ -290,6 +291,9 @@ fn check_defaults(defaults: &Defaults) -> Result<(), EngineError> {
     }
     for entry in &defaults.env {
         entry.parse::<EnvVar>()?;
+    }
+    for path in defaults.volumes.keys() {
+        Mount::anonymous_volume(ContainerPath::new(Path::new(path))?)?;
     }
     working_dir(&defaults.working_dir).map(drop)
 }

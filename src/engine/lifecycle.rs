@@ -16,6 +16,7 @@ use crate::container::signal::{self, Signal};
 use crate::container::{attach, cgroup, index};
 use crate::names::{ContainerId, ContainerName};
 use crate::process::Process;
+use crate::store::Layout;
 
 /// How long a supervisor may take to clean up after its container has ended.
 const CLEANUP_PATIENCE: Duration = Duration::from_secs(30);
@@ -75,13 +76,21 @@ impl Engine {
     pub fn restart(&mut self, reference: &str, request: StopRequest) -> Result<(), EngineError> {
         privileges::for_containers()?;
         let record = self.find(reference)?.record;
-        if record.config.auto_remove {
-            Record::update(&self.layout, &record.id, |record| {
-                record.life.kept = true;
+        let keep = |layout: &Layout, kept| {
+            Record::update(layout, &record.id, |record| {
+                record.life.kept = kept;
                 Ok::<(), EngineError>(())
-            })?;
+            })
+        };
+        if record.config.auto_remove {
+            keep(&self.layout, true)?;
         }
-        self.stop_as_asked(&record, request)?;
+        let stopped = self.stop_as_asked(&record, request);
+        if stopped.is_err() && record.config.auto_remove {
+            // It goes at its end after all. The first error is the one to report.
+            keep(&self.layout, false).ok();
+        }
+        stopped?;
         self.start(record.id.as_str())
     }
 

@@ -3,9 +3,12 @@
 //! The engine joins containers, networks and images, which know nothing of each other. It prints nothing and
 //! parses no command line.
 
+mod connect;
 mod connection;
 mod containers;
 mod copy;
+mod diagnosis;
+mod dry_run;
 mod error;
 mod images;
 mod info;
@@ -56,11 +59,13 @@ pub use crate::network::{
     AddressBlock, CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection,
     Network, Subnet, SubnetError,
 };
+pub use crate::network::{ContainerFlow, Direction, FlowEvent};
 pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest};
 pub use crate::network::{compact as compact_ports, unpublished as unpublished_ports};
-pub use connection::{Connection, NetworkMode};
+pub use connection::{Connection, Membership, NetworkMode, Wanted};
 pub use containers::{CreateContainer, Record, Snapshot};
 pub use copy::{CopyEnd, CopyOptions};
+pub use diagnosis::Finding;
 pub use error::{EngineError, one_line};
 pub use images::{CommitImage, ImportImage};
 pub use info::HostInfo;

@@ -78,7 +78,7 @@ pub enum Left {
 const OUTPUT_CLOSED: u8 = 141;
 
 /// How long to wait before looking again at a container that somebody else is starting.
-const GLANCE: Duration = Duration::from_millis(10);
+pub(super) const GLANCE: Duration = Duration::from_millis(10);
 
 impl Engine {
     /// Starts a container that was just registered in the background. Returns once its command runs.

@@ -19,7 +19,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::start::Job;
-use super::{Engine, EngineError, NetworkMode, Record, one_line};
+use super::{Engine, EngineError, NetworkMode, Record, one_line, update};
 use crate::container::attach;
 use crate::container::cgroup::{self, Hierarchy};
 use crate::container::log::{Driver, Writer};
@@ -29,9 +29,9 @@ use crate::container::restart::{self, Life, RestartPolicy};
 use crate::container::spec::Network;
 use crate::container::supervisor::{self, Ended, Options, Supervisor, SupervisorError};
 use crate::container::{capability, rootfs, runtime};
-use crate::names::{ContainerId, IfName};
+use crate::names::ContainerId;
 use crate::netns::{self, NetNs};
-use crate::network::{ConnectRequest, Endpoint};
+use crate::network::Endpoint;
 use crate::process::Process;
 use crate::store::{self, Durability, Layout};
 use crate::sys;
@@ -101,17 +101,24 @@ impl Engine {
         drop(kept);
         let ended = (|| {
             on_start()?;
-            // What is given up cannot be given to a container that is started again.
-            if record.config.settings.restart == RestartPolicy::No {
-                capability::reduce_to_supervisors().map_err(runtime::RuntimeError::from)?;
-            }
+            // What the container has is kept: it may be started again, and what is given up cannot be given.
+            // Whatever its policy says now, which may be changed while it runs.
+            let restricted = self.hierarchy()?.controls_devices();
+            capability::reduce_to_supervisors(restricted, &record.config.settings.security)
+                .map_err(runtime::RuntimeError::from)?;
             Ok::<_, EngineError>(supervisor.run()?)
         })();
-        // Whatever failed, the run is over: what is left of it is killed here.
+        // Whatever failed, the run is over: what is left of it is killed here. The container may have been connected
+        // and disconnected meanwhile.
         let out_of_memory = self.hierarchy().is_ok_and(|hierarchy| cgroup::was_out_of_memory(hierarchy, id));
+        let endpoints = self.endpoints_of(id, &endpoints);
         let taken_down = self.take_down(id, &endpoints);
         let Ended { code, at } = ended?;
-        match self.conclude(id, code, at, out_of_memory)? {
+        let (next, rest) = self.conclude(id, code, at, out_of_memory)?;
+        for late in rest.iter().filter(|endpoint| !endpoints.contains(endpoint)) {
+            self.networks.disconnect(late)?;
+        }
+        match next {
             Next::Over { goes } => {
                 if goes {
                     self.forget(id, true)?;
@@ -128,14 +135,15 @@ impl Engine {
         }
     }
 
-    /// Writes down that a run is over, and decides whether there will be another.
+    /// Writes down that a run is over, and decides whether there will be another. Returns the endpoints that were
+    /// in the record until then, too.
     fn conclude(
         &self,
         id: &ContainerId,
         code: u8,
         at: DateTime<Utc>,
         out_of_memory: bool,
-    ) -> Result<Next, EngineError> {
+    ) -> Result<(Next, Vec<Endpoint>), EngineError> {
         Record::update(&self.layout, id, |record| {
             let started = match &record.state {
                 State::Running { started, .. } => Some(*started),
@@ -143,15 +151,15 @@ impl Engine {
             };
             let status = i32::from(code);
             let exit = Exit { code: status, started, finished: Some(at), error: None, out_of_memory };
-            record.network.endpoints.clear();
+            let endpoints = std::mem::take(&mut record.network.endpoints);
             let ran = started.and_then(|started| (at - started).to_std().ok()).unwrap_or_default();
             let Some(delay) = restart::next(record.config.settings.restart, &record.life, code, ran) else {
                 record.state = State::Exited(exit);
-                return Ok(Next::Over { goes: record.is_to_go() });
+                return Ok((Next::Over { goes: record.is_to_go() }, endpoints));
             };
             record.life.delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
             record.state = State::restarting(exit)?;
-            Ok(Next::Again(delay))
+            Ok((Next::Again(delay), endpoints))
         })
     }
 
@@ -261,7 +269,7 @@ impl Engine {
         let task = runtime::create(&self.layout, id, config, &rootfs, network, mounts.points())?;
         let init = task.process();
         if let Some(netns) = &netns {
-            endpoints.extend(self.connect(record, init, netns)?);
+            self.connect_all(record, init, netns, endpoints)?;
         }
         self.write_files(record, endpoints)?;
         let options = Options {
@@ -277,6 +285,11 @@ impl Engine {
         };
         let mut supervisor = Supervisor::new(task, options)?;
         Record::update(&self.layout, id, |record| {
+            // Changed since they were read, by somebody who left them to this start. From now on, who changes
+            // them asks the kernel himself.
+            if record.config.settings.limits != config.settings.limits {
+                update::enforce(self.hierarchy()?, id, &record.config.settings.limits)?;
+            }
             record.state = State::running(init)?;
             record.network.endpoints.clone_from(endpoints);
             Ok::<(), EngineError>(())
@@ -314,33 +327,25 @@ impl Engine {
         }
     }
 
-    fn connect(
+    /// Connects the container to its networks, the first one first. What was made shows in `endpoints`.
+    fn connect_all(
         &mut self,
         record: &Record,
         init: Process,
         netns: &NetNs,
-    ) -> Result<Option<Endpoint>, EngineError> {
-        let Some(network) = record.network.mode.network() else {
+        endpoints: &mut Vec<Endpoint>,
+    ) -> Result<(), EngineError> {
+        if record.network.networks.is_empty() {
             self.networks.connect_to_nothing(netns)?;
-            return Ok(None);
-        };
-        if record.network.mode == NetworkMode::Default {
-            self.networks.default_network()?;
         }
         let current =
             Process::current().map_err(|source| EngineError::Io { action: "read /proc", source })?;
-        let request = ConnectRequest {
-            network: &network,
-            container: &record.id,
-            container_name: record.name.as_str(),
-            owners: &[current, init],
-            container_if: first_interface()?,
-            ip: record.network.ip,
-            ip6: record.network.ip6,
-            mac: record.network.mac,
-            ports: &record.network.requests(&record.config.settings.exposed),
-        };
-        Ok(Some(self.networks.connect(&request, netns)?))
+        for membership in &record.network.networks {
+            let endpoint = self.join(record, membership, &[current, init], endpoints, netns)?;
+            endpoints.push(endpoint);
+        }
+        let requests = record.network.requests(&record.config.settings.exposed);
+        Ok(self.networks.publish(endpoints, &[], &requests)?)
     }
 
     /// Writes down that a run is over, and returns the record.
@@ -371,7 +376,12 @@ impl Engine {
             let State::Running { init, .. } = record.status()? else {
                 return Err(EngineError::NotRunning { action: "run a command in", name: record.name });
             };
-            let task = runtime::exec(&self.layout, id, &record.config, init, request)?;
+            let joined = runtime::exec(&self.layout, id, &record.config, init, request);
+            if joined.is_err() && (!init.is_alive() || has_no_root(init)) {
+                // It has ended under our hands, and what cannot be found any more is no reason to tell.
+                return Err(EngineError::NotRunning { action: "run a command in", name: record.name });
+            }
+            let task = joined?;
             let options = Options {
                 log: None,
                 listener: None,
@@ -403,6 +413,11 @@ impl Engine {
     }
 }
 
+/// Whether a process is exiting: it has let go of its root, and is no zombie yet.
+fn has_no_root(process: Process) -> bool {
+    std::fs::read_link(format!("/proc/{}/root", process.pid)).is_err()
+}
+
 /// What comes after a run.
 enum Next {
     /// Nothing; the container may be to be removed.
@@ -423,11 +438,6 @@ fn write_pid(path: &Path, init: Process) -> Result<(), EngineError> {
         path: path.to_owned(),
         source,
     })
-}
-
-/// The name of a container's first interface.
-fn first_interface() -> Result<IfName, EngineError> {
-    Ok("eth0".parse().map_err(crate::network::NetworkError::from)?)
 }
 
 fn exit_of_failure(error: &EngineError) -> Exit {

@@ -1,19 +1,17 @@
 //! Taking a container's run down, and removing the container: whoever does it, the supervisor at the end, or a
 //! command that finds a supervisor dead. Every step is tried, "already gone" is success, and the first error is reported.
 
+use super::connection::Membership;
 use super::containers::{Record, Snapshot};
 use super::lifecycle::Grace;
 use super::{Engine, EngineError, privileges};
-use crate::container::record::{Exit, RecordError, State};
+use crate::container::record::{Exit, LOST, RecordError, State};
 use crate::container::signal::Signal;
 use crate::container::{index, rootfs, runtime};
 use crate::names::ContainerId;
 use crate::netns;
 use crate::network::Endpoint;
 use crate::store::Layout;
-
-/// The exit status of a container whose end nobody saw, as if it had been killed.
-const LOST: i32 = 137;
 
 impl Engine {
     /// Ends what is left of a run: ports, interface, address, processes, control groups, namespace, mount.
@@ -37,6 +35,20 @@ impl Engine {
         first
     }
 
+    /// The endpoints that a container has now: those that its record tells of, and what a command that was killed
+    /// has left of one. Where there is no record any more, those that it had at its start.
+    pub(super) fn endpoints_of(&self, id: &ContainerId, at_start: &[Endpoint]) -> Vec<Endpoint> {
+        let Ok(record) = Record::load(&self.layout, id) else { return at_start.to_vec() };
+        let mut endpoints = record.network.endpoints;
+        for Membership { network, .. } in record.network.networks {
+            if endpoints.iter().all(|endpoint| endpoint.network != network) {
+                // Where it cannot be read, there is nobody to tell; its owners are about to end.
+                endpoints.extend(self.networks.endpoints_of(&network, id).unwrap_or_default());
+            }
+        }
+        endpoints
+    }
+
     /// Takes down a run whose supervisor is dead and records that it is over. Nobody else changes the container in
     /// between: who comes second finds it done, or running anew, and leaves it alone.
     pub(super) fn clean_up_orphan(&mut self, id: &ContainerId) -> Result<(), EngineError> {
@@ -46,13 +58,15 @@ impl Engine {
             if !record.is_orphaned()? {
                 return Ok::<_, EngineError>(None);
             }
-            // The network's own records first: they are there before the container's tells, and know its name now.
-            let mut endpoints = match record.network.mode.network() {
-                Some(network) => self.networks.endpoints_of(&network, id)?,
-                None => Vec::new(),
-            };
-            if endpoints.is_empty() {
-                endpoints.append(&mut record.network.endpoints);
+            // The networks' own records first: they are there before the container's tells, and know its name now.
+            let mut endpoints = Vec::new();
+            for membership in &record.network.networks {
+                endpoints.extend(self.networks.endpoints_of(&membership.network, id)?);
+            }
+            for endpoint in &record.network.endpoints {
+                if endpoints.iter().all(|known: &Endpoint| known.network != endpoint.network) {
+                    endpoints.push(endpoint.clone());
+                }
             }
             taken_down = self.take_down(id, &endpoints);
             record.network.endpoints.clear();
@@ -108,7 +122,12 @@ impl Engine {
         let marked = Record::update(&self.layout, id, |record| {
             let state = record.status()?;
             if !state.can_remove() {
-                let (name, state) = (record.name.clone(), state.as_str());
+                let name = record.name.clone();
+                let state = match state {
+                    // Somebody began after we had looked.
+                    State::Removing { .. } => "being removed",
+                    state => state.as_str(),
+                };
                 return Err(EngineError::Is { action: "remove", name, state });
             }
             record.state = State::removing()?;

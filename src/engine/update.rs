@@ -7,6 +7,7 @@ use crate::container::record::State;
 use crate::container::restart::RestartPolicy;
 use crate::container::runtime::RuntimeError;
 use crate::container::spec;
+use crate::names::ContainerId;
 
 impl Engine {
     /// Changes when a container is started again, and its limits: of one that runs at once, and for its next
@@ -44,12 +45,16 @@ impl Engine {
             limits.check_on(&machine)?;
             // One whose first process has ended is being taken down, its groups with it.
             if matches!(record.status()?, State::Running { init, .. } if init.is_alive()) {
-                let resources =
-                    spec::of_limits(&limits, hierarchy.accounts_swap()).map_err(RuntimeError::Spec)?;
-                cgroup::adjust(&id, &resources).map_err(RuntimeError::from)?;
+                enforce(&hierarchy, &id, &limits)?;
             }
             record.config.settings.limits = limits;
             Ok(())
         })
     }
+}
+
+/// Gives the groups of a container that runs already these limits.
+pub(super) fn enforce(hierarchy: &Hierarchy, id: &ContainerId, limits: &Limits) -> Result<(), EngineError> {
+    let resources = spec::of_limits(limits, hierarchy.accounts_swap()).map_err(RuntimeError::Spec)?;
+    Ok(cgroup::adjust(id, &resources).map_err(RuntimeError::from)?)
 }

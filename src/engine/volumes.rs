@@ -15,7 +15,7 @@ use crate::container::rootfs::Rootfs;
 use crate::container::{index, spec};
 use crate::names::{ContainerName, VolumeName};
 use crate::network::{Endpoint, Family, InterfaceAddress};
-use crate::volume::{self, Volume, VolumeError, Volumes};
+use crate::volume::{Volume, VolumeError, Volumes};
 
 /// A volume, as users see it.
 #[derive(Debug, Clone)]
@@ -179,12 +179,12 @@ impl Engine {
             if !wanted || used.contains_key(&volume.name) {
                 continue;
             }
-            pruned.bytes += volume::size(&self.layout.volume_data(&volume.name))?;
             all_removed.push(lock.remove(&volume.name)?);
             pruned.names.push(volume.name);
         }
         drop(lock);
         for removed in all_removed {
+            pruned.bytes += removed.size()?;
             removed.erase()?;
         }
         Ok(pruned)
@@ -298,7 +298,7 @@ impl Engine {
     }
 
     /// Where the files of a container lie that are mounted in it: those about the network are its owner's.
-    fn files(&self, record: &Record) -> Result<Files, EngineError> {
+    pub(super) fn files(&self, record: &Record) -> Result<Files, EngineError> {
         let mut owner = record.id.clone();
         let mut mode = record.network.mode.clone();
         while let NetworkMode::Container(next) = mode {
@@ -319,15 +319,17 @@ impl Engine {
                     .flat_map(|endpoint| &endpoint.addresses)
                     .map(InterfaceAddress::address)
                     .collect(),
-                gateway: endpoints.first().and_then(|endpoint| self.host_seen_from(endpoint)),
+                gateway: {
+                    let forwards = |endpoint: &&Endpoint| {
+                        Family::ALL.into_iter().any(|family| endpoint.gateway(family).is_some())
+                    };
+                    let first = endpoints.iter().find(forwards).or(endpoints.first());
+                    first.and_then(|endpoint| self.host_seen_from(endpoint))
+                },
             },
         };
         let settings = &record.config.settings;
-        let hostname = if settings.security.namespaces.uts.is_host() {
-            nix::unistd::gethostname().map_or(String::new(), |name| name.to_string_lossy().into_owned())
-        } else {
-            spec::hostname(&record.config, &record.id).to_owned()
-        };
+        let hostname = hostname(record);
         let (files, domainname) = (self.files(record)?, settings.domainname.as_ref());
         Ok(files::write(&files, &hostname, domainname, &settings.resolution, &surroundings)?)
     }
@@ -371,6 +373,15 @@ impl Engine {
 
 fn new_name() -> Result<VolumeName, EngineError> {
     Ok(VolumeName::generate().map_err(VolumeError::Random)?)
+}
+
+/// The host name that a container has or is to have.
+pub(super) fn hostname(record: &Record) -> String {
+    if record.config.settings.security.namespaces.uts.is_host() {
+        nix::unistd::gethostname().map_or(String::new(), |name| name.to_string_lossy().into_owned())
+    } else {
+        spec::hostname(&record.config, &record.id).to_owned()
+    }
 }
 
 #[cfg(test)]

@@ -64,8 +64,8 @@ impl Images {
     /// # Errors
     /// The files cannot be read, or the change not be written.
     pub fn prune(&self, all: bool, users: Users<'_>) -> Result<(Vec<Removal>, u64), ImageError> {
-        let before: u64 = self.list()?.iter().map(|image| image.size).sum();
-        if before == 0 && self.repositories()?.images.is_empty() {
+        if !self.layout.images().exists() {
+            // Nothing is made for the attempt. Without an image, there may still be what was left of one.
             return Ok((Vec::new(), 0));
         }
         let garbage;

@@ -264,7 +264,10 @@ impl Images {
         let id = {
             let _lock = self.lock()?;
             let mut repositories = self.repositories()?;
-            garbage = self.sweep(&repositories, users)?.0;
+            // What is wrong with other images, or with containers, is no reason not to make this one.
+            garbage = self.sweep(&repositories, users).inspect_err(|error| {
+                tracing::warn!(%error, "cannot clear away what is left of removed images");
+            });
             let diff = layer::install(&self.layout, staged)?;
             let config = configuration(
                 new.base,

@@ -14,6 +14,7 @@ use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
+use ipnet::IpNet;
 use netlink_packet_core::{
     DefaultNla, Emitable as _, NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader,
     NetlinkMessage, NetlinkPayload, Nla, NlasIterator,
@@ -67,12 +68,17 @@ const PORTS_ONE_BY_ONE: usize = 4;
 
 /// One direction of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Direction {
-    source: IpAddr,
-    destination: IpAddr,
-    protocol: u8,
-    source_port: u16,
-    destination_port: u16,
+pub struct Direction {
+    /// Where its packets come from.
+    pub source: IpAddr,
+    /// Where they go.
+    pub destination: IpAddr,
+    /// The IP protocol number.
+    pub protocol: u8,
+    /// The port they come from; 0 for protocols without ports.
+    pub source_port: u16,
+    /// The port they go to; 0 for protocols without ports.
+    pub destination_port: u16,
 }
 
 /// An entry: how the first packet came, and how answers are expected.
@@ -183,6 +189,27 @@ pub fn forget_flows_to_container(container: IpAddr) -> io::Result<usize> {
     })
 }
 
+/// Removes the entries of flows of an address in `subnets` that are not translated although its partner is in none
+/// of them: they began while there were no rules. Returns how many there were.
+///
+/// # Errors
+/// The kernel cannot be asked, or refuses to remove an entry.
+pub fn forget_untranslated_flows(subnets: &[IpNet]) -> io::Result<usize> {
+    let within = |address: IpAddr| subnets.iter().any(|subnet| subnet.contains(&address));
+    let mut found = 0;
+    for ipv4 in [true, false] {
+        if subnets.iter().any(|subnet| subnet.addr().is_ipv4() == ipv4) {
+            found += remove(ipv4, Vec::new(), |flow| {
+                let Flow { original, reply, .. } = flow;
+                let untranslated =
+                    (original.source, original.destination) == (reply.destination, reply.source);
+                untranslated && within(original.source) != within(original.destination)
+            })?;
+        }
+    }
+    Ok(found)
+}
+
 /// An address that a socket can be bound to is one of this host.
 fn is_local(address: IpAddr) -> bool {
     std::net::UdpSocket::bind((address, 0)).is_ok()
@@ -242,7 +269,7 @@ fn send(
 }
 
 /// Reads answers until the kernel says that it is done.
-fn receive(socket: &Socket, mut entry: impl FnMut(&[u8])) -> io::Result<()> {
+pub(super) fn receive(socket: &Socket, mut entry: impl FnMut(&[u8])) -> io::Result<()> {
     loop {
         let mut datagram = Vec::with_capacity(64 * 1024);
         socket.recv(&mut datagram, 0)?;
@@ -292,7 +319,7 @@ fn state_of_tcp(info: &[u8]) -> Option<u8> {
     state.value().first().copied()
 }
 
-fn direction(tuple: &[u8]) -> Option<Direction> {
+pub(super) fn direction(tuple: &[u8]) -> Option<Direction> {
     let (mut source, mut destination) = (None, None);
     let (mut protocol, mut ports) = (None, [0; 2]);
     for part in NlasIterator::new(tuple).flatten() {

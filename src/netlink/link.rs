@@ -118,6 +118,8 @@ pub struct Link {
     pub master: Option<u32>,
     /// Whether it is a bridge port that passes frames on.
     pub is_forwarding: bool,
+    /// The device group; 0 is that of devices in no other one.
+    pub group: u32,
 }
 
 impl Link {
@@ -130,11 +132,13 @@ impl Link {
             peer: None,
             master: None,
             is_forwarding: false,
+            group: 0,
         };
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
                 LinkAttribute::Link(peer) => link.peer = Some(*peer),
+                LinkAttribute::Group(group) => link.group = *group,
                 LinkAttribute::Controller(master) => link.master = Some(*master),
                 LinkAttribute::LinkInfo(infos) => {
                     link.is_bridge = infos.contains(&LinkInfo::Kind(InfoKind::Bridge));
@@ -254,6 +258,12 @@ impl Batch {
     pub fn detach(&mut self, name: &IfName) {
         let message = LinkUnspec::new_with_name(name.as_str()).down().nocontroller().build();
         self.push("detach the device from its bridge", RouteNetlinkMessage::SetLink(message), 0);
+    }
+
+    /// Makes a device a port of a bridge and switches it on, in one request.
+    pub fn attach(&mut self, name: &IfName, bridge: u32) {
+        let message = LinkUnspec::new_with_name(name.as_str()).up().controller(bridge).build();
+        self.push("attach the device to its bridge", RouteNetlinkMessage::SetLink(message), 0);
     }
 
     /// Deletes a device by name; of a veth both ends go.

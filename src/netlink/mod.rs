@@ -4,11 +4,15 @@
 //! them out in order while it is in that call. Which policy makes them necessary is not known here.
 
 mod conntrack;
+mod flows;
 mod link;
 mod route;
 mod sock_diag;
 
-pub use conntrack::{HostPorts, forget_flows_to_container, forget_flows_to_ports};
+pub use conntrack::{
+    Direction, HostPorts, forget_flows_to_container, forget_flows_to_ports, forget_untranslated_flows,
+};
+pub use flows::{Flow, FlowEvent, FlowSocket, FlowState};
 pub use link::{BridgeSpec, Link, MacAddress, VethSpec};
-pub use route::{Batch, HostAddress, HostRoute, RequestError, RouteSocket};
+pub use route::{ADD_DEFAULT_ROUTE, Batch, HostAddress, HostRoute, RequestError, RouteSocket};
 pub use sock_diag::{Listener, find_listeners};

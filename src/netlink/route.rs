@@ -5,13 +5,14 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage,
-    NetlinkPayload,
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REPLACE, NLM_F_REQUEST, NetlinkHeader,
+    NetlinkMessage, NetlinkPayload,
 };
-use netlink_packet_route::RouteNetlinkMessage;
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage};
 use netlink_packet_route::link::LinkMessage;
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 use netlink_sys::protocols::NETLINK_ROUTE;
 use netlink_sys::{Socket, SocketAddr};
 use nix::errno::Errno;
@@ -35,6 +36,12 @@ impl RequestError {
     #[must_use]
     pub fn errno(&self) -> Errno {
         self.source.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
+    }
+
+    /// Whether the kernel has but one routing table (`CONFIG_IP_MULTIPLE_TABLES`).
+    #[must_use]
+    pub fn is_without_rules(&self) -> bool {
+        self.action == ADD_SOURCE_RULE && matches!(self.errno(), Errno::EOPNOTSUPP | Errno::EAFNOSUPPORT)
     }
 
     /// Whether the request was to remove something that is not there.
@@ -92,20 +99,92 @@ impl Batch {
         self.push("add the address", RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL);
     }
 
-    /// Adds the default route of the gateway's family.
+    /// Adds the default route of the gateway's family. There must be none yet.
     pub fn add_default_route(&mut self, link: u32, gateway: IpAddr) {
-        let message = match gateway {
-            IpAddr::V4(gateway) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
-                .output_interface(link)
-                .gateway(gateway)
-                .build(),
-            IpAddr::V6(gateway) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
-                .output_interface(link)
-                .gateway(gateway)
-                .build(),
-        };
-        self.push("add the default route", RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL);
+        let message = default_route(link, gateway, MAIN_TABLE);
+        self.push(ADD_DEFAULT_ROUTE, RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL);
     }
+
+    /// Deletes the default route of the gateway's family if it leads there.
+    pub fn delete_default_route(&mut self, link: u32, gateway: IpAddr) {
+        let message = default_route(link, gateway, MAIN_TABLE);
+        self.push("delete the default route", RouteNetlinkMessage::DelRoute(message), 0);
+    }
+
+    /// Lets what is sent from an address leave through the device that has it, whatever the default route says:
+    /// a table of the device's own, and a rule that leads there. Replies then go back the way that the packets
+    /// came, and a strict `rp_filter` passes both.
+    pub fn add_source_routes(&mut self, link: u32, address: IpNet, gateway: IpAddr) {
+        let table = SOURCE_TABLES + link;
+        let flags = NLM_F_CREATE | NLM_F_REPLACE;
+        for message in [subnet_route(link, address, table), default_route(link, gateway, table)] {
+            self.push("add the routes of an address", RouteNetlinkMessage::NewRoute(message), flags);
+        }
+        let mut rule = source_rule(address.addr());
+        rule.header.action = RuleAction::ToTable;
+        rule.attributes.push(RuleAttribute::Table(table));
+        self.push(ADD_SOURCE_RULE, RouteNetlinkMessage::NewRule(rule), NLM_F_CREATE | NLM_F_EXCL);
+    }
+
+    /// Takes the rule of an address away. Its routes go with the device.
+    pub fn delete_source_rule(&mut self, address: IpAddr) {
+        self.push("delete the rule of an address", RouteNetlinkMessage::DelRule(source_rule(address)), 0);
+    }
+}
+
+/// The action of [`Batch::add_default_route`], for who can do without that route.
+pub const ADD_DEFAULT_ROUTE: &str = "add the default route";
+/// The action of [`Batch::add_source_routes`] that fails where the kernel has but one table.
+const ADD_SOURCE_RULE: &str = "route by source address";
+/// `RT_TABLE_MAIN` (`<linux/rtnetlink.h>`).
+const MAIN_TABLE: u32 = 254;
+/// The table of an address is this and the number of its device. Beyond 255, the numbers are anybody's.
+const SOURCE_TABLES: u32 = 28_000_000;
+/// Where the rules of addresses stand among others: before those of the main table (32766).
+const SOURCE_PRIORITY: u32 = 28_004;
+
+fn default_route(link: u32, gateway: IpAddr, table: u32) -> RouteMessage {
+    match gateway {
+        IpAddr::V4(gateway) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+            .table_id(table)
+            .output_interface(link)
+            .gateway(gateway)
+            .build(),
+        IpAddr::V6(gateway) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+            .table_id(table)
+            .output_interface(link)
+            .gateway(gateway)
+            .build(),
+    }
+}
+
+/// The route to the neighbours of an address.
+fn subnet_route(link: u32, address: IpNet, table: u32) -> RouteMessage {
+    match address {
+        IpNet::V4(net) => RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+            .table_id(table)
+            .output_interface(link)
+            .scope(RouteScope::Link)
+            .destination_prefix(net.network(), net.prefix_len())
+            .pref_source(net.addr())
+            .build(),
+        IpNet::V6(net) => RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+            .table_id(table)
+            .output_interface(link)
+            .destination_prefix(net.network(), net.prefix_len())
+            .build(),
+    }
+}
+
+/// The rule for what is sent from an address, without what it says.
+fn source_rule(address: IpAddr) -> RuleMessage {
+    let mut rule = RuleMessage::default();
+    (rule.header.family, rule.header.src_len) = match address {
+        IpAddr::V4(_) => (AddressFamily::Inet, 32),
+        IpAddr::V6(_) => (AddressFamily::Inet6, 128),
+    };
+    rule.attributes = vec![RuleAttribute::Source(address), RuleAttribute::Priority(SOURCE_PRIORITY)];
+    rule
 }
 
 /// An address of a network device of this namespace.
@@ -169,6 +248,9 @@ impl RouteSocket {
 
     fn exchange(&mut self, batch: &Batch) -> Result<Vec<LinkMessage>, RequestError> {
         let transport = |source| RequestError { action: "take a request", source };
+        if batch.actions.is_empty() {
+            return Ok(Vec::new());
+        }
         self.socket.send(&batch.bytes, 0).map_err(transport)?;
         let mut links = Vec::new();
         let mut refused: Option<(usize, RequestError)> = None;
@@ -241,6 +323,20 @@ impl RouteSocket {
         let request = RouteNetlinkMessage::GetAddress(AddressMessage::default());
         let answers = self.dump("list the addresses", request)?;
         Ok(answers.into_iter().filter_map(host_address).collect())
+    }
+
+    /// All devices of this namespace. Only for diagnosis and repair: the cost grows with their number.
+    ///
+    /// # Errors
+    /// The kernel refused the listing.
+    pub fn links(&mut self) -> Result<Vec<Link>, RequestError> {
+        let request = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        let answers = self.dump("list the devices", request)?;
+        let links = answers.iter().filter_map(|answer| match answer {
+            RouteNetlinkMessage::NewLink(message) => Some(Link::from_message(message)),
+            _ => None,
+        });
+        Ok(links.collect())
     }
 
     /// The unicast routes of all tables but the default routes. Only for the creation of networks.

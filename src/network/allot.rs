@@ -115,9 +115,9 @@ pub(super) fn choose(
             }
             (None, None) => local.places(request.container.count()).map(mappings).find(is_free),
         };
-        let container = || endpoint.container_name.clone();
-        chosen[at] = found
-            .ok_or_else(|| NetworkError::NoFreePort { request: request.clone(), container: container() })?;
+        let who = || endpoint.holder();
+        chosen[at] =
+            found.ok_or_else(|| NetworkError::NoFreePort { request: request.clone(), who: who() })?;
     }
     Ok(chosen.into_iter().flatten().collect())
 }
@@ -130,7 +130,7 @@ fn addresses(request: &PortRequest, endpoint: &Endpoint) -> Result<Vec<IpAddr>, 
         None => Ok(addresses),
         Some(address) => Err(NetworkError::PortFamily {
             request: request.clone(),
-            container: endpoint.container_name.clone(),
+            who: endpoint.holder(),
             family: if address.is_ipv4() { "IPv4" } else { "IPv6" },
             network: endpoint.network.clone(),
         }),
@@ -151,6 +151,8 @@ mod tests {
             container: "0".repeat(64).parse().unwrap(),
             container_name: "web".to_owned(),
             owners: Vec::new(),
+            namespace: None,
+            position: 0,
             addresses: vec![InterfaceAddress { net: "10.0.0.2/24".parse().unwrap(), gateway: None }],
             mac: crate::netlink::MacAddress::of([10, 0, 0, 2].into()),
             host_if: "00000".parse().unwrap(),

@@ -1,12 +1,12 @@
-//! A container is connected to a network and disconnected from it: address, interface, record.
+//! A container is connected to a network: address, record, interface. How it is disconnected is in `detach`.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::endpoint::{self, Endpoint, InterfaceAddress};
 use super::error::NetworkError;
-use super::port::PortRequest;
+use super::namespace::Namespace;
 use super::record::{self, AddressBlock, Network, Phase};
-use super::subnet::{Family, Subnet};
+use super::subnet::Family;
 use super::subnet_file::SubnetFile;
 use super::{DriverError, Networks, plan};
 use crate::names::{ContainerId, IfName, NetworkName};
@@ -17,6 +17,9 @@ use crate::store::{self, Durability};
 
 /// How many digits of the container's id name the host's end of the pair, unless that name is taken.
 const HOST_IF_DIGITS: usize = 5;
+
+/// How many names are tried for an interface in a namespace that has some of its own.
+const INTERFACES: usize = 64;
 
 /// A container that is to be connected.
 #[derive(Debug, Clone)]
@@ -29,16 +32,24 @@ pub struct ConnectRequest<'a> {
     pub container_name: &'a str,
     /// The processes that answer for the connection: when all have ended, it is void.
     pub owners: &'a [Process],
-    /// The name of the interface in the container.
-    pub container_if: IfName,
+    /// The namespace, where it is no container's.
+    pub namespace: Option<&'a Namespace>,
+    /// The endpoints that the namespace has already, in order of connecting.
+    pub others: &'a [Endpoint],
     /// The wanted IPv4 address; `None` for the lowest free one.
     pub ip: Option<Ipv4Addr>,
     /// The wanted IPv6 address; `None` for a free one.
     pub ip6: Option<Ipv6Addr>,
     /// The wanted Ethernet address; `None` for the one that follows from the IP address.
     pub mac: Option<MacAddress>,
-    /// The ports to publish.
-    pub ports: &'a [PortRequest],
+}
+
+impl ConnectRequest<'_> {
+    /// Who it is, for messages.
+    pub(super) fn who(&self) -> String {
+        let kind = if self.namespace.is_some() { "namespace" } else { "container" };
+        format!("{kind} {}", self.container_name)
+    }
 }
 
 /// An endpoint that is to get an address of one more family.
@@ -73,26 +84,56 @@ impl Place<'_> {
 }
 
 impl Networks {
-    /// Connects a namespace to a network and publishes its ports: address, interface, routes, elements.
+    /// Connects a namespace to a network: address, interface, routes. The default route of a family leads through
+    /// the network if it forwards and none of the others has it.
     ///
     /// # Errors
-    /// Anything that is wrong with the request or that the kernel refuses; nothing is left behind but the
-    /// interface, which goes with the namespace.
+    /// Anything that is wrong with the request or that the kernel refuses; nothing is left behind.
     pub fn connect(&mut self, request: &ConnectRequest<'_>, netns: &NetNs) -> Result<Endpoint, NetworkError> {
         let network = self.usable(request.network)?;
         let endpoint = self.reserve(&network, request)?;
-        let connected = self.attach(&network, endpoint.clone(), netns).and_then(|attached| {
-            if request.ports.is_empty() {
-                return Ok(attached);
+        self.attach_or_undo(&network, endpoint, request.others, netns)
+    }
+
+    /// Makes the interface of an endpoint that has its addresses; if that fails, they are given back.
+    pub(super) fn attach_or_undo(
+        &mut self,
+        network: &Network,
+        endpoint: Endpoint,
+        others: &[Endpoint],
+        netns: &NetNs,
+    ) -> Result<Endpoint, NetworkError> {
+        let mut attached = endpoint;
+        match self.attach(network, &mut attached, others, netns) {
+            Ok(()) => Ok(attached),
+            Err(error) => {
+                self.undo(&attached, netns);
+                Err(error)
             }
-            self.publish(attached, request.ports)
-        });
-        connected.inspect_err(|_| {
-            // The first error is the one to report.
-            if let Err(error) = self.disconnect(&endpoint) {
-                tracing::warn!(%error, "cannot undo the connection; its address is free once this process ends");
+        }
+    }
+
+    /// Whether a network could give these addresses to somebody, as far as it can be told beforehand.
+    ///
+    /// # Errors
+    /// [`NetworkError::NoSuchFamily`], [`NetworkError::AddressOutside`].
+    pub fn check_wanted(
+        &self,
+        network: &NetworkName,
+        who: &str,
+        ip: Option<Ipv4Addr>,
+        ip6: Option<Ipv6Addr>,
+    ) -> Result<(), NetworkError> {
+        let network = self.get(network.as_str())?;
+        check_families(&network, who.to_owned(), ip, ip6)?;
+        for address in wanted(ip, ip6) {
+            let block = network.block(Family::of(address));
+            if let Some(block) = block.filter(|block| !block.subnet.is_host_address(address)) {
+                let (who, network, subnet) = (who.to_owned(), network.name.clone(), block.subnet);
+                return Err(NetworkError::AddressOutside { who, network, address, subnet });
             }
-        })
+        }
+        Ok(())
     }
 
     /// Switches `lo` on in a namespace that is connected to no network.
@@ -107,24 +148,13 @@ impl Networks {
     }
 
     /// For each address: writes the endpoint's record and takes the address, in this order (see `endpoint`).
-    fn reserve(&mut self, network: &Network, request: &ConnectRequest<'_>) -> Result<Endpoint, NetworkError> {
-        for address in request.ip.map(IpAddr::V4).into_iter().chain(request.ip6.map(IpAddr::V6)) {
-            if network.block(Family::of(address)).is_none() {
-                let (container, network) = (request.container_name.to_owned(), network.name.clone());
-                return Err(NetworkError::NoSuchFamily { container, network, address });
-            }
-        }
-        let mut endpoint = Endpoint {
-            network: network.name.clone(),
-            container: request.container.clone(),
-            container_name: request.container_name.to_owned(),
-            owners: request.owners.to_vec(),
-            addresses: Vec::new(),
-            mac: MacAddress::of(Ipv4Addr::UNSPECIFIED.into()),
-            host_if: host_if(request.container, HOST_IF_DIGITS)?,
-            container_if: request.container_if.clone(),
-            ports: Vec::new(),
-        };
+    pub(super) fn reserve(
+        &mut self,
+        network: &Network,
+        request: &ConnectRequest<'_>,
+    ) -> Result<Endpoint, NetworkError> {
+        check_families(network, request.who(), request.ip, request.ip6)?;
+        let mut endpoint = Self::empty_endpoint(network, request)?;
         let reserved = network.blocks().try_for_each(|block| {
             endpoint = self.add_address(&Place { network, block, request, endpoint: &endpoint })?;
             Ok(())
@@ -133,9 +163,9 @@ impl Networks {
         // looking at that mark. One of the two sees the other.
         let usable = reserved.and_then(|()| {
             let still_there = record::load(&self.layout, &network.name)?;
-            if still_there.is_none_or(|loaded| loaded.network.phase == Phase::Removing) {
-                let (container, network) = (request.container_name.to_owned(), network.name.clone());
-                return Err(NetworkError::BeingRemoved { container, network });
+            if still_there.is_none_or(|loaded| loaded.network.phase != Phase::Ready) {
+                let (who, network) = (request.who(), network.name.clone());
+                return Err(NetworkError::BeingRemoved { who, network });
             }
             Ok(())
         });
@@ -146,6 +176,27 @@ impl Networks {
                 Err(error)
             }
         }
+    }
+
+    /// The endpoint without addresses.
+    pub(super) fn empty_endpoint(
+        network: &Network,
+        request: &ConnectRequest<'_>,
+    ) -> Result<Endpoint, NetworkError> {
+        Ok(Endpoint {
+            network: network.name.clone(),
+            container: request.container.clone(),
+            container_name: request.container_name.to_owned(),
+            owners: request.owners.to_vec(),
+            namespace: request.namespace.cloned(),
+            position: request.others.iter().map(|other| other.position + 1).max().unwrap_or(0),
+            addresses: Vec::new(),
+            mac: MacAddress::of(Ipv4Addr::UNSPECIFIED.into()),
+            // The shortest names are the others'.
+            host_if: host_if(request.container, host_if_digits(request.others.len()))?,
+            container_if: free_interface(request.others, 0)?,
+            ports: Vec::new(),
+        })
     }
 
     /// Takes an address of one family, and returns the endpoint with it.
@@ -179,7 +230,7 @@ impl Networks {
             [0, subnet.size() - 1].into_iter().filter(|n| subnet.is_reserved(*n) && within.contains(n));
         let reserved = u32::try_from(reserved.count()).unwrap_or_default();
         Err(NetworkError::SubnetExhausted {
-            container: place.request.container_name.to_owned(),
+            who: place.request.who(),
             network: place.network.name.clone(),
             net: range.unwrap_or(subnet.net()),
             usable: within.end() - within.start() + 1 - reserved,
@@ -189,10 +240,10 @@ impl Networks {
 
     fn take_address(&mut self, place: &Place<'_>, address: IpAddr) -> Result<IpAddr, NetworkError> {
         let Place { network, block, request, .. } = *place;
-        let container = || request.container_name.to_owned();
+        let who = || request.who();
         if !block.subnet.is_host_address(address) {
             let (network, subnet) = (network.name.clone(), block.subnet);
-            return Err(NetworkError::AddressOutside { container: container(), network, address, subnet });
+            return Err(NetworkError::AddressOutside { who: who(), network, address, subnet });
         }
         let holder = endpoint::load(&self.layout, &network.name, address)?;
         if let Some(dead) = holder.as_ref().filter(|holder| !holder.is_alive()) {
@@ -205,13 +256,13 @@ impl Networks {
             return Ok(address);
         }
         let holder = match holder {
-            Some(holder) => Some(format!("container {}", holder.container_name)),
+            Some(holder) => Some(holder.holder()),
             None if address == block.gateway => Some("the gateway".to_owned()),
             None if network.reserved.contains(&address) => Some("a reservation of the network".to_owned()),
             None => None,
         };
         let network = network.name.clone();
-        Err(NetworkError::AddressTaken { container: container(), network, address, holder })
+        Err(NetworkError::AddressTaken { who: who(), network, address, holder })
     }
 
     /// The lowest free address; but where the container has an IPv4 address already, that with the same number
@@ -245,52 +296,43 @@ impl Networks {
         Ok(true)
     }
 
-    /// Gives the endpoint's addresses back, but for those that have another holder by now.
-    pub(super) fn release_addresses(&self, endpoint: &Endpoint) -> Result<(), NetworkError> {
-        let in_use = || self.in_use();
-        let mut file = SubnetFile::open(&self.layout, &in_use)?;
-        for address in &endpoint.addresses {
-            // An address was one of a subnet when it was given out.
-            let Ok(subnet) = Subnet::new(address.net) else { continue };
-            let holder = endpoint::load(&self.layout, &endpoint.network, address.address())?;
-            if holder.is_some_and(|holder| holder.container == endpoint.container) {
-                file.release(subnet, address.address())?;
-                endpoint::remove(&self.layout, &endpoint.network, address.address())?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Makes the interface. Where the device name is taken, a longer one is tried and recorded.
+    /// Makes the interface. Where the name of either end is taken, another one is tried and recorded.
     fn attach(
         &mut self,
         network: &Network,
-        mut endpoint: Endpoint,
+        endpoint: &mut Endpoint,
+        others: &[Endpoint],
         netns: &NetNs,
-    ) -> Result<Endpoint, NetworkError> {
-        for digits in HOST_IF_DIGITS..=crate::names::IF_NAME_MAX {
-            if digits > HOST_IF_DIGITS {
-                endpoint.host_if = host_if(&endpoint.container, digits)?;
-                endpoint::save(&self.layout, &endpoint)?;
-            }
-            match self.driver(network.driver)?.connect(network, &endpoint, netns) {
-                Ok(()) => {
-                    self.announce(network, &endpoint, netns)?;
-                    let container = &endpoint.container_name;
-                    for address in &endpoint.addresses {
-                        tracing::debug!(%container, address = %address.net, device = %endpoint.host_if, "connected");
-                    }
-                    return Ok(endpoint);
+    ) -> Result<(), NetworkError> {
+        let defaults = plan::new_defaults(others);
+        let (mut digits, mut number) = (host_if_digits(others.len()), 0);
+        loop {
+            let source = match self.driver(network.driver)?.connect(network, endpoint, netns, &defaults) {
+                Ok(()) => break,
+                Err(source) => source,
+            };
+            match source {
+                DriverError::DeviceExists(_) if digits < crate::names::IF_NAME_MAX => {
+                    digits += 1;
+                    endpoint.host_if = host_if(&endpoint.container, digits)?;
                 }
-                Err(DriverError::DeviceExists(_)) if digits < crate::names::IF_NAME_MAX => {}
-                Err(source) => {
-                    let action =
-                        format!("connect container {} to network {}", endpoint.container_name, network.name);
+                DriverError::InterfaceExists(_) if number < INTERFACES => {
+                    number += 1;
+                    endpoint.container_if = free_interface(others, number)?;
+                }
+                source => {
+                    let action = format!("connect {} to network {}", endpoint.holder(), network.name);
                     return Err(NetworkError::Driver { action, source });
                 }
             }
+            endpoint::save(&self.layout, endpoint)?;
         }
-        Ok(endpoint)
+        self.announce(network, endpoint, netns)?;
+        for address in &endpoint.addresses {
+            let (holder, device) = (endpoint.holder(), &endpoint.host_if);
+            tracing::debug!(%holder, address = %address.net, %device, "connected");
+        }
+        Ok(())
     }
 
     /// Neighbours that remember an address from its last owner would send to an Ethernet address that is gone.
@@ -311,91 +353,40 @@ impl Networks {
         } else if !mark.exists() {
             return Ok(());
         }
-        let action = || format!("announce container {} in network {}", endpoint.container_name, network.name);
+        let action = || format!("announce {} in network {}", endpoint.holder(), network.name);
         let announced = self.driver(network.driver)?.announce(endpoint, netns);
         announced.map_err(|source| NetworkError::Driver { action: action(), source })
     }
+}
 
-    /// Takes the endpoint's ports away, its interface off the network, and gives its address back, in this
-    /// order. Goes on after an error and reports the first; what is gone already is no error.
-    ///
-    /// # Errors
-    /// The kernel or the file system refused something.
-    pub fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
-        let unpublished = self.unpublish(endpoint);
-        let detached = self.detach(endpoint);
-        // An interface that may still be on the bridge keeps its address.
-        let released = detached.and_then(|()| self.release_addresses(endpoint));
-        unpublished.and(released)
-    }
+fn wanted(ip: Option<Ipv4Addr>, ip6: Option<Ipv6Addr>) -> impl Iterator<Item = IpAddr> {
+    ip.map(IpAddr::V4).into_iter().chain(ip6.map(IpAddr::V6))
+}
 
-    fn detach(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
-        use super::NetworkDriver as _;
-        // The device of somebody who was killed may be gone, and its name another container's.
-        if !endpoint.is_alive() && self.is_anothers_device(endpoint)? {
-            return Ok(());
-        }
-        self.bridge()?.disconnect(endpoint).map_err(|source| NetworkError::Driver {
-            action: format!(
-                "disconnect container {} from network {}",
-                endpoint.container_name, endpoint.network
-            ),
-            source,
-        })
+fn check_families(
+    network: &Network,
+    who: String,
+    ip: Option<Ipv4Addr>,
+    ip6: Option<Ipv6Addr>,
+) -> Result<(), NetworkError> {
+    match wanted(ip, ip6).find(|address| network.block(Family::of(*address)).is_none()) {
+        Some(address) => Err(NetworkError::NoSuchFamily { who, network: network.name.clone(), address }),
+        None => Ok(()),
     }
+}
 
-    /// Whether a living container has a device of the endpoint's name.
-    fn is_anothers_device(&self, endpoint: &Endpoint) -> Result<bool, NetworkError> {
-        for network in record::load_all(&self.layout)? {
-            let others = endpoint::load_all(&self.layout, &network.name)?;
-            let has_it = |other: &Endpoint| {
-                other.host_if == endpoint.host_if && other.container != endpoint.container && other.is_alive()
-            };
-            if others.iter().any(has_it) {
-                return Ok(true);
-            }
-        }
-        Ok(false)
-    }
-
-    /// Lets the record of an endpoint, and the remarks at its published ports, tell another name of the
-    /// container. An endpoint that is gone meanwhile stays gone.
-    ///
-    /// # Errors
-    /// The file system or the kernel refused.
-    pub fn rename(&mut self, endpoint: &Endpoint, container_name: &str) -> Result<(), NetworkError> {
-        let renamed = {
-            let in_use = || self.in_use();
-            // Whoever takes an address or gives it back has this lock.
-            let _lock = SubnetFile::open(&self.layout, &in_use)?;
-            let Some(address) = endpoint.addresses.first() else { return Ok(()) };
-            let current = endpoint::load(&self.layout, &endpoint.network, address.address())?;
-            let Some(current) = current.filter(|current| current.container == endpoint.container) else {
-                return Ok(());
-            };
-            let renamed = Endpoint { container_name: container_name.to_owned(), ..current };
-            endpoint::save(&self.layout, &renamed)?;
-            renamed
-        };
-        self.rename_ports(endpoint, &renamed)
-    }
-
-    /// The endpoints of a container in a network, found by looking through the network's. Only for
-    /// containers whose supervisor died: a living one knows its endpoints.
-    ///
-    /// # Errors
-    /// The records cannot be read.
-    pub fn endpoints_of(
-        &self,
-        network: &NetworkName,
-        container: &ContainerId,
-    ) -> Result<Vec<Endpoint>, NetworkError> {
-        let mut endpoints = endpoint::load_all(&self.layout, network)?;
-        endpoints.retain(|endpoint| endpoint.container == *container);
-        Ok(endpoints)
-    }
+/// How many digits of the container's id name the host's end of its next pair.
+fn host_if_digits(others: usize) -> usize {
+    (HOST_IF_DIGITS + others).min(crate::names::IF_NAME_MAX)
 }
 
 fn host_if(container: &ContainerId, digits: usize) -> Result<IfName, NetworkError> {
     Ok(container.as_str()[..digits].parse()?)
+}
+
+/// `eth0` or the next name that none of the others has; of several, the one with this place among them.
+fn free_interface(others: &[Endpoint], place: usize) -> Result<IfName, NetworkError> {
+    let is_free = |name: &String| others.iter().all(|other| other.container_if.as_str() != name);
+    let mut free = (0_u32..).map(|number| format!("eth{number}")).filter(is_free);
+    Ok(free.nth(place).unwrap_or_default().parse()?)
 }

@@ -13,10 +13,14 @@ use nix::errno::Errno;
 
 use super::driver::{DriverError, NetworkDriver};
 use super::endpoint::Endpoint;
+use super::faults::{Fault, PortState};
 use super::plan;
 use super::record::{AddressBlock, Network};
+use super::subnet::Family;
 use crate::names::IfName;
-use crate::netlink::{Batch, BridgeSpec, Link, MacAddress, RequestError, RouteSocket, VethSpec};
+use crate::netlink::{
+    ADD_DEFAULT_ROUTE, Batch, BridgeSpec, Link, MacAddress, RequestError, RouteSocket, VethSpec,
+};
 use crate::netns::NetNs;
 use crate::sysctl;
 
@@ -51,7 +55,7 @@ impl BridgeDriver {
         &mut self.socket
     }
 
-    fn find(&mut self, name: &IfName) -> Result<Option<Link>, RequestError> {
+    pub(super) fn find(&mut self, name: &IfName) -> Result<Option<Link>, RequestError> {
         let mut batch = Batch::new();
         batch.get_link(name);
         match self.socket.query(&batch) {
@@ -61,10 +65,60 @@ impl BridgeDriver {
         }
     }
 
-    fn find_bridge(&mut self, name: &IfName) -> Result<Option<Link>, DriverError> {
+    pub(super) fn find_bridge(&mut self, name: &IfName) -> Result<Option<Link>, DriverError> {
         match self.find(name)? {
             Some(link) if !link.is_bridge => Err(DriverError::NotABridge(name.clone())),
             found => Ok(found),
+        }
+    }
+
+    /// Makes a bridge and a pair and removes them again, to see whether this kernel can. Not in the host's namespace.
+    pub(super) fn try_out(&mut self) -> Result<(), DriverError> {
+        use std::os::fd::AsFd as _;
+        let unsupported = |what, option| {
+            move |error: RequestError| match error.errno() {
+                Errno::EOPNOTSUPP => DriverError::Unsupported { what, option },
+                _ => error.into(),
+            }
+        };
+        let own = NetNs::open("/proc/thread-self/ns/net".as_ref())?;
+        let name = |text: &str| {
+            text.parse::<IfName>().map_err(|_| DriverError::Socket(std::io::ErrorKind::Other.into()))
+        };
+        let (bridge, host, container) = (name("try-bridge")?, name("try-host")?, name("try-container")?);
+        let mac = MacAddress::of(IpAddr::V6(LINK_LOCAL));
+        let mut batch = Batch::new();
+        batch.create_bridge(BridgeSpec { name: &bridge, mac, mtu: 1500 });
+        batch.get_link(&bridge);
+        let links = self.socket.query(&batch).map_err(unsupported("a bridge", "CONFIG_BRIDGE"))?;
+        let index = links.first().map_or(0, |link| link.index);
+        let mut batch = Batch::new();
+        batch.create_veth(VethSpec {
+            host: &host,
+            bridge: index,
+            netns: own.as_fd(),
+            container: &container,
+            mac,
+            mtu: 1500,
+            group: DEVICE_GROUP,
+        });
+        self.socket.run(&batch).map_err(unsupported("a veth pair", "CONFIG_VETH"))
+    }
+
+    /// The host's ends of containers' pairs. Costs as much as there are devices.
+    pub(super) fn container_ports(&mut self) -> Result<Vec<IfName>, DriverError> {
+        let links = self.socket.links()?.into_iter().filter(|link| link.group == DEVICE_GROUP);
+        // A name that the kernel gives out is one.
+        Ok(links.filter_map(|link| link.name.parse().ok()).collect())
+    }
+
+    /// Deletes a device; one that is gone already is no error.
+    pub(super) fn delete_device(&mut self, name: &IfName) -> Result<(), DriverError> {
+        let mut batch = Batch::new();
+        batch.delete_link(name);
+        match self.socket.run(&batch) {
+            Err(error) if !error.is_already_gone() => Err(error.into()),
+            _ => Ok(()),
         }
     }
 
@@ -131,12 +185,23 @@ impl BridgeDriver {
         });
         batch.set_hairpin(&endpoint.host_if);
         batch.get_link(&endpoint.host_if);
-        let links = self.socket.query(&batch).map_err(|error| match error.errno() {
-            Errno::EEXIST => DriverError::DeviceExists(endpoint.host_if.clone()),
-            Errno::EXFULL => DriverError::BridgeFull(network.bridge.clone()),
-            Errno::EOPNOTSUPP => DriverError::Unsupported { what: "a veth pair", option: "CONFIG_VETH" },
-            _ => error.into(),
-        })?;
+        let links = match self.socket.query(&batch) {
+            Ok(links) => links,
+            Err(error) => {
+                return Err(match error.errno() {
+                    // The kernel does not say which end's name is taken.
+                    Errno::EEXIST if self.find(&endpoint.host_if)?.is_some() => {
+                        DriverError::DeviceExists(endpoint.host_if.clone())
+                    }
+                    Errno::EEXIST => DriverError::InterfaceExists(endpoint.container_if.clone()),
+                    Errno::EXFULL => DriverError::BridgeFull(network.bridge.clone()),
+                    Errno::EOPNOTSUPP => {
+                        DriverError::Unsupported { what: "a veth pair", option: "CONFIG_VETH" }
+                    }
+                    _ => error.into(),
+                });
+            }
+        };
         let peer = links.first().and_then(|link| link.peer);
         peer.ok_or_else(|| DriverError::Vanished(endpoint.host_if.clone()))
     }
@@ -158,7 +223,7 @@ fn set_parameters(parameters: Vec<plan::Parameter>, needs_ipv6: bool) -> Result<
 }
 
 /// Runs inside the container's namespace.
-fn configure_container(endpoint: &Endpoint, index: u32) -> Result<(), DriverError> {
+fn configure_container(endpoint: &Endpoint, index: u32, defaults: &[Family]) -> Result<(), DriverError> {
     set_parameters(plan::interface_parameters(endpoint), endpoint.ipv6().is_some())?;
     let mut batch = Batch::new();
     batch.set_up(LOOPBACK);
@@ -167,11 +232,86 @@ fn configure_container(endpoint: &Endpoint, index: u32) -> Result<(), DriverErro
     }
     batch.add_alternative_name(index, &format!("cif-{}", endpoint.host_if));
     batch.set_up(index);
-    for gateway in endpoint.addresses.iter().filter_map(|address| address.gateway) {
+    // Last: when it is the first request that fails, all others were carried out.
+    for gateway in endpoint.gateways(defaults) {
         batch.add_default_route(index, gateway);
     }
     let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
-    Ok(socket.run(&batch)?)
+    match socket.run(&batch) {
+        Ok(()) => add_source_routes(&mut socket, endpoint, index, defaults),
+        // The namespace has one that is not ours: it stays.
+        Err(error) if error.action == ADD_DEFAULT_ROUTE && error.errno() == Errno::EEXIST => {
+            add_source_routes(&mut socket, endpoint, index, &[])
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// For the families that have their default route elsewhere. A kernel that cannot route by source address does
+/// without: replies from such an address then leave by the default route.
+fn add_source_routes(
+    socket: &mut RouteSocket,
+    endpoint: &Endpoint,
+    index: u32,
+    defaults: &[Family],
+) -> Result<(), DriverError> {
+    let mut batch = Batch::new();
+    for address in endpoint.addresses.iter().filter(|address| !defaults.contains(&address.family())) {
+        if let Some(gateway) = address.gateway {
+            batch.add_source_routes(index, address.net, gateway);
+        }
+    }
+    match socket.run(&batch) {
+        Err(error) if !error.is_without_rules() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Runs inside the container's namespace.
+fn redirect_routes(from: &Endpoint, to: &Endpoint, families: &[Family]) -> Result<(), DriverError> {
+    let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
+    let mut links = Batch::new();
+    links.get_link(&from.container_if);
+    links.get_link(&to.container_if);
+    let links = match socket.query(&links) {
+        Ok(links) => links,
+        // Then nothing leads there any more either.
+        Err(error) if error.is_already_gone() => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let index = |endpoint: &Endpoint| {
+        let found = links.iter().find(|link| link.name == endpoint.container_if.as_str());
+        found.map(|link| link.index).ok_or_else(|| DriverError::Vanished(endpoint.container_if.clone()))
+    };
+    let (old, new) = (index(from)?, index(to)?);
+    for family in families {
+        let (Some(from), Some(to)) = (from.gateway(*family), to.gateway(*family)) else { continue };
+        let mut batch = Batch::new();
+        batch.delete_default_route(old, from);
+        batch.add_default_route(new, to);
+        match socket.run(&batch) {
+            // It led elsewhere, where somebody in the namespace wants it.
+            Err(error) if error.is_already_gone() || error.errno() == Errno::EEXIST => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Runs inside the container's namespace.
+fn delete_source_rules(endpoint: &Endpoint) -> Result<(), DriverError> {
+    let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
+    for address in &endpoint.addresses {
+        let mut batch = Batch::new();
+        batch.delete_source_rule(address.address());
+        match socket.run(&batch) {
+            Err(error) if !error.is_already_gone() && error.errno() != Errno::EOPNOTSUPP => {
+                return Err(error.into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
 }
 
 /// Runs inside the container's namespace.
@@ -215,23 +355,46 @@ impl NetworkDriver for BridgeDriver {
     }
 
     fn delete(&mut self, network: &Network) -> Result<(), DriverError> {
-        let mut batch = Batch::new();
-        batch.delete_link(&network.bridge);
-        match self.socket.run(&batch) {
-            Err(error) if !error.is_already_gone() => Err(error.into()),
-            _ => Ok(()),
-        }
+        self.delete_device(&network.bridge)
     }
 
     fn exists(&mut self, network: &Network) -> Result<bool, DriverError> {
         Ok(self.find_bridge(&network.bridge)?.is_some())
     }
 
-    fn connect(&mut self, network: &Network, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError> {
+    fn faults(&mut self, network: &Network) -> Result<Vec<Fault>, DriverError> {
+        self.find_faults(network)
+    }
+
+    fn port_state(&mut self, network: &Network, endpoint: &Endpoint) -> Result<PortState, DriverError> {
+        self.find_port_state(network, endpoint)
+    }
+
+    fn reattach(&mut self, network: &Network, endpoint: &Endpoint) -> Result<(), DriverError> {
+        self.put_on_bridge(network, endpoint)
+    }
+
+    fn connect(
+        &mut self,
+        network: &Network,
+        endpoint: &Endpoint,
+        netns: &NetNs,
+        defaults: &[Family],
+    ) -> Result<(), DriverError> {
         let index = self.make_pair(network, endpoint, netns)?;
         // Both ends are still without carrier: nothing was sent yet.
         set_parameters(vec![plan::no_ipv6(endpoint.host_if.as_str())], false)?;
-        netns.run(|| configure_container(endpoint, index))?
+        netns.run(|| configure_container(endpoint, index, defaults))?
+    }
+
+    fn redirect(
+        &mut self,
+        from: &Endpoint,
+        to: &Endpoint,
+        netns: &NetNs,
+        families: &[Family],
+    ) -> Result<(), DriverError> {
+        netns.run(|| redirect_routes(from, to, families))?
     }
 
     fn announce(&mut self, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError> {
@@ -248,6 +411,25 @@ impl NetworkDriver for BridgeDriver {
     fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), DriverError> {
         let mut batch = Batch::new();
         batch.detach(&endpoint.host_if);
+        match self.socket.run(&batch) {
+            Err(error) if !error.is_already_gone() => Err(error.into()),
+            _ => Ok(()),
+        }
+    }
+
+    fn remove(&mut self, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError> {
+        // First what stops the packets: deleting waits for the kernel.
+        self.disconnect(endpoint)?;
+        let deleted = netns
+            .run(|| delete_source_rules(endpoint))
+            .map_err(DriverError::from)
+            .and_then(|deleted| deleted);
+        if let Err(error) = deleted {
+            // They lead nowhere without the interface.
+            tracing::debug!(%error, device = %endpoint.container_if, "cannot delete the rules of an interface");
+        }
+        let mut batch = Batch::new();
+        batch.delete_link(&endpoint.host_if);
         match self.socket.run(&batch) {
             Err(error) if !error.is_already_gone() => Err(error.into()),
             _ => Ok(()),

@@ -1,7 +1,9 @@
 //! The border between what a network is and the devices it is made of.
 
 use super::endpoint::Endpoint;
+use super::faults::{Fault, PortState};
 use super::record::Network;
+use super::subnet::Family;
 use crate::names::IfName;
 use crate::netlink::RequestError;
 use crate::netns::{NetNs, NetNsError};
@@ -31,12 +33,51 @@ pub trait NetworkDriver {
     /// The kernel refused to tell, or a device of that name is of another kind.
     fn exists(&mut self, network: &Network) -> Result<bool, DriverError>;
 
-    /// Gives the namespace an interface in the network, with address and routes, switched on.
+    /// What is wrong with the network's own devices. A few look-ups, however many containers there are.
+    ///
+    /// # Errors
+    /// The kernel refused to tell.
+    fn faults(&mut self, network: &Network) -> Result<Vec<Fault>, DriverError>;
+
+    /// How the host's part of an endpoint's interface is.
+    ///
+    /// # Errors
+    /// The kernel refused to tell.
+    fn port_state(&mut self, network: &Network, endpoint: &Endpoint) -> Result<PortState, DriverError>;
+
+    /// Connects an interface that is still there with the network again.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn reattach(&mut self, network: &Network, endpoint: &Endpoint) -> Result<(), DriverError>;
+
+    /// Gives the namespace an interface in the network, with addresses and routes, switched on. The default
+    /// routes of the families in `defaults` lead through it; what is sent from its address of another family
+    /// leaves through it all the same.
     ///
     /// # Errors
     /// The kernel refused. What was made goes with the namespace; [`NetworkDriver::disconnect`] takes it off
-    /// the network at once.
-    fn connect(&mut self, network: &Network, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError>;
+    /// the network at once, and [`NetworkDriver::remove`] out of the namespace.
+    fn connect(
+        &mut self,
+        network: &Network,
+        endpoint: &Endpoint,
+        netns: &NetNs,
+        defaults: &[Family],
+    ) -> Result<(), DriverError>;
+
+    /// Lets the default routes of these families, if they lead through the interface of `from`, lead through that
+    /// of `to` instead.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn redirect(
+        &mut self,
+        from: &Endpoint,
+        to: &Endpoint,
+        netns: &NetNs,
+        families: &[Family],
+    ) -> Result<(), DriverError>;
 
     /// Tells everybody on the network which Ethernet address the endpoint's addresses are at now. To be called
     /// after [`NetworkDriver::connect`].
@@ -51,6 +92,13 @@ pub trait NetworkDriver {
     /// # Errors
     /// The kernel refused.
     fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), DriverError>;
+
+    /// Takes an endpoint's interface off the network and out of its namespace, which stays as it is otherwise.
+    /// What is gone already is no error.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    fn remove(&mut self, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError>;
 }
 
 /// Why a driver could not do its work.
@@ -74,6 +122,9 @@ pub enum DriverError {
     /// The host's end of the pair cannot have this name.
     #[error("a device named {0} exists already")]
     DeviceExists(IfName),
+    /// The namespace has an interface of this name.
+    #[error("the namespace has a device named {0} already")]
+    InterfaceExists(IfName),
     /// The kernel attaches no further port to the bridge.
     #[error("the bridge {0} is full: the kernel allows 1,023 ports on one bridge")]
     BridgeFull(IfName),

@@ -8,6 +8,9 @@
 //! has its record under both. It is written before the address is marked as taken and removed after it was marked
 //! as free: a record whose owner is dead is void, and whoever gets the address next replaces it. Nothing here
 //! survives a reboot, just as the interfaces.
+//!
+//! Most endpoints are containers'. Those of namespaces that are not (`namespace`) have that instead of processes to
+//! answer for them, and an id of their own in the place of a container's.
 
 use std::io;
 use std::net::IpAddr;
@@ -16,6 +19,7 @@ use std::path::PathBuf;
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
+use super::namespace::Namespace;
 use super::port::PortMapping;
 use super::record::RecordError;
 use super::subnet::Family;
@@ -60,6 +64,12 @@ pub struct Endpoint {
     pub container_name: String,
     /// The container's first process and its supervisor: when both have ended, this record is void.
     pub owners: Vec<Process>,
+    /// The namespace, where it is no container's; where it has no `owners`, it answers for this record itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<Namespace>,
+    /// Its place among the endpoints of its namespace, in order of connecting.
+    #[serde(default)]
+    pub position: u32,
     /// The container's addresses: one of each family that the network has, IPv4 first.
     pub addresses: Vec<InterfaceAddress>,
     /// Its Ethernet address.
@@ -76,14 +86,29 @@ impl Endpoint {
     /// Whether anybody still answers for this endpoint.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        self.owners.iter().any(|owner| owner.is_alive())
+        match &self.namespace {
+            Some(namespace) if self.owners.is_empty() => namespace.is_there(),
+            _ => self.owners.iter().any(|owner| owner.is_alive()),
+        }
     }
 
-    /// The remark at the elements of its ports: the container's name, or its short id where that is too long
-    /// for a remark.
+    /// Who it is, for messages.
+    #[must_use]
+    pub fn holder(&self) -> String {
+        match &self.namespace {
+            Some(namespace) => format!("namespace {}", namespace.path().display()),
+            None => format!("container {}", self.container_name),
+        }
+    }
+
+    /// The remark at the elements of its ports: the container's name, or its short id where that cannot be a
+    /// remark.
     #[must_use]
     pub fn comment(&self) -> &str {
-        if self.container_name.len() <= crate::nft::COMMENT_MAX {
+        let name = &self.container_name;
+        // A namespace is called by its path.
+        let is_plain = !name.contains(|c: char| c == '"' || c.is_control());
+        if name.len() <= crate::nft::COMMENT_MAX && is_plain {
             &self.container_name
         } else {
             self.container.short()
@@ -118,9 +143,15 @@ impl Endpoint {
         self.of(family).and_then(|address| address.gateway)
     }
 
+    /// Where the default routes of these families lead.
+    pub(super) fn gateways(&self, families: &[Family]) -> impl Iterator<Item = IpAddr> {
+        let of_family = |address: &&InterfaceAddress| families.contains(&address.family());
+        self.addresses.iter().filter(of_family).filter_map(|address| address.gateway)
+    }
+
     /// Whether both are one container's connection in one run of it.
     fn is_same_as(&self, other: &Self) -> bool {
-        self.container == other.container && self.owners == other.owners
+        self.container == other.container && self.owners == other.owners && self.namespace == other.namespace
     }
 }
 

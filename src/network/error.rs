@@ -1,6 +1,8 @@
 //! What can go wrong with networks, in the words a user needs.
 
+use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use ipnet::IpNet;
 
@@ -161,12 +163,10 @@ pub enum NetworkError {
         containers: Vec<String>,
     },
     /// The wanted address is not one of the network's.
-    #[error(
-        "cannot connect container {container} to network {network}: {address} is not a host address of {subnet}"
-    )]
+    #[error("cannot connect {who} to network {network}: {address} is not a host address of {subnet}")]
     AddressOutside {
-        /// The container.
-        container: String,
+        /// The container, or the namespace.
+        who: String,
         /// The network.
         network: NetworkName,
         /// The address.
@@ -175,20 +175,20 @@ pub enum NetworkError {
         subnet: Subnet,
     },
     /// The wanted address is of a family that the network does not have.
-    #[error("cannot connect container {container} to network {network} as {address}: it has no {} addresses", Family::of(*.address))]
+    #[error("cannot connect {who} to network {network} as {address}: it has no {} addresses", Family::of(*.address))]
     NoSuchFamily {
-        /// The container.
-        container: String,
+        /// The container, or the namespace.
+        who: String,
         /// The network.
         network: NetworkName,
         /// The address.
         address: IpAddr,
     },
     /// The wanted address is somebody else's.
-    #[error("cannot connect container {container} to network {network}: {address} is taken{}", .holder.as_ref().map_or(String::new(), |h| format!(" by {h}")))]
+    #[error("cannot connect {who} to network {network}: {address} is taken{}", .holder.as_ref().map_or(String::new(), |h| format!(" by {h}")))]
     AddressTaken {
-        /// The container.
-        container: String,
+        /// The container, or the namespace.
+        who: String,
         /// The network.
         network: NetworkName,
         /// The address.
@@ -197,12 +197,10 @@ pub enum NetworkError {
         holder: Option<String>,
     },
     /// All addresses are in use.
-    #[error(
-        "cannot connect container {container} to network {network}: all {usable} addresses of {net} are taken"
-    )]
+    #[error("cannot connect {who} to network {network}: all {usable} addresses of {net} are taken")]
     SubnetExhausted {
-        /// The container.
-        container: String,
+        /// The container, or the namespace.
+        who: String,
         /// The network.
         network: NetworkName,
         /// The subnet, or the range of it that addresses are chosen from.
@@ -213,12 +211,12 @@ pub enum NetworkError {
         is_range: bool,
     },
     /// Another container publishes the port.
-    #[error("cannot publish {} for container {container}: the port is already published by {}", .mapping.host_side(), .holder.as_ref().map_or("another container".to_owned(), |h| format!("container {h}")))]
+    #[error("cannot publish {} for {who}: the port is already published by {}", .mapping.host_side(), .holder.as_deref().map_or_else(|| "another container".to_owned(), called))]
     PortPublished {
         /// The mapping.
         mapping: PortMapping,
-        /// The container.
-        container: String,
+        /// The container, or the namespace.
+        who: String,
         /// Who publishes it.
         holder: Option<String>,
     },
@@ -226,14 +224,12 @@ pub enum NetworkError {
     #[error("cannot publish {0}: the same host port is given twice in one command")]
     PortTwice(PortRequest),
     /// The container has no address of that family.
-    #[error(
-        "cannot publish {request} for container {container}: it has no {family} address in network {network}"
-    )]
+    #[error("cannot publish {request} for {who}: it has no {family} address in network {network}")]
     PortFamily {
         /// What was asked for.
         request: PortRequest,
-        /// The container.
-        container: String,
+        /// The container, or the namespace.
+        who: String,
         /// `IPv4` or `IPv6`.
         family: &'static str,
         /// The network.
@@ -241,18 +237,18 @@ pub enum NetworkError {
     },
     /// The address is not the host's.
     #[error(
-        "cannot publish {} for container {container}: {} is not an address of this host",
+        "cannot publish {} for {who}: {} is not an address of this host",
         .mapping.host_side(), .mapping.host_ip
     )]
     PortForeign {
         /// The mapping.
         mapping: PortMapping,
-        /// The container.
-        container: String,
+        /// The container, or the namespace.
+        who: String,
     },
     /// A process of the host listens on the port.
     #[error(
-        "cannot publish {} for container {container}: {} listens on {}",
+        "cannot publish {} for {who}: {} listens on {}",
         .mapping.host_side(),
         .listener.process.as_deref().unwrap_or("a process of the host"),
         std::net::SocketAddr::new(.listener.address, .listener.port)
@@ -260,31 +256,62 @@ pub enum NetworkError {
     PortListened {
         /// The mapping.
         mapping: PortMapping,
-        /// The container.
-        container: String,
+        /// The container, or the namespace.
+        who: String,
         /// Who listens.
         listener: HostListener,
     },
     /// No free port was found for a mapping that leaves the choice to us.
     #[error(
-        "cannot publish {request} for container {container}: no {}free port was found{}",
+        "cannot publish {request} for {who}: no {}free port was found{}",
         if .request.container.count() > 1 { "range of so many " } else { "" },
         .request.host.map_or(String::new(), |host| format!(" in {host}"))
     )]
     NoFreePort {
         /// What was asked for.
         request: PortRequest,
-        /// The container.
-        container: String,
+        /// The container, or the namespace.
+        who: String,
     },
     /// The network is being removed by another command.
-    #[error("cannot connect container {container}: network {network} is being removed")]
+    #[error("cannot connect {who}: network {network} is being removed")]
     BeingRemoved {
-        /// The container.
-        container: String,
+        /// The container, or the namespace.
+        who: String,
         /// The network.
         network: NetworkName,
     },
+    /// It is connected to the network already.
+    #[error("cannot connect {who} to network {network}: it is connected already")]
+    AlreadyConnected {
+        /// The container, or the namespace.
+        who: String,
+        /// The network.
+        network: NetworkName,
+    },
+    /// It is not connected to the network.
+    #[error("cannot disconnect {who} from network {network}: it is not connected")]
+    NotConnected {
+        /// The container, or the namespace.
+        who: String,
+        /// The network.
+        network: NetworkName,
+    },
+    /// A namespace cannot be used.
+    #[error("cannot use the network namespace {path}")]
+    Namespace {
+        /// Its path.
+        path: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The file is of another kind.
+    #[error("cannot use {0} as a network namespace: it is not one")]
+    NoNamespace(PathBuf),
+    /// The namespace is where the networks themselves are.
+    #[error("cannot connect namespace {0} to a network: it is the host's own")]
+    OwnNamespace(PathBuf),
     /// Devices, addresses or routes could not be made or removed.
     #[error("cannot {action}")]
     Driver {
@@ -329,6 +356,12 @@ pub enum NetworkError {
     Element(#[from] ElementError),
 }
 
+/// Whom the remark at a port names: containers are called by name, namespaces by path.
+fn called(remark: &str) -> String {
+    let kind = if remark.starts_with('/') { "namespace" } else { "container" };
+    format!("{kind} {remark}")
+}
+
 impl NetworkError {
     /// What the user can do about it, where there is something.
     #[must_use]
@@ -344,7 +377,8 @@ impl NetworkError {
             Self::DeviceTaken { device, .. } => {
                 format!("choose another name, or remove the device with: ip link delete {device}")
             }
-            Self::InUse { .. } => "stop these containers first".to_owned(),
+            Self::InUse { .. } => "stop these containers first, or disconnect them".to_owned(),
+            Self::NoNamespace(_) | Self::Namespace { .. } => "make one with: ip netns add NAME".to_owned(),
             Self::AddressTaken { .. } => {
                 "choose another address, or leave it out to get a free one".to_owned()
             }
@@ -352,7 +386,7 @@ impl NetworkError {
                 "name an address outside the range with --ip or --ip6".to_owned()
             }
             Self::SubnetExhausted { .. } => "create a network with a larger --subnet".to_owned(),
-            Self::PortPublished { holder: Some(holder), .. } => {
+            Self::PortPublished { holder: Some(holder), .. } if !holder.starts_with('/') => {
                 format!("choose another host port, or stop it with: mydocker stop {holder}")
             }
             Self::PortPublished { .. } | Self::PortListened { .. } | Self::PortTwice(_) => {

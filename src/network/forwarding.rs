@@ -69,12 +69,21 @@ impl Needed {
     /// # Errors
     /// A parameter cannot be read.
     pub(super) fn is_on(self) -> io::Result<bool> {
+        Ok(self.missing()?.is_empty())
+    }
+
+    /// What of it the host does not forward.
+    ///
+    /// # Errors
+    /// A parameter cannot be read.
+    pub(super) fn missing(self) -> io::Result<Vec<Family>> {
+        let mut missing = Vec::new();
         for family in self.families() {
             if sysctl::read(parameter(family))?.as_deref() != Some("1") {
-                return Ok(false);
+                missing.push(family);
             }
         }
-        Ok(true)
+        Ok(missing)
     }
 }
 
@@ -93,6 +102,20 @@ impl SwitchedOn {
     /// # Errors
     /// The file cannot be written, or a parameter cannot be read.
     pub(super) fn decide(layout: &Layout, needed: Needed) -> io::Result<(Self, bool)> {
+        let (decided, news) = Self::foresee(layout, needed)?;
+        if news {
+            let path = layout.forwarding();
+            std::fs::create_dir_all(path.parent().unwrap_or(layout.run_root()))?;
+            store::write_atomic(&path, &serde_json::to_vec(&decided)?, Durability::Process)?;
+        }
+        Ok((decided, news))
+    }
+
+    /// What would be decided. Nothing is written down.
+    ///
+    /// # Errors
+    /// A parameter cannot be read.
+    pub(super) fn foresee(layout: &Layout, needed: Needed) -> io::Result<(Self, bool)> {
         let mut decided = Self::load(layout);
         let mut news = false;
         for family in needed.families() {
@@ -106,11 +129,6 @@ impl SwitchedOn {
                     }
                 }
             }
-        }
-        if news {
-            let path = layout.forwarding();
-            std::fs::create_dir_all(path.parent().unwrap_or(layout.run_root()))?;
-            store::write_atomic(&path, &serde_json::to_vec(&decided)?, Durability::Process)?;
         }
         Ok((decided, news))
     }

@@ -86,6 +86,12 @@ impl Networks {
             .map_err(|source| NetworkError::Io { action: "lock the networks".to_owned(), source })
     }
 
+    /// Keeps the table from being rebuilt meanwhile; held by any number of processes at once.
+    pub(super) fn shared_lock(&self) -> Result<Lock, NetworkError> {
+        Lock::shared(&self.layout.network_lock())
+            .map_err(|source| NetworkError::Io { action: "lock the networks".to_owned(), source })
+    }
+
     /// Creates a network.
     ///
     /// # Errors
@@ -94,6 +100,7 @@ impl Networks {
         self.prepare()?;
         let _lock = self.lock()?;
         let bridge = bridge_of(&request.name)?;
+        self.heal_locked()?;
         self.create_locked(request, bridge)
     }
 
@@ -111,21 +118,43 @@ impl Networks {
         let _lock = self.lock()?;
         let name = NetworkName::of_default();
         // Another command may have made it while this one waited.
-        match record::load(&self.layout, &name)? {
-            Some(loaded) if loaded.network.phase == Phase::Ready => Ok(loaded.network),
-            _ => self.create_locked(&CreateRequest::new(name.clone()), bridge_of(&name)?),
+        if let Some(loaded) = record::load(&self.layout, &name)?
+            && let Some(network) = self.settle(loaded.network)?
+        {
+            return Ok(network);
         }
+        self.create_locked(&CreateRequest::new(name.clone()), bridge_of(&name)?)
     }
 
     fn create_locked(&mut self, request: &CreateRequest, bridge: IfName) -> Result<Network, NetworkError> {
         let name = &request.name;
-        if let Some(loaded) = record::load(&self.layout, name)? {
-            if loaded.network.phase == Phase::Ready {
-                return Err(NetworkError::NameTaken(name.clone()));
-            }
-            // We hold the lock, so whoever left it half-made or half-removed is dead.
-            self.tear_down(&loaded.network)?;
+        if let Some(loaded) = record::load(&self.layout, name)?
+            && self.settle(loaded.network)?.is_some()
+        {
+            return Err(NetworkError::NameTaken(name.clone()));
         }
+        let network = self.design(request, bridge)?;
+        record::save(&self.layout, &network)?;
+        let built = self.build(&network).and_then(|()| {
+            let ready = Network { phase: Phase::Ready, ..network.clone() };
+            record::save(&self.layout, &ready)?;
+            Ok(ready)
+        });
+        built.inspect_err(|_| {
+            // The first error is the one to report.
+            if let Err(error) = self.tear_down(&network) {
+                tracing::warn!(network = %network.name, %error, "cannot undo the creation; the next command will");
+            }
+        })
+    }
+
+    /// The network that is to be created; nothing of it is made yet.
+    pub(super) fn design(
+        &mut self,
+        request: &CreateRequest,
+        bridge: IfName,
+    ) -> Result<Network, NetworkError> {
+        let name = &request.name;
         let networks = record::load_all(&self.layout)?;
         let occupied = Occupied::find(&networks, self.bridge()?.socket()).map_err(|source| {
             NetworkError::Driver { action: format!("create network {name}"), source: source.into() }
@@ -154,18 +183,7 @@ impl Networks {
         if self.device_exists(&network)? {
             return Err(NetworkError::DeviceTaken { name: name.clone(), device: network.bridge });
         }
-        record::save(&self.layout, &network)?;
-        let built = self.build(&network).and_then(|()| {
-            let ready = Network { phase: Phase::Ready, ..network.clone() };
-            record::save(&self.layout, &ready)?;
-            Ok(ready)
-        });
-        built.inspect_err(|_| {
-            // The first error is the one to report.
-            if let Err(error) = self.tear_down(&network) {
-                tracing::warn!(network = %network.name, %error, "cannot undo the creation; the next command will");
-            }
-        })
+        Ok(network)
     }
 
     fn device_exists(&mut self, network: &Network) -> Result<bool, NetworkError> {
@@ -239,20 +257,43 @@ impl Networks {
         self.prepare()?;
         let _lock = self.lock()?;
         let network = self.get(name)?;
+        if let Err(error) = self.heal_locked() {
+            // What is to go goes all the same.
+            tracing::warn!(%error, "not everything can be restored");
+        }
         // From here on nobody connects to it; who did before shows up among the endpoints.
         record::save(&self.layout, &Network { phase: Phase::Removing, ..network.clone() })?;
         let mut endpoints = endpoint::load_all(&self.layout, &network.name)?;
         endpoints.retain(|endpoint| endpoint.is_alive());
         if !endpoints.is_empty() {
-            record::save(&self.layout, &network)?;
-            let containers = endpoints.into_iter().map(|endpoint| endpoint.container_name).collect();
+            record::save(&self.layout, &Network { phase: Phase::Ready, ..network.clone() })?;
+            let containers = endpoints.iter().map(Endpoint::holder).collect();
             return Err(NetworkError::InUse { name: network.name, containers });
         }
         self.tear_down(&network)
     }
 
+    /// Ends what a killed command has begun: a network that is half-made, or half-removed, goes. One whose
+    /// removal got no further than the mark, with containers connected to it, stays. To be called with the
+    /// lock held, so that whoever left it is dead. Returns the network if there is one afterwards.
+    ///
+    /// # Errors
+    /// The kernel refuses, or a record cannot be read or written.
+    pub(super) fn settle(&mut self, network: Network) -> Result<Option<Network>, NetworkError> {
+        if network.phase == Phase::Ready {
+            return Ok(Some(network));
+        }
+        if endpoint::load_all(&self.layout, &network.name)?.iter().any(Endpoint::is_alive) {
+            let network = Network { phase: Phase::Ready, ..network };
+            record::save(&self.layout, &network)?;
+            return Ok(Some(network));
+        }
+        self.tear_down(&network)?;
+        Ok(None)
+    }
+
     /// Takes everything of a network away; what is gone already is no error. The record goes last.
-    fn tear_down(&mut self, network: &Network) -> Result<(), NetworkError> {
+    pub(super) fn tear_down(&mut self, network: &Network) -> Result<(), NetworkError> {
         let action = || format!("remove network {}", network.name);
         self.driver(network.driver)?
             .delete(network)
@@ -298,7 +339,7 @@ impl Networks {
 
     /// With the last network the table goes, and forwarding if it was mydocker that switched it on; first
     /// the forwarding, so that the host is no router for a moment.
-    fn tear_down_table(&mut self) -> Result<(), NetworkError> {
+    pub(super) fn tear_down_table(&mut self) -> Result<(), NetworkError> {
         SwitchedOn::load(&self.layout).undo(&self.layout)?;
         let mut transaction = Transaction::new();
         transaction.delete_table();
@@ -323,7 +364,7 @@ impl Networks {
 }
 
 /// The bridge of a network: the device of the same name, but for the default network.
-fn bridge_of(name: &NetworkName) -> Result<IfName, NetworkError> {
+pub(super) fn bridge_of(name: &NetworkName) -> Result<IfName, NetworkError> {
     let device = if *name == NetworkName::of_default() { DEFAULT_BRIDGE } else { name.as_str() };
     Ok(device.parse()?)
 }

@@ -7,7 +7,9 @@
 //! ```text
 //! Networks ─┬─ manage    create, remove, list          records: ROOT/network/network/NAME
 //!           │  choose    the addresses of a new one
-//!           ├─ attach    connect, disconnect           endpoints: RUN_ROOT/network/endpoints/NETWORK/ADDRESS
+//!           ├─ attach    containers connect            endpoints: RUN_ROOT/network/endpoints/NETWORK/ADDRESS
+//!           ├─ detach    … and disconnect
+//!           ├─ foreign   other namespaces do both      RUN_ROOT/network/namespaces/INODE/NETWORK
 //!           ├─ publish   ports of an endpoint          (in the endpoint's record)
 //!           │  └ allot   free ports of the host
 //!           └─ restore   after a reboot, a flush       addresses: ROOT/network/ipam/subnet.json
@@ -19,41 +21,57 @@
 mod allot;
 mod attach;
 mod bridge;
+mod check;
 mod choose;
+mod detach;
 mod driver;
+mod dry_run;
 mod endpoint;
 mod error;
+mod faults;
+mod flows;
+mod foreign;
 mod forwarding;
 mod host;
 mod ipam;
 mod listener;
 mod manage;
+mod namespace;
 mod plan;
 mod port;
+mod prune;
 mod publish;
 mod record;
+mod reload;
 mod restore;
+mod stale_flows;
 mod subnet;
 mod subnet_file;
 
-pub use crate::netlink::MacAddress;
+pub use crate::netlink::{Direction, Flow, FlowEvent, FlowState, MacAddress};
 use crate::nft;
 use crate::store::Layout;
 
 pub use attach::ConnectRequest;
 pub use bridge::BridgeDriver;
+pub use check::Finding;
 pub use choose::CreateRequest;
 pub use driver::{DriverError, NetworkDriver};
 pub use endpoint::{Endpoint, InterfaceAddress};
 pub use error::NetworkError;
+pub use faults::{Fault, PortState};
+pub use flows::{ContainerFlow, FlowOwner};
+pub use foreign::NamespaceRequest;
 pub use host::{Occupant, Pool};
 pub use ipam::{Bitmap, BitmapError};
 pub use listener::HostListener;
 pub use manage::{Inspection, Usage};
+pub use namespace::Namespace;
 pub use port::{
     ExposedPort, PortError, PortMapping, PortRange, PortRequest, compact, first_collision, unpublished,
 };
 pub use record::{AddressBlock, DEFAULT_MTU, DriverKind, Mode, Network, Phase, RecordError};
+pub use reload::Running;
 pub use subnet::{Family, Subnet, SubnetError};
 pub use subnet_file::{InUse, SubnetFile, SubnetFileError};
 

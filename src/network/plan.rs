@@ -46,6 +46,23 @@ pub(super) fn endpoint_elements(endpoint: &Endpoint) -> Result<Vec<Element>, Ele
     Ok(elements)
 }
 
+/// The endpoints, where each port is one endpoint's alone: while the ports of a container move from one of its
+/// endpoints to another, both have them in their records for a moment. The later one is to have them.
+#[must_use]
+pub(super) fn without_twice(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
+    endpoints.sort_by_key(|endpoint| std::cmp::Reverse(endpoint.position));
+    // Nearly all containers are in one network, and cannot have a port twice.
+    let later: Vec<_> = endpoints.iter().filter(|e| e.position > 0 && !e.ports.is_empty()).cloned().collect();
+    for endpoint in &mut endpoints {
+        let of_same =
+            |other: &&Endpoint| other.container == endpoint.container && other.position > endpoint.position;
+        for other in later.iter().filter(of_same) {
+            endpoint.ports.retain(|mapping| !other.ports.contains(mapping));
+        }
+    }
+    endpoints
+}
+
 /// The elements that must have room where the endpoint's ports are to be published, and do not stay.
 ///
 /// # Errors
@@ -143,6 +160,39 @@ pub(super) fn is_usual(network: &Network, endpoint: &Endpoint) -> bool {
 #[must_use]
 pub(super) fn default_gateway(network: &Network, family: Family) -> Option<IpAddr> {
     network.block(family).filter(|_| !network.internal).map(|block| block.gateway)
+}
+
+/// The endpoint of a namespace that the default route of a family leads through: the first, in order of connecting,
+/// in a network that forwards packets of the family.
+#[must_use]
+pub(super) fn default_route_of(endpoints: &[Endpoint], family: Family) -> Option<&Endpoint> {
+    endpoints.iter().find(|endpoint| endpoint.gateway(family).is_some())
+}
+
+/// The families whose default routes lead through one more endpoint, beside those that were there before.
+#[must_use]
+pub(super) fn new_defaults(others: &[Endpoint]) -> Vec<Family> {
+    Family::ALL.into_iter().filter(|family| default_route_of(others, *family).is_none()).collect()
+}
+
+/// The endpoint that a container's published ports of a family lead to: the one with the default route, because
+/// replies to anywhere have to find their way back; where there is none, the first with an address of the family.
+#[must_use]
+pub(super) fn publisher_of(endpoints: &[Endpoint], family: Family) -> Option<&Endpoint> {
+    let has_address = |endpoint: &&Endpoint| endpoint.addresses.iter().any(|a| a.family() == family);
+    default_route_of(endpoints, family).or_else(|| endpoints.iter().find(has_address))
+}
+
+/// All of a container that its ports lead to, as if it were one endpoint; `None` if it has none.
+#[must_use]
+pub(super) fn publisher(endpoints: &[Endpoint]) -> Option<Endpoint> {
+    let of_family = |family| publisher_of(endpoints, family).map(|endpoint| (endpoint, family));
+    let found: Vec<(&Endpoint, Family)> = Family::ALL.into_iter().filter_map(of_family).collect();
+    let addresses = found.iter().flat_map(|(endpoint, family)| {
+        endpoint.addresses.iter().filter(move |address| address.family() == *family)
+    });
+    let (first, _) = found.first()?;
+    Some(Endpoint { addresses: addresses.copied().collect(), ports: Vec::new(), ..(*first).clone() })
 }
 
 #[cfg(test)]

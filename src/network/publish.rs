@@ -6,6 +6,7 @@
 //! beforehand but the host's listening sockets, and, for whoever publishes a range, the single ports in it; then
 //! the transaction is for that moment of the rule set only.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::allot::{InUse, LocalPorts, choose, overlaps};
@@ -13,10 +14,10 @@ use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::listener::{HostListener, Listeners, has_address};
 use super::port::{PortMapping, PortRange, PortRequest, same_address};
+use super::stale_flows::forget_flows_elsewhere;
+use super::subnet::Family;
 use super::{Networks, plan, record};
-use crate::netlink::{self, HostPorts};
 use crate::nft::{CommitError, Element, Proto, TakenPort, Transaction};
-use crate::sysctl;
 
 /// How often ports are chosen again because somebody else was faster.
 const TRIES: u32 = 64;
@@ -25,53 +26,122 @@ const TRIES: u32 = 64;
 const STALE_TRIES: u32 = 1000;
 
 impl Networks {
-    /// Publishes the ports of an endpoint in one transaction.
-    pub(super) fn publish(
+    /// Lets the ports of a container lead to its endpoints, in one transaction: those of each family to the endpoint
+    /// with the family's default route (`plan::publisher_of`). `before` are the endpoints as they were, if any
+    /// ports led to them until now: these keep their host ports, and what changes are their elements alone.
+    ///
+    /// # Errors
+    /// A port cannot be published; then the ports lead where they led before.
+    pub fn publish(
         &mut self,
-        mut endpoint: Endpoint,
+        endpoints: &mut [Endpoint],
+        before: &[Endpoint],
         ports: &[PortRequest],
-    ) -> Result<Endpoint, NetworkError> {
+    ) -> Result<(), NetworkError> {
+        let Some(mut publisher) = plan::publisher(endpoints) else {
+            return before.iter().try_for_each(|endpoint| self.unpublish(endpoint));
+        };
+        let old: Vec<PortMapping> = before.iter().flat_map(|endpoint| &endpoint.ports).cloned().collect();
+        let kept = keeping(ports, &old, before.is_empty(), &publisher);
+        let ports = kept.as_slice();
+        if ports.is_empty() && old.is_empty() {
+            return Ok(());
+        }
         let listeners = Listeners::find(ports);
         let local = LocalPorts::read();
         let mut taken = Vec::new();
         for _ in 0..TRIES {
             let in_use = InUse { listeners: &listeners, taken: &taken };
-            endpoint.ports = choose(ports, &endpoint, &local, &in_use)?;
-            check(&endpoint, ports, &listeners)?;
-            // The record first: a rebuild of the table by another command then brings these ports too.
-            endpoint::save(&self.layout, &endpoint)?;
-            let error = match self.commit_ports(&endpoint) {
+            publisher.ports = choose(ports, &publisher, &local, &in_use)?;
+            check(&publisher, ports, &listeners, &old)?;
+            // The records first: a rebuild of the table by another command then brings these ports too.
+            self.record_ports(endpoints, &publisher.ports)?;
+            let error = match self.commit_ports(&publisher, before) {
                 Ok(()) => {
-                    forget_flows_elsewhere(&endpoint);
-                    return Ok(endpoint);
+                    forget_flows_elsewhere(&publisher);
+                    return self.strip(endpoints, before);
+                }
+                // Somebody took elements away; the records tell where the ports are to lead.
+                Err(NetworkError::Table { source: CommitError::Missing { .. }, .. })
+                    if !before.is_empty() =>
+                {
+                    self.strip(endpoints, before)?;
+                    return self.restore();
                 }
                 Err(error) => error,
             };
             // Somebody else's port must not come back as ours in a rebuild.
-            let wanted = std::mem::take(&mut endpoint.ports);
-            endpoint::save(&self.layout, &endpoint)?;
+            self.record_ports_as_before(endpoints, before)?;
             match &error {
                 NetworkError::PortPublished { mapping, .. } if is_choice(mapping, ports) => {
                     taken = self.taken_ports()?;
                 }
-                NetworkError::PortPublished { .. } if self.reclaim_ports(&wanted)? => {}
+                NetworkError::PortPublished { .. } if self.reclaim_ports(&publisher.ports)? => {}
                 _ => return Err(error),
             }
         }
         let request = ports.iter().find(|port| port.fixed().is_none()).or(ports.first());
         match request.cloned() {
-            Some(request) => {
-                Err(NetworkError::NoFreePort { request, container: endpoint.container_name.clone() })
-            }
-            None => Ok(endpoint),
+            Some(request) => Err(NetworkError::NoFreePort { request, who: publisher.holder() }),
+            None => Ok(()),
         }
     }
 
-    fn commit_ports(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
-        let elements = plan::endpoint_elements(endpoint)?;
-        let exclusions = plan::endpoint_exclusions(endpoint)?;
+    /// Writes down which endpoint has which of the ports: first with whom they are from now on.
+    fn record_ports(&self, endpoints: &mut [Endpoint], ports: &[PortMapping]) -> Result<(), NetworkError> {
+        let publishers = Family::ALL.map(|family| {
+            (family, plan::publisher_of(endpoints, family).map(|publisher| publisher.position))
+        });
+        let is_for = |mapping: &&PortMapping, endpoint: &Endpoint| {
+            publishers.contains(&(Family::of(mapping.host_ip), Some(endpoint.position)))
+        };
+        let mut changed = Vec::new();
+        for endpoint in endpoints {
+            let own: Vec<PortMapping> =
+                ports.iter().filter(|mapping| is_for(mapping, endpoint)).cloned().collect();
+            if endpoint.ports != own {
+                endpoint.ports = own;
+                changed.push(endpoint);
+            }
+        }
+        changed.sort_by_key(|endpoint| endpoint.ports.is_empty());
+        Ok(changed.into_iter().try_for_each(|endpoint| endpoint::save(&self.layout, endpoint))?)
+    }
+
+    fn record_ports_as_before(
+        &self,
+        endpoints: &mut [Endpoint],
+        before: &[Endpoint],
+    ) -> Result<(), NetworkError> {
+        for endpoint in endpoints {
+            let old = before.iter().find(|old| old.position == endpoint.position);
+            let ports = old.map(|old| old.ports.clone()).unwrap_or_default();
+            if endpoint.ports != ports {
+                endpoint.ports = ports;
+                endpoint::save(&self.layout, endpoint)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down that those that are not there any more have no ports, and removes flows to them.
+    fn strip(&self, endpoints: &[Endpoint], before: &[Endpoint]) -> Result<(), NetworkError> {
+        let is_there = |old: &Endpoint| endpoints.iter().any(|endpoint| endpoint.position == old.position);
+        for old in before.iter().filter(|old| !old.ports.is_empty() && !is_there(old)) {
+            endpoint::save(&self.layout, &Endpoint { ports: Vec::new(), ..old.clone() })?;
+            self.forget_flows_to(old)?;
+        }
+        Ok(())
+    }
+
+    /// Publishes the endpoint's ports in the place of those of `before`.
+    fn commit_ports(&mut self, endpoint: &Endpoint, before: &[Endpoint]) -> Result<(), NetworkError> {
+        let changes = Changes::plan(endpoint, before)?;
+        if changes.is_empty() {
+            return Ok(());
+        }
         let table = |source| NetworkError::Table {
-            action: format!("publish the ports of container {}", endpoint.container_name),
+            action: format!("publish the ports of {}", endpoint.holder()),
             source,
         };
         for _ in 0..STALE_TRIES {
@@ -83,15 +153,12 @@ impl Networks {
                 }
                 transaction.only_at(now.generation);
             }
-            transaction.extend(elements.iter().chain(&exclusions).cloned());
-            for exclusion in &exclusions {
-                transaction.delete(exclusion.clone());
-            }
+            changes.add_to(&mut transaction);
             match self.nft()?.commit(transaction) {
                 Ok(()) => return Ok(()),
                 Err(CommitError::Stale) => {}
                 Err(CommitError::Exists { element }) => {
-                    return self.port_taken(endpoint, &element, &elements);
+                    return self.port_taken(endpoint, &element, &changes.elements);
                 }
                 Err(source) => return Err(table(source)),
             }
@@ -136,15 +203,11 @@ impl Networks {
                 return Ok(());
             }
         }
-        Err(NetworkError::PortPublished {
-            mapping: mapping.clone(),
-            container: endpoint.container_name.clone(),
-            holder,
-        })
+        Err(NetworkError::PortPublished { mapping: mapping.clone(), who: endpoint.holder(), holder })
     }
 
     /// What all containers publish.
-    fn taken_ports(&mut self) -> Result<Vec<TakenPort>, NetworkError> {
+    pub(super) fn taken_ports(&mut self) -> Result<Vec<TakenPort>, NetworkError> {
         let taken = self.nft()?.taken_ports().map_err(|source| NetworkError::Table {
             action: "list the published ports".to_owned(),
             source,
@@ -173,7 +236,7 @@ impl Networks {
         if before.ports.is_empty() || before.comment() == after.comment() {
             return Ok(());
         }
-        let action = || format!("rename the ports of container {}", before.container_name);
+        let action = || format!("rename the ports of {}", before.holder());
         let table = |source| NetworkError::Table { action: action(), source };
         let mut transaction = Transaction::new();
         for element in plan::endpoint_elements(before)? {
@@ -196,18 +259,10 @@ impl Networks {
             return Ok(());
         }
         let mut elements = plan::endpoint_elements(endpoint)?;
-        let action = || format!("take away the ports of container {}", endpoint.container_name);
+        let action = || format!("take away the ports of {}", endpoint.holder());
         let table = |source| NetworkError::Table { action: action(), source };
         if !endpoint.is_alive() {
-            // Whoever was killed may have taken them away already, and a port may be somebody else's by now.
-            let mut own = Vec::new();
-            for element in elements {
-                if self.nft()?.lookup_comment(&element).map_err(table)?.as_deref() == Some(endpoint.comment())
-                {
-                    own.push(element);
-                }
-            }
-            elements = own;
+            elements = self.left_by(endpoint, elements)?;
         }
         if elements.is_empty() {
             return self.forget_flows_to(endpoint);
@@ -234,65 +289,130 @@ impl Networks {
         self.forget_flows_to(endpoint)
     }
 
-    /// Removes the connection-tracking entries of flows that were translated to the endpoint's addresses: they
-    /// would go on, and reach whoever gets the address next.
-    fn forget_flows_to(&self, endpoint: &Endpoint) -> Result<(), NetworkError> {
-        if !tracks_connections() {
-            return Ok(());
-        }
-        let mut targets: Vec<IpAddr> =
-            endpoint.ports.iter().filter_map(|mapping| plan::target(endpoint, mapping.host_ip)).collect();
-        targets.sort_unstable();
-        targets.dedup();
-        for address in targets {
-            // What is left of a dead container may be cleared away after its address was given to another.
-            let holder = endpoint::load(&self.layout, &endpoint.network, address)?;
-            if holder.is_some_and(|holder| holder.container != endpoint.container) {
-                continue;
+    /// Which elements of a dead endpoint are still there and its own: whoever was killed may have taken them away
+    /// already, and a port may be somebody else's by now. One whose remark has another name is its own all the
+    /// same unless that is the name of a living container with such a port: then it was just being renamed.
+    fn left_by(&mut self, dead: &Endpoint, elements: Vec<Element>) -> Result<Vec<Element>, NetworkError> {
+        let mut own = Vec::new();
+        let mut living: Option<Vec<Endpoint>> = None;
+        for element in elements {
+            let comment = self.nft()?.lookup_comment(&element).map_err(|source| NetworkError::Table {
+                action: format!("look for the ports of container {}", dead.container_name),
+                source,
+            })?;
+            let Some(comment) = comment else { continue };
+            if comment != dead.comment() {
+                if living.is_none() {
+                    living = Some(self.living_with_ports_of(dead)?);
+                }
+                if living.iter().flatten().any(|other| other.comment() == comment) {
+                    continue;
+                }
             }
-            note_forgotten(&endpoint.container_name, netlink::forget_flows_to_container(address));
+            own.push(element);
         }
-        Ok(())
+        Ok(own)
+    }
+
+    /// The living endpoints that have one of this one's ports on record, which they have before the kernel does.
+    fn living_with_ports_of(&self, endpoint: &Endpoint) -> Result<Vec<Endpoint>, NetworkError> {
+        let mut found = Vec::new();
+        for network in record::load_all(&self.layout)? {
+            found.extend(endpoint::load_all(&self.layout, &network.name)?);
+        }
+        found.retain(|other| {
+            let has = |port: &PortMapping| other.ports.iter().any(|o| o.overlaps(port));
+            endpoint.ports.iter().any(has) && other.is_alive()
+        });
+        Ok(found)
     }
 }
 
-/// Removes the connection-tracking entries of flows to the endpoint's ports that began before these were
-/// published, or while they led elsewhere: they would go on as if nothing had changed.
-fn forget_flows_elsewhere(endpoint: &Endpoint) {
-    if !tracks_connections() {
-        return;
-    }
-    let ports = endpoint.ports.iter().filter_map(|mapping| {
-        let PortMapping { host_ip: address, host, proto, .. } = mapping;
-        let container = plan::target(endpoint, *address)?;
-        Some(HostPorts {
-            address: *address,
-            protocol: proto.number(),
-            ports: host.first..=host.last,
-            container,
-        })
-    });
-    let ports: Vec<_> = ports.collect();
-    note_forgotten(&endpoint.container_name, netlink::forget_flows_to_ports(&ports));
+/// What a transaction changes that publishes ports.
+pub(super) struct Changes {
+    /// What goes.
+    stale: Vec<Element>,
+    /// What comes.
+    elements: Vec<Element>,
+    /// What must have room, and does not stay.
+    exclusions: Vec<Element>,
 }
 
-/// Whether there is any entry in the host's namespace. To look for some of them costs a walk through a table
-/// that all namespaces share.
-fn tracks_connections() -> bool {
-    sysctl::read("net/netfilter/nf_conntrack_count").ok().flatten().as_deref() != Some("0")
+impl Changes {
+    /// Publishing the endpoint's ports in the place of those of `before`. What stays as it is is not touched.
+    pub(super) fn plan(endpoint: &Endpoint, before: &[Endpoint]) -> Result<Self, NetworkError> {
+        let mut stale = Vec::new();
+        for before in before {
+            stale.extend(plan::endpoint_elements(before)?);
+        }
+        let mut elements = plan::endpoint_elements(endpoint)?;
+        if !stale.is_empty() {
+            let old: HashSet<Element> = stale.iter().cloned().collect();
+            let new: HashSet<Element> = elements.iter().cloned().collect();
+            stale.retain(|element| !new.contains(element));
+            elements.retain(|element| !old.contains(element));
+        }
+        Ok(Self { stale, elements, exclusions: plan::endpoint_exclusions(endpoint)? })
+    }
+
+    /// Whether all is as it was.
+    pub(super) fn is_empty(&self) -> bool {
+        self.stale.is_empty() && self.elements.is_empty()
+    }
+
+    /// Appends them to a transaction.
+    pub(super) fn add_to(&self, transaction: &mut Transaction) {
+        for element in &self.stale {
+            transaction.delete(element.clone());
+        }
+        transaction.extend(self.elements.iter().chain(&self.exclusions).cloned());
+        for exclusion in &self.exclusions {
+            transaction.delete(exclusion.clone());
+        }
+    }
 }
 
-/// Flows that remain are a nuisance for their clients, not a reason to fail.
-fn note_forgotten(container: &str, forgotten: std::io::Result<usize>) {
-    match forgotten {
-        Ok(count) => tracing::debug!(container, count, "removed connection-tracking entries"),
-        Err(error) => tracing::warn!(container, %error, "cannot remove connection-tracking entries"),
-    }
+/// The ports that are to be published in the place of `old` ones: where the host port was open, it stays the one
+/// that was chosen; what the endpoint has no address for waits, unless it is the first time.
+pub(super) fn keeping(
+    ports: &[PortRequest],
+    old: &[PortMapping],
+    is_first: bool,
+    publisher: &Endpoint,
+) -> Vec<PortRequest> {
+    let mut old: Vec<&PortMapping> = old.iter().collect();
+    let is_possible = |request: &&PortRequest| {
+        is_first || request.host_ip.is_none_or(|host_ip| plan::target(publisher, host_ip).is_some())
+    };
+    let keep = |request: &PortRequest| {
+        let is_its = |mapping: &&&PortMapping| {
+            mapping.container == request.container
+                && mapping.proto == request.proto
+                && request.host_ip.is_none_or(|host_ip| host_ip == mapping.host_ip)
+                && request
+                    .host
+                    .is_none_or(|host| host.first <= mapping.host.first && mapping.host.last <= host.last)
+        };
+        let Some(found) = old.iter().find(is_its).map(|mapping| (*mapping).clone()) else {
+            return request.clone();
+        };
+        // Of both families, and not for another request for the same port of the container.
+        old.retain(|other| {
+            (other.host, other.container, other.proto) != (found.host, found.container, found.proto)
+        });
+        PortRequest { host: Some(found.host), ..request.clone() }
+    };
+    ports.iter().filter(is_possible).map(keep).collect()
 }
 
 /// Whether the host can give out these ports at all, as far as it can be told without trying.
-fn check(endpoint: &Endpoint, ports: &[PortRequest], listeners: &Listeners) -> Result<(), NetworkError> {
-    let container = || endpoint.container_name.clone();
+pub(super) fn check(
+    endpoint: &Endpoint,
+    ports: &[PortRequest],
+    listeners: &Listeners,
+    old: &[PortMapping],
+) -> Result<(), NetworkError> {
+    let who = || endpoint.holder();
     for (at, mapping) in endpoint.ports.iter().enumerate() {
         if endpoint.ports[..at].iter().any(|earlier| earlier.overlaps(mapping)) {
             let request = ports.iter().find(|port| port.fixed() == Some(mapping.host));
@@ -300,13 +420,17 @@ fn check(endpoint: &Endpoint, ports: &[PortRequest], listeners: &Listeners) -> R
                 return Err(NetworkError::PortTwice(request.clone()));
             }
         }
+        // What is published already stays so.
+        if old.contains(mapping) {
+            continue;
+        }
         if !mapping.host_ip.is_unspecified() && !has_address(mapping.host_ip) {
-            return Err(NetworkError::PortForeign { mapping: mapping.clone(), container: container() });
+            return Err(NetworkError::PortForeign { mapping: mapping.clone(), who: who() });
         }
         if let Some(listener) = listeners.on(mapping) {
             let listener = HostListener::name(listener);
-            let (mapping, container) = (mapping.clone(), container());
-            return Err(NetworkError::PortListened { mapping, container, listener });
+            let (mapping, who) = (mapping.clone(), who());
+            return Err(NetworkError::PortListened { mapping, who, listener });
         }
     }
     Ok(())
@@ -320,8 +444,8 @@ fn port_in_range(endpoint: &Endpoint, taken: &[TakenPort]) -> Option<NetworkErro
             overlaps(mapping, taken) && taken.holder.as_deref() != Some(endpoint.comment())
         };
         let holder = taken.iter().find(in_range)?.holder.clone();
-        let container = endpoint.container_name.clone();
-        Some(NetworkError::PortPublished { mapping: mapping.clone(), container, holder })
+        let who = endpoint.holder();
+        Some(NetworkError::PortPublished { mapping: mapping.clone(), who, holder })
     })
 }
 

@@ -448,7 +448,46 @@ pub(super) fn load_all(layout: &Layout) -> Result<Vec<Network>, RecordError> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// A valid record of both families, as bytes.
+    fn valid() -> Vec<u8> {
+        let mut dual = network("n", "10.0.0.1/24");
+        dual.ipv6 = network("n", "fd00:18::/64").ipv6;
+        serde_json::to_vec(&Form::new(&dual).unwrap()).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_record_or_refused_by_name(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+            let name: NetworkName = "n".parse().unwrap();
+            if let Err(error) = parse("/records/n".into(), &name, &bytes) {
+                prop_assert!(error.to_string().contains("/records/n"));
+            }
+        }
+
+        /// Damage goes deeper where most of it is well-formed.
+        #[test]
+        fn a_damaged_record_is_refused_or_means_something(
+            at in any::<prop::sample::Index>(),
+            byte in prop_oneof![any::<u8>(), Just(b'"'), Just(b'0'), Just(b'9'), Just(b'-'), Just(b'/')],
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let name: NetworkName = "n".parse().unwrap();
+            let mut bytes = valid();
+            prop_assert!(parse("/records/n".into(), &name, &bytes).is_ok());
+            prop_assert!(parse("/records/n".into(), &name, &bytes[..cut.index(bytes.len())]).is_err());
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+            if let Ok(loaded) = parse("/records/n".into(), &name, &bytes) {
+                for block in loaded.network.blocks() {
+                    prop_assert!(block.subnet.contains(block.gateway));
+                }
+            }
+        }
+    }
 
     pub(crate) fn network(name: &str, subnet: &str) -> Network {
         let (subnet, gateway) = Subnet::parse_with_gateway(subnet).unwrap();

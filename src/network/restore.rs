@@ -1,16 +1,24 @@
 //! Bringing the kernel back to what the records say: on the first use after a reboot, and after the table or
 //! a bridge was taken away.
 
+use std::time::Duration;
+
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::forwarding::{Needed, SwitchedOn};
 use super::record::{self, Loaded, Network, Phase, RecordError};
+use super::stale_flows::forget_flows_without_rules;
 use super::subnet_file::{InUse, SubnetFile};
-use super::{Networks, plan};
+use super::{Networks, PortState, plan};
 use crate::names::NetworkName;
 use crate::nft::{CommitError, Element, Presence, Transaction};
 use crate::process;
 use crate::store::{self, Durability};
+
+/// How often the table is rebuilt again because somebody changed the rule set meanwhile, or because two records claim
+/// the same port.
+const REBUILD_TRIES: u32 = 1000;
+const REBUILD_PAUSE: Duration = Duration::from_millis(5);
 
 impl Networks {
     /// To be called before networks are used or changed: clears away what an earlier boot left, and takes
@@ -33,6 +41,7 @@ impl Networks {
         }
         // An endpoint of another boot has no interface any more, whoever has its owner's pid now.
         store::remove_tree_if_exists(&self.layout.endpoints())
+            .and_then(|()| store::remove_tree_if_exists(&self.layout.namespaces()))
             .and_then(|()| store::remove_tree_if_exists(&self.layout.announcing()))
             .and_then(|()| store::remove_if_exists(&self.layout.forwarding()))
             .map_err(|e| error("clear the run directory", e))?;
@@ -97,41 +106,122 @@ impl Networks {
             let _lock = self.lock()?;
             self.adopt(loaded.clone())?;
         }
-        let network = loaded.network;
-        let element = Element::Bridge(network.bridge.clone());
-        let table = self.nft()?.contains(&element).map_err(|source| NetworkError::Table {
-            action: format!("look for network {name} in the table"),
-            source,
-        })?;
-        let action = format!("use network {name}");
-        let exists = self.driver(network.driver)?.exists(&network);
-        let exists = exists.map_err(|source| NetworkError::Driver { action, source })?;
-        let forwards = Needed::by([&network]).is_on().map_err(|source| NetworkError::Io {
-            action: "read the state of forwarding".to_owned(),
-            source,
-        })?;
-        if !exists || !forwards || !matches!(table, Presence::Present) {
+        let mut network = loaded.network;
+        if network.phase != Phase::Ready {
+            // Whoever makes or removes it right now has the lock.
+            let _lock = self.lock()?;
+            let loaded = record::load(&self.layout, name)?.ok_or_else(not_found)?;
+            network = self.settle(loaded.network)?.ok_or_else(not_found)?;
+        }
+        if !self.is_intact(&network)? {
             self.restore()?;
         }
         Ok(network)
     }
 
+    /// Whether the network's part of the kernel's state is as it should be, and what all networks share. A few
+    /// look-ups, however many networks and containers there are; of the ports of other containers it knows nothing.
+    fn is_intact(&mut self, network: &Network) -> Result<bool, NetworkError> {
+        let table = |source| NetworkError::Table {
+            action: format!("look for network {} in the table", network.name),
+            source,
+        };
+        let skeleton = SwitchedOn::load(&self.layout).skeleton();
+        if !self.nft()?.has_chains(skeleton).map_err(table)? {
+            return Ok(false);
+        }
+        for element in plan::network_elements(network) {
+            if self.nft()?.contains(&element).map_err(table)? != Presence::Present {
+                return Ok(false);
+            }
+        }
+        let action = format!("use network {}", network.name);
+        let faults = self.driver(network.driver)?.faults(network);
+        let faults = faults.map_err(|source| NetworkError::Driver { action, source })?;
+        let forwards = Needed::by([network]).is_on().map_err(|source| NetworkError::Io {
+            action: "read the state of forwarding".to_owned(),
+            source,
+        })?;
+        Ok(faults.is_empty() && forwards)
+    }
+
     /// Rebuilds table and bridges from the records.
-    fn restore(&mut self) -> Result<(), NetworkError> {
+    pub(super) fn restore(&mut self) -> Result<(), NetworkError> {
         let _lock = self.lock()?;
+        // A network that cannot be restored is no reason not to use another one; who uses it will be told.
+        if let Some(error) = self.restore_locked()?.failed {
+            tracing::warn!(%error, "not everything can be restored");
+        }
+        Ok(())
+    }
+
+    /// For commands that change networks and have the lock: restores everything where the table was taken away.
+    pub(super) fn heal_locked(&mut self) -> Result<(), NetworkError> {
+        let skeleton = SwitchedOn::load(&self.layout).skeleton();
+        let has_chains = self.nft()?.has_chains(skeleton).map_err(|source| NetworkError::Table {
+            action: "look for the table inet mydocker".to_owned(),
+            source,
+        })?;
+        let has_networks =
+            || record::load_all(&self.layout).map(|all| all.iter().any(|n| n.phase == Phase::Ready));
+        if !has_chains
+            && has_networks()?
+            && let Some(error) = self.restore_locked()?.failed
+        {
+            tracing::warn!(%error, "not everything can be restored");
+        }
+        Ok(())
+    }
+
+    /// Rebuilds table, bridges and their parameters from the records, and puts interfaces that have lost their
+    /// bridge back on it. The caller has the lock.
+    ///
+    /// # Errors
+    /// The table or forwarding cannot be restored, or a record cannot be read.
+    pub(super) fn restore_locked(&mut self) -> Result<Restored, NetworkError> {
         tracing::debug!("restoring the kernel's state from the records");
-        let networks: Vec<Network> =
-            record::load_all(&self.layout)?.into_iter().filter(|n| n.phase == Phase::Ready).collect();
+        let mut networks = Vec::new();
+        for network in record::load_all(&self.layout)? {
+            networks.extend(self.settle(network)?);
+        }
+        let Some(first) = networks.first() else {
+            self.tear_down_table()?;
+            return Ok(Restored { networks, failed: None });
+        };
         let needed = Needed::by(&networks);
         let (forwarding, _) = SwitchedOn::decide(&self.layout, needed).map_err(|source| {
             NetworkError::Io { action: "note the state of forwarding".to_owned(), source }
         })?;
+        let any = Element::Bridge(first.bridge.clone());
+        let before = self.nft()?.contains(&any).map_err(|source| NetworkError::Table {
+            action: "look for the table inet mydocker".to_owned(),
+            source,
+        })?;
         self.rebuild_table(&networks, &forwarding)?;
+        if before == Presence::TableMissing {
+            forget_flows_without_rules(&networks);
+        }
         forwarding.switch_on(needed)?;
+        let mut failed = None;
         for network in &networks {
+            if let Err(error) = self.restore_devices(network) {
+                failed = failed.or(Some(error));
+            }
+        }
+        Ok(Restored { networks, failed })
+    }
+
+    fn restore_devices(&mut self, network: &Network) -> Result<(), NetworkError> {
+        let error = |source| {
             let action = format!("restore network {}", network.name);
+            NetworkError::Driver { action, source }
+        };
+        self.driver(network.driver)?.create(network).map_err(error)?;
+        for endpoint in self.living_endpoints(network)? {
             let driver = self.driver(network.driver)?;
-            driver.create(network).map_err(|source| NetworkError::Driver { action, source })?;
+            if driver.port_state(network, &endpoint).map_err(error)? == PortState::Loose {
+                driver.reattach(network, &endpoint).map_err(error)?;
+            }
         }
         Ok(())
     }
@@ -143,27 +233,65 @@ impl Networks {
         networks: &[Network],
         forwarding: &SwitchedOn,
     ) -> Result<(), NetworkError> {
-        let mut transaction = Transaction::new();
-        transaction.rebuild(forwarding.skeleton());
-        for network in networks {
-            for element in plan::network_elements(network) {
-                transaction.create(element);
-            }
-            for endpoint in self.living_endpoints(network)? {
-                for element in plan::endpoint_elements(&endpoint)? {
-                    transaction.create(element);
+        let error =
+            |source| NetworkError::Table { action: "rebuild the table inet mydocker".to_owned(), source };
+        for attempt in 1.. {
+            // Ports that are published between reading the records and replacing the table would be lost.
+            let generation = self.nft()?.generation().map_err(error)?;
+            let mut transaction = self.rebuilding(networks, forwarding)?;
+            transaction.only_at(generation);
+            match self.nft()?.commit(transaction) {
+                Ok(()) => break,
+                Err(CommitError::Stale) if attempt < REBUILD_TRIES => {}
+                // Two containers that are being started want the same port: one of them is about to find out, and
+                // to take it out of its record.
+                Err(CommitError::Exists { .. }) if attempt < REBUILD_TRIES => {
+                    std::thread::sleep(REBUILD_PAUSE);
                 }
+                Err(source) => return Err(error(source)),
             }
         }
-        self.nft()?.commit(transaction).map_err(|source: CommitError| NetworkError::Table {
-            action: "rebuild the table inet mydocker".to_owned(),
-            source,
-        })
+        Ok(())
     }
 
-    fn living_endpoints(&self, network: &Network) -> Result<Vec<Endpoint>, NetworkError> {
+    /// The transaction that makes the table anew.
+    pub(super) fn rebuilding(
+        &self,
+        networks: &[Network],
+        forwarding: &SwitchedOn,
+    ) -> Result<Transaction, NetworkError> {
+        let mut transaction = Transaction::new();
+        transaction.rebuild(forwarding.skeleton());
+        transaction.extend(self.elements(networks)?);
+        Ok(transaction)
+    }
+
+    /// All elements that there should be: those of these networks and of the living endpoints in them.
+    pub(super) fn elements(&self, networks: &[Network]) -> Result<Vec<Element>, NetworkError> {
+        let mut elements = Vec::new();
+        let mut endpoints = Vec::new();
+        for network in networks {
+            elements.extend(plan::network_elements(network));
+            endpoints.extend(self.living_endpoints(network)?);
+        }
+        for endpoint in plan::without_twice(endpoints) {
+            elements.extend(plan::endpoint_elements(&endpoint)?);
+        }
+        Ok(elements)
+    }
+
+    pub(super) fn living_endpoints(&self, network: &Network) -> Result<Vec<Endpoint>, NetworkError> {
         let mut endpoints = endpoint::load_all(&self.layout, &network.name)?;
         endpoints.retain(|endpoint| endpoint.is_alive());
         Ok(endpoints)
     }
+}
+
+/// What became of a restoration.
+#[derive(Debug)]
+pub(super) struct Restored {
+    /// The networks.
+    pub networks: Vec<Network>,
+    /// Why the devices of one of them could not be restored, if so; those of all others were.
+    pub failed: Option<NetworkError>,
 }

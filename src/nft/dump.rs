@@ -11,10 +11,13 @@ use netlink_packet_netfilter::nftables::{
 use nix::errno::Errno;
 
 use super::TABLE;
+use super::element::Element;
 use super::error::{CommitError, Refusal};
 use super::expr::text;
-use super::frames::{Frame, attribute, push};
-use super::listing::{Chain, Rule, Set, Table};
+use super::frames::{Frame, attribute, be32, push};
+use super::listing::{Chain, Differences, Rule, Set, Table};
+use super::rules::Chain as ChainName;
+use super::skeleton::Skeleton;
 use super::socket::Socket;
 use super::transaction::What;
 
@@ -44,9 +47,63 @@ impl Socket {
     /// # Errors
     /// [`CommitError::Stale`] where the rule set never stood still; any other where the kernel refuses to answer.
     pub fn dump(&mut self) -> Result<Option<String>, CommitError> {
+        Ok(self.table()?.map(|table| table.to_string()))
+    }
+
+    /// How the table differs from one of this skeleton with these elements; `None` if there is no table.
+    ///
+    /// # Errors
+    /// As for [`dump`](Self::dump).
+    pub fn compare(
+        &mut self,
+        skeleton: Skeleton,
+        elements: &[Element],
+    ) -> Result<Option<Differences>, CommitError> {
+        Ok(self.table()?.map(|table| table.differences(skeleton, elements)))
+    }
+
+    /// Whether the table's chains are all there, with as many rules as they should have. A few look-ups, however
+    /// much is in the table; that a rule was replaced by another one is not noticed.
+    ///
+    /// # Errors
+    /// [`CommitError`] where the kernel refuses to answer.
+    pub fn has_chains(&mut self, skeleton: Skeleton) -> Result<bool, CommitError> {
+        let mut bytes = Vec::with_capacity(512);
+        for chain in ChainName::ALL {
+            let attributes =
+                vec![ChainAttribute::Table(TABLE.to_owned()), ChainAttribute::Name(chain.name().to_owned())];
+            push(&mut bytes, NfTablesMessage::GetChain(ChainMessage { attributes }), 0, 1);
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+        }
+        self.send(&bytes)?;
+        let mut uses: Vec<(String, u32)> = Vec::new();
+        let mut refused: Option<Refusal> = None;
+        self.drain(|frame| {
+            let number = attribute(frame.attributes(), NFTA_CHAIN_USE).and_then(be32);
+            let name = attribute(frame.attributes(), NFTA_CHAIN_NAME).map(text);
+            uses.extend(name.zip(number));
+            refused = refused.take().or_else(|| Refusal::read(frame));
+        })?;
+        match refused {
+            Some(refusal) if refusal.errno == Errno::ENOENT => return Ok(false),
+            Some(refusal) => return Err(refusal.explain(&What::Batch, false)),
+            None => {}
+        }
+        let rules: Vec<_> = ChainName::ALL.into_iter().flat_map(|chain| chain.rules(skeleton)).collect();
+        Ok(ChainName::ALL.into_iter().all(|chain| {
+            let own = rules.iter().filter(|rule| rule.chain == chain).count();
+            // The kernel counts the rules of a chain and those that lead to it.
+            let leading = rules.iter().filter(|rule| rule.leads_to(chain)).count();
+            uses.iter().any(|(name, number)| {
+                name == chain.name() && usize::try_from(*number).is_ok_and(|number| number == own + leading)
+            })
+        }))
+    }
+
+    fn table(&mut self) -> Result<Option<Table>, CommitError> {
         for _ in 0..ATTEMPTS {
             match (Dump { socket: self, generation: None }).table() {
-                Ok(table) => return Ok(table.map(|table| table.to_string())),
+                Ok(table) => return Ok(table),
                 Err(Interrupted::Changed) => {}
                 Err(Interrupted::Failed(error)) => return Err(error),
             }
@@ -132,6 +189,8 @@ impl Dump<'_> {
 }
 
 const NFTA_CHAIN_TABLE: u16 = 1;
+const NFTA_CHAIN_NAME: u16 = 3;
+const NFTA_CHAIN_USE: u16 = 6;
 const NFTA_RULE_CHAIN: u16 = 2;
 
 /// The generation that a message of nf_tables carries as resource id; None for messages of netlink itself.

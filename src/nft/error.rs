@@ -217,10 +217,38 @@ pub(super) fn element_of_item(elements: &[Element], item: usize) -> Option<&Elem
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::super::rules::Chain;
     use super::super::skeleton::Skeleton;
     use super::super::transaction::Transaction;
     use super::*;
+
+    proptest! {
+        /// Answers with an error in them, whatever else is in them, and wherever they say that the fault is.
+        #[test]
+        fn any_refusal_is_read_without_panic(
+            mut answer in prop::collection::vec(any::<u8>(), 16..200),
+            is_long in any::<bool>(),
+            offset in any::<usize>(),
+        ) {
+            let length = u32::try_from(answer.len()).unwrap();
+            answer[..4].copy_from_slice(&length.to_ne_bytes());
+            answer[4..6].copy_from_slice(&2_u16.to_ne_bytes());
+            let mut transaction = Transaction::new();
+            transaction.create(Element::Subnet4("10.0.0.0/24".parse().unwrap()));
+            let batch = transaction.finalize();
+            for frame in frames(&answer) {
+                if let Some(mut refusal) = Refusal::read(frame) {
+                    let message = batch.message(refusal.seq).map_or(&batch.bytes[..], |(message, _)| message);
+                    refusal.guilty(message);
+                    refusal.offset = Some(if is_long { offset } else { offset % 200 });
+                    refusal.guilty(message);
+                    refusal.guilty(&answer);
+                }
+            }
+        }
+    }
 
     #[test]
     fn an_offset_leads_to_the_element() {

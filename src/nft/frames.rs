@@ -122,7 +122,18 @@ pub(super) fn push_with<T>(
 
 /// Appends one message.
 pub(super) fn push(bytes: &mut Vec<u8>, message: NfTablesMessage, flags: u16, seq: u32) {
-    push_inner(bytes, NetfilterProtoFamily::Inet, 0, message, flags, seq);
+    push_of(bytes, NetfilterProtoFamily::Inet, message, flags, seq);
+}
+
+/// Appends one message about objects of that family; `Unspec` asks for those of every family.
+pub(super) fn push_of(
+    bytes: &mut Vec<u8>,
+    family: NetfilterProtoFamily,
+    message: NfTablesMessage,
+    flags: u16,
+    seq: u32,
+) {
+    push_inner(bytes, family, 0, message, flags, seq);
 }
 
 fn push_inner(

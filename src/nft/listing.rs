@@ -2,6 +2,8 @@
 //!
 //! Everything here takes bytes that it does not trust: what is cut short is left out or empty.
 
+mod compare;
+
 use std::cmp::Reverse;
 use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -14,6 +16,8 @@ use super::frames::{attribute, attributes, be32};
 use super::proto::Proto;
 use super::schema::{Type, TypeList};
 use super::socket::{comment, userdata_text};
+
+pub use compare::Differences;
 
 /// Attribute numbers of `<linux/netfilter/nf_tables.h>`, by object.
 mod table {
@@ -341,7 +345,7 @@ fn predecessor(number: &[u8]) -> Vec<u8> {
 }
 
 /// The fields of a key or datum: types of ours, or the numbers of others.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Fields(Vec<Result<Type, u32>>);
 
 impl Fields {

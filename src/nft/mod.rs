@@ -21,6 +21,7 @@
 //! | `frames`, `transaction` | [`Transaction`] and [`Batch`]: messages, numbered, with an index for errors |
 //! | `socket`, `error` | [`Socket`]: sending, and what a refusal of the kernel means |
 //! | `dump`, `listing`, `taken` | reading the table back, printing it as nft does; which ports are taken |
+//! | `others` | what in other tables drops the packets of our networks |
 //!
 //! Everything the rules decide, and why, is written above each rule in `rules`. The crates: rustables builds
 //! the table, the chains and every rule that it can express; netlink-packet-netfilter builds the sets and the
@@ -36,6 +37,7 @@ mod expr;
 mod expr_text;
 mod frames;
 mod listing;
+mod others;
 mod proto;
 mod rules;
 mod schema;
@@ -48,6 +50,8 @@ mod vocabulary;
 pub use claim::Claim;
 pub use element::{COMMENT_MAX, Element, ElementError, Published, PublishedRange};
 pub use error::{CommitError, Missing};
+pub use listing::Differences;
+pub use others::{DroppedBy, Obstacle, Passage, Way};
 pub use proto::Proto;
 pub use skeleton::Skeleton;
 pub use socket::{Presence, Socket};

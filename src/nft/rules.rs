@@ -139,6 +139,12 @@ impl Rule {
     fn comment(self, comment: &'static str) -> Self {
         Self { comment: Some(comment), ..self }
     }
+
+    /// Whether it hands packets over to that chain.
+    pub(super) fn leads_to(&self, chain: Chain) -> bool {
+        let name = chain.name();
+        self.expressions.iter().any(|expr| matches!(expr, Expr::Verdict(Verdict::Goto(to)) if to == name))
+    }
 }
 
 impl fmt::Display for Rule {

@@ -77,7 +77,10 @@ impl Socket {
     }
 
     /// The number of the rule set, which grows with every change of any of its tables.
-    fn generation(&mut self) -> Result<u32, CommitError> {
+    ///
+    /// # Errors
+    /// [`CommitError`] where the kernel refuses to answer.
+    pub fn generation(&mut self) -> Result<u32, CommitError> {
         let mut request = Vec::with_capacity(32);
         push_with(&mut request, GETGEN, 0, 1, |_| ());
         self.send(&request)?;

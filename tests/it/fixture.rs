@@ -134,12 +134,12 @@ fn a_panic_leaves_nothing_of_the_host() {
         let host = Host::new();
         // A process that nobody waits for, as a supervisor would be.
         host.space.ok(&["sh", "-c", "setsid sleep 1000 >/dev/null 2>&1 &"]);
-        sender.send((host.root(""), host.space.inodes())).unwrap();
+        sender.send((host.root(""), host.space.inodes(), host.space.hold())).unwrap();
         panic!("as a failing test would");
     })
     .join();
     assert!(outcome.is_err());
-    let (root, inodes) = receiver.recv().unwrap();
+    let (root, inodes, _held) = receiver.recv().unwrap();
     assert!(!root.parent().unwrap().exists());
     for entry in std::fs::read_dir("/proc").unwrap().flatten() {
         let link = std::fs::read_link(entry.path().join("ns/net")).unwrap_or_default();

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value;
 
 use crate::leftovers::note_ids;
-use crate::program::{Output, Program, Running};
+use crate::program::{Output, Program, Running, forget_closed_descriptors};
 use crate::space::Namespace;
 
 /// The host's address on its uplink.
@@ -113,8 +113,9 @@ impl Host {
              route add ::/0 via 2001:db8:51::1 dev eth0\n"
         ));
         space.set_sysctl("net/ipv4/ip_forward", "0");
-        // A test may be told "nobody listens" more often than the kernel says it to one host.
-        for limit in ["net/ipv4/icmp_ratelimit", "net/ipv6/icmp/ratelimit"] {
+        // A test may be told "nobody listens" more often than the kernel says it to one host, and all tests
+        // together more often than it says it to everybody.
+        for limit in ["net/ipv4/icmp_ratelimit", "net/ipv4/icmp_ratemask", "net/ipv6/icmp/ratelimit"] {
             space.set_sysctl(limit, "0");
         }
         space.set_sysctl("net/ipv6/conf/all/forwarding", "0");
@@ -385,4 +386,6 @@ fn make_image(image: &Path) {
         0o755,
         "#!/bin/sh\nprintf 'Content-Type: text/plain\\r\\n\\r\\n%s' \"$REMOTE_ADDR\"\n",
     );
+    // A program that somebody still has open for writing cannot be executed.
+    forget_closed_descriptors();
 }

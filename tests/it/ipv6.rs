@@ -543,8 +543,8 @@ fn s8_router_advertisements_of_a_container_are_ignored_by_the_bridge_and_by_cont
     // The same attempt where the kernel listens: the advertisements are good ones.
     host.space.set_sysctl("net/ipv6/conf/dual/accept_ra", "2");
     victim.space.set_sysctl("net/ipv6/conf/eth0/accept_ra", "2");
-    attack();
     eventually("the advertisement to be taken", || {
+        attack();
         (has_learned(&host.space, "dual") && has_learned(&victim.space, "eth0")).then_some(())
     });
 }
@@ -633,9 +633,10 @@ fn a_default_route_learned_from_advertisements_stays_when_forwarding_is_switched
         let shown = ["ip", "-6", "address", "show", "dev", "eth0", "scope", "link", "-tentative"];
         host.neighbour.ok(&shown).contains("fe80:").then_some(())
     });
-    advertise(&host.neighbour, "eth0", &of_uplink);
-    let learned = || has_learned(&host.space, "uplink0");
-    eventually("the default route", || learned().then_some(()));
+    eventually("the default route", || {
+        advertise(&host.neighbour, "eth0", &of_uplink);
+        has_learned(&host.space, "uplink0").then_some(())
+    });
     network6(&host, "dual", "fd00:18::/64", &[]);
     assert_eq!(host.space.sysctl(uplink), "2");
     assert_eq!(host.space.sysctl("net/ipv6/conf/dual/accept_ra"), "0");

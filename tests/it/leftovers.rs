@@ -8,6 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::host::{Host, Ids, devices};
+use crate::program::PATIENCE;
 
 /// What [`Host::leftovers`] looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +34,7 @@ const OF_CONTAINERS: &[&str] = &["containers", "names", "overlay2", "libcontaine
 impl Host {
     /// Ends every process of this host at once, supervisors and containers alike, as a crash would.
     pub(crate) fn kill_everything(&self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let processes = self.processes();
             if processes.is_empty() {
@@ -51,18 +52,44 @@ impl Host {
         }
     }
 
-    /// Ends the supervisors of this host's containers, and nothing else. Returns how many there were.
-    pub(crate) fn kill_supervisors(&self) -> usize {
+    /// Ends whatever process of this host runs mydocker's own file, and nothing else.
+    pub(crate) fn kill_mydocker(&self) {
+        for (pid, _) in self.processes() {
+            if runs_mydocker(pid) {
+                // It may have ended meanwhile.
+                kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+            }
+        }
+    }
+
+    /// The supervisors of this host's containers. One that has told that a container is taken down may be
+    /// among them for a moment more.
+    pub(crate) fn supervisors(&self) -> Vec<i32> {
         let root = self.root.to_str().expect("a plain path");
         let of_this_host = |words: &[u8]| {
             let words = String::from_utf8_lossy(words);
             words.contains(root) && words.trim_end_matches('\0').ends_with("supervise")
         };
+        let parent = |process: &Path| -> Option<i32> {
+            let stat = std::fs::read_to_string(process.join("stat")).ok()?;
+            stat.rsplit(") ").next()?.split(' ').nth(1)?.parse().ok()
+        };
         let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
-        let pids = entries.filter_map(|entry| {
-            let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
-            of_this_host(&std::fs::read(entry.path().join("cmdline")).ok()?).then_some(pid)
-        });
+        let found: Vec<(i32, i32)> = entries
+            .filter_map(|entry| {
+                let pid: i32 = entry.file_name().to_str()?.parse().ok()?;
+                of_this_host(&std::fs::read(entry.path().join("cmdline")).ok()?).then_some(())?;
+                Some((pid, parent(&entry.path())?))
+            })
+            .collect();
+        // A first process that has not yet executed its command still looks like the supervisor it comes from.
+        let is_child = |parent: i32| found.iter().any(|(pid, _)| *pid == parent);
+        found.iter().filter(|(_, parent)| !is_child(*parent)).map(|(pid, _)| *pid).collect()
+    }
+
+    /// Ends the supervisors of this host's containers, and nothing else. Returns how many there were.
+    pub(crate) fn kill_supervisors(&self) -> usize {
+        let pids = self.supervisors().into_iter();
         pids.filter(|pid| kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok()).count()
     }
 
@@ -89,7 +116,7 @@ impl Host {
     #[track_caller]
     fn assert_no_leftovers(&self, scope: Scope, tolerated: impl Fn(&str) -> bool) {
         // The kernel destroys a network namespace, and the devices in it, a moment after its last user went.
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let mut left = self.leftovers(scope);
             left.retain(|line| !tolerated(line));
@@ -104,7 +131,7 @@ impl Host {
     /// Fails unless there is nothing now that was not there `before`; what is just going is waited for.
     #[track_caller]
     pub(crate) fn assert_nothing_new(&self, before: &[String], why: &str) {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let mut now = self.leftovers(Scope::All);
             now.retain(|line| !before.contains(line));
@@ -228,6 +255,14 @@ impl Host {
     }
 }
 
+/// Whether the process runs mydocker's own file, whatever it was called by.
+pub(crate) fn runs_mydocker(pid: i32) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let number = |path: &str| std::fs::metadata(path).map(|file| (file.dev(), file.ino())).ok();
+    let own = number(env!("CARGO_BIN_EXE_mydocker"));
+    own.is_some() && number(&format!("/proc/{pid}/exe")) == own
+}
+
 /// Adds the containers that have a directory now.
 pub(crate) fn note_ids(ids: &Ids, containers: &Path) {
     let Ok(entries) = std::fs::read_dir(containers) else { return };
@@ -261,7 +296,7 @@ fn directories_below(directory: &Path, visit: &mut impl FnMut(&Path)) {
 }
 
 fn remove_cgroup(path: &Path) {
-    let deadline = Instant::now() + Duration::from_secs(5);
+    let deadline = Instant::now() + PATIENCE;
     while let Err(error) = std::fs::remove_dir(path) {
         if error.kind() == std::io::ErrorKind::NotFound {
             return;

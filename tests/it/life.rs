@@ -161,7 +161,7 @@ fn a_renamed_container_keeps_its_ports_and_is_found_by_the_new_name_only() {
     host.mydocker(&["rename", "new", "a b"]).refused(&[2], &["a b"]);
     host.mydocker(&["rename", "other", "old"]).ok();
     // Whoever cleans up after its supervisor knows its ports by the new name, too.
-    assert_eq!(host.kill_supervisors(), 1);
+    assert!(host.kill_supervisors() >= 1);
     eventually("its end", || (state(&host, "new")["Running"] == false).then_some(()));
     host.mydocker(&["rm", "new", "old"]).ok();
     assert_eq!(host.published(), Vec::<String>::new());

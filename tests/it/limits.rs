@@ -153,7 +153,7 @@ fn the_score_for_lack_of_memory_is_the_containers_and_not_the_supervisors() {
 #[test]
 fn devices_are_throttled_by_number() {
     let host = Host::new();
-    let Some(disk) = block_device() else { panic!("the tests need a block device in /dev") };
+    let disk = block_device(&host);
     let rate = |value: &str| format!("{}:{value}", disk.display());
     let (bps, iops) = (rate("1m"), rate("100"));
     let options = [
@@ -192,23 +192,26 @@ fn devices_are_throttled_by_number() {
 }
 
 /// A block device of this machine. Nothing is read from it or written to it.
-fn block_device() -> Option<PathBuf> {
-    use std::os::unix::fs::FileTypeExt as _;
-    let names = std::fs::read_dir("/sys/block").ok()?.flatten();
-    let mut paths: Vec<PathBuf> = names.map(|entry| Path::new("/dev").join(entry.file_name())).collect();
-    paths.sort();
-    // Whole disks: a throttle of a zram or loop device may have nothing behind it.
-    let is_disk =
-        |path: &PathBuf| std::fs::metadata(path).is_ok_and(|data| data.file_type().is_block_device());
-    let virtual_disk = |path: &PathBuf| {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        name.starts_with("zram") || name.starts_with("loop") || name.starts_with("ram")
-    };
-    paths
-        .iter()
-        .find(|path| is_disk(path) && !virtual_disk(path))
-        .or(paths.iter().find(|path| is_disk(path)))
-        .cloned()
+fn block_device(host: &Host) -> PathBuf {
+    let names = std::fs::read_dir("/sys/block").expect("/sys/block").flatten();
+    let mut names: Vec<String> =
+        names.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    // Whole disks first: a throttle of a zram or loop device may have nothing behind it.
+    let is_virtual = |name: &String| ["zram", "loop", "ram"].iter().any(|kind| name.starts_with(kind));
+    names.sort_by_key(|name| (is_virtual(name), name.clone()));
+    let name = names.first().expect("the tests need a block device");
+    // A node of its own in the place of another: what /dev has is somebody else's choice.
+    let numbers = std::fs::read_to_string(format!("/sys/block/{name}/dev")).expect("the device's numbers");
+    let (major, minor) = numbers.trim().split_once(':').expect("two numbers");
+    let node = host.scratch("disks").join(name);
+    let place = "/dev/full";
+    host.space.ok(&["mknod", text(&node), "b", major, minor]);
+    host.space.ok(&["mount", "--bind", text(&node), place]);
+    place.into()
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
 }
 
 #[test]

@@ -34,7 +34,7 @@ fn a_log_is_followed_across_its_rotations() {
     // There is room for all of it, in about a hundred files.
     start(&host, "c", &["--log-opt", "max-size=2k", "--log-opt", "max-file=400"], count);
     let followers = [host.start(&["logs", "-f", "c"]), host.start(&["logs", "-f", "--tail", "5", "c"])];
-    host.mydocker(&["exec", "c", "touch", "/tmp/go"]).ok();
+    host.let_go("c");
     let expected: String = (0..2000).map(|n| format!("{n}\n")).collect();
     for follower in followers {
         let output = follower.wait();
@@ -89,7 +89,16 @@ fn a_container_without_a_log_says_so() {
 #[test]
 fn logs_begin_and_end_at_points_in_time() {
     let host = Host::new();
-    start(&host, "c", &[], "echo one; sleep 0.05; echo two; sleep 0.05; echo three");
+    // One line after the other has been read: those that are read together are of one moment.
+    let pause = |file: &str| format!("while ! test -e {file}; do sleep 0.02; done");
+    let script = format!("echo one; {}; echo two; {}; echo three", pause("/tmp/two"), pause("/tmp/three"));
+    start(&host, "c", &[], &script);
+    for (read, file) in [("one", "/tmp/two"), ("one\ntwo", "/tmp/three")] {
+        eventually("the line before", || (host.mydocker(&["logs", "c"]).ok() == read).then_some(()));
+        // With the last line the container ends, and may take the command with it.
+        let output = host.mydocker(&["exec", "c", "touch", file]);
+        assert!([0, 128 + 9].contains(&output.code()), "{output}");
+    }
     ended(&host, "c");
     let stamped = host.mydocker(&["logs", "-t", "c"]).ok();
     let times: Vec<&str> = stamped.lines().filter_map(|line| line.split(' ').next()).collect();

@@ -3,7 +3,8 @@
 //!
 //! Every test makes a [`host::Host`]: throw-away network namespaces and a mount namespace of its own, with
 //! its own state directories. Nothing here touches the machine's own namespaces or an address outside the
-//! test's, so the tests run in parallel. They need root and say so; none is skipped.
+//! test's, so the tests run in parallel. They need root and say so; none is skipped, but
+//! what `sweep` looks for at random.
 //!
 //! ```text
 //! outside 203.0.113.7 ── 198.51.100.1 ─┐
@@ -23,9 +24,13 @@ mod archives;
 #[cfg(test)]
 mod attach;
 #[cfg(test)]
+mod check;
+#[cfg(test)]
 mod clients;
 #[cfg(test)]
 mod confinement;
+#[cfg(test)]
+mod connect;
 #[cfg(test)]
 mod copy;
 #[cfg(test)]
@@ -33,11 +38,17 @@ mod demo;
 #[cfg(test)]
 mod devices;
 #[cfg(test)]
+mod dry_run;
+#[cfg(test)]
 mod execve;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod flows;
+#[cfg(test)]
+mod heal;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
@@ -67,6 +78,8 @@ mod many;
 #[cfg(test)]
 mod mounts;
 #[cfg(test)]
+mod netns;
+#[cfg(test)]
 mod network;
 #[cfg(test)]
 mod network_options;
@@ -95,9 +108,15 @@ mod session;
 #[cfg(test)]
 mod space;
 #[cfg(test)]
+mod state_files;
+#[cfg(test)]
 mod states;
 #[cfg(test)]
 mod stats;
+#[cfg(test)]
+mod sweep;
+#[cfg(test)]
+mod tracer;
 #[cfg(test)]
 mod volumes;
 #[cfg(test)]

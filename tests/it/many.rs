@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 
 use crate::host::Host;
+use crate::program::eventually;
 
 /// How many containers there are at a time.
 const AT_A_TIME: usize = 10;
 
 #[test]
-fn two_hundred_containers_leave_nothing() {
+fn two_hundred_containers_one_after_the_other_leave_nothing() {
     let host = Host::new();
     host.network("front", "172.18.0.0/16", &[]);
     let names: Vec<String> = (0..AT_A_TIME).map(|number| format!("c{number}")).collect();
@@ -61,12 +62,15 @@ fn a_supervisor_is_small() {
     .ok();
     let init = host.inspect("c")["State"]["Pid"].as_i64().unwrap();
     let supervisor = status_of(&init.to_string(), "PPid:");
-    let memory = std::fs::read_to_string(format!("/proc/{supervisor}/smaps_rollup")).unwrap();
-    // What it has for itself alone: its share of the binary depends on who else runs it, and the binary that
-    // is tested here is not the small one that users have.
-    let own = memory.lines().find_map(|line| line.strip_prefix("Pss_Anon:")).unwrap().trim();
-    let kib: u64 = own.trim_end_matches(" kB").parse().unwrap();
-    assert!(kib <= 3 * 1024, "{memory}");
+    // It has told that the container runs before it has let go of what it needed for that.
+    eventually("a supervisor of at most 3 MiB", || {
+        let memory = std::fs::read_to_string(format!("/proc/{supervisor}/smaps_rollup")).unwrap();
+        // What it has for itself alone: its share of the binary depends on who else runs it, and the binary that
+        // is tested here is not the small one that users have.
+        let own = memory.lines().find_map(|line| line.strip_prefix("Pss_Anon:")).unwrap().trim();
+        let kib: u64 = own.trim_end_matches(" kB").parse().unwrap();
+        (kib <= 3 * 1024).then_some(())
+    });
     assert_eq!(status_of(&supervisor, "Threads:"), "1");
     host.mydocker(&["rm", "-f", "c"]).ok();
 }

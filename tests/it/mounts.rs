@@ -112,7 +112,7 @@ fn a_read_only_directory_is_so_with_all_mounts_below_it() {
     assert_eq!(run("bind-recursive=disabled", "ls /o/inner").ok(), "");
     // A mount that the host makes later does not come in, and the container's own do not get out.
     host.space.run(|| {
-        nix::mount::umount(&inner).expect("the mount below");
+        nix::mount::umount2(&inner, nix::mount::MntFlags::MNT_DETACH).expect("the mount below");
     });
     host.assert_nothing_left();
 }

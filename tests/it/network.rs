@@ -490,7 +490,7 @@ fn r12_a_bridge_that_is_full_is_told_of_and_one_that_has_a_port_left_works() {
     assert_eq!(host.published(), before, "what is refused leaves nothing");
     // Whoever was there is as reachable as before.
     assert_eq!(
-        host.space.ok(&["ping", "-c", "1", "-W", "20", &last.address.to_string()]).matches(" 0%").count(),
+        host.space.ok(&["ping", "-c", "1", "-W", "60", &last.address.to_string()]).matches(" 0%").count(),
         1
     );
     drop(last);

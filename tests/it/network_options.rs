@@ -111,6 +111,7 @@ fn without_masquerade_packets_leave_as_they_are_and_nobody_new_gets_in() {
     let (theirs, at) = outside(&host, 80);
     // Nobody knows the way back yet.
     udp_dropped(&one.space, &at[0]);
+    eventually("a datagram at the server", || (!theirs[0].1.clients().is_empty()).then_some(()));
     assert!(
         theirs[0].1.clients().iter().all(|client| *client == "172.23.0.2"),
         "{:?}",

@@ -36,7 +36,8 @@ fn listed(help: &str) -> Vec<String> {
 }
 
 /// What `run` has beyond Docker's options.
-const OWN: [&str; 6] = ["--help", "--pidfile", "--root", "--run-root", "--log-level", "--log-format"];
+const OWN: [&str; 7] =
+    ["--dry-run", "--help", "--pidfile", "--root", "--run-root", "--log-level", "--log-format"];
 
 #[test]
 fn the_readme_tells_the_truth_about_every_option() {
@@ -65,7 +66,7 @@ fn create_has_the_options_of_run() {
     let host = Host::new();
     let of = |command: &str| listed(&host.mydocker(&[command, "--help"]).ok());
     let create = of("create");
-    let only_run = ["--detach", "--detach-keys", "--sig-proxy"];
+    let only_run = ["--dry-run", "--detach", "--detach-keys", "--sig-proxy"];
     for option in of("run").iter().filter(|option| !only_run.contains(&option.as_str())) {
         assert!(create.contains(option), "create lacks {option}");
     }

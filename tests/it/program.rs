@@ -3,7 +3,7 @@
 use std::io::{Read, Write as _};
 use std::os::fd::OwnedFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use crate::space::Namespace;
 
 /// How long any one step may take before it counts as a hang. No test depends on its length.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(180);
 
 /// Waits until `condition` gives something. What never comes fails the test, saying `what` was awaited.
 #[track_caller]
@@ -25,6 +25,36 @@ pub(crate) fn eventually<T>(what: &str, mut condition: impl FnMut() -> Option<T>
         assert!(Instant::now() < deadline, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
+}
+
+/// Held shared by whoever starts a program, from before it forks until the program is executed.
+static STARTING: RwLock<()> = RwLock::new(());
+
+/// Starts a program. All programs of all tests are started by this.
+pub(crate) fn spawn(command: &mut Command) -> std::io::Result<Child> {
+    let _starting = STARTING.read().unwrap_or_else(PoisonError::into_inner);
+    command.spawn()
+}
+
+/// Waits until no child is left between fork and execve: until then it has copies of all descriptors of this
+/// process. A file that was written is "busy" until they are closed, and a port that was given up still taken.
+pub(crate) fn forget_closed_descriptors() {
+    drop(STARTING.write().unwrap_or_else(PoisonError::into_inner));
+}
+
+/// A pseudo terminal of this size: the near end and the far one. Neither is open in programs that other tests
+/// start meanwhile, as they would be with openpty(3): then a terminal would outlive those who sit at it.
+fn terminal(rows: u16, columns: u16) -> nix::Result<(OwnedFd, OwnedFd)> {
+    use nix::fcntl::OFlag;
+    use nix::pty::{grantpt, posix_openpt, ptsname_r, unlockpt};
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let near = posix_openpt(flags)?;
+    grantpt(&near)?;
+    unlockpt(&near)?;
+    let far = nix::fcntl::open(ptsname_r(&near)?.as_str(), flags, nix::sys::stat::Mode::empty())?;
+    mydocker::sys::set_window_size(&far, mydocker::sys::WindowSize { rows, columns })
+        .expect("the size of a terminal");
+    Ok((near.into(), far))
 }
 
 /// A command line about to be run.
@@ -76,9 +106,7 @@ impl Program {
     /// Gives the program a terminal as input, output and error output. What it shows is read as
     /// [`Output::stdout`].
     pub(crate) fn on_a_terminal(mut self) -> Self {
-        let size = nix::pty::Winsize { ws_row: 33, ws_col: 111, ws_xpixel: 0, ws_ypixel: 0 };
-        let pair = nix::pty::openpty(Some(&size), None).expect("a pseudo terminal");
-        self.terminal = Some((pair.master, pair.slave));
+        self.terminal = Some(terminal(33, 111).expect("a pseudo terminal"));
         self
     }
 
@@ -102,7 +130,7 @@ impl Program {
             command.stdin(input).stdout(Stdio::piped()).stderr(Stdio::piped());
         }
         // The child starts in the namespaces of the thread that starts it.
-        let spawned = space.run(|| command.spawn());
+        let spawned = space.run(|| spawn(&mut command));
         let mut child = spawned.unwrap_or_else(|error| panic!("cannot start {what}: {error}"));
         // It holds our copies of the terminal's far end: with them open, the terminal would never end.
         drop(command);

@@ -27,19 +27,6 @@ fn ended(host: &Host, name: &str) -> Value {
     eventually("the last end", || Some(state(host, name)).filter(|state| state["Status"] == "exited"))
 }
 
-/// The pids of this host's supervisors.
-fn supervisors(host: &Host) -> Vec<i32> {
-    let root = host.root.to_str().expect("a plain path");
-    let entries = std::fs::read_dir("/proc").expect("/proc").flatten();
-    let ours = entries.filter_map(|entry| {
-        let pid = entry.file_name().to_str()?.parse().ok()?;
-        let words = std::fs::read(entry.path().join("cmdline")).ok()?;
-        let words = String::from_utf8_lossy(&words).into_owned();
-        (words.contains(root) && words.trim_end_matches('\0').ends_with("supervise")).then_some(pid)
-    });
-    ours.collect()
-}
-
 #[test]
 fn on_failure_comes_back_so_many_times_and_not_after_success() {
     let host = Host::new();
@@ -71,7 +58,7 @@ fn always_comes_back_with_the_same_supervisor_until_the_user_ends_it() {
     host.network("front", "172.18.0.0/16", &[]);
     let words = ["run", "-d", "--name", "c", "--restart", "always", "--net", "front", "-p", "8080:80"];
     host.mydocker(&[&words[..], &[&host.image, "sleep", "1000"]].concat()).ok();
-    let before = supervisors(&host);
+    let before = host.supervisors();
     for count in 1..=3 {
         let pid = state(&host, "c")["Pid"].as_i64().unwrap();
         // Not by the user's order: by whatever happens to it.
@@ -85,14 +72,14 @@ fn always_comes_back_with_the_same_supervisor_until_the_user_ends_it() {
             (restarts(&host, "c") == count && now["Status"] == "running" && now["Pid"] != pid).then_some(())
         });
         // Until the first process is the command, it looks like the supervisor that it comes from.
-        eventually("the same supervisor alone", || (supervisors(&host) == before).then_some(()));
+        eventually("the same supervisor alone", || (host.supervisors() == before).then_some(()));
         assert_eq!(host.published().len(), 1);
     }
     assert_eq!(host.inspect("c")["NetworkSettings"]["Networks"]["front"]["IPAddress"], "172.18.0.2");
     assert_eq!(host.mydocker(&["exec", "c", "echo", "inside"]).ok(), "inside");
     host.mydocker(&["stop", "-t", "0", "c"]).ok();
     assert_eq!(state(&host, "c")["Status"], "exited");
-    eventually("its supervisor's end", || supervisors(&host).is_empty().then_some(()));
+    eventually("its supervisor's end", || host.supervisors().is_empty().then_some(()));
     host.mydocker(&["start", "c"]).ok();
     assert_eq!(restarts(&host, "c"), 0);
     host.mydocker(&["kill", "c"]).ok();
@@ -121,7 +108,7 @@ fn a_stop_is_not_lost_whenever_it_comes() {
             _ => host.mydocker(&["stop", "c"]).ok(),
         };
         // A supervisor tells that all is taken down a little before it ends.
-        eventually("nobody who could start it", || supervisors(&host).is_empty().then_some(()));
+        eventually("nobody who could start it", || host.supervisors().is_empty().then_some(()));
         if *order != "rm" {
             assert_eq!(state(&host, "c")["Status"], "exited", "{order}");
         }

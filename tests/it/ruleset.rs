@@ -46,13 +46,10 @@ impl Host {
     #[expect(clippy::disallowed_methods, reason = "the oracle; only tests run it")]
     fn run_nft(&self, arguments: &[&str], script: &str) -> Output {
         let run = || {
-            let mut child = std::process::Command::new("nft")
-                .args(arguments)
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .expect("the nft program is needed as the oracle of this test");
+            let mut command = std::process::Command::new("nft");
+            command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+            let child = crate::program::spawn(&mut command);
+            let mut child = child.expect("the nft program is needed as the oracle of this test");
             child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
             child.wait_with_output().unwrap()
         };

@@ -118,7 +118,7 @@ fn seed_1_a_container_on_a_bridge_with_a_mapped_port() {
             "curl",
             "-s",
             "-m",
-            "10",
+            "60",
             "--retry",
             "20",
             "--retry-connrefused",
@@ -189,7 +189,10 @@ fn seed_3_the_first_bitmaps_and_the_names_of_veth_pairs() {
     let inside = container.space.ok(&["ip", "link", "show", &format!("cif-{name}")]);
     line_with(&inside, &["eth0@", "UP"]);
     line_with(&inside, &[&format!("altname cif-{name}")]);
-    line_with(&host.space.ok(&["ip", "link", "show", "testbridge"]), &["LOWER_UP"]);
+    // The kernel tells of a carrier when it finds the time.
+    eventually("the bridge's carrier", || {
+        host.space.ok(&["ip", "link", "show", "testbridge"]).contains("LOWER_UP").then_some(())
+    });
     let name = name.to_owned();
     // 2.2.4: both ends go.
     drop(container);
@@ -236,7 +239,7 @@ fn seed_4_a_connected_container_without_manual_steps() {
     line_with(&routes, &["default via 162.16.0.1"]);
     line_with(&routes, &["162.16.0.0/24 dev eth0 scope link", "src 162.16.0.2"]);
     for address in ["127.0.0.1", "162.16.0.1", HOST, OUTSIDE] {
-        line_with(&exec(&format!("ping -c 1 -W 5 {address}")), &["1 packets received, 0% packet loss"]);
+        line_with(&exec(&format!("ping -c 1 -W 60 {address}")), &["1 packets received, 0% packet loss"]);
     }
     assert!(ping(&host.space, "162.16.0.2"));
     host.mydocker(&["rm", "-f", "bird"]).ok();
@@ -263,7 +266,7 @@ fn seed_4_a_container_wired_by_hand() {
     assert!(!ping(&bird, HOST), "there is no default route yet");
     bird.ip("route add default via 162.16.0.1\n");
     for address in [HOST, OUTSIDE] {
-        let output = host.mydocker(&["exec", "bird", "ping", "-c", "1", "-W", "5", address]);
+        let output = host.mydocker(&["exec", "bird", "ping", "-c", "1", "-W", "60", address]);
         assert_eq!(output.code(), 0, "{output}");
     }
     assert!(ping(&host.space, "162.16.0.2"));

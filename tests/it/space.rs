@@ -64,6 +64,13 @@ impl Namespace {
         format!("/proc/{}/fd/{}", std::process::id(), self.net.as_raw_fd())
     }
 
+    /// The descriptors of the network and the mount namespace once more: as long as they are open, no other
+    /// namespace gets the numbers of these.
+    pub(crate) fn hold(&self) -> Vec<File> {
+        let files = std::iter::once(&self.net).chain(&self.mounts);
+        files.map(|file| file.try_clone().expect("another descriptor of a namespace")).collect()
+    }
+
     /// The inode numbers that name the network and the mount namespace.
     pub(crate) fn inodes(&self) -> Vec<u64> {
         use std::os::unix::fs::MetadataExt as _;

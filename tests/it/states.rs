@@ -61,7 +61,7 @@ fn a_paused_container_whose_supervisor_was_killed_is_cleaned_up() {
     let host = Host::new();
     host.mydocker(&["run", "-d", "--name", "c", "--net", "none", &host.image, "sleep", "1000"]).ok();
     host.mydocker(&["pause", "c"]).ok();
-    assert_eq!(host.kill_supervisors(), 1);
+    assert!(host.kill_supervisors() >= 1);
     host.mydocker(&["rm", "-f", "c"]).ok();
     host.assert_nothing_left();
 }

@@ -7,14 +7,18 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+use crate::program::{PATIENCE, eventually, forget_closed_descriptors};
 use crate::space::Namespace;
 
-/// How long a client waits for an answer that should come.
-const ANSWER: Duration = Duration::from_secs(10);
+/// How long a client waits for an answer that should come. On the way to it a packet may be lost, and TCP takes
+/// its time to send it again.
+const ANSWER: Duration = PATIENCE;
+/// How long a client waits for the answer to one of several datagrams.
+const ONE_ANSWER: Duration = Duration::from_secs(2);
 /// How long a client waits before it takes the silence for a drop. Long enough for a SYN to be sent twice
 /// (again after 1 s); packets in here take microseconds.
 const SILENCE: Duration = Duration::from_millis(1500);
@@ -60,9 +64,7 @@ impl Server {
     /// A TCP server inside the namespace.
     #[track_caller]
     pub(crate) fn tcp(space: &Namespace, address: &str) -> Self {
-        let listener = space.run(|| TcpListener::bind(address));
-        let listener =
-            listener.unwrap_or_else(|error| panic!("listen on tcp {address} in {}: {error}", space.name));
+        let listener = when_free(space, "tcp", address, || TcpListener::bind(address));
         listener.set_nonblocking(true).expect("a non-blocking listener");
         Self::serve(listener, |listener, note| {
             let (mut stream, peer) = listener.accept().ok()?;
@@ -76,8 +78,7 @@ impl Server {
     /// A UDP server inside the namespace.
     #[track_caller]
     pub(crate) fn udp(space: &Namespace, address: &str) -> Self {
-        let socket = space.run(|| UdpSocket::bind(address));
-        let socket = socket.unwrap_or_else(|error| panic!("bind udp {address} in {}: {error}", space.name));
+        let socket = when_free(space, "udp", address, || UdpSocket::bind(address));
         socket.set_nonblocking(true).expect("a non-blocking socket");
         Self::serve(socket, |socket, note| {
             let (_, peer) = socket.recv_from(&mut [0; 64]).ok()?;
@@ -121,7 +122,23 @@ impl Drop for Server {
             // A server that panicked has already failed the test by its silence.
             thread.join().ok();
         }
+        // Else its port might still be taken.
+        forget_closed_descriptors();
     }
+}
+
+/// Binds a socket; a port that somebody is just giving up is waited for.
+#[track_caller]
+fn when_free<S: Send>(
+    space: &Namespace,
+    protocol: &str,
+    address: &str,
+    bind: impl Fn() -> std::io::Result<S> + Sync,
+) -> S {
+    eventually(&format!("{protocol} {address} in {} to be free", space.name), || match space.run(&bind) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => None,
+        bound => Some(bound.unwrap_or_else(|e| panic!("bind {protocol} {address} in {}: {e}", space.name))),
+    })
 }
 
 /// Connects over TCP from inside the namespace; an answer is expected.
@@ -133,7 +150,7 @@ pub(crate) fn tcp(space: &Namespace, to: &str) -> Probe {
 /// Connects over TCP from inside the namespace; silence is expected.
 #[track_caller]
 pub(crate) fn tcp_dropped(space: &Namespace, to: &str) {
-    tcp_within(space, to, SILENCE).dropped(space, to);
+    but_no_way(|| tcp_within(space, to, SILENCE)).dropped(space, to);
 }
 
 /// Connects over TCP from inside the namespace; anything but an answer will do.
@@ -162,17 +179,23 @@ fn tcp_within(space: &Namespace, to: &str, patience: Duration) -> Probe {
 /// Sends UDP datagrams from inside the namespace until one is answered; an answer is expected.
 #[track_caller]
 pub(crate) fn udp(space: &Namespace, to: &str) -> Probe {
-    udp_within(space, to, ANSWER)
+    udp_within(space, to, ANSWER, ONE_ANSWER)
 }
 
 /// Sends UDP datagrams from inside the namespace; silence is expected.
 #[track_caller]
 pub(crate) fn udp_dropped(space: &Namespace, to: &str) {
-    udp_within(space, to, SILENCE).dropped(space, to);
+    but_no_way(|| udp_within(space, to, SILENCE, SILENCE / 5)).dropped(space, to);
+}
+
+/// What came of an attempt that is made again, twice, if there was no way: a neighbour that was found too late, or
+/// a lack of memory, passes; a host that says so by a rule says so each time.
+fn but_no_way(attempt: impl Fn() -> Probe) -> Probe {
+    (0..3).map(|_| attempt()).find(|probe| *probe != Probe::NoRoute).unwrap_or(Probe::NoRoute)
 }
 
 #[track_caller]
-fn udp_within(space: &Namespace, to: &str, patience: Duration) -> Probe {
+fn udp_within(space: &Namespace, to: &str, patience: Duration, each: Duration) -> Probe {
     let target: SocketAddr = to.parse().unwrap_or_else(|error| panic!("{to}: {error}"));
     let bound = space.run(|| {
         let any = if target.is_ipv4() { "0.0.0.0:0" } else { "[::]:0" };
@@ -184,15 +207,19 @@ fn udp_within(space: &Namespace, to: &str, patience: Duration) -> Probe {
         Err(error) => return failure(&error),
     };
     // The first datagram may be lost while ARP resolves; a lost one is not a drop.
-    let attempts = 5;
-    socket.set_read_timeout(Some(patience / attempts)).expect("a read timeout");
+    socket.set_read_timeout(Some(each)).expect("a read timeout");
+    let deadline = Instant::now() + patience;
     let mut buffer = [0; 64];
     let mut last = Probe::Silence;
-    for _ in 0..attempts {
+    // Several, however long the first one took.
+    for attempt in 0.. {
+        if attempt >= 5 && (last != Probe::Silence || Instant::now() >= deadline) {
+            break;
+        }
         if let Err(error) = socket.send(b"who am I?") {
             // No buffer, no memory: the machine's trouble, and it passes.
             last = if error.kind() == ErrorKind::ConnectionRefused { Probe::Refused } else { Probe::NoRoute };
-            std::thread::sleep(patience / attempts / 2);
+            std::thread::sleep(each / 2);
             continue;
         }
         match socket.recv(&mut buffer) {
@@ -234,7 +261,9 @@ impl FixedClient {
     /// Sends until there is an answer of any kind: a server's, or the host's word that nobody listens.
     pub(crate) fn ask(&self) -> Probe {
         let mut answer = [0; 64];
-        for _ in 0..5 {
+        self.forget(&mut answer);
+        let deadline = Instant::now() + PATIENCE;
+        while Instant::now() < deadline {
             // The word on the datagram before comes with the next call.
             if self.0.send(b"?").is_err() {
                 return Probe::Refused;
@@ -250,11 +279,25 @@ impl FixedClient {
         }
         Probe::Silence
     }
+
+    /// Drops what came too late for the question before.
+    fn forget(&self, buffer: &mut [u8]) {
+        self.0.set_nonblocking(true).unwrap();
+        while self.0.recv(buffer).map_or_else(|error| error.kind() != ErrorKind::WouldBlock, |_| true) {}
+        self.0.set_nonblocking(false).unwrap();
+    }
 }
 
 /// Whether one of a few echo requests from inside the namespace is answered.
 pub(crate) fn ping(space: &Namespace, to: &str) -> bool {
-    space.program(&["ping", "-n", "-c", "1", "-W", "5", to]).status.success()
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let output = space.program(&["ping", "-n", "-c", "1", "-W", "10", to]);
+        // Only 1 stands for a request without an answer, which may have been lost; 2 for one that cannot be sent.
+        if output.code() != 1 || Instant::now() >= deadline {
+            return output.status.success();
+        }
+    }
 }
 
 /// Fails if an echo request from inside the namespace is answered.

@@ -60,13 +60,17 @@ impl Tool for Library {
             container: &id,
             container_name: container,
             owners: &[mydocker::process::Process::current().unwrap()],
-            container_if: "eth0".parse().unwrap(),
+            namespace: None,
+            others: &[],
             ip: None,
             ip6: None,
             mac: None,
-            ports: &ports,
         };
-        let endpoint = self.networks.connect(&request, &netns).map_err(|error| error.to_string())?;
+        let connected = self.networks.connect(&request, &netns).and_then(|mut endpoint| {
+            self.networks.publish(std::slice::from_mut(&mut endpoint), &[], &ports)?;
+            Ok(endpoint)
+        });
+        let endpoint = connected.map_err(|error| error.to_string())?;
         let took = start.elapsed();
         self.endpoints.insert(container.to_owned(), endpoint);
         Ok(took)

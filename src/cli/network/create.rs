@@ -61,6 +61,9 @@ pub(in crate::cli) struct Args {
     /// A remark of your own; may be given more than once
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     labels: Vec<(String, String)>,
+    /// Print what would change in the firewall table, as text for nft -f, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// The name of the network and of its bridge device: at most 15 characters
     #[arg(value_name = "NAME")]
     name: NetworkName,
@@ -101,6 +104,10 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         mtu: args.mtu,
         labels: args.labels.into_iter().collect(),
     };
+    if args.dry_run {
+        print(&context.engine()?.dry_create_network(&request)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let network = context.engine()?.create_network(&request)?;
     print(&format!("{}\n", network.name));
     Ok(ExitCode::SUCCESS)

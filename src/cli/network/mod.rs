@@ -1,8 +1,14 @@
 //! `mydocker network …`
 
+mod check;
+mod connect;
 mod create;
+mod disconnect;
+mod flows;
 pub(super) mod inspect;
 mod list;
+mod prune;
+mod reload;
 mod remove;
 mod rules;
 
@@ -20,20 +26,32 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Create(create::Args),
+    Connect(connect::Args),
+    Disconnect(disconnect::Args),
     #[command(visible_alias = "ls")]
     List(list::Args),
     Inspect(inspect::Args),
     #[command(visible_alias = "rm")]
     Remove(remove::Args),
+    Prune(prune::Args),
+    Reload(reload::Args),
+    Check(check::Args),
+    Flows(flows::Args),
     Rules(rules::Args),
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     match args.command {
         Command::Create(args) => create::run(args, context),
+        Command::Connect(args) => connect::run(args, context),
+        Command::Disconnect(args) => disconnect::run(args, context),
         Command::List(args) => list::run(args, context),
         Command::Inspect(args) => inspect::run(args, context),
         Command::Remove(args) => remove::run(args, context),
+        Command::Prune(args) => prune::run(args, context),
+        Command::Reload(args) => reload::run(args, context),
+        Command::Check(args) => check::run(&args, context),
+        Command::Flows(args) => flows::run(&args, context),
         Command::Rules(args) => rules::run(args, context),
     }
 }

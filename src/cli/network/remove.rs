@@ -2,17 +2,23 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{CommandError, Context, for_each};
+use crate::cli::{CommandError, Context, for_each, print_each};
 
 /// Remove networks that no container uses
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker network remove testbr0")]
 pub(in crate::cli) struct Args {
+    /// Print what would change in the firewall table, as text for nft -f, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// The networks
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    if args.dry_run {
+        return print_each(&args.names, context, |engine, name| engine.dry_remove_network(name));
+    }
     for_each(&args.names, context, |engine, name| engine.remove_network(name))
 }

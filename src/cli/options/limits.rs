@@ -45,11 +45,12 @@ pub(in crate::cli) struct AdjustableLimits {
 impl AdjustableLimits {
     /// Puts what was given in the place of what holds so far.
     pub(in crate::cli) fn apply(self, limits: &mut Limits) {
-        limits.memory = self.memory.or(limits.memory).filter(|bytes| bytes.0 > 0);
-        let swap = self.memory_swap.or(limits.memory_swap);
-        limits.memory_swap = swap.filter(|swap| *swap != Swap::Total(Bytes(0)));
-        let reservation = self.memory_reservation.or(limits.memory_reservation);
-        limits.memory_reservation = reservation.filter(|bytes| bytes.0 > 0);
+        // As with Docker, 0 is as if the option was not given: the kernel is not asked to lift what holds.
+        limits.memory = self.memory.filter(|bytes| bytes.0 > 0).or(limits.memory);
+        let swap = self.memory_swap.filter(|swap| *swap != Swap::Total(Bytes(0)));
+        limits.memory_swap = swap.or(limits.memory_swap);
+        let reservation = self.memory_reservation.filter(|bytes| bytes.0 > 0);
+        limits.memory_reservation = reservation.or(limits.memory_reservation);
         limits.cpus = self.cpus.or(limits.cpus);
         limits.cpu_shares = self.cpu_shares.or(limits.cpu_shares);
         limits.cpu_period = self.cpu_period.or(limits.cpu_period);
@@ -57,7 +58,7 @@ impl AdjustableLimits {
         limits.cpuset_cpus = self.cpuset_cpus.or(limits.cpuset_cpus.take());
         limits.cpuset_mems = self.cpuset_mems.or(limits.cpuset_mems.take());
         limits.pids = self.pids_limit.map(|limit| if limit == 0 { -1 } else { limit }).or(limits.pids);
-        limits.blkio_weight = self.blkio_weight.or(limits.blkio_weight).filter(|weight| *weight > 0);
+        limits.blkio_weight = self.blkio_weight.filter(|weight| *weight > 0).or(limits.blkio_weight);
     }
 }
 
@@ -122,5 +123,34 @@ impl LimitOptions {
             settings.ulimits.push(limit);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(Debug, clap::Parser)]
+    struct Words {
+        #[command(flatten)]
+        limits: AdjustableLimits,
+    }
+
+    #[test]
+    fn nothing_is_lifted_by_a_zero_that_the_kernel_is_not_told_of() {
+        let apply = |words: &[&str], limits: &mut Limits| {
+            Words::try_parse_from([&["update"], words].concat()).unwrap().limits.apply(limits);
+        };
+        let mut limits = Limits::default();
+        apply(&["--memory", "0", "--memory-swap", "0", "--blkio-weight", "0"], &mut limits);
+        assert_eq!(limits, Limits::default());
+        let given = ["--memory", "64m", "--memory-swap", "-1", "--memory-reservation", "32m"];
+        apply(&[&given[..], &["--blkio-weight", "500"]].concat(), &mut limits);
+        let before = limits.clone();
+        let zeros = ["--memory", "0", "--memory-swap", "0", "--memory-reservation", "0"];
+        apply(&[&zeros[..], &["--blkio-weight", "0"]].concat(), &mut limits);
+        assert_eq!(limits, before);
     }
 }

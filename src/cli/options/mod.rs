@@ -10,16 +10,13 @@ pub(super) mod life;
 pub(super) mod limits;
 mod logging;
 mod mounts;
+mod networks;
 mod ports;
 mod security;
 
-use std::net::{Ipv4Addr, Ipv6Addr};
-
 use crate::cli::{CommandError, Context, container_path, environment, key_value};
-use crate::engine::{
-    ContainerPath, CreateContainer, Hostname, MacAddress, NetworkMode, Settings, Signal, UserSpec,
-};
-use crate::names::{ContainerName, NameError};
+use crate::engine::{ContainerPath, CreateContainer, Hostname, Settings, Signal, UserSpec};
+use crate::names::ContainerName;
 
 /// Everything that `create` and `run` have in common.
 #[derive(Debug, clap::Args)]
@@ -63,19 +60,8 @@ pub(super) struct ContainerOptions {
     /// The seconds between that signal and SIGKILL; 10 without
     #[arg(long, value_name = "SECONDS")]
     stop_timeout: Option<u32>,
-    /// The network: a name, host, none or container:NAME to share that of another container; the network
-    /// default without, which is made on first use
-    #[arg(long = "network", visible_alias = "net", value_name = "NETWORK", value_parser = network)]
-    network: Option<Network>,
-    /// The container's IPv4 address; the lowest free one of the network without
-    #[arg(long, value_name = "IP")]
-    ip: Option<Ipv4Addr>,
-    /// The container's IPv6 address; a free one without, in a network that has any
-    #[arg(long, value_name = "IP")]
-    ip6: Option<Ipv6Addr>,
-    /// The Ethernet address of the container's interface; one that follows from its IP address without
-    #[arg(long, value_name = "MAC")]
-    mac_address: Option<MacAddress>,
+    #[command(flatten)]
+    networks: networks::NetworkOptions,
     #[command(flatten)]
     ports: ports::PortOptions,
     #[command(flatten)]
@@ -100,28 +86,6 @@ pub(super) struct ContainerOptions {
     image_and_command: Vec<String>,
 }
 
-/// A network as it is asked for.
-#[derive(Debug, Clone)]
-enum Network {
-    Mode(NetworkMode),
-    /// That of a container, by name or id.
-    OfContainer(String),
-}
-
-fn network(text: &str) -> Result<Network, NameError> {
-    let mode = match text {
-        "host" => NetworkMode::Host,
-        "none" => NetworkMode::None,
-        // Docker's word for the network that is there by itself.
-        "default" | "bridge" => NetworkMode::Default,
-        name => match name.strip_prefix("container:") {
-            Some(container) => return Ok(Network::OfContainer(container.to_owned())),
-            None => NetworkMode::Network(name.parse()?),
-        },
-    };
-    Ok(Network::Mode(mode))
-}
-
 impl ContainerOptions {
     /// What is asked of the engine. `detached` says whether nobody stays connected to the container.
     pub(super) fn request(
@@ -144,13 +108,7 @@ impl ContainerOptions {
         self.limits.apply(&mut settings)?;
         self.security.apply(&mut settings)?;
         let (ports, publish_all) = self.ports.apply(&mut settings);
-        let network = match self.network {
-            None => NetworkMode::Default,
-            Some(Network::Mode(mode)) => mode,
-            Some(Network::OfContainer(name)) => {
-                NetworkMode::Container(context.engine()?.find(&name)?.record.id)
-            }
-        };
+        let (networks, wanted) = self.networks.resolve(context)?;
         self.logging.apply(&mut settings)?;
         let mut words = self.image_and_command.into_iter();
         Ok(CreateContainer {
@@ -170,10 +128,8 @@ impl ContainerOptions {
             stop_signal: self.stop_signal,
             stop_timeout: self.stop_timeout,
             settings,
-            network,
-            ip: self.ip,
-            ip6: self.ip6,
-            mac: self.mac_address,
+            networks,
+            wanted,
             ports,
             publish_all,
         })

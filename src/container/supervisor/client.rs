@@ -305,7 +305,7 @@ mod tests {
         }
         let deadline = client.stall_deadline().unwrap();
         client.relieve(directory.path());
-        assert!(!client.has_room(), "not yet");
+        assert!(!client.has_room() || Instant::now() >= deadline, "not yet");
         std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
         client.relieve(directory.path());
         assert!(client.has_room() && client.has_mail() && client.stall_deadline().is_none());

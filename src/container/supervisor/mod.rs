@@ -446,6 +446,8 @@ impl Supervisor {
 mod tests {
     use std::io::{Read as _, Write as _};
     use std::os::fd::OwnedFd;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use nix::unistd::pipe2;
 
@@ -601,10 +603,22 @@ mod tests {
         let mut stage = Stage::new(false);
         let mut stdout = stage.stdout.try_clone().unwrap();
         let size = 4 << 20;
-        let writer = std::thread::spawn(move || stdout.write_all(&vec![b'x'; size]).unwrap());
+        let written = Arc::new(AtomicBool::new(false));
+        let writer = std::thread::spawn({
+            let written = Arc::clone(&written);
+            move || {
+                stdout.write_all(&vec![b'x'; size - 1]).unwrap();
+                written.store(true, Ordering::Relaxed);
+                // A turn waits until something happens: this happens after all others.
+                stdout.write_all(b"x").unwrap();
+            }
+        });
         let before = Instant::now();
-        while !writer.is_finished() {
+        while !written.load(Ordering::Relaxed) {
             stage.supervisor.turn().unwrap();
+        }
+        while !writer.is_finished() {
+            stage.supervisor.read_output(Stream::Stdout);
         }
         assert!(before.elapsed() >= Duration::from_millis(900), "a slow client is waited for");
         writer.join().unwrap();

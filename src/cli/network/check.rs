@@ -1,0 +1,57 @@
+//! `mydocker network check`
+
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use crate::cli::output::{self, Format, print};
+use crate::cli::{CommandError, Context};
+use crate::engine::Finding;
+
+/// Look for everything that keeps containers from their networks, and say what to do about it
+///
+/// Missing capabilities and kernel features; forwarding; the table, its elements, bridges, addresses and interfaces;
+/// other firewalls that drop what containers send; connection tracking that is nearly full; what killed commands have
+/// left behind. Nothing is changed. The exit status is 1 if anything is wrong; a note is not.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  mydocker network check --format json")]
+pub(in crate::cli) struct Args {
+    /// Print lines for people (table), or one JSON array (json)
+    #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
+    format: Format,
+}
+
+pub(super) fn run(args: &Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    let mut findings = context.engine()?.check_networks()?;
+    // What is wrong before what is only worth knowing.
+    findings.sort_by_key(|finding| !finding.is_problem());
+    match args.format {
+        Format::Json => output::json(&findings.iter().map(document).collect::<Vec<_>>()),
+        Format::Table if findings.is_empty() => print("nothing is wrong\n"),
+        Format::Table => {
+            for finding in &findings {
+                print(&format!(
+                    "{}: {}: {finding}\n  {}\n",
+                    level(finding),
+                    finding.subject(),
+                    finding.remedy()
+                ));
+            }
+        }
+    }
+    let wrong = findings.iter().any(Finding::is_problem);
+    Ok(if wrong { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+}
+
+fn level(finding: &Finding) -> &'static str {
+    if finding.is_problem() { "problem" } else { "note" }
+}
+
+fn document(finding: &Finding) -> Value {
+    json!({
+        "Level": level(finding),
+        "Subject": finding.subject(),
+        "Message": finding.to_string(),
+        "Remedy": finding.remedy(),
+    })
+}

@@ -1,0 +1,77 @@
+//! `mydocker network connect`
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::cli::output::print;
+use crate::cli::{CommandError, Context};
+use crate::engine::{MacAddress, PortRequest, Wanted};
+
+/// Connect a container, running or not, or any network namespace to a network
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "A running container gets a further interface (eth1, eth2, …) at once. Its default route leads through the first
+network, in order of connecting, that is not internal, and so do its published ports; of IPv4 and of IPv6 separately.
+
+With --netns the address is printed, IPv4 first, each on a line of its own. The connection ends with
+`network disconnect --netns`, or when the namespace is gone from that path.
+
+Examples:
+  mydocker network connect back web
+  mydocker network connect --ip 10.5.0.9 back web
+  mydocker network connect --netns /run/netns/lab -p 8080:80 back"
+)]
+pub(in crate::cli) struct Args {
+    /// An IPv4 address of the network; the lowest free one without
+    #[arg(long, value_name = "IP")]
+    ip: Option<Ipv4Addr>,
+    /// An IPv6 address of the network; a free one without, in a network that has any
+    #[arg(long, value_name = "IP")]
+    ip6: Option<Ipv6Addr>,
+    /// The Ethernet address of the interface; one that follows from the IP address without
+    #[arg(long, value_name = "MAC")]
+    mac_address: Option<MacAddress>,
+    /// A further name of the container in the network, which inspect shows; may be given more than once
+    #[arg(long, value_name = "NAME", conflicts_with = "netns")]
+    alias: Vec<String>,
+    /// Connect this network namespace, which is no container's: a path, or a name below /run/netns
+    #[arg(long, value_name = "PATH", conflicts_with = "container")]
+    netns: Option<PathBuf>,
+    /// Publish a port of the namespace, as with run; may be given more than once. A container's are chosen when
+    /// it is made
+    #[arg(long, short, value_name = "PORT", conflicts_with = "container")]
+    publish: Vec<PortRequest>,
+    /// Print what would change in the firewall table, as text for nft -f, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// The network
+    #[arg(value_name = "NETWORK")]
+    network: String,
+    /// The container, by name or id
+    #[arg(value_name = "CONTAINER", required_unless_present = "netns")]
+    container: Option<String>,
+}
+
+pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    let wanted = Wanted { ip: args.ip, ip6: args.ip6, mac: args.mac_address, aliases: args.alias };
+    let engine = context.engine()?;
+    if args.dry_run {
+        let text = match (args.netns, args.container) {
+            (Some(netns), _) => {
+                engine.dry_connect_namespace(&args.network, &netns, &wanted, &args.publish)?
+            }
+            (None, container) => {
+                engine.dry_connect(&args.network, &container.unwrap_or_default(), &wanted)?
+            }
+        };
+        print(&text);
+    } else if let Some(netns) = args.netns {
+        for address in engine.connect_namespace(&args.network, &netns, &wanted, &args.publish)? {
+            print(&format!("{address}\n"));
+        }
+    } else if let Some(container) = args.container {
+        engine.connect(&args.network, &container, &wanted)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}

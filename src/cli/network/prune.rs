@@ -1,0 +1,86 @@
+//! `mydocker network prune`
+
+use std::process::ExitCode;
+
+use crate::cli::output::{confirm, print};
+use crate::cli::{CommandError, Context, key_value, listing};
+use crate::engine::Network;
+
+/// Remove the networks that no container has, running or not
+///
+/// The default network stays: it comes back by itself.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  mydocker network prune --force --filter label=temporary")]
+pub(in crate::cli) struct Args {
+    /// Only those with: label=KEY[=VALUE], or without: label!=KEY[=VALUE]
+    #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = condition)]
+    filters: Vec<Condition>,
+    /// Do not ask first
+    #[arg(long, short)]
+    force: bool,
+}
+
+/// One `--filter`.
+#[derive(Debug, Clone)]
+struct Condition {
+    key: String,
+    /// `None` for any value.
+    value: Option<String>,
+    negated: bool,
+}
+
+fn condition(text: &str) -> Result<Condition, String> {
+    let (name, label) = listing::filter_pair(text)?;
+    let negated = match name.as_str() {
+        "label" => false,
+        "label!" => true,
+        other => return Err(format!("unknown filter \"{other}\": expected label or label!")),
+    };
+    let (key, _) = key_value(&label)?;
+    let value = label.split_once('=').map(|(_, value)| value.to_owned());
+    Ok(Condition { key, value, negated })
+}
+
+impl Condition {
+    fn holds(&self, network: &Network) -> bool {
+        let found = network.labels.get(&self.key);
+        let has = found.is_some_and(|found| self.value.as_ref().is_none_or(|value| value == found));
+        has != self.negated
+    }
+}
+
+pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    let question = "WARNING! This removes all networks that no container has. Go on?";
+    if !args.force && !confirm(question) {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let removed = context
+        .engine()?
+        .prune_networks(|network| args.filters.iter().all(|filter| filter.holds(network)))?;
+    if !removed.is_empty() {
+        print("Deleted Networks:\n");
+        for name in removed {
+            print(&format!("{name}\n"));
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn filters_are_about_labels() {
+        for good in ["label=a", "label=a=b", "label!=a", "label=a="] {
+            assert!(condition(good).is_ok(), "{good}");
+        }
+        for bad in ["", "label", "until=1h", "label=", "label==b"] {
+            assert!(condition(bad).is_err(), "{bad}");
+        }
+        assert!(
+            condition("label!=a=b")
+                .is_ok_and(|c| c.negated && c.key == "a" && c.value.as_deref() == Some("b"))
+        );
+    }
+}

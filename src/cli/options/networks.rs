@@ -1,0 +1,140 @@
+//! The networks of a container.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+use std::str::FromStr;
+
+use crate::cli::{CommandError, Context};
+use crate::engine::{MacAddress, NetworkMode, Wanted};
+
+/// The networks of a container
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Networks")]
+pub(super) struct NetworkOptions {
+    /// A network: its name, or name=NAME,ip=IP,ip6=IP,mac-address=MAC,alias=NAME; or host, none or container:NAME
+    /// to share that of another container. May be given more than once: the default route leads through the first
+    /// one that is not internal. Without it: the network default, which is made on first use
+    #[arg(long = "network", visible_alias = "net", value_name = "NETWORK")]
+    network: Vec<Network>,
+    /// The container's IPv4 address in the first network; the lowest free one without
+    #[arg(long, value_name = "IP")]
+    ip: Option<Ipv4Addr>,
+    /// The container's IPv6 address in the first network; a free one without, in a network that has any
+    #[arg(long, value_name = "IP")]
+    ip6: Option<Ipv6Addr>,
+    /// The Ethernet address of the container's first interface; one that follows from its IP address without
+    #[arg(long, value_name = "MAC")]
+    mac_address: Option<MacAddress>,
+    /// A further name of the container in the first network, which inspect shows; may be given more than once
+    #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
+    network_alias: Vec<String>,
+}
+
+impl NetworkOptions {
+    /// The networks in order of connecting, and what is asked for in the first of them.
+    pub(super) fn resolve(
+        self,
+        context: &mut Context,
+    ) -> Result<(Vec<(NetworkMode, Wanted)>, Wanted), CommandError> {
+        let mut networks = Vec::new();
+        for network in self.network {
+            let mode = match network.place {
+                Place::Mode(mode) => mode,
+                Place::OfContainer(name) => NetworkMode::Container(context.engine()?.find(&name)?.record.id),
+            };
+            networks.push((mode, network.wanted));
+        }
+        let wanted =
+            Wanted { ip: self.ip, ip6: self.ip6, mac: self.mac_address, aliases: self.network_alias };
+        Ok((networks, wanted))
+    }
+}
+
+/// A network as it is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Network {
+    place: Place,
+    wanted: Wanted,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Mode(NetworkMode),
+    /// That of a container, by name or id.
+    OfContainer(String),
+}
+
+impl FromStr for Place {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mode = match text {
+            "host" => NetworkMode::Host,
+            "none" => NetworkMode::None,
+            // Docker's word for the network that is there by itself.
+            "default" | "bridge" => NetworkMode::Default,
+            name => match name.strip_prefix("container:") {
+                Some(container) => return Ok(Self::OfContainer(container.to_owned())),
+                None => NetworkMode::Network(
+                    name.parse().map_err(|error: crate::names::NameError| error.to_string())?,
+                ),
+            },
+        };
+        Ok(Self::Mode(mode))
+    }
+}
+
+impl FromStr for Network {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut wanted = Wanted::default();
+        if !text.contains('=') {
+            return Ok(Self { place: text.parse()?, wanted });
+        }
+        let mut place = None;
+        for field in text.split(',') {
+            let (key, value) = field
+                .split_once('=')
+                .ok_or_else(|| format!("\"{field}\" in \"{text}\" is not of the form KEY=VALUE"))?;
+            let invalid = |error: &dyn std::fmt::Display| format!("{key}={value}: {error}");
+            match key {
+                "name" => place = Some(value.parse()?),
+                "ip" => wanted.ip = Some(value.parse().map_err(|error| invalid(&error))?),
+                "ip6" => wanted.ip6 = Some(value.parse().map_err(|error| invalid(&error))?),
+                "mac-address" => wanted.mac = Some(value.parse().map_err(|error| invalid(&error))?),
+                "alias" => wanted.aliases.push(value.to_owned()),
+                _ => {
+                    return Err(format!(
+                        "unknown key \"{key}\" in \"{text}\": expected name, ip, ip6, mac-address or alias"
+                    ));
+                }
+            }
+        }
+        let place = place.ok_or_else(|| format!("\"{text}\" does not name a network: expected name=NAME"))?;
+        Ok(Self { place, wanted })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_network_is_named_shortly_or_with_what_is_wanted_in_it() {
+        let short: Network = "front".parse().unwrap();
+        assert_eq!(short, "name=front".parse().unwrap());
+        let long: Network =
+            "name=front,ip=10.0.0.9,ip6=fd00::9,mac-address=02:00:00:00:00:09,alias=a,alias=b"
+                .parse()
+                .unwrap();
+        assert_eq!(long.place, short.place);
+        assert_eq!(long.wanted.ip, Some([10, 0, 0, 9].into()));
+        assert_eq!(long.wanted.ip6, Some("fd00::9".parse().unwrap()));
+        assert_eq!(long.wanted.mac, Some("02:00:00:00:00:09".parse().unwrap()));
+        assert_eq!(long.wanted.aliases, ["a", "b"]);
+        assert_eq!("container:web".parse::<Network>().unwrap().place, Place::OfContainer("web".to_owned()));
+        for bad in
+            ["", "a/b", "ip=10.0.0.9", "name=front,ip=x", "name=front,x=1", "name=front,ip", "name=a/b"]
+        {
+            assert!(bad.parse::<Network>().is_err(), "{bad:?} was accepted");
+        }
+    }
+}

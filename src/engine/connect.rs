@@ -1,0 +1,454 @@
+//! Containers are connected to networks and disconnected from them, whether they run or not; and namespaces that
+//! are no container's.
+//!
+//! A container that does not run only gets another record. Of one that does:
+//!
+//! ```text
+//! connect     record: membership   → address, interface, routes, ports → record: endpoint
+//! disconnect  record: no membership → routes, ports, interface, address → record: no endpoint
+//! ```
+//!
+//! Whoever does this holds the lock on the container's namespace meanwhile, so that a membership without an
+//! endpoint, or an endpoint without a membership, tells of somebody who was killed: the next command finishes that
+//! first. The supervisor takes no such lock when the container ends; who comes too late takes his endpoint back.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use super::connection::{Membership, NetworkMode, Wanted};
+use super::containers::Record;
+use super::start::GLANCE;
+use super::volumes::hostname;
+use super::{Engine, EngineError, privileges};
+use crate::container::files;
+use crate::container::record::State;
+use crate::container::signal;
+use crate::names::{ContainerId, ContainerName, NetworkName};
+use crate::netns::NetNs;
+use crate::network::{ConnectRequest, Endpoint, NamespaceRequest, NetworkError, PortRequest};
+use crate::process::Process;
+use crate::store::{Layout, Lock};
+
+/// What can be done about a container's networks in the state it is in.
+enum Moment {
+    /// It does not run: its record was changed, and its next start does the rest.
+    Done,
+    /// It runs.
+    Now,
+    /// It is about to run.
+    Soon(Process),
+}
+
+/// A container that runs, and nobody else is connecting or disconnecting.
+struct Held {
+    record: Record,
+    owners: [Process; 2],
+    netns: NetNs,
+    _lock: Lock,
+}
+
+impl Engine {
+    /// Connects a container to a network: at once if it runs, and at all its starts.
+    ///
+    /// # Errors
+    /// There is no such container or network, it is connected already, it has no network of its own, or what it
+    /// asks for cannot be had. Nothing has changed then.
+    pub fn connect(&mut self, network: &str, reference: &str, wanted: &Wanted) -> Result<(), EngineError> {
+        privileges::for_containers()?;
+        let record = self.find(reference)?.record;
+        let network = self.network_to_connect(network)?;
+        self.networks.check_wanted(&network, &format!("container {}", record.name), wanted.ip, wanted.ip6)?;
+        let membership = Membership { network, wanted: wanted.clone() };
+        let add = |record: &mut Record| {
+            check_free(record, &membership.network)?;
+            record.network.networks.push(membership.clone());
+            Ok(())
+        };
+        loop {
+            match self.change_stopped(&record.id, add)? {
+                Moment::Done => return Ok(()),
+                Moment::Now => {
+                    if let Some(held) = self.hold(&record.id)? {
+                        check_free(&held.record, &membership.network)?;
+                        if self.connect_running(held, &membership)? {
+                            return Ok(());
+                        }
+                    }
+                }
+                Moment::Soon(supervisor) => {
+                    signal::wait(supervisor, Some(GLANCE))?;
+                }
+            }
+        }
+    }
+
+    /// Disconnects a container from a network: at once if it runs, and at all its starts. With `force`, also what
+    /// is left in the network of a container that is gone.
+    ///
+    /// # Errors
+    /// There is no such container, or it is not connected to the network.
+    pub fn disconnect(&mut self, network: &str, reference: &str, force: bool) -> Result<(), EngineError> {
+        privileges::for_containers()?;
+        let network = called(network)?;
+        let record = match self.find(reference) {
+            Ok(snapshot) => snapshot.record,
+            Err(error) if force && error.is_not_found() => {
+                return if self.networks.clear_away_of(&network, reference)? { Ok(()) } else { Err(error) };
+            }
+            Err(error) => return Err(error),
+        };
+        let is_there = self.networks.get(network.as_str());
+        let not_connected = |name: &ContainerName| match &is_there {
+            Ok(_) => {
+                let who = format!("container {name}");
+                EngineError::from(NetworkError::NotConnected { who, network: network.clone() })
+            }
+            Err(_) => NetworkError::NotFound(network.to_string()).into(),
+        };
+        let remove = |record: &mut Record| {
+            if !record.network.is_member_of(network.as_str()) {
+                return Err(not_connected(&record.name));
+            }
+            record.network.networks.retain(|membership| membership.network != network);
+            Ok(())
+        };
+        loop {
+            match self.change_stopped(&record.id, remove)? {
+                Moment::Done => return Ok(()),
+                Moment::Now => {
+                    if let Some(held) = self.hold(&record.id)? {
+                        if !held.record.network.is_member_of(network.as_str()) {
+                            return Err(not_connected(&held.record.name));
+                        }
+                        if self.disconnect_running(held, &network)? {
+                            return Ok(());
+                        }
+                    }
+                }
+                Moment::Soon(supervisor) => {
+                    signal::wait(supervisor, Some(GLANCE))?;
+                }
+            }
+        }
+    }
+
+    /// Connects a namespace that is no container's, and publishes its ports. Returns its addresses.
+    ///
+    /// # Errors
+    /// There is no such namespace or network, it is connected already, or what it asks for cannot be had. Nothing
+    /// has changed then.
+    pub fn connect_namespace(
+        &mut self,
+        network: &str,
+        netns: &Path,
+        wanted: &Wanted,
+        ports: &[PortRequest],
+    ) -> Result<Vec<IpAddr>, EngineError> {
+        privileges::for_namespaces()?;
+        let (path, network) = (self.namespace_path(netns)?, called(network)?);
+        if network == NetworkName::of_default() {
+            self.networks.default_network()?;
+        }
+        let request = NamespaceRequest {
+            path: &path,
+            network: &network,
+            ip: wanted.ip,
+            ip6: wanted.ip6,
+            mac: wanted.mac,
+            ports,
+        };
+        let endpoint = self.networks.connect_namespace(&request)?;
+        Ok(endpoint.addresses.iter().map(|address| address.address()).collect())
+    }
+
+    /// Disconnects a namespace that is no container's from a network. With `force`, one that is not connected is as
+    /// good as one that was.
+    ///
+    /// # Errors
+    /// It is not connected to the network, or the kernel refuses.
+    pub fn disconnect_namespace(
+        &mut self,
+        network: &str,
+        netns: &Path,
+        force: bool,
+    ) -> Result<(), EngineError> {
+        privileges::for_namespaces()?;
+        let path = self.namespace_path(netns)?;
+        match self.networks.disconnect_namespace(&path, &called(network)?) {
+            Err(NetworkError::NotConnected { .. } | NetworkError::Namespace { .. }) if force => Ok(()),
+            other => Ok(other?),
+        }
+    }
+
+    /// Gives a namespace the interface of one more network.
+    pub(super) fn join(
+        &mut self,
+        record: &Record,
+        Membership { network, wanted }: &Membership,
+        owners: &[Process],
+        others: &[Endpoint],
+        netns: &NetNs,
+    ) -> Result<Endpoint, EngineError> {
+        if *network == NetworkName::of_default() {
+            self.networks.default_network()?;
+        }
+        let request = ConnectRequest {
+            network,
+            container: &record.id,
+            container_name: record.name.as_str(),
+            owners,
+            namespace: None,
+            others,
+            ip: wanted.ip,
+            ip6: wanted.ip6,
+            mac: wanted.mac,
+        };
+        Ok(self.networks.connect(&request, netns)?)
+    }
+
+    /// The network that the user means; the default one is there by being asked for.
+    fn network_to_connect(&mut self, name: &str) -> Result<NetworkName, EngineError> {
+        let name = called(name)?;
+        if name == NetworkName::of_default() {
+            self.networks.default_network()?;
+        }
+        Ok(self.networks.get(name.as_str())?.name)
+    }
+
+    /// A namespace is called by its path, or by its name below `/run/netns`. Those of our containers are not to be
+    /// changed behind their backs.
+    pub(super) fn namespace_path(&self, netns: &Path) -> Result<PathBuf, EngineError> {
+        let is_name = netns.components().count() == 1 && !netns.as_os_str().to_string_lossy().contains('/');
+        let path = if is_name { Path::new("/run/netns").join(netns) } else { netns.to_owned() };
+        let path = std::path::absolute(&path).map_err(|source| EngineError::File {
+            action: "find the namespace",
+            path,
+            source,
+        })?;
+        let id = path.file_name().and_then(|name| name.to_str()?.parse::<ContainerId>().ok());
+        match id.filter(|id| Layout::netns(id).file_name() == path.file_name()) {
+            Some(id) if self.layout.container_record(&id).exists() => {
+                let name = Record::load(&self.layout, &id)?.name;
+                Err(EngineError::NamespaceOfContainer { path, name })
+            }
+            _ => Ok(path),
+        }
+    }
+
+    /// Changes the record of a container if it does not run.
+    fn change_stopped(
+        &self,
+        id: &ContainerId,
+        change: impl Fn(&mut Record) -> Result<(), EngineError>,
+    ) -> Result<Moment, EngineError> {
+        Record::update(&self.layout, id, |record| {
+            check_mode(record)?;
+            match record.status()? {
+                State::Created | State::Exited(_) | State::Restarting { .. } => {
+                    change(record)?;
+                    Ok(Moment::Done)
+                }
+                State::Running { .. } => Ok(Moment::Now),
+                State::Starting { supervisor, .. } => Ok(Moment::Soon(supervisor)),
+                state @ (State::Removing { .. } | State::Dead) => Err(EngineError::Is {
+                    action: "connect or disconnect",
+                    name: record.name.clone(),
+                    state: state.as_str(),
+                }),
+            }
+        })
+    }
+
+    /// Keeps others from connecting and disconnecting a running container, and finishes what somebody who was
+    /// killed has left. `None` if it does not run any more.
+    fn hold(&mut self, id: &ContainerId) -> Result<Option<Held>, EngineError> {
+        let pin = Layout::netns(id);
+        let file = |source| EngineError::File { action: "lock the namespace", path: pin.clone(), source };
+        let lock = match Lock::on(&pin) {
+            Ok(lock) => lock,
+            // It ends just now: the next look at its state shows it, or that it is another run already.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                let record = Record::load(&self.layout, id)?;
+                if record.is_orphaned()? {
+                    return Err(EngineError::NotRunning {
+                        action: "connect or disconnect",
+                        name: record.name,
+                    });
+                }
+                std::thread::sleep(GLANCE);
+                return Ok(None);
+            }
+            Err(error) => return Err(file(error)),
+        };
+        let netns = NetNs::open(&pin)?;
+        let record = Record::load(&self.layout, id)?;
+        let State::Running { init, supervisor, .. } = record.status()? else { return Ok(None) };
+        let mut held = Held { record, owners: [supervisor, init], netns, _lock: lock };
+        self.finish_what_was_begun(&mut held)?;
+        Ok(Some(held))
+    }
+
+    fn finish_what_was_begun(&mut self, held: &mut Held) -> Result<(), EngineError> {
+        let connection = &held.record.network;
+        let leaving = connection.endpoints.iter().map(|endpoint| &endpoint.network);
+        let leaving = leaving.filter(|network| !connection.is_member_of(network.as_str()));
+        let coming = connection.networks.iter().map(|membership| &membership.network);
+        let coming = coming.filter(|network| connection.endpoints.iter().all(|it| it.network != **network));
+        let unfinished: Vec<NetworkName> = leaving.chain(coming).cloned().collect();
+        for network in unfinished {
+            tracing::debug!(container = %held.record.name, %network, "clearing away what a killed command has left");
+            self.take_out(held, &network)?;
+        }
+        Ok(())
+    }
+
+    /// Changes the record of a container that is held; false if its run is over.
+    fn note(&self, held: &mut Held, change: impl FnOnce(&mut Record)) -> Result<bool, EngineError> {
+        let owners = held.owners;
+        let changed = Record::update(&self.layout, &held.record.id, |record| {
+            let same_run = matches!(
+                record.state, State::Running { init, supervisor, .. } if [supervisor, init] == owners
+            );
+            if same_run {
+                change(record);
+            }
+            Ok::<_, EngineError>(same_run.then(|| record.clone()))
+        })?;
+        let is_same_run = changed.is_some();
+        if let Some(record) = changed {
+            held.record = record;
+        }
+        Ok(is_same_run)
+    }
+
+    /// False if the container's run is over before anything was done.
+    fn connect_running(&mut self, mut held: Held, membership: &Membership) -> Result<bool, EngineError> {
+        let network = &membership.network;
+        if !self.note(&mut held, |record| record.network.networks.push(membership.clone()))? {
+            return Ok(false);
+        }
+        let endpoints = match self.put_in(&held, membership) {
+            Ok(endpoints) => endpoints,
+            Err(error) => {
+                // Whatever has become of the container.
+                Record::update(&self.layout, &held.record.id, |record| {
+                    record.network.networks.retain(|membership| membership.network != *network);
+                    Ok::<(), EngineError>(())
+                })?;
+                return Err(error);
+            }
+        };
+        if !self.note(&mut held, |record| set_endpoints(record, &endpoints))? {
+            // It ended meanwhile, and is connected at its next start.
+            for endpoint in endpoints.iter().filter(|endpoint| endpoint.network == *network) {
+                self.networks.undo(endpoint, &held.netns);
+            }
+            return Ok(true);
+        }
+        self.tell_hosts(&held.record, &[]);
+        Ok(true)
+    }
+
+    /// The container's endpoints, once the new one is there and the ports lead where they are to.
+    fn put_in(&mut self, held: &Held, membership: &Membership) -> Result<Vec<Endpoint>, EngineError> {
+        let record = &held.record;
+        let before = self.networks.as_recorded(&record.network.endpoints)?;
+        let joined = self.join(record, membership, &held.owners, &before, &held.netns)?;
+        let mut endpoints = before.clone();
+        endpoints.push(joined.clone());
+        let requests = record.network.requests(&record.config.settings.exposed);
+        match self.networks.publish(&mut endpoints, &before, &requests) {
+            Ok(()) => Ok(endpoints),
+            Err(error) => {
+                self.networks.undo(&joined, &held.netns);
+                Err(error.into())
+            }
+        }
+    }
+
+    /// False if the container's run is over before anything was done.
+    fn disconnect_running(&mut self, mut held: Held, network: &NetworkName) -> Result<bool, EngineError> {
+        let is_noted = self.note(&mut held, |record| {
+            record.network.networks.retain(|membership| membership.network != *network);
+        })?;
+        if is_noted {
+            self.take_out(&mut held, network)?;
+        }
+        Ok(is_noted)
+    }
+
+    /// Takes an endpoint out of a container that runs, and all of the network out of its record.
+    fn take_out(&mut self, held: &mut Held, network: &NetworkName) -> Result<(), EngineError> {
+        let record = &held.record;
+        let mut before = self.networks.as_recorded(&record.network.endpoints)?;
+        if before.iter().all(|endpoint| endpoint.network != *network) {
+            before.extend(self.networks.endpoints_of(network, &record.id)?);
+        }
+        let (leaving, mut others): (Vec<Endpoint>, Vec<Endpoint>) =
+            before.iter().cloned().partition(|endpoint| endpoint.network == *network);
+        let requests = record.network.requests(&record.config.settings.exposed);
+        self.networks.publish(&mut others, &before, &requests)?;
+        for endpoint in &leaving {
+            self.networks.leave(endpoint, &others, &held.netns)?;
+        }
+        self.note(held, |record| {
+            record.network.networks.retain(|membership| membership.network != *network);
+            set_endpoints(record, &others);
+        })?;
+        self.tell_hosts(&held.record, &leaving);
+        Ok(())
+    }
+
+    /// Lets the container's own name stand for the addresses that it has now.
+    fn tell_hosts(&self, record: &Record, gone: &[Endpoint]) {
+        let addresses = |endpoints: &[Endpoint]| -> Vec<IpAddr> {
+            endpoints.iter().flat_map(|endpoint| &endpoint.addresses).map(|it| it.address()).collect()
+        };
+        let (gone, here) = (addresses(gone), addresses(&record.network.endpoints));
+        let told = self.files(record).and_then(|files| {
+            let domainname = record.config.settings.domainname.as_ref();
+            Ok(files::change_addresses(&files, &hostname(record), domainname, &gone, &here)?)
+        });
+        if let Err(error) = told {
+            // It is connected all the same.
+            tracing::warn!(container = %record.name, %error, "cannot change the container's /etc/hosts");
+        }
+    }
+}
+
+fn set_endpoints(record: &mut Record, endpoints: &[Endpoint]) {
+    record.network.endpoints = endpoints.to_vec();
+    // It may have got another name meanwhile.
+    for endpoint in &mut record.network.endpoints {
+        record.name.as_str().clone_into(&mut endpoint.container_name);
+    }
+}
+
+/// The network that the user means by a name. One that cannot be a name is no network's.
+pub(super) fn called(name: &str) -> Result<NetworkName, EngineError> {
+    if name == "bridge" {
+        return Ok(NetworkName::of_default());
+    }
+    Ok(name.parse().map_err(|_| NetworkError::NotFound(name.to_owned()))?)
+}
+
+pub(super) fn check_mode(record: &Record) -> Result<(), EngineError> {
+    match &record.network.mode {
+        mode @ (NetworkMode::Host | NetworkMode::None | NetworkMode::Container(_)) => {
+            Err(EngineError::NoOwnNetwork {
+                action: "connect or disconnect",
+                name: record.name.clone(),
+                mode: mode.describe(),
+            })
+        }
+        NetworkMode::Default | NetworkMode::Network(_) => Ok(()),
+    }
+}
+
+pub(super) fn check_free(record: &Record, network: &NetworkName) -> Result<(), EngineError> {
+    if record.network.is_member_of(network.as_str()) {
+        let who = format!("container {}", record.name);
+        return Err(NetworkError::AlreadyConnected { who, network: network.clone() }.into());
+    }
+    Ok(())
+}

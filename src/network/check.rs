@@ -1,0 +1,511 @@
+//! What is wrong with the networks on this host, each with what to do about it. Nothing is changed.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use super::endpoint;
+use super::error::NetworkError;
+use super::faults::{Fault, PortState};
+use super::forwarding::{Needed, SwitchedOn};
+use super::record::{self, Network, Phase};
+use super::reload::Running;
+use super::subnet::{Family, Subnet};
+use super::subnet_file::SubnetFile;
+use super::{BridgeDriver, DriverError, Networks};
+use crate::names::{IfName, NetworkName};
+use crate::netns;
+use crate::nft::{self, CommitError, Obstacle, Passage, Skeleton, Transaction, Way};
+use crate::sysctl;
+
+/// Of so many hundredths of its room the connection tracking is nearly full.
+const NEARLY_FULL: u64 = 80;
+/// The kernel's words for "no further connections": how full the table is, and what it holds.
+const CONNTRACK: [&str; 2] = ["net/netfilter/nf_conntrack_count", "net/netfilter/nf_conntrack_max"];
+/// Whether bridged frames pass the rules of every table.
+const BRIDGE_NETFILTER: [&str; 2] =
+    ["net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"];
+
+/// Which tables of the old kind there are (they are only in use once somebody has looked at them), and who shows them.
+const LEGACY: [(&str, &str); 2] =
+    [("/proc/net/ip_tables_names", "iptables-legacy"), ("/proc/net/ip6_tables_names", "ip6tables-legacy")];
+
+/// Something that is wrong, or that is worth knowing.
+#[derive(Debug, thiserror::Error)]
+pub enum Finding {
+    /// The kernel lacks something that networks are made of.
+    #[error("{0}")]
+    Kernel(String),
+    /// The host does not forward packets.
+    #[error("the host does not forward {0} packets: containers reach nobody outside")]
+    ForwardingOff(Family),
+    /// There are networks and no table.
+    #[error("the table inet mydocker is missing: no port is published and nothing is masqueraded")]
+    TableMissing,
+    /// A set or chain of the table is not as it should be.
+    #[error("the {0} of the table inet mydocker is not as mydocker made it")]
+    TableChanged(String),
+    /// An element that should be in the table.
+    #[error("an element is missing in the table inet mydocker: {0}")]
+    ElementMissing(String),
+    /// An element that nobody put there, or whose owner has gone.
+    #[error("an element of the table inet mydocker belongs to nobody: {0}")]
+    ElementForeign(String),
+    /// Something about a network's bridge.
+    #[error("network {network}: {fault}")]
+    Bridge {
+        /// The network.
+        network: NetworkName,
+        /// What it is.
+        fault: Fault,
+    },
+    /// The host's part of a running container's interface.
+    #[error("container {container}: its device {device} {} in network {network}", match .state { PortState::Missing => "is missing", PortState::Off => "is switched off", _ => "is not on the bridge" })]
+    Interface {
+        /// The container.
+        container: String,
+        /// The network.
+        network: NetworkName,
+        /// The device.
+        device: IfName,
+        /// How it is.
+        state: PortState,
+    },
+    /// A command was killed while it made or removed the network.
+    #[error("network {name} is {}: a command was killed", match .phase { Phase::Removing => "half removed", _ => "half made" })]
+    Unfinished {
+        /// The network.
+        name: NetworkName,
+        /// How far it has come.
+        phase: Phase,
+    },
+    /// The record of a connection whose container has ended without taking it down.
+    #[error("network {network}: {address} is held for container {container}, which has ended")]
+    DeadEndpoint {
+        /// The network.
+        network: NetworkName,
+        /// The address.
+        address: IpAddr,
+        /// The container.
+        container: String,
+    },
+    /// An address that is marked as taken and that nobody has.
+    #[error("network {network}: {address} of {subnet} is marked as taken and nobody has it")]
+    AddressLeaked {
+        /// The network.
+        network: NetworkName,
+        /// Its subnet.
+        subnet: Subnet,
+        /// The address.
+        address: IpAddr,
+    },
+    /// An address that somebody has and that is marked as free.
+    #[error("network {network}: {address} of {subnet} is marked as free and somebody has it")]
+    AddressNotMarked {
+        /// The network.
+        network: NetworkName,
+        /// Its subnet.
+        subnet: Subnet,
+        /// The address.
+        address: IpAddr,
+    },
+    /// The host's end of a pair that belongs to no container.
+    #[error("the device {0} was made for a container and belongs to none")]
+    LeakedDevice(IfName),
+    /// Another table drops what a network sends or receives.
+    #[error("{obstacle}, which drops {}", match .obstacle.way {
+        Way::Out => format!("what containers of network {network} send"),
+        Way::In => format!("what comes for published ports of network {network}"),
+    })]
+    Obstacle {
+        /// The network.
+        network: NetworkName,
+        /// What drops.
+        obstacle: Obstacle,
+    },
+    /// There will soon be no room for further connections.
+    #[error(
+        "the connection tracking is nearly full: {count} of {max} entries (nf_conntrack_count of nf_conntrack_max); when it is full, new connections are dropped"
+    )]
+    ConntrackFull {
+        /// How many there are.
+        count: u64,
+        /// How many fit.
+        max: u64,
+    },
+    /// Bridged packets pass the rules of all tables.
+    #[error(
+        "bridged packets pass netfilter ({} is 1): those between containers of one network, too, are subject to the \
+         forwarding rules of every table on this host",
+        .0.join(", ")
+    )]
+    BridgeNetfilter(Vec<&'static str>),
+    /// Rules that are in no table of nf_tables.
+    #[error("{0} has rules, which the kernel does not show to mydocker: they may drop what containers send")]
+    LegacyIptables(&'static str),
+    /// A file that cannot be read.
+    #[error(transparent)]
+    File(NetworkError),
+}
+
+const RELOAD: &str = "put it right with: mydocker network reload";
+
+impl Finding {
+    /// False for what is no fault and only worth knowing.
+    #[must_use]
+    pub fn is_problem(&self) -> bool {
+        !matches!(self, Self::BridgeNetfilter(_) | Self::LegacyIptables(_))
+    }
+
+    /// One word for what was looked at.
+    #[must_use]
+    pub fn subject(&self) -> &'static str {
+        match self {
+            Self::Kernel(_) => "kernel",
+            Self::ForwardingOff(_) => "forwarding",
+            Self::TableMissing | Self::TableChanged(_) => "table",
+            Self::ElementMissing(_) | Self::ElementForeign(_) => "element",
+            Self::Bridge { fault: Fault::Parameter { .. }, .. } => "parameter",
+            Self::Bridge { .. } => "bridge",
+            Self::Interface { .. } | Self::LeakedDevice(_) => "interface",
+            Self::Unfinished { .. } => "network",
+            Self::DeadEndpoint { .. } | Self::AddressLeaked { .. } | Self::AddressNotMarked { .. } => {
+                "address"
+            }
+            Self::Obstacle { .. } | Self::LegacyIptables(_) => "firewall",
+            Self::ConntrackFull { .. } => "conntrack",
+            Self::BridgeNetfilter(_) => "bridge-netfilter",
+            Self::File(_) => "file",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Kernel(_) => {
+                "use a kernel that has it (Linux 5.7 or later, as any distribution builds it)".to_owned()
+            }
+            Self::Bridge { network, fault: Fault::NotABridge(device) } => format!(
+                "rename or remove the device {device}, or remove the network with: mydocker network remove {network}"
+            ),
+            Self::Obstacle { obstacle, .. } => accept(obstacle),
+            Self::ConntrackFull { max, .. } => {
+                format!("make room with: sysctl -w net.netfilter.nf_conntrack_max={}", max.saturating_mul(2))
+            }
+            Self::BridgeNetfilter(names) => {
+                let settings: Vec<String> = names.iter().map(|name| format!("{name}=0")).collect();
+                format!("nothing, if that is wanted; else: sysctl -w {}", settings.join(" "))
+            }
+            Self::LegacyIptables(program) => format!("look at them with: {program} -S FORWARD"),
+            Self::File(error) => error
+                .hint()
+                .unwrap_or_else(|| "mend or move the file away; mydocker does not overwrite it".to_owned()),
+            _ => RELOAD.to_owned(),
+        }
+    }
+}
+
+/// How to let the packets pass. To insert rules is all that is ever needed, and survives no reload of that firewall:
+/// so its own configuration is the place for them.
+fn accept(obstacle: &Obstacle) -> String {
+    let Obstacle { family, table, base, bridge, way, .. } = obstacle;
+    let direction = match way {
+        Way::Out => "iifname",
+        Way::In => "oifname",
+    };
+    let own = match (*family, table.as_str()) {
+        ("inet", "firewalld") => format!("firewall-cmd --permanent --zone=trusted --add-interface={bridge}; or, until its next reload: "),
+        ("ip" | "ip6", "filter") if table == "filter" => {
+            "in the configuration of that firewall (for Docker, its chain DOCKER-USER); or, until its next reload: ".to_owned()
+        }
+        _ => "in the configuration of that firewall; or, until its next reload: ".to_owned(),
+    };
+    format!("let them pass: {own}nft insert rule {family} {table} {base} {direction} {bridge} accept")
+}
+
+impl Networks {
+    /// Looks for everything that can be wrong. Nothing is changed.
+    ///
+    /// # Errors
+    /// The kernel or the file system refuses to answer a question.
+    pub fn check(&mut self, running: &Running) -> Result<Vec<Finding>, NetworkError> {
+        let mut findings = Vec::new();
+        findings.extend(missing_features());
+        let networks = match record::load_all(&self.layout) {
+            Ok(networks) => networks,
+            Err(error) => {
+                findings.push(Finding::File(error.into()));
+                return Ok(findings);
+            }
+        };
+        let unfinished = networks.iter().filter(|network| network.phase != Phase::Ready);
+        findings.extend(
+            unfinished
+                .map(|network| Finding::Unfinished { name: network.name.clone(), phase: network.phase }),
+        );
+        let networks: Vec<Network> = networks.into_iter().filter(|n| n.phase == Phase::Ready).collect();
+        findings.extend(forwarding(&networks)?);
+        self.check_table(&networks, &mut findings)?;
+        for network in &networks {
+            self.check_devices(network, running, &mut findings)?;
+        }
+        match self.check_addresses(&networks) {
+            Ok(found) => findings.extend(found),
+            Err(error) => findings.push(Finding::File(error)),
+        }
+        findings.extend(self.abandoned_devices()?.into_iter().map(Finding::LeakedDevice));
+        self.check_others(&networks, &mut findings)?;
+        findings.extend(conntrack()?);
+        if !networks.is_empty() {
+            let on =
+                |name: &&str| sysctl::read(&name.replace('.', "/")).ok().flatten().as_deref() == Some("1");
+            let on: Vec<&str> = BRIDGE_NETFILTER.into_iter().filter(on).collect();
+            findings.extend(legacy_filters(|path| std::fs::read_to_string(path).ok()));
+            if !on.is_empty() {
+                findings.push(Finding::BridgeNetfilter(on));
+            }
+        }
+        Ok(findings)
+    }
+
+    fn check_table(&mut self, networks: &[Network], findings: &mut Vec<Finding>) -> Result<(), NetworkError> {
+        if networks.is_empty() {
+            return Ok(());
+        }
+        let skeleton = SwitchedOn::load(&self.layout).skeleton();
+        // A container that is just being started or stopped is either in the records or in the table only.
+        let mut last = None;
+        for _ in 0..CHECK_TRIES {
+            let elements = self.elements(networks)?;
+            let found = self.nft()?.compare(skeleton, &elements).map_err(|source| NetworkError::Table {
+                action: "read the table inet mydocker".to_owned(),
+                source,
+            })?;
+            let settled = found == last || found.as_ref().is_some_and(nft::Differences::is_empty);
+            last = found;
+            if settled {
+                break;
+            }
+            std::thread::sleep(CHECK_PAUSE);
+        }
+        match last {
+            None => findings.push(Finding::TableMissing),
+            Some(nft::Differences { changed, missing, foreign }) => {
+                findings.extend(changed.into_iter().map(Finding::TableChanged));
+                findings.extend(missing.into_iter().map(Finding::ElementMissing));
+                findings.extend(foreign.into_iter().map(Finding::ElementForeign));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_devices(
+        &mut self,
+        network: &Network,
+        running: &Running,
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), NetworkError> {
+        let error =
+            |source| NetworkError::Driver { action: format!("check network {}", network.name), source };
+        let name = &network.name;
+        let faults = self.driver(network.driver)?.faults(network).map_err(error)?;
+        let without_bridge =
+            faults.iter().any(|fault| matches!(fault, Fault::Missing(_) | Fault::NotABridge(_)));
+        findings.extend(faults.into_iter().map(|fault| Finding::Bridge { network: name.clone(), fault }));
+        for endpoint in endpoint::load_all(&self.layout, name)? {
+            if !endpoint.is_alive() {
+                findings.extend(endpoint.addresses.iter().map(|address| Finding::DeadEndpoint {
+                    network: name.clone(),
+                    address: address.address(),
+                    container: endpoint.container_name.clone(),
+                }));
+            } else if !without_bridge && running.contains_key(&endpoint.container) {
+                let state = self.driver(network.driver)?.port_state(network, &endpoint).map_err(error)?;
+                if state != PortState::Attached && endpoint.is_alive() {
+                    let (network, device) = (name.clone(), endpoint.host_if.clone());
+                    let container = endpoint.container_name.clone();
+                    findings.push(Finding::Interface { container, network, device, state });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the file of addresses with the records, under the lock of those who change either.
+    fn check_addresses(&self, networks: &[Network]) -> Result<Vec<Finding>, NetworkError> {
+        let mut findings = Vec::new();
+        if networks.is_empty() {
+            return Ok(findings);
+        }
+        let in_use = || self.in_use();
+        let mut file = SubnetFile::open(&self.layout, &in_use)?;
+        let used = self.in_use()?;
+        for network in networks {
+            // What is left of the dead is told on its own.
+            let dead: BTreeSet<IpAddr> = endpoint::load_all(&self.layout, &network.name)?
+                .into_iter()
+                .flat_map(|endpoint| endpoint.addresses)
+                .map(|address| address.address())
+                .collect();
+            for block in network.blocks() {
+                let subnet = block.subnet;
+                let wanted = used.iter().find(|(of, _)| *of == subnet).map(|(_, taken)| taken.as_slice());
+                let wanted: BTreeSet<IpAddr> = wanted.unwrap_or_default().iter().copied().collect();
+                let taken: BTreeSet<IpAddr> = file.taken(subnet)?.into_iter().collect();
+                let network = || network.name.clone();
+                findings.extend(
+                    taken.difference(&wanted).filter(|address| !dead.contains(address)).map(|address| {
+                        Finding::AddressLeaked { network: network(), subnet, address: *address }
+                    }),
+                );
+                // Addresses beyond those with a character in the file are nowhere marked.
+                let unmarked = wanted.difference(&taken).filter(|address| subnet.number(**address).is_some());
+                findings.extend(unmarked.map(|address| Finding::AddressNotMarked {
+                    network: network(),
+                    subnet,
+                    address: *address,
+                }));
+            }
+        }
+        Ok(findings)
+    }
+
+    fn check_others(
+        &mut self,
+        networks: &[Network],
+        findings: &mut Vec<Finding>,
+    ) -> Result<(), NetworkError> {
+        // What is forwarded nowhere is hindered by nobody.
+        let passages: Vec<Passage> = networks
+            .iter()
+            .filter(|network| !network.internal)
+            .map(|network| Passage {
+                bridge: network.bridge.clone(),
+                ipv4: network.ipv4.is_some(),
+                ipv6: network.ipv6.is_some(),
+            })
+            .collect();
+        let obstacles = self.nft()?.obstacles(&passages).map_err(|source| NetworkError::Table {
+            action: "list the rules of other tables".to_owned(),
+            source,
+        })?;
+        for obstacle in obstacles {
+            let network = networks.iter().find(|network| network.bridge == obstacle.bridge);
+            findings.extend(network.map(|n| Finding::Obstacle { network: n.name.clone(), obstacle }));
+        }
+        Ok(())
+    }
+}
+
+/// How often the table is read again because it does not fit the records: containers come and go.
+const CHECK_TRIES: u32 = 20;
+const CHECK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
+fn forwarding(networks: &[Network]) -> Result<Vec<Finding>, NetworkError> {
+    let off = Needed::by(networks)
+        .missing()
+        .map_err(|source| NetworkError::Io { action: "read the state of forwarding".to_owned(), source })?;
+    Ok(off.into_iter().map(Finding::ForwardingOff).collect())
+}
+
+/// Which programs of the old kind have a filter table, by the lists of tables that `read` gives.
+fn legacy_filters(read: impl Fn(&str) -> Option<String>) -> Vec<Finding> {
+    let has_filter = |path| read(path).is_some_and(|tables| tables.lines().any(|table| table == "filter"));
+    let in_use = LEGACY.into_iter().filter(|(path, _)| has_filter(path));
+    in_use.map(|(_, program)| Finding::LegacyIptables(program)).collect()
+}
+
+fn conntrack() -> Result<Option<Finding>, NetworkError> {
+    let [count, max] = CONNTRACK.map(|name| {
+        let value =
+            sysctl::read(name).map_err(|source| NetworkError::Io { action: format!("read {name}"), source });
+        // Without connection tracking there is nothing to be full; none of ours is there then either.
+        value.map(|value| value.and_then(|value| value.parse::<u64>().ok()))
+    });
+    let (Some(count), Some(max)) = (count?, max?) else { return Ok(None) };
+    // 0 is "no limit".
+    let full = max > 0 && count.saturating_mul(100) >= max.saturating_mul(NEARLY_FULL);
+    Ok(full.then_some(Finding::ConntrackFull { count, max }))
+}
+
+/// Makes everything that networks are made of in a namespace that ends at once: what this kernel cannot do shows in
+/// what it refuses.
+fn missing_features() -> Vec<Finding> {
+    let tried = netns::run_in_new(|| {
+        let mut missing = Vec::new();
+        let made = nft::Socket::open().and_then(|mut socket| {
+            let mut transaction = Transaction::new();
+            transaction.add_skeleton(Skeleton { guard_ipv4_forwarding: true, guard_ipv6_forwarding: true });
+            socket.commit(transaction)
+        });
+        if let Err(error @ (CommitError::Unsupported { .. } | CommitError::Refused { .. })) = made {
+            missing.push(Finding::Kernel(error.to_string()));
+        }
+        if let Err(error @ DriverError::Unsupported { .. }) =
+            BridgeDriver::open().and_then(|mut d| d.try_out())
+        {
+            missing.push(Finding::Kernel(error.to_string()));
+        }
+        missing
+    });
+    // Who may not make a namespace has other problems, which are told elsewhere.
+    tried.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::tests::network;
+    use super::*;
+    use crate::nft::DroppedBy;
+
+    #[test]
+    fn every_finding_says_what_to_do() {
+        let name: NetworkName = "front".parse().unwrap();
+        let bridge: IfName = "front".parse().unwrap();
+        let obstacle = |way, table: &str| Obstacle {
+            bridge: bridge.clone(),
+            way,
+            family: "inet",
+            table: table.to_owned(),
+            base: "forward".to_owned(),
+            by: DroppedBy::Policy,
+        };
+        let out = Finding::Obstacle { network: name.clone(), obstacle: obstacle(Way::Out, "filter") };
+        assert_eq!(
+            out.to_string(),
+            "table inet filter, chain forward: its policy is drop, which drops what containers of network front send"
+        );
+        assert!(out.remedy().ends_with("nft insert rule inet filter forward iifname front accept"));
+        let coming = Finding::Obstacle { network: name.clone(), obstacle: obstacle(Way::In, "firewalld") };
+        assert!(coming.remedy().contains("firewall-cmd") && coming.remedy().contains("oifname front"));
+        let full = Finding::ConntrackFull { count: 90, max: 100 };
+        assert!(full.remedy().ends_with("nf_conntrack_max=200"), "{}", full.remedy());
+        let note = Finding::BridgeNetfilter(vec![BRIDGE_NETFILTER[0]]);
+        assert!(!note.is_problem() && full.is_problem());
+        let fault = Fault::Missing(bridge);
+        assert!(Finding::Bridge { network: name, fault }.remedy().contains("mydocker network reload"));
+    }
+
+    #[test]
+    fn rules_of_the_old_kind_are_pointed_at() {
+        let read = |path: &str| match path {
+            "/proc/net/ip_tables_names" => Some("nat\nfilter\n".to_owned()),
+            _ => Some("mangle\n".to_owned()),
+        };
+        let found = legacy_filters(read);
+        let [finding] = &found[..] else { panic!("{found:?}") };
+        assert!(!finding.is_problem());
+        assert_eq!(finding.remedy(), "look at them with: iptables-legacy -S FORWARD");
+        assert!(legacy_filters(|_| None).is_empty());
+    }
+
+    #[test]
+    fn this_kernel_has_what_networks_are_made_of() {
+        assert!(nix::unistd::geteuid().is_root(), "this test makes network namespaces: run it as root");
+        assert!(missing_features().is_empty());
+        assert!(forwarding(&[]).unwrap().is_empty());
+        let mut internal = network("br0", "10.0.0.0/24");
+        internal.internal = true;
+        assert!(forwarding(&[internal]).unwrap().is_empty());
+    }
+}

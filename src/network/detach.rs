@@ -1,0 +1,190 @@
+//! A container is disconnected from a network: ports, interface, address, record. And what else happens to
+//! endpoints that are there.
+
+use super::endpoint::{self, Endpoint};
+use super::error::NetworkError;
+use super::record;
+use super::subnet::{Family, Subnet};
+use super::subnet_file::SubnetFile;
+use super::{NetworkDriver as _, Networks, plan};
+use crate::names::{ContainerId, NetworkName};
+use crate::netns::NetNs;
+use crate::store::Lock;
+
+impl Networks {
+    /// Gives the endpoint's addresses back, but for those that have another holder by now.
+    pub(super) fn release_addresses(&self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        let in_use = || self.in_use();
+        let mut file = SubnetFile::open(&self.layout, &in_use)?;
+        let mut is_own = false;
+        for address in &endpoint.addresses {
+            // An address was one of a subnet when it was given out.
+            let Ok(subnet) = Subnet::new(address.net) else { continue };
+            let holder = endpoint::load(&self.layout, &endpoint.network, address.address())?;
+            if holder.is_some_and(|holder| holder.container == endpoint.container) {
+                is_own = true;
+                file.release(subnet, address.address())?;
+                endpoint::remove(&self.layout, &endpoint.network, address.address())?;
+            }
+        }
+        drop(file);
+        let forgotten = match &endpoint.namespace {
+            Some(namespace) if is_own => namespace.forget(&self.layout, &endpoint.network),
+            _ => Ok(()),
+        };
+        forgotten.map_err(|source| NetworkError::Io {
+            action: format!("forget the connection of {} to network {}", endpoint.holder(), endpoint.network),
+            source,
+        })
+    }
+
+    /// Takes the endpoint's ports away, its interface off the network, and gives its address back, in this
+    /// order. Goes on after an error and reports the first; what is gone already is no error.
+    ///
+    /// # Errors
+    /// The kernel or the file system refused something.
+    pub fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        let _lock = self.while_nobody_rebuilds();
+        let unpublished = self.unpublish(endpoint);
+        let detached = self.detach(endpoint);
+        // An interface that may still be on the bridge keeps its address.
+        let released = detached.and_then(|()| self.release_addresses(endpoint));
+        unpublished.and(released)
+    }
+
+    /// From here until the record is gone, nobody rebuilds anything from it: its elements and its port of the
+    /// bridge would come back, and be nobody's. Rebuilding is rare, and others who disconnect are not kept waiting.
+    fn while_nobody_rebuilds(&self) -> Option<Lock> {
+        // A container has ended, whoever is stuck with the lock: what would be left of it is the greater evil.
+        let warn = |error: &NetworkError| tracing::warn!(%error, "disconnecting all the same");
+        self.shared_lock().inspect_err(warn).ok()
+    }
+
+    fn detach(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        // The device of somebody who was killed may be gone, and its name another container's.
+        if !endpoint.is_alive() && self.is_anothers_device(endpoint)? {
+            return Ok(());
+        }
+        self.bridge()?
+            .disconnect(endpoint)
+            .map_err(|source| NetworkError::Driver { action: disconnection(endpoint), source })
+    }
+
+    /// Whether a living container has a device of the endpoint's name.
+    fn is_anothers_device(&self, endpoint: &Endpoint) -> Result<bool, NetworkError> {
+        for network in record::load_all(&self.layout)? {
+            let others = endpoint::load_all(&self.layout, &network.name)?;
+            let has_it = |other: &Endpoint| other.host_if == endpoint.host_if && other.is_alive();
+            if others.iter().any(has_it) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Lets the record of an endpoint, and the remarks at its published ports, tell another name of the
+    /// container. An endpoint that is gone meanwhile stays gone.
+    ///
+    /// # Errors
+    /// The file system or the kernel refused.
+    pub fn rename(&mut self, endpoint: &Endpoint, container_name: &str) -> Result<(), NetworkError> {
+        let renamed = {
+            let in_use = || self.in_use();
+            // Whoever takes an address or gives it back has this lock.
+            let _lock = SubnetFile::open(&self.layout, &in_use)?;
+            let Some(address) = endpoint.addresses.first() else { return Ok(()) };
+            let current = endpoint::load(&self.layout, &endpoint.network, address.address())?;
+            let Some(current) = current.filter(|current| current.container == endpoint.container) else {
+                return Ok(());
+            };
+            let renamed = Endpoint { container_name: container_name.to_owned(), ..current };
+            endpoint::save(&self.layout, &renamed)?;
+            renamed
+        };
+        self.rename_ports(endpoint, &renamed)
+    }
+
+    /// Takes an endpoint out of a namespace that goes on without it. `others` are those that stay, in order of
+    /// connecting: the next of them gets its default routes. Its ports are somebody else's business.
+    ///
+    /// # Errors
+    /// The kernel or the file system refused something.
+    pub fn leave(
+        &mut self,
+        endpoint: &Endpoint,
+        others: &[Endpoint],
+        netns: &NetNs,
+    ) -> Result<(), NetworkError> {
+        let error = |source| NetworkError::Driver { action: disconnection(endpoint), source };
+        for family in Family::ALL {
+            let first = plan::default_route_of(others, family);
+            if let Some(next) = first.filter(|next| next.position > endpoint.position) {
+                self.bridge()?.redirect(endpoint, next, netns, &[family]).map_err(error)?;
+            }
+        }
+        let _lock = self.while_nobody_rebuilds();
+        self.bridge()?.remove(endpoint, netns).map_err(error)?;
+        self.release_addresses(endpoint)
+    }
+
+    /// Takes back what was made of an endpoint that could not be made whole.
+    pub fn undo(&mut self, endpoint: &Endpoint, netns: &NetNs) {
+        let undone = self.unpublish(endpoint).and_then(|()| self.leave(endpoint, &[], netns));
+        if let Err(error) = undone {
+            // The first error is the one to report.
+            tracing::warn!(%error, "cannot undo the connection; its address is free once its owner is gone");
+        }
+    }
+
+    /// The endpoints as the networks' own records have them: that is what becomes of the table when it is rebuilt.
+    ///
+    /// # Errors
+    /// A record cannot be read.
+    pub fn as_recorded(&self, endpoints: &[Endpoint]) -> Result<Vec<Endpoint>, NetworkError> {
+        let recorded = |endpoint: &Endpoint| {
+            let Some(address) = endpoint.addresses.first() else { return Ok(endpoint.clone()) };
+            let found = endpoint::load(&self.layout, &endpoint.network, address.address())?;
+            let found = found.filter(|found| found.container == endpoint.container);
+            Ok(found.unwrap_or_else(|| endpoint.clone()))
+        };
+        endpoints.iter().map(recorded).collect()
+    }
+
+    /// Disconnects what a container that is gone, called by this name or id, has left in a network; false if there
+    /// is nothing.
+    ///
+    /// # Errors
+    /// The records cannot be read, or the kernel refuses.
+    pub fn clear_away_of(&mut self, network: &NetworkName, container: &str) -> Result<bool, NetworkError> {
+        let is_meant = |endpoint: &Endpoint| {
+            endpoint.container_name == container || endpoint.container.as_str() == container
+        };
+        let mut found = false;
+        for dead in endpoint::load_all(&self.layout, network)? {
+            if is_meant(&dead) && !dead.is_alive() {
+                self.disconnect(&dead)?;
+                found = true;
+            }
+        }
+        Ok(found)
+    }
+
+    /// The endpoints of a container in a network, found by looking through the network's. Only for
+    /// containers whose supervisor died: a living one knows its endpoints.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub fn endpoints_of(
+        &self,
+        network: &NetworkName,
+        container: &ContainerId,
+    ) -> Result<Vec<Endpoint>, NetworkError> {
+        let mut endpoints = endpoint::load_all(&self.layout, network)?;
+        endpoints.retain(|endpoint| endpoint.container == *container);
+        Ok(endpoints)
+    }
+}
+
+fn disconnection(endpoint: &Endpoint) -> String {
+    format!("disconnect {} from network {}", endpoint.holder(), endpoint.network)
+}

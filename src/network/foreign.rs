@@ -1,0 +1,244 @@
+//! Namespaces that are no container's are connected and disconnected: those of `ip netns`, of other runtimes.
+//!
+//! Everybody who does so holds the lock on the namespace itself meanwhile. Ports lead to the network they were asked
+//! for with, whatever else the namespace is connected to: replies leave by the way that the packets came.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use nix::sys::statfs::{FsType, fstatfs};
+
+use super::Networks;
+use super::attach::ConnectRequest;
+use super::endpoint::{self, Endpoint};
+use super::error::NetworkError;
+use super::namespace::Namespace;
+use super::port::PortRequest;
+use super::record::Network;
+use crate::names::{ContainerId, NetworkName};
+use crate::netlink::MacAddress;
+use crate::netns::NetNs;
+use crate::nft::Transaction;
+use crate::store::Lock;
+
+/// The file system of namespaces (`NSFS_MAGIC`, `<linux/magic.h>`).
+const NSFS: FsType = FsType(0x6e73_6673);
+
+/// A namespace that is to be connected.
+#[derive(Debug, Clone)]
+pub struct NamespaceRequest<'a> {
+    /// Where it is: `/run/netns/NAME`, or `/proc/PID/ns/net`, which is void when that process ends.
+    pub path: &'a Path,
+    /// The network.
+    pub network: &'a NetworkName,
+    /// The wanted IPv4 address; `None` for the lowest free one.
+    pub ip: Option<Ipv4Addr>,
+    /// The wanted IPv6 address; `None` for a free one.
+    pub ip6: Option<Ipv6Addr>,
+    /// The wanted Ethernet address; `None` for the one that follows from the IP address.
+    pub mac: Option<MacAddress>,
+    /// The ports to publish.
+    pub ports: &'a [PortRequest],
+}
+
+impl Networks {
+    /// Connects a namespace to a network and publishes its ports.
+    ///
+    /// # Errors
+    /// [`NetworkError::Namespace`], [`NetworkError::NoNamespace`], [`NetworkError::OwnNamespace`] for the path,
+    /// [`NetworkError::AlreadyConnected`], and whatever keeps containers from being connected; nothing is left
+    /// behind.
+    pub fn connect_namespace(&mut self, request: &NamespaceRequest<'_>) -> Result<Endpoint, NetworkError> {
+        let network = self.usable(request.network)?;
+        let (netns, namespace) = open(request.path)?;
+        let error = |source| NetworkError::Namespace { path: request.path.to_owned(), source };
+        let _lock = Lock::on(request.path).map_err(error)?;
+        let others = self.endpoints_in(&namespace, &netns)?;
+        if let Some(endpoint) = others.iter().find(|endpoint| endpoint.network == *request.network) {
+            let network = endpoint.network.clone();
+            return Err(NetworkError::AlreadyConnected { who: endpoint.holder(), network });
+        }
+        let owners: Vec<_> = namespace.process().map_err(error)?.into_iter().collect();
+        let container = match others.first() {
+            Some(other) => other.container.clone(),
+            None => ContainerId::generate().map_err(error)?,
+        };
+        let connect = ConnectRequest {
+            network: request.network,
+            container: &container,
+            container_name: &request.path.to_string_lossy(),
+            owners: &owners,
+            namespace: Some(&namespace),
+            others: &others,
+            ip: request.ip,
+            ip6: request.ip6,
+            mac: request.mac,
+        };
+        let endpoint = self.reserve(&network, &connect)?;
+        let connected = self.make(&network, endpoint, &namespace, &others, &netns, request.ports)?;
+        namespace.complete(&self.layout, request.network).map_err(error)?;
+        Ok(connected)
+    }
+
+    /// Everything of an endpoint that has its addresses; if that fails, nothing of it is left.
+    fn make(
+        &mut self,
+        network: &Network,
+        endpoint: Endpoint,
+        namespace: &Namespace,
+        others: &[Endpoint],
+        netns: &NetNs,
+        ports: &[PortRequest],
+    ) -> Result<Endpoint, NetworkError> {
+        // An endpoint without an address is not made.
+        let address = endpoint.addresses.first().map_or(IpAddr::from([0; 4]), |address| address.address());
+        if let Err(source) = namespace.begin(&self.layout, &network.name, address) {
+            self.release_addresses(&endpoint)?;
+            return Err(NetworkError::Namespace { path: namespace.path().to_owned(), source });
+        }
+        let mut endpoint = self.attach_or_undo(network, endpoint, others, netns)?;
+        if let Err(error) = self.publish(std::slice::from_mut(&mut endpoint), &[], ports) {
+            self.undo(&endpoint, netns);
+            return Err(error);
+        }
+        Ok(endpoint)
+    }
+
+    /// Disconnects a namespace from a network, with its ports. One that is gone meanwhile is known by its path.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotConnected`], or the kernel or the file system refuses.
+    pub fn disconnect_namespace(&mut self, path: &Path, network: &NetworkName) -> Result<(), NetworkError> {
+        self.prepare()?;
+        let known = self.get(network.as_str());
+        let (netns, namespace) = match open(path) {
+            Ok(opened) => opened,
+            Err(error) => return if self.clear_away(path, network)? { Ok(()) } else { Err(error) },
+        };
+        let error = |source| NetworkError::Namespace { path: path.to_owned(), source };
+        let _lock = Lock::on(path).map_err(error)?;
+        let mut others = self.endpoints_in(&namespace, &netns)?;
+        let Some(at) = others.iter().position(|endpoint| endpoint.network == *network) else {
+            if self.clear_away(path, network)? {
+                return Ok(());
+            }
+            known?;
+            let who = format!("namespace {}", path.display());
+            return Err(NetworkError::NotConnected { who, network: network.clone() });
+        };
+        let endpoint = others.remove(at);
+        self.unpublish(&endpoint)?;
+        self.leave(&endpoint, &others, &netns)
+    }
+
+    /// What connecting a namespace would change in the table.
+    ///
+    /// # Errors
+    /// What connecting it would fail with, as far as it can be told.
+    pub fn dry_connect_namespace(
+        &mut self,
+        request: &NamespaceRequest<'_>,
+    ) -> Result<Transaction, NetworkError> {
+        let (_, namespace) = open(request.path)?;
+        let network = request.network;
+        if let Some(endpoint) = self.recorded_in(&namespace, network)? {
+            let network = network.clone();
+            return Err(NetworkError::AlreadyConnected { who: endpoint.holder(), network });
+        }
+        let error = |source| NetworkError::Namespace { path: request.path.to_owned(), source };
+        let connect = ConnectRequest {
+            network,
+            container: &ContainerId::generate().map_err(error)?,
+            container_name: &request.path.to_string_lossy(),
+            owners: &[],
+            namespace: Some(&namespace),
+            others: &[],
+            ip: request.ip,
+            ip6: request.ip6,
+            mac: request.mac,
+        };
+        self.dry_connect(&[connect], &[], request.ports)
+    }
+
+    /// What disconnecting a namespace would change in the table.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotConnected`].
+    pub fn dry_disconnect_namespace(
+        &mut self,
+        path: &Path,
+        network: &NetworkName,
+    ) -> Result<Transaction, NetworkError> {
+        let (_, namespace) = open(path)?;
+        match self.recorded_in(&namespace, network)? {
+            Some(endpoint) => self.dry_disconnect(&[endpoint], &[], &[]),
+            None => {
+                let who = format!("namespace {}", path.display());
+                Err(NetworkError::NotConnected { who, network: network.clone() })
+            }
+        }
+    }
+
+    /// The namespace's endpoint in a network, found by looking through all of it.
+    fn recorded_in(
+        &self,
+        namespace: &Namespace,
+        network: &NetworkName,
+    ) -> Result<Option<Endpoint>, NetworkError> {
+        let is_its = |endpoint: &Endpoint| {
+            endpoint.namespace.as_ref().is_some_and(|other| other.is_same_as(namespace))
+        };
+        Ok(endpoint::load_all(&self.layout, network)?.into_iter().find(is_its))
+    }
+
+    /// Disconnects what an earlier namespace of this path has left; false if there is nothing.
+    fn clear_away(&mut self, path: &Path, network: &NetworkName) -> Result<bool, NetworkError> {
+        let was_there = |endpoint: &Endpoint| {
+            endpoint.namespace.as_ref().is_some_and(|namespace| namespace.path() == path)
+                && !endpoint.is_alive()
+        };
+        let mut found = false;
+        for dead in endpoint::load_all(&self.layout, network)?.iter().filter(|it| was_there(it)) {
+            self.disconnect(dead)?;
+            found = true;
+        }
+        Ok(found)
+    }
+
+    /// The endpoints of a namespace in order of connecting. Somebody who was killed while making one left a part
+    /// of it: that is taken back.
+    fn endpoints_in(&mut self, namespace: &Namespace, netns: &NetNs) -> Result<Vec<Endpoint>, NetworkError> {
+        let error = |source| NetworkError::Namespace { path: namespace.path().to_owned(), source };
+        let mut endpoints = Vec::new();
+        for link in namespace.links(&self.layout).map_err(error)? {
+            let found = endpoint::load(&self.layout, &link.network, link.address)?;
+            let of_namespace =
+                |found: &Endpoint| found.namespace.as_ref().is_some_and(|other| other.is_same_as(namespace));
+            match found.filter(of_namespace) {
+                Some(endpoint) if link.is_made => endpoints.push(endpoint),
+                Some(endpoint) => self.undo(&endpoint, netns),
+                // Of an earlier namespace with the same number.
+                None => namespace.forget(&self.layout, &link.network).map_err(error)?,
+            }
+        }
+        endpoints.sort_by_key(|endpoint| endpoint.position);
+        Ok(endpoints)
+    }
+}
+
+fn open(path: &Path) -> Result<(NetNs, Namespace), NetworkError> {
+    let error = |source: std::io::Error| NetworkError::Namespace { path: path.to_owned(), source };
+    let netns = NetNs::open(path).map_err(|failed| match failed {
+        crate::netns::NetNsError::Enter { source, .. } => error(source),
+        other => error(std::io::Error::other(other)),
+    })?;
+    let kind = fstatfs(&netns).map_err(|errno| error(errno.into()))?.filesystem_type();
+    if kind != NSFS {
+        return Err(NetworkError::NoNamespace(path.to_owned()));
+    }
+    let namespace = Namespace::of(path, &netns).map_err(error)?;
+    if namespace.is_own() {
+        return Err(NetworkError::OwnNamespace(path.to_owned()));
+    }
+    Ok((netns, namespace))
+}

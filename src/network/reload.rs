@@ -1,0 +1,137 @@
+//! Everything that the records say is made anew at once, and what belongs to nobody is removed.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::endpoint::{self, Endpoint};
+use super::error::NetworkError;
+use super::record::{self, Network, Phase};
+use super::restore::Restored;
+use super::subnet::Family;
+use super::subnet_file::SubnetFile;
+use super::{Networks, PortState, plan};
+use crate::names::{ContainerId, IfName};
+use crate::netns::NetNs;
+
+/// The running containers, and where the network namespace of each can be opened.
+pub type Running = BTreeMap<ContainerId, PathBuf>;
+
+impl Networks {
+    /// Brings the kernel to exactly what the records say: the table in one transaction, bridges, addresses,
+    /// parameters, the interfaces of running containers. What half-made and half-removed networks and dead
+    /// containers have left is removed. Returns the networks.
+    ///
+    /// Running containers are not disturbed, and others may be started and stopped meanwhile.
+    ///
+    /// # Errors
+    /// A record cannot be read, or the kernel refuses. What was done before stays done.
+    pub fn reload(&mut self, running: &Running) -> Result<Vec<Network>, NetworkError> {
+        self.prepare()?;
+        for network in record::load_all(&self.layout)? {
+            for dead in endpoint::load_all(&self.layout, &network.name)? {
+                if !dead.is_alive() {
+                    self.disconnect(&dead)?;
+                }
+            }
+        }
+        let _lock = self.lock()?;
+        for network in record::load_all(&self.layout)? {
+            // We hold the lock, so whoever left it half-made or half-removed is dead.
+            if network.phase != Phase::Ready {
+                self.tear_down(&network)?;
+            }
+        }
+        let Restored { networks, failed } = self.restore_locked()?;
+        self.renew_addresses(&networks)?;
+        let mut connected = Vec::new();
+        for network in &networks {
+            let endpoints = self.living_endpoints(network)?;
+            connected.extend(endpoints.into_iter().map(|endpoint| (network, endpoint)));
+        }
+        for (network, endpoint) in &connected {
+            if let Some(netns) = running.get(&endpoint.container) {
+                // An earlier connection of the same container has the default route.
+                let is_earlier = |other: &&Endpoint| {
+                    other.container == endpoint.container && other.position < endpoint.position
+                };
+                let earlier: Vec<Endpoint> =
+                    connected.iter().map(|(_, other)| other).filter(is_earlier).cloned().collect();
+                self.renew_interface(network, endpoint, &plan::new_defaults(&earlier), netns)?;
+            }
+        }
+        self.delete_abandoned_devices()?;
+        failed.map_or(Ok(networks), Err)
+    }
+
+    /// Marks exactly those addresses as taken that somebody has.
+    fn renew_addresses(&self, networks: &[Network]) -> Result<(), NetworkError> {
+        let in_use = || self.in_use();
+        // Whoever takes an address or gives it back has this lock, and writes or removes his record under it.
+        let mut file = SubnetFile::open(&self.layout, &in_use)?;
+        let used = self.in_use()?;
+        for block in networks.iter().flat_map(Network::blocks) {
+            let Some((_, mut wanted)) = used.iter().find(|(subnet, _)| *subnet == block.subnet).cloned()
+            else {
+                continue;
+            };
+            wanted.retain(|address| block.subnet.number(*address).is_some());
+            let taken: BTreeSet<_> = file.taken(block.subnet)?.into_iter().collect();
+            if taken != wanted.iter().copied().collect() {
+                file.reset(block.subnet, wanted)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts the interface of a running container right: that of one that is just starting or ending is left
+    /// alone, because it is no running one.
+    fn renew_interface(
+        &mut self,
+        network: &Network,
+        endpoint: &Endpoint,
+        defaults: &[Family],
+        netns: &Path,
+    ) -> Result<(), NetworkError> {
+        let action = || format!("restore the interface of container {}", endpoint.container_name);
+        let error = |source| NetworkError::Driver { action: action(), source };
+        let driver = self.driver(network.driver)?;
+        match driver.port_state(network, endpoint).map_err(error)? {
+            PortState::Attached => Ok(()),
+            PortState::Loose | PortState::Off => driver.reattach(network, endpoint).map_err(error),
+            PortState::Missing => {
+                let netns = match NetNs::open(netns) {
+                    Ok(netns) => netns,
+                    Err(error) => {
+                        tracing::warn!(container = %endpoint.container_name, %error, "cannot restore its interface");
+                        return Ok(());
+                    }
+                };
+                self.driver(network.driver)?.connect(network, endpoint, &netns, defaults).map_err(error)
+            }
+        }
+    }
+
+    /// Deletes the host's ends of pairs that no record knows: their namespaces were leaked.
+    fn delete_abandoned_devices(&mut self) -> Result<(), NetworkError> {
+        for device in self.abandoned_devices()? {
+            let action = || format!("delete the abandoned device {device}");
+            let deleted = self.bridge()?.delete_device(&device);
+            deleted.map_err(|source| NetworkError::Driver { action: action(), source })?;
+        }
+        Ok(())
+    }
+
+    /// The host's ends of pairs that no record knows.
+    pub(super) fn abandoned_devices(&mut self) -> Result<Vec<IfName>, NetworkError> {
+        // The devices first: a record is written before the device is made.
+        let ports = self.bridge()?.container_ports().map_err(|source| NetworkError::Driver {
+            action: "list the devices of containers".to_owned(),
+            source,
+        })?;
+        let mut known = BTreeSet::new();
+        for network in record::load_all(&self.layout)? {
+            known.extend(endpoint::load_all(&self.layout, &network.name)?.into_iter().map(|e| e.host_if));
+        }
+        Ok(ports.into_iter().filter(|port| !known.contains(port)).collect())
+    }
+}
