@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench install clean
+.PHONY: help build demo test bench bench-peers install clean
 
 # Where rustup puts cargo, in case the shell does not know yet.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -15,7 +15,7 @@ BINARY := target/$(TARGET)/release/mydocker
 PREFIX ?= /usr/local
 
 help: ## show this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 20
 
 build: ## build one static binary, without any library it depends on at run time
 	.ci/dependencies build
@@ -31,9 +31,24 @@ test: ## run all tests, with real packets in namespaces of their own (root)
 	.ci/dependencies test
 	cargo test --locked
 
-bench: ## run the benchmarks
+# Where the raw figures go, each file with its date; a path of its own for a trial: RESULTS=/tmp/trial.
+RESULTS ?= benches/results
+bench bench-peers: export MYDOCKER_BENCH_RESULTS = $(abspath $(RESULTS))
+bench bench-peers: export MYDOCKER_BENCH_COMMIT = $(shell git describe --always --dirty 2>/dev/null)
+
+bench: ## measure each part next to the bare kernel, in minutes (root; an idle machine)
 	.ci/dependencies build
-	cargo bench --locked
+	cargo bench --locked --bench speed
+
+# Whatever of this cannot be had here is reported as missing by the benchmark itself.
+NETAVARK := 2.1.0
+PEERS := target/peers
+bench-peers: build ## measure mydocker next to netavark, CNI and podman, in an hour or less (root; an idle machine)
+	.ci/dependencies peers
+	$(PEERS)/bin/netavark --version 2>/dev/null | grep -qx 'netavark $(NETAVARK)' || \
+	  cargo install --locked --version '=$(NETAVARK)' --root $(PEERS) --target-dir $(PEERS)/build netavark || \
+	  echo 'netavark $(NETAVARK) cannot be built here'
+	MYDOCKER_BENCH_PEERS=1 MYDOCKER_BENCH_BINARY=$(abspath $(BINARY)) cargo bench --locked --bench peers
 
 install: build ## install the static binary to /usr/local/bin (PREFIX=DIR: to DIR/bin)
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/mydocker

@@ -210,6 +210,12 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// The bytes themselves, for whoever wants to know what the sending alone costs.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// The length in bytes.
     #[must_use]
     pub fn len(&self) -> usize {

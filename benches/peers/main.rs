@@ -1,0 +1,258 @@
+//! mydocker next to what others do the same with: `make bench-peers`. Needs root, and does nothing unless the
+//! variable `MYDOCKER_BENCH_PEERS` is set, for it runs for minutes and writes files.
+//!
+//! | job | who |
+//! |---|---|
+//! | `attach`, `detach`: a namespace with one published port, next to 0, 500, 2,000 others | the bare kernel (the floor: messages that were made before, see `speed`), mydocker as library calls and as `network connect --netns`, netavark, the CNI plugins |
+//! | `publish`: a namespace with 1,000 published ports | the same |
+//! | `up`, `gone`: a container with one published port in the background and its forced removal, next to as many | mydocker and podman |
+//! | `first byte`: from `run -d` to the first byte that a client on another host gets from its web server | mydocker and podman |
+//! | `true`: `run --rm -p … true` | mydocker and podman |
+//!
+//! All take turns, round by round, so that whatever else the machine does falls on all. Each has a host of its own:
+//! a network namespace with an uplink and another host behind it. The files of all of them lie in a mount namespace
+//! with a `/run` of its own, and their processes in a process namespace that ends with this program.
+//! Who cannot do a job is listed with the reason.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `MYDOCKER_BENCH_ROUNDS` | how many rounds; 20 without, and a quarter of them to publish 1,000 ports |
+//! | `MYDOCKER_BENCH_LIMIT` | seconds after which a command is given up; 300 without |
+//! | `MYDOCKER_BENCH_RESULTS` | where the samples, the table and the plot are written; nowhere without |
+//! | `MYDOCKER_BENCH_BINARY` | the mydocker to measure; the one that was built with this program without |
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "benchmarks run programs and write plain files; the rule is about the product"
+)]
+#![expect(clippy::unwrap_used, reason = "a benchmark that fails shall stop")]
+#![expect(clippy::print_stdout, reason = "a benchmark reports to whoever started it")]
+
+mod command;
+#[path = "../speed/floor.rs"]
+mod floor;
+#[path = "../speed/floor_link.rs"]
+mod floor_link;
+mod hideout;
+#[path = "../speed/machine.rs"]
+mod machine;
+mod plot;
+mod results;
+#[expect(dead_code, reason = "only some of what the other benchmarks need is needed here")]
+#[path = "../speed/stage.rs"]
+mod stage;
+mod tools;
+
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use hideout::{Host, Place};
+use results::Results;
+use tools::{Engine, Outcome, Tool};
+
+/// The port that is published where there is one.
+const PORT: u16 = 8080;
+/// The container or namespace that is measured, and the one that all other ports belong to.
+const MEASURED: &str = "web";
+const OTHERS: &str = "others";
+
+fn main() {
+    let asked = std::env::var_os("MYDOCKER_BENCH_PEERS").is_some();
+    // `cargo bench -- --test` and the like ask for all benchmarks; this one is for those who mean it.
+    if !asked {
+        return println!("peers: not asked for; see `make bench-peers`");
+    }
+    if let Some(place) = hideout::enter() {
+        measure(&place);
+    }
+}
+
+fn number(variable: &str, default: u32) -> u32 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
+
+fn measure(place: &Place) {
+    let rounds = number("MYDOCKER_BENCH_ROUNDS", 20);
+    let mut results = Results::new(tools::versions());
+    for present in [0, 500, 2_000] {
+        let next_to = format!("next to {present} ports");
+        attach_and_detach(
+            &mut results,
+            [format!("attach {next_to}"), format!("detach {next_to}")],
+            tools::attaching(place),
+            present,
+            rounds,
+        );
+        let engines = tools::engines(place)
+            .into_iter()
+            .map(|(name, engine)| (name, engine.map(|engine| Box::new(engine) as Box<dyn Tool>)));
+        attach_and_detach(
+            &mut results,
+            [format!("up {next_to}"), format!("gone {next_to}")],
+            engines.collect(),
+            present,
+            rounds,
+        );
+    }
+    publish(&mut results, place, rounds.div_ceil(4));
+    with_engines(&mut results, "first byte", place, rounds, first_byte);
+    with_engines(&mut results, "true", place, rounds, |engine| engine.run_and_remove(PORT));
+    results.report();
+}
+
+/// As many ports, none next to another: neighbours could be published as one range.
+fn other_ports(count: u16) -> Vec<u16> {
+    (0..count).map(|n| 20_001 + 2 * n).collect()
+}
+
+/// Attaching and detaching, by turns, next to that many ports.
+fn attach_and_detach(
+    results: &mut Results,
+    [attach, detach]: [String; 2],
+    tools: Vec<(&'static str, Outcome<Box<dyn Tool>>)>,
+    present: u16,
+    rounds: u32,
+) {
+    let mut ready = Vec::new();
+    for (name, tool) in tools {
+        let seeded = tool.and_then(|mut tool| {
+            tool.host().enter();
+            if present > 0 {
+                tool.prepare(OTHERS)?;
+                tool.attach(OTHERS, &other_ports(present))
+                    .map_err(|reason| format!("publishing {present} ports: {reason}"))?;
+            }
+            Ok(tool)
+        });
+        match seeded {
+            Ok(tool) => ready.push((name, tool)),
+            Err(reason) => {
+                results.missing(&attach, name, &reason);
+                results.missing(&detach, name, &reason);
+            }
+        }
+    }
+    // The first round is for whatever is made once.
+    for round in 0..=rounds {
+        ready.retain_mut(|(name, tool)| {
+            tool.host().enter();
+            let once = tool.prepare(MEASURED).and_then(|()| {
+                let attached = tool.attach(MEASURED, &[PORT])?;
+                Ok((attached, tool.detach(MEASURED)?))
+            });
+            match once.and_then(|times| tool.clear(MEASURED).map(|()| times)) {
+                Ok((attached, detached)) => {
+                    if round > 0 {
+                        results.sample(&attach, name, attached);
+                        results.sample(&detach, name, detached);
+                    }
+                    true
+                }
+                Err(reason) => {
+                    results.missing(&attach, name, &reason);
+                    results.missing(&detach, name, &reason);
+                    false
+                }
+            }
+        });
+    }
+    if present > 0 {
+        for (_, mut tool) in ready {
+            tool.host().enter();
+            // Best effort: the host and all of its processes go anyway.
+            drop(tool.detach(OTHERS).and_then(|_| tool.clear(OTHERS)));
+        }
+    }
+}
+
+fn publish(results: &mut Results, place: &Place, rounds: u32) {
+    const JOB: &str = "publish 1000 ports";
+    let mut ready = Vec::new();
+    for (name, tool) in tools::attaching(place) {
+        match tool {
+            Ok(tool) => ready.push((name, tool)),
+            Err(reason) => results.missing(JOB, name, &reason),
+        }
+    }
+    // Here a round can take minutes; what is made once is made by one port.
+    for round in 0..=rounds {
+        let ports = if round == 0 { vec![PORT] } else { other_ports(1_000) };
+        ready.retain_mut(|(name, tool)| {
+            tool.host().enter();
+            let once = tool.prepare(MEASURED).and_then(|()| {
+                let attached = tool.attach(MEASURED, &ports)?;
+                tool.detach(MEASURED)?;
+                tool.clear(MEASURED)?;
+                Ok(attached)
+            });
+            match once {
+                Ok(attached) if round > 0 => results.sample(JOB, name, attached),
+                Ok(_) => {}
+                Err(reason) => {
+                    results.missing(JOB, name, &reason);
+                    return false;
+                }
+            }
+            true
+        });
+    }
+}
+
+fn with_engines(
+    results: &mut Results,
+    job: &str,
+    place: &Place,
+    rounds: u32,
+    work: impl Fn(&mut Engine) -> Outcome<Duration>,
+) {
+    let mut ready = Vec::new();
+    for (name, engine) in tools::engines(place) {
+        match engine {
+            Ok(engine) => ready.push((name, engine)),
+            Err(reason) => results.missing(job, name, &reason),
+        }
+    }
+    for round in 0..=rounds {
+        ready.retain_mut(|(name, engine)| {
+            engine.host().enter();
+            match work(engine) {
+                Ok(took) if round > 0 => results.sample(job, name, took),
+                Ok(_) => {}
+                Err(reason) => {
+                    results.missing(job, name, &reason);
+                    return false;
+                }
+            }
+            true
+        });
+    }
+}
+
+/// From the start of the command to the first byte of an answer.
+fn first_byte(engine: &mut Engine) -> Outcome<Duration> {
+    let start = Instant::now();
+    engine.start(MEASURED, &[PORT], &["httpd", "-f", "-p", "80", "-h", "/www"])?;
+    let answered = engine.host().outside.run(|| ask(start)).map_err(|error| error.to_string())?;
+    engine.detach(MEASURED)?;
+    answered
+}
+
+fn ask(start: Instant) -> Outcome<Duration> {
+    let patience = Duration::from_millis(50);
+    while start.elapsed() < command::limit() {
+        let answer = TcpStream::connect_timeout(&SocketAddr::from((Host::ADDRESS, PORT)), patience).and_then(
+            |mut stream| {
+                stream.set_read_timeout(Some(patience))?;
+                stream.write_all(b"GET / HTTP/1.0\r\n\r\n")?;
+                stream.read_exact(&mut [0])
+            },
+        );
+        if answer.is_ok() {
+            return Ok(start.elapsed());
+        }
+        // Nobody listens yet.
+        std::thread::sleep(Duration::from_micros(200));
+    }
+    Err("the web server does not answer".to_owned())
+}

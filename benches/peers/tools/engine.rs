@@ -1,0 +1,84 @@
+//! mydocker and podman, for containers: their command lines are the same.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::Duration;
+
+use super::{Outcome, Tool, binary, like, there};
+use crate::command;
+use crate::hideout::{Host, Place};
+
+/// Somebody who runs containers, on its default network and with the same root file system, which it never writes.
+pub(crate) struct Engine {
+    host: Host,
+    program: Command,
+    /// What names the root file system.
+    image: Vec<String>,
+    remove: &'static [&'static str],
+}
+
+impl Engine {
+    pub(super) fn mydocker(place: &Place) -> Self {
+        let mut program = Command::new(binary());
+        program.env("MYDOCKER_ROOT", place.directory()).env("MYDOCKER_RUN_ROOT", Place::run_directory());
+        let image = vec![place.image().to_str().unwrap().to_owned()];
+        Self { host: Host::new(), program, image, remove: &["rm", "-f"] }
+    }
+
+    pub(super) fn podman(place: &Place) -> Outcome<Self> {
+        there(Path::new("podman"), "package podman")?;
+        let mut program = Command::new("podman");
+        // systemd is none of the hosts', and nobody reads the events.
+        program.args(["--cgroup-manager", "cgroupfs", "--events-backend", "none", "--root"]);
+        program.arg(place.directory()).arg("--runroot").arg(Place::run_directory());
+        program.arg("--tmpdir").arg(Place::run_directory());
+        program.arg("--network-config-dir").arg(Place::run_directory());
+        let image = vec!["--rootfs".to_owned(), format!("{}:O", place.image().display())];
+        Ok(Self { host: Host::new(), program, image, remove: &["rm", "-f", "-t", "0"] })
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// A container in the background.
+    pub(crate) fn start(&mut self, name: &str, ports: &[u16], command: &[&str]) -> Outcome<Duration> {
+        self.run(&["run", "-d", "--name", name], ports, command)
+    }
+
+    /// A container that does nothing, from the command to its end.
+    pub(crate) fn run_and_remove(&mut self, port: u16) -> Outcome<Duration> {
+        self.run(&["run", "--rm"], &[port], &["true"])
+    }
+
+    fn run(&self, options: &[&str], ports: &[u16], container: &[&str]) -> Outcome<Duration> {
+        let mut program = like(&self.program);
+        program.args(options);
+        for port in ports {
+            program.arg("-p").arg(format!("{port}:80"));
+        }
+        Ok(command::run(program.args(&self.image).args(container), "")?.took)
+    }
+}
+
+impl Tool for Engine {
+    fn host(&self) -> &Host {
+        &self.host
+    }
+
+    fn prepare(&mut self, _: &str) -> Outcome<()> {
+        Ok(())
+    }
+
+    fn attach(&mut self, container: &str, ports: &[u16]) -> Outcome<Duration> {
+        self.start(container, ports, &["sleep", "100000"])
+    }
+
+    fn detach(&mut self, container: &str) -> Outcome<Duration> {
+        Ok(command::run(like(&self.program).args(self.remove).arg(container), "")?.took)
+    }
+
+    fn clear(&mut self, _: &str) -> Outcome<()> {
+        Ok(())
+    }
+}

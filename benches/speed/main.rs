@@ -1,0 +1,61 @@
+//! How fast mydocker's parts are, each next to the bare kernel: `make bench`, or for some of it
+//! `cargo bench --bench speed -- 'rules'` (any part of a name, as criterion takes it). Needs root.
+//!
+//! | file | measures |
+//! |---|---|
+//! | `allocator` | addresses taken and given back: in memory, in `subnet.json`, by eight processes at once |
+//! | `rules` | the table: ports, networks, ranges, rebuilding, next to anything between nothing and 10,000 ports |
+//! | `links` | a namespace connected to a network and disconnected from it |
+//! | `datapath` | connections through a published port |
+//! | `floor`, `floor_link` | the messages that the floors send |
+//!
+//! **The floor** of a case has the same name and ends in `(floor)`: the same work of the kernel, with messages and
+//! paths that were made before, no answer read, nothing looked up and nothing written down. The ratio of the two
+//! is what mydocker adds. The list at the end has it for each case, and so has the file that is written into the
+//! directory `MYDOCKER_BENCH_RESULTS`, if that is set.
+//!
+//! Everything happens in network namespaces that are held by descriptors only: they go with this process, however
+//! it ends. Files lie in the directories for temporary files.
+
+#![expect(
+    clippy::disallowed_methods,
+    reason = "benchmarks run programs and write plain files; the rule is about the product"
+)]
+#![expect(clippy::unwrap_used, reason = "a benchmark that fails shall stop")]
+#![expect(clippy::print_stdout, reason = "a benchmark reports to whoever started it")]
+
+mod allocator;
+mod datapath;
+mod floor;
+mod floor_link;
+mod links;
+mod machine;
+mod report;
+mod rules;
+mod stage;
+
+use std::time::{Duration, SystemTime};
+
+use criterion::Criterion;
+
+fn main() {
+    // The allocator's contenders are this program once more.
+    if let Some(order) = std::env::var_os(allocator::CONTENDER) {
+        return allocator::contend(&order);
+    }
+    let started = SystemTime::now();
+    let machine = machine::describe();
+    let output = report::criterion_directory();
+    let mut criterion = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(500))
+        .output_directory(&output)
+        .configure_from_args();
+    allocator::all(&mut criterion);
+    rules::all(&mut criterion);
+    links::all(&mut criterion);
+    let connections = datapath::all(&mut criterion);
+    criterion.final_summary();
+    report::report(&output, started, &machine, connections);
+}
