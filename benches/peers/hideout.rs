@@ -197,7 +197,11 @@ pub(crate) mod named {
         Path::new("/run/netns").join(name)
     }
 
+    /// In place of one that whoever failed before has left.
     pub(crate) fn add(name: &str) -> Outcome<()> {
+        if path(name).exists() {
+            delete(name)?;
+        }
         command::run(Command::new("ip").args(["netns", "add", name]), "").map(drop)
     }
 
