@@ -48,6 +48,13 @@ impl Process {
     }
 }
 
+/// Whether a process has this pid now, whichever. A zombie has ended.
+#[must_use]
+pub fn is_running(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
+    stat.and_then(|stat| parse_stat(&stat)).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+}
+
 struct Stat {
     state: char,
     start_time: u64,

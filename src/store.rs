@@ -30,6 +30,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::names::{ContainerId, ContainerName, Digest, NetworkName, VolumeName};
+use crate::process;
 pub use tree::remove_tree_at;
 
 pub use lock::Lock;
@@ -354,7 +355,7 @@ pub fn list(directory: &Path) -> io::Result<Vec<String>> {
 /// Whether the name is that of a temporary file of [`write_atomic`] whose writer has ended.
 fn is_abandoned(name: &str) -> bool {
     let writer = name.rsplit_once('.').and_then(|(_, pid)| pid.parse::<u32>().ok());
-    writer.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+    writer.is_some_and(|pid| !process::is_running(pid))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::names::VolumeName;
+use crate::process;
 use crate::store::{self, Durability, Layout, Lock};
 
 /// The format of a record.
@@ -142,6 +143,15 @@ impl<'a> Volumes<'a> {
         Ok(Exclusive { layout: self.layout, _lock: lock })
     }
 
+    /// Removes what is left of volumes whose removal was killed. To be called by whoever removes volumes, whether
+    /// or not he finds any: nobody else looks for it.
+    ///
+    /// # Errors
+    /// [`VolumeError::Io`].
+    pub fn clear_away(&self) -> Result<(), VolumeError> {
+        abandoned(&self.layout.volumes()).iter().try_for_each(|path| erase(path))
+    }
+
     /// The volume of that name.
     ///
     /// # Errors
@@ -226,24 +236,18 @@ impl Exclusive<'_> {
     pub fn remove(&self, name: &VolumeName) -> Result<Removed, VolumeError> {
         let path = self.layout.volume(name);
         let gone = self.layout.volumes().join(format!("{GONE}{name}.{}", std::process::id()));
-        let abandoned = abandoned(&self.layout.volumes());
-        let own = match std::fs::rename(&path, &gone) {
-            Ok(()) => Some(gone),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(error) => return Err(io_error("remove", &path)(error)),
-        };
-        Ok(Removed { own, abandoned })
+        match std::fs::rename(&path, &gone) {
+            Ok(()) => Ok(Removed(Some(gone))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Removed(None)),
+            Err(error) => Err(io_error("remove", &path)(error)),
+        }
     }
 }
 
 /// What is left of a removed volume.
 #[derive(Debug)]
 #[must_use = "what the volume holds is still there"]
-pub struct Removed {
-    own: Option<PathBuf>,
-    /// What others have left who were killed.
-    abandoned: Vec<PathBuf>,
-}
+pub struct Removed(Option<PathBuf>);
 
 impl Removed {
     /// The bytes that its files take. Looks at all of them, and needs no lock.
@@ -251,7 +255,7 @@ impl Removed {
     /// # Errors
     /// [`VolumeError::Io`].
     pub fn size(&self) -> Result<u64, VolumeError> {
-        self.own.as_ref().map_or(Ok(0), |path| size(&path.join("_data")))
+        self.0.as_ref().map_or(Ok(0), |path| size(&path.join("_data")))
     }
 
     /// Removes what the volume holds. Takes as long as it takes, and needs no lock.
@@ -259,11 +263,12 @@ impl Removed {
     /// # Errors
     /// [`VolumeError::Io`].
     pub fn erase(self) -> Result<(), VolumeError> {
-        for path in self.abandoned.into_iter().chain(self.own) {
-            store::remove_tree_if_exists(&path).map_err(io_error("remove", &path))?;
-        }
-        Ok(())
+        self.0.as_deref().map_or(Ok(()), erase)
     }
+}
+
+fn erase(path: &Path) -> Result<(), VolumeError> {
+    store::remove_tree_if_exists(path).map_err(io_error("remove", path))
 }
 
 /// The volumes that somebody was removing when he was killed.
@@ -271,7 +276,7 @@ fn abandoned(directory: &Path) -> Vec<PathBuf> {
     let is_abandoned = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let pid = name.strip_prefix(GONE).and_then(|rest| rest.rsplit('.').next()?.parse::<u32>().ok());
-        pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists())
+        pid.is_some_and(|pid| !process::is_running(pid))
     };
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).filter(is_abandoned).collect()
@@ -382,8 +387,9 @@ mod tests {
         let gone = layout.volumes().join(format!("{GONE}old.{}", u32::MAX));
         std::fs::create_dir_all(gone.join("_data")).unwrap();
         assert_eq!(volumes.list().unwrap().len(), 1);
-        volumes.lock().unwrap().remove(&name("half")).unwrap().erase().unwrap();
+        volumes.clear_away().unwrap();
         assert!(!gone.exists());
+        assert_eq!(volumes.list().unwrap().len(), 1);
     }
 
     #[test]

@@ -147,6 +147,7 @@ impl Engine {
     pub fn remove_volume(&self, name: &str, force: bool) -> Result<(), EngineError> {
         privileges::for_containers()?;
         let volumes = Volumes::new(&self.layout);
+        volumes.clear_away()?;
         let lock = volumes.lock()?;
         let volume = match volumes.get(name) {
             Err(VolumeError::NotFound(_)) if force => return Ok(()),
@@ -170,6 +171,7 @@ impl Engine {
     pub fn prune_volumes(&self, all: bool, filter: &VolumeFilter) -> Result<Pruned, EngineError> {
         privileges::for_containers()?;
         let volumes = Volumes::new(&self.layout);
+        volumes.clear_away()?;
         let lock = volumes.lock()?;
         let used = self.volume_users()?;
         let mut pruned = Pruned { names: Vec::new(), bytes: 0 };
@@ -265,6 +267,7 @@ impl Engine {
         if names.is_empty() {
             return Ok(());
         }
+        volumes.clear_away()?;
         let lock = volumes.lock()?;
         let used = self.volume_users()?;
         let mut all_removed = Vec::new();
