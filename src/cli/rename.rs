@@ -2,13 +2,19 @@
 
 use std::process::ExitCode;
 
+use crate::cli::output::print;
 use crate::cli::{CommandError, Context};
 use crate::names::ContainerName;
 
 /// Give a container another name
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  mydocker rename web old-web")]
+#[command(
+    after_help = "Examples:\n  mydocker rename web old-web\n  mydocker rename --dry-run web old-web | nft -c -f -"
+)]
 pub(super) struct Args {
+    /// Print what would change in the firewall table, as text for nft -f, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// The container, by name or id
     #[arg(value_name = "CONTAINER")]
     container: String,
@@ -18,6 +24,10 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    if args.dry_run {
+        print(&context.engine()?.dry_rename(&args.container, &args.name)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     context.engine()?.rename(&args.container, &args.name)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -3,20 +3,28 @@
 use std::process::ExitCode;
 
 use super::stop::How;
-use crate::cli::{CommandError, Context, for_each};
+use crate::cli::{CommandError, Context, for_each, print_each};
 
 /// Stop containers if they run, and start them
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  mydocker restart -t 2 web")]
+#[command(
+    after_help = "Examples:\n  mydocker restart -t 2 web\n  mydocker restart --dry-run web | nft -c -f -"
+)]
 pub(super) struct Args {
     #[command(flatten)]
     how: How,
+    /// Print what would change in the firewall table, as text for nft -f, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// The containers, by name or id
     #[arg(value_name = "CONTAINER", required = true)]
     containers: Vec<String>,
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    if args.dry_run {
+        return print_each(&args.containers, context, |engine, name| engine.dry_restart(name));
+    }
     let request = args.how.request();
     for_each(&args.containers, context, |engine, name| engine.restart(name, request))
 }

@@ -203,6 +203,25 @@ pub fn rename<N: Serialize + DeserializeOwned + Clone>(
     renamed
 }
 
+/// Whether [`rename`] would be refused now. Nothing is changed.
+///
+/// # Errors
+/// As [`rename`].
+pub fn check_rename(
+    layout: &Layout,
+    id: &ContainerId,
+    old: &ContainerName,
+    name: &ContainerName,
+) -> Result<(), IndexError> {
+    if old == name {
+        return Err(IndexError::SameName(name.clone()));
+    }
+    match living_holder(layout, &layout.container_name(name))? {
+        Some(holder) if holder != *id => Err(IndexError::NameTaken { name: name.clone(), holder }),
+        _ => Ok(()),
+    }
+}
+
 /// Who holds a name: `None` if the link is gone or leads to a container that is, or that is called otherwise
 /// and not being renamed.
 fn living_holder(layout: &Layout, link: &Path) -> Result<Option<ContainerId>, IndexError> {

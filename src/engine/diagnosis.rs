@@ -133,13 +133,15 @@ impl Engine {
         wanted: impl Fn(&Network) -> bool,
     ) -> Result<Vec<NetworkName>, EngineError> {
         privileges::for_networks()?;
-        let containers = self.containers(true)?;
-        let kept: BTreeSet<NetworkName> = containers
-            .iter()
-            .flat_map(|snapshot| &snapshot.record.network.networks)
-            .map(|membership| membership.network.clone())
-            .collect();
+        let kept = self.networks_of_containers()?;
         Ok(self.networks.prune(&kept, wanted)?)
+    }
+
+    /// The networks that a container has, running or not.
+    pub(super) fn networks_of_containers(&self) -> Result<BTreeSet<NetworkName>, EngineError> {
+        let containers = self.containers(true)?;
+        let memberships = containers.iter().flat_map(|snapshot| &snapshot.record.network.networks);
+        Ok(memberships.map(|membership| membership.network.clone()).collect())
     }
 
     /// Looks for everything that can be wrong with networks on this host. Nothing is changed.

@@ -4,11 +4,13 @@ use std::path::Path;
 
 use super::connect::called;
 use super::connection::{Membership, Wanted};
-use super::containers::{CreateContainer, Record, settle_networks};
-use super::{CreateNetwork, Engine, EngineError, privileges};
+use super::containers::{CreateContainer, Record, Snapshot, settle_networks};
+use super::{CreateNetwork, Engine, EngineError, Network, privileges};
+use crate::container::index;
 use crate::container::record::State;
-use crate::names::ContainerId;
-use crate::network::{ConnectRequest, NamespaceRequest, NetworkError, PortRequest};
+use crate::container::signal::Signal;
+use crate::names::{ContainerId, ContainerName};
+use crate::network::{ConnectRequest, Endpoint, NamespaceRequest, NetworkError, PortRequest};
 
 impl Engine {
     /// What the creation of a network would change.
@@ -27,6 +29,32 @@ impl Engine {
     pub fn dry_remove_network(&mut self, name: &str) -> Result<String, EngineError> {
         privileges::for_networks()?;
         Ok(self.networks.dry_remove(name)?.to_string())
+    }
+
+    /// What the removal of the networks that no container has would change.
+    ///
+    /// # Errors
+    /// As [`Engine::prune_networks`].
+    pub fn dry_prune_networks(&mut self, wanted: impl Fn(&Network) -> bool) -> Result<String, EngineError> {
+        privileges::for_networks()?;
+        let kept = self.networks_of_containers()?;
+        Ok(self.networks.dry_prune(&kept, wanted)?.to_string())
+    }
+
+    /// What making everything anew would change: the whole table.
+    ///
+    /// # Errors
+    /// As [`Engine::reload_networks`].
+    pub fn dry_reload_networks(&mut self) -> Result<String, EngineError> {
+        privileges::for_containers()?;
+        let mut gone = Vec::new();
+        for snapshot in self.list_containers()?.containers {
+            // Its processes may go on without their supervisor, until it is taken down.
+            if snapshot.record.is_orphaned()? {
+                gone.extend(self.endpoints_of(&snapshot.record.id, &[]));
+            }
+        }
+        Ok(self.networks.dry_reload(&gone)?.to_string())
     }
 
     /// What connecting a container would change: nothing if it does not run.
@@ -49,7 +77,8 @@ impl Engine {
         }
         let membership = Membership { network, wanted: wanted.clone() };
         let ports = record.network.requests(&record.config.settings.exposed);
-        self.dry_join(&record.id, record.name.as_str(), &[membership], &record.network.endpoints, &ports)
+        let before = &record.network.endpoints;
+        self.dry_join(&record.id, record.name.as_str(), &[membership], before, &[], &ports)
     }
 
     /// What disconnecting a container would change: nothing if it does not run.
@@ -121,7 +150,7 @@ impl Engine {
             endpoints: Vec::new(),
         };
         let ports = connection.requests(&request.settings.exposed);
-        self.dry_join(&id, name, &connection.networks, &[], &ports)
+        self.dry_join(&id, name, &connection.networks, &[], &[], &ports)
     }
 
     /// What starting a container would change: nothing if it runs.
@@ -131,15 +160,64 @@ impl Engine {
     pub fn dry_start(&mut self, reference: &str) -> Result<String, EngineError> {
         privileges::for_containers()?;
         let snapshot = self.find(reference)?;
-        let Record { id, name, network, config, .. } = snapshot.record;
         if snapshot.state.is_up() {
             return Ok(String::new());
         }
-        let ports = network.requests(&config.settings.exposed);
-        self.dry_join(&id, name.as_str(), &network.networks, &[], &ports)
+        self.dry_start_anew(&snapshot.record)
     }
 
-    /// What the end of a container would change: nothing if it does not run. With `force` false, one that runs is
+    /// What restarting a container would change: its ports go and come back, perhaps at another address.
+    ///
+    /// # Errors
+    /// There is no such container, or what is wrong with its networks and ports.
+    pub fn dry_restart(&mut self, reference: &str) -> Result<String, EngineError> {
+        privileges::for_containers()?;
+        let record = self.find(reference)?.record;
+        self.dry_start_anew(&record)
+    }
+
+    /// The start of a container, once what it or a killed supervisor has left is taken down.
+    fn dry_start_anew(&mut self, record: &Record) -> Result<String, EngineError> {
+        let Record { id, name, network, config, .. } = record;
+        let gone = self.endpoints_of(id, &network.endpoints);
+        let ports = network.requests(&config.settings.exposed);
+        self.dry_join(id, name.as_str(), &network.networks, &[], &gone, &ports)
+    }
+
+    /// What sending a container a signal would change: only `SIGKILL` surely ends it.
+    ///
+    /// # Errors
+    /// There is no such container, or it does not run.
+    pub fn dry_kill(&mut self, reference: &str, signal: Option<Signal>) -> Result<String, EngineError> {
+        privileges::for_containers()?;
+        let Snapshot { record, state } = self.find(reference)?;
+        match state {
+            State::Running { .. } | State::Restarting { .. }
+                if signal.is_none_or(|it| it == Signal::KILL) =>
+            {
+                self.dry_end(&record)
+            }
+            State::Running { .. } | State::Restarting { .. } => Ok(String::new()),
+            _ => Err(EngineError::NotRunning { action: "kill", name: record.name }),
+        }
+    }
+
+    /// What another name of a container would change: the remarks at its ports, if it runs.
+    ///
+    /// # Errors
+    /// As [`Engine::rename`].
+    pub fn dry_rename(&mut self, reference: &str, name: &ContainerName) -> Result<String, EngineError> {
+        privileges::for_containers()?;
+        let Snapshot { record, state } = self.find(reference)?;
+        index::check_rename(&self.layout, &record.id, &record.name, name)?;
+        if !state.is_running() {
+            return Ok(String::new());
+        }
+        let transactions = self.networks.dry_rename(&record.network.endpoints, name.as_str())?;
+        Ok(transactions.iter().map(ToString::to_string).collect())
+    }
+
+    /// What the end of a container would change: nothing if nothing of it is there. With `force` false, one that runs is
     /// refused, as its removal would be.
     ///
     /// # Errors
@@ -151,10 +229,12 @@ impl Engine {
         if !force && !snapshot.state.can_remove() {
             return Err(EngineError::StillUp { name: record.name, state: snapshot.state.as_str() });
         }
-        if !matches!(snapshot.state, State::Running { .. }) {
-            return Ok(String::new());
-        }
-        Ok(self.networks.dry_disconnect(&record.network.endpoints, &[], &[])?.to_string())
+        self.dry_end(&record)
+    }
+
+    fn dry_end(&mut self, record: &Record) -> Result<String, EngineError> {
+        let endpoints = self.endpoints_of(&record.id, &record.network.endpoints);
+        Ok(self.networks.dry_disconnect(&endpoints, &[], &[])?.to_string())
     }
 
     fn dry_join(
@@ -162,7 +242,8 @@ impl Engine {
         container: &ContainerId,
         name: &str,
         networks: &[Membership],
-        before: &[crate::network::Endpoint],
+        before: &[Endpoint],
+        gone: &[Endpoint],
         ports: &[PortRequest],
     ) -> Result<String, EngineError> {
         let mut requests = Vec::new();
@@ -179,6 +260,6 @@ impl Engine {
                 mac: wanted.mac,
             });
         }
-        Ok(self.networks.dry_connect(&requests, before, ports)?.to_string())
+        Ok(self.networks.dry_connect(&requests, before, gone, ports)?.to_string())
     }
 }

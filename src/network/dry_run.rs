@@ -1,6 +1,7 @@
 //! What commands would change in the table, without changing anything: no record, no address, no device. The same
 //! plan as for the real thing, but what is chosen may be somebody else's by then.
 
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
 use super::allot::{InUse, LocalPorts, choose, overlaps};
@@ -26,7 +27,7 @@ impl Networks {
     /// Whatever the creation would fail with, as far as it can be told.
     pub fn dry_create(&mut self, request: &CreateRequest) -> Result<Transaction, NetworkError> {
         let network = self.designed(request)?;
-        let mut transaction = self.groundwork(&[], std::slice::from_ref(&network))?;
+        let mut transaction = self.groundwork(&[], std::slice::from_ref(&network), &[])?;
         transaction.extend(plan::network_elements(&network));
         Ok(transaction)
     }
@@ -38,26 +39,67 @@ impl Networks {
     pub fn dry_remove(&mut self, name: &str) -> Result<Transaction, NetworkError> {
         let network = self.get(name)?;
         self.refuse_in_use(&network)?;
-        let mut transaction = Transaction::new();
-        let is_there = self.presence(&network)?;
-        let others = record::load_all(&self.layout)?.iter().any(|other| other.name != network.name);
-        match is_there {
-            Presence::TableMissing => {}
-            _ if !others => {
-                transaction.delete_table();
-            }
-            Presence::ElementMissing => {}
-            Presence::Present => {
-                for element in plan::network_elements(&network) {
-                    transaction.delete(element);
-                }
+        self.without(&[network])
+    }
+
+    /// What the removal of the networks that are not in `kept` would change.
+    ///
+    /// # Errors
+    /// A record cannot be read, or the kernel does not tell what is there.
+    pub fn dry_prune(
+        &mut self,
+        kept: &BTreeSet<NetworkName>,
+        wanted: impl Fn(&Network) -> bool,
+    ) -> Result<Transaction, NetworkError> {
+        let mut removed = Vec::new();
+        for network in self.removable(kept, wanted)? {
+            if self.living_endpoints(&network)?.is_empty() {
+                removed.push(network);
             }
         }
-        Ok(transaction)
+        self.without(&removed)
+    }
+
+    /// What making everything anew would change. Of containers that are about to be taken down, the endpoints are
+    /// `gone`.
+    ///
+    /// # Errors
+    /// A record cannot be read, or the kernel does not tell what is there.
+    pub fn dry_reload(&mut self, gone: &[Endpoint]) -> Result<Transaction, NetworkError> {
+        let all = record::load_all(&self.layout)?;
+        let mut networks = Vec::new();
+        for network in &all {
+            // What is half-made or half-removed goes, unless somebody is connected to it.
+            if network.phase == Phase::Ready || !self.living_endpoints(network)?.is_empty() {
+                networks.push(network.clone());
+            }
+        }
+        if networks.is_empty() {
+            return self.without(&all);
+        }
+        let (forwarding, _) = self.foresee_forwarding(&networks)?;
+        self.rebuilding_without(gone, &networks, &forwarding)
+    }
+
+    /// What another name of the container would change: a transaction for each of its endpoints that has ports.
+    ///
+    /// # Errors
+    /// A record cannot be read, or the kernel does not tell what is there.
+    pub fn dry_rename(
+        &mut self,
+        endpoints: &[Endpoint],
+        container_name: &str,
+    ) -> Result<Vec<Transaction>, NetworkError> {
+        let mut transactions = Vec::new();
+        for (before, current) in endpoints.iter().zip(self.as_recorded(endpoints)?) {
+            let after = Endpoint { container_name: container_name.to_owned(), ..current };
+            transactions.push(self.renaming(before, &after)?);
+        }
+        Ok(transactions)
     }
 
     /// What connecting somebody who has the endpoints `before` to further networks, and publishing ports, would
-    /// change.
+    /// change. All of `gone`, which are its own as well, are disconnected before that.
     ///
     /// # Errors
     /// Whatever the real thing would fail with, as far as it can be told.
@@ -65,6 +107,7 @@ impl Networks {
         &mut self,
         requests: &[ConnectRequest<'_>],
         before: &[Endpoint],
+        gone: &[Endpoint],
         ports: &[PortRequest],
     ) -> Result<Transaction, NetworkError> {
         let (mut known, mut new) = (Vec::new(), Vec::new());
@@ -78,7 +121,7 @@ impl Networks {
                 Err(error) => return Err(error),
             }
         }
-        let mut transaction = self.groundwork(&known, &new)?;
+        let mut transaction = self.groundwork(&known, &new, gone)?;
         for network in &new {
             transaction.extend(plan::network_elements(network));
         }
@@ -91,7 +134,7 @@ impl Networks {
                 endpoints.push(endpoint);
             }
         }
-        self.dry_publish(&endpoints, before, ports, &mut transaction)?;
+        self.dry_publish(&endpoints, before, before, ports, &mut transaction)?;
         Ok(transaction)
     }
 
@@ -105,26 +148,40 @@ impl Networks {
         after: &[Endpoint],
         ports: &[PortRequest],
     ) -> Result<Transaction, NetworkError> {
+        let there = self.elements_there(before)?;
         let mut transaction = Transaction::new();
-        self.dry_publish(after, before, ports, &mut transaction)?;
+        if plan::publisher(after).is_none() {
+            for element in there {
+                transaction.delete(element);
+            }
+            return Ok(transaction);
+        }
+        let mut recorded = 0;
+        for endpoint in before {
+            recorded += plan::endpoint_elements(endpoint)?.len();
+        }
+        if there.len() == recorded {
+            self.dry_publish(after, before, before, ports, &mut transaction)?;
+            return Ok(transaction);
+        }
+        // Somebody took elements away: then everything comes back.
+        let networks = self.ready()?;
+        let (forwarding, _) = self.foresee_forwarding(&networks)?;
+        transaction = self.rebuilding_without(before, &networks, &forwarding)?;
+        self.dry_publish(after, before, &[], ports, &mut transaction)?;
         Ok(transaction)
     }
 
+    /// Publishes ports in the place of those of `before`, which are in the table as far as they are `stale`.
     fn dry_publish(
         &mut self,
         after: &[Endpoint],
         before: &[Endpoint],
+        stale: &[Endpoint],
         ports: &[PortRequest],
         transaction: &mut Transaction,
     ) -> Result<(), NetworkError> {
-        let Some(mut publisher) = plan::publisher(after) else {
-            for endpoint in before {
-                for element in plan::endpoint_elements(endpoint)? {
-                    transaction.delete(element);
-                }
-            }
-            return Ok(());
-        };
+        let Some(mut publisher) = plan::publisher(after) else { return Ok(()) };
         let old: Vec<PortMapping> = before.iter().flat_map(|endpoint| &endpoint.ports).cloned().collect();
         let ports = keeping(ports, &old, before.is_empty(), &publisher);
         let listeners = Listeners::find(&ports);
@@ -147,7 +204,7 @@ impl Networks {
                 holder,
             });
         }
-        let changes = Changes::plan(&publisher, before)?;
+        let changes = Changes::plan(&publisher, stale)?;
         if !changes.is_empty() {
             changes.add_to(transaction);
         }
@@ -163,16 +220,105 @@ impl Networks {
     }
 
     fn presence(&mut self, network: &Network) -> Result<Presence, NetworkError> {
-        let element = Element::Bridge(network.bridge.clone());
-        self.nft()?.contains(&element).map_err(|source| NetworkError::Table {
+        self.presence_of(&Element::Bridge(network.bridge.clone()), network)
+    }
+
+    fn presence_of(&mut self, element: &Element, network: &Network) -> Result<Presence, NetworkError> {
+        self.nft()?.contains(element).map_err(|source| NetworkError::Table {
             action: format!("look for network {} in the table", network.name),
             source,
         })
     }
 
-    /// What comes first: the table where it is missing, or lacks one of the networks that are `known`; and what
-    /// guards the host when forwarding is switched on for the `new` ones.
-    fn groundwork(&mut self, known: &[Network], new: &[Network]) -> Result<Transaction, NetworkError> {
+    /// What takes these networks away.
+    fn without(&mut self, removed: &[Network]) -> Result<Transaction, NetworkError> {
+        let mut transaction = Transaction::new();
+        let is_removed = |network: &Network| removed.iter().any(|removed| removed.name == network.name);
+        let all = record::load_all(&self.layout)?;
+        let others: Vec<Network> = all.iter().filter(|network| !is_removed(network)).cloned().collect();
+        if others.is_empty() {
+            // Of the default network, where none is recorded any more.
+            let bridge = bridge_of(&NetworkName::of_default())?;
+            let any = Element::Bridge(removed.first().map_or(bridge, |network| network.bridge.clone()));
+            let found = self.nft()?.contains(&any).map_err(|source| NetworkError::Table {
+                action: "look for the table inet mydocker".to_owned(),
+                source,
+            })?;
+            if found != Presence::TableMissing {
+                transaction.delete_table();
+            }
+            return Ok(transaction);
+        }
+        for network in removed {
+            for element in plan::network_elements(network) {
+                if self.presence_of(&element, network)? != Presence::Present {
+                    // What must remain follows from the records.
+                    let (forwarding, _) = self.foresee_forwarding(&others)?;
+                    return self.rebuilding(&others, &forwarding);
+                }
+                transaction.delete(element);
+            }
+        }
+        Ok(transaction)
+    }
+
+    /// Which elements of the ports of these endpoints are in the table.
+    fn elements_there(&mut self, endpoints: &[Endpoint]) -> Result<Vec<Element>, NetworkError> {
+        let mut there = Vec::new();
+        for endpoint in endpoints {
+            let elements = plan::endpoint_elements(endpoint)?;
+            if !endpoint.is_alive() {
+                there.extend(self.left_by(endpoint, elements)?);
+                continue;
+            }
+            for element in elements {
+                let found = self.nft()?.contains(&element).map_err(|source| NetworkError::Table {
+                    action: format!("look for the ports of {}", endpoint.holder()),
+                    source,
+                })?;
+                if found == Presence::Present {
+                    there.push(element);
+                }
+            }
+        }
+        Ok(there)
+    }
+
+    /// The transaction that makes the table anew without the ports of these endpoints.
+    fn rebuilding_without(
+        &self,
+        gone: &[Endpoint],
+        networks: &[Network],
+        forwarding: &SwitchedOn,
+    ) -> Result<Transaction, NetworkError> {
+        let mut stale = HashSet::new();
+        for endpoint in gone {
+            stale.extend(plan::endpoint_elements(endpoint)?);
+        }
+        let elements = self.elements(networks)?.into_iter().filter(|element| !stale.contains(element));
+        let mut transaction = Transaction::new();
+        transaction.rebuild(forwarding.skeleton());
+        transaction.extend(elements);
+        Ok(transaction)
+    }
+
+    fn ready(&self) -> Result<Vec<Network>, NetworkError> {
+        Ok(record::load_all(&self.layout)?.into_iter().filter(|it| it.phase == Phase::Ready).collect())
+    }
+
+    fn foresee_forwarding(&self, networks: &[Network]) -> Result<(SwitchedOn, bool), NetworkError> {
+        SwitchedOn::foresee(&self.layout, Needed::by(networks))
+            .map_err(|source| NetworkError::Io { action: "read the state of forwarding".to_owned(), source })
+    }
+
+    /// What comes first: the table where it is missing, or lacks one of the networks that are `known`; what guards
+    /// the host when forwarding is switched on for the `new` ones; and the end of the ports of those that are `gone`.
+    fn groundwork(
+        &mut self,
+        known: &[Network],
+        new: &[Network],
+        gone: &[Endpoint],
+    ) -> Result<Transaction, NetworkError> {
         let mut is_whole = true;
         for network in known {
             is_whole &= self.presence(network)? == Presence::Present;
@@ -180,17 +326,15 @@ impl Networks {
         for network in new {
             is_whole &= self.presence(network)? != Presence::TableMissing;
         }
-        let recorded: Vec<Network> =
-            record::load_all(&self.layout)?.into_iter().filter(|it| it.phase == Phase::Ready).collect();
+        let recorded = self.ready()?;
         let affected = if is_whole { [known, new].concat() } else { [&recorded[..], new].concat() };
-        let (forwarding, news) =
-            SwitchedOn::foresee(&self.layout, Needed::by(&affected)).map_err(|source| NetworkError::Io {
-                action: "read the state of forwarding".to_owned(),
-                source,
-            })?;
-        let mut transaction = Transaction::new();
+        let (forwarding, news) = self.foresee_forwarding(&affected)?;
         if !is_whole {
-            return self.rebuilding(&recorded, &forwarding);
+            return self.rebuilding_without(gone, &recorded, &forwarding);
+        }
+        let mut transaction = Transaction::new();
+        for element in self.elements_there(gone)? {
+            transaction.delete(element);
         }
         if news {
             transaction.renew_forwarding_guards(forwarding.skeleton());
@@ -202,12 +346,16 @@ impl Networks {
     fn foresee(&self, network: &Network, request: &ConnectRequest<'_>) -> Result<Endpoint, NetworkError> {
         let mut endpoint = Self::empty_endpoint(network, request)?;
         let in_use = self.in_use()?;
+        // Those of whoever starts anew are free by then.
+        let own = self.endpoints_of(&network.name, request.container)?;
+        let own: Vec<IpAddr> =
+            own.iter().flat_map(|endpoint| &endpoint.addresses).map(InterfaceAddress::address).collect();
         for block in network.blocks() {
             let wanted = [request.ip.map(IpAddr::V4), request.ip6.map(IpAddr::V6)];
             let wanted = wanted.into_iter().flatten().find(|address| block.subnet.contains(*address));
             let taken = in_use.iter().filter(|(subnet, _)| *subnet == block.subnet);
             let taken: Vec<IpAddr> = taken.flat_map(|(_, taken)| taken).copied().collect();
-            let is_free = |address: &IpAddr| !taken.contains(address);
+            let is_free = |address: &IpAddr| !taken.contains(address) || own.contains(address);
             let found = match wanted {
                 Some(address) => Some(address).filter(is_free),
                 None => block

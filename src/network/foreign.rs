@@ -157,7 +157,7 @@ impl Networks {
             ip6: request.ip6,
             mac: request.mac,
         };
-        self.dry_connect(&[connect], &[], request.ports)
+        self.dry_connect(&[connect], &[], &[], request.ports)
     }
 
     /// What disconnecting a namespace would change in the table.

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Networks;
 use super::error::NetworkError;
-use super::record;
+use super::record::{self, Network};
 use crate::names::NetworkName;
 
 impl Networks {
@@ -16,14 +16,10 @@ impl Networks {
     pub fn prune(
         &mut self,
         kept: &BTreeSet<NetworkName>,
-        wanted: impl Fn(&super::Network) -> bool,
+        wanted: impl Fn(&Network) -> bool,
     ) -> Result<Vec<NetworkName>, NetworkError> {
         let mut removed = Vec::new();
-        for network in record::load_all(&self.layout)? {
-            let stays = network.name == NetworkName::of_default() || kept.contains(&network.name);
-            if stays || !wanted(&network) {
-                continue;
-            }
+        for network in self.removable(kept, wanted)? {
             match self.remove(network.name.as_str()) {
                 Ok(()) => removed.push(network.name),
                 // Somebody was faster: connected something to it, or removed it.
@@ -32,5 +28,19 @@ impl Networks {
             }
         }
         Ok(removed)
+    }
+
+    /// The networks that are not kept, whether anything is connected to them or not.
+    pub(super) fn removable(
+        &self,
+        kept: &BTreeSet<NetworkName>,
+        wanted: impl Fn(&Network) -> bool,
+    ) -> Result<Vec<Network>, NetworkError> {
+        let mut networks = record::load_all(&self.layout)?;
+        networks.retain(|network| {
+            let stays = network.name == NetworkName::of_default() || kept.contains(&network.name);
+            !stays && wanted(network)
+        });
+        Ok(networks)
     }
 }

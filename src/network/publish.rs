@@ -182,27 +182,44 @@ impl Networks {
         Ok(reclaimed)
     }
 
-    /// Writes the remarks at an endpoint's ports anew, in one transaction. If one of the ports is gone
-    /// meanwhile, all of them are about to go.
+    /// Writes the remarks at an endpoint's ports anew, in one transaction.
     pub(super) fn rename_ports(&mut self, before: &Endpoint, after: &Endpoint) -> Result<(), NetworkError> {
-        if before.ports.is_empty() || before.comment() == after.comment() {
+        let transaction = self.renaming(before, after)?;
+        if transaction.is_empty() {
             return Ok(());
         }
-        let action = || format!("rename the ports of {}", before.holder());
-        let table = |source| NetworkError::Table { action: action(), source };
+        match self.nft()?.commit(transaction) {
+            Ok(()) | Err(CommitError::Missing { .. }) => Ok(()),
+            Err(source) => Err(NetworkError::Table {
+                action: format!("rename the ports of {}", before.holder()),
+                source,
+            }),
+        }
+    }
+
+    /// The transaction that writes the remarks at an endpoint's ports anew. If one of the ports is gone meanwhile, all
+    /// of them are about to go, and it is empty.
+    pub(super) fn renaming(
+        &mut self,
+        before: &Endpoint,
+        after: &Endpoint,
+    ) -> Result<Transaction, NetworkError> {
         let mut transaction = Transaction::new();
+        if before.ports.is_empty() || before.comment() == after.comment() {
+            return Ok(transaction);
+        }
         for element in plan::endpoint_elements(before)? {
-            let comment = self.nft()?.lookup_comment(&element).map_err(table)?;
+            let comment = self.nft()?.lookup_comment(&element).map_err(|source| NetworkError::Table {
+                action: format!("look for the ports of {}", before.holder()),
+                source,
+            })?;
             if comment.as_deref() != Some(before.comment()) {
-                return Ok(());
+                return Ok(Transaction::new());
             }
             transaction.delete(element);
         }
         transaction.extend(plan::endpoint_elements(after)?);
-        match self.nft()?.commit(transaction) {
-            Ok(()) | Err(CommitError::Missing { .. }) => Ok(()),
-            Err(source) => Err(table(source)),
-        }
+        Ok(transaction)
     }
 
     /// Takes the ports of an endpoint away; what is gone already is no error.
@@ -244,7 +261,11 @@ impl Networks {
     /// Which elements of a dead endpoint are still there and its own: whoever was killed may have taken them away
     /// already, and a port may be somebody else's by now. One whose remark has another name is its own all the
     /// same unless that is the name of a living container with such a port: then it was just being renamed.
-    fn left_by(&mut self, dead: &Endpoint, elements: Vec<Element>) -> Result<Vec<Element>, NetworkError> {
+    pub(super) fn left_by(
+        &mut self,
+        dead: &Endpoint,
+        elements: Vec<Element>,
+    ) -> Result<Vec<Element>, NetworkError> {
         let mut own = Vec::new();
         let mut living: Option<Vec<Endpoint>> = None;
         for element in elements {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::host::Host;
-use crate::program::Program;
+use crate::program::{Program, eventually};
 
 /// Everything that a command could have changed, in words.
 fn state(host: &Host) -> Vec<String> {
@@ -111,4 +111,116 @@ fn a_dry_run_prints_what_would_change_and_changes_nothing() {
     assert!(text.contains("chain forward") && text.contains("8080") && text.contains("7070"), "{text}");
     host.mydocker(&["network", "create", "--dry-run", "front"]).refused(&[1], &["front"]);
     host.mydocker(&["network", "remove", "--dry-run", "nowhere"]).refused(&[1], &["nowhere"]);
+}
+
+/// Lets nft do what a text says.
+#[track_caller]
+fn apply(host: &Host, text: &str) {
+    Program::new(&["nft", "-f", "-"]).input(&format!("{text}\n")).run_in(&host.space).ok();
+}
+
+/// What a command is said to change is what it changes: nft with the text makes the same table of the one that is
+/// there as the command itself. Returns the text.
+#[track_caller]
+fn comes_true(host: &Host, arguments: &[&str]) -> String {
+    let before = host.table();
+    let text = dry(host, &[arguments, &["--dry-run"]].concat());
+    apply(host, &text);
+    let foretold = host.table();
+    apply(host, &format!("flush ruleset\n{before}"));
+    assert_eq!(host.table(), before, "{arguments:?}: the table that was there");
+    host.mydocker(arguments).ok();
+    assert_eq!(host.table(), foretold, "{arguments:?}: {text}");
+    text
+}
+
+#[test]
+fn what_a_dry_run_foretells_comes_true() {
+    let host = Host::new();
+    host.network("front", "172.18.0.0/24", &["--subnet", "fd00:18::/64"]);
+    host.network("back", "172.19.0.0/24", &[]);
+    drop(host.container("first", "front", &[]));
+    drop(host.container("web", "front", &["-p", "8080:80", "-p", "9000-9010:90-100/udp"]));
+    drop(host.container("db", "front", &["-p", "5432:5432"]));
+
+    // Both families, single ports and ranges.
+    let text = comes_true(&host, &["rename", "web", "www"]);
+    assert!(text.contains("delete element") && text.contains("\"www\"") && !text.contains("5432"), "{text}");
+    host.mydocker(&["rename", "--dry-run", "www", "db"]).refused(&[1], &["db"]);
+    host.mydocker(&["rename", "--dry-run", "www", "www"]).refused(&[1], &["www"]);
+    comes_true(&host, &["rename", "www", "web"]);
+
+    // Its own address is free by then, and one that is lower is.
+    let text = comes_true(&host, &["restart", "-t", "0", "web"]);
+    assert!(text.contains("delete element") && text.contains("172.18.0.3 . 80"), "{text}");
+    assert!(!text.contains("5432"), "{text}");
+    host.mydocker(&["rm", "-f", "first"]).ok();
+    let text = comes_true(&host, &["restart", "-t", "0", "web"]);
+    assert!(text.contains("172.18.0.2 . 80") && text.contains("fd00:18::2 . 80"), "{text}");
+
+    // Nobody knows what another signal does.
+    assert_eq!(dry(&host, &["kill", "--dry-run", "-s", "TERM", "web"]), "");
+    let by_number = dry(&host, &["kill", "--dry-run", "-s", "9", "web"]);
+    let text = comes_true(&host, &["kill", "web"]);
+    assert!(text.contains("delete element") && text.contains("8080") && !text.contains("create"), "{text}");
+    assert_eq!(text, by_number);
+    host.mydocker(&["kill", "--dry-run", "web"]).refused(&[1], &["web"]);
+    assert_eq!(dry(&host, &["rename", "--dry-run", "web", "www"]), "");
+    // Of one that does not run, only the start is left.
+    let start = dry(&host, &["start", "--dry-run", "web"]);
+    assert_eq!(comes_true(&host, &["restart", "web"]), start);
+
+    let text = comes_true(&host, &["network", "prune", "--force"]);
+    assert!(text.contains("172.19.0.0/24") && !text.contains("172.18.0.0/24"), "{text}");
+    assert_eq!(comes_true(&host, &["network", "prune", "--force"]), "");
+
+    let text = comes_true(&host, &["network", "reload"]);
+    assert!(text.contains("chain forward") && text.contains("8080") && text.contains("9000"), "{text}");
+    // What is to go with its killed supervisor does not come back.
+    assert_eq!(host.kill_supervisors(), 2);
+    eventually("both supervisors have ended", || {
+        let found = host.mydocker(&["network", "check"]).stdout;
+        (found.matches("its supervisor was killed").count() == 2).then_some(())
+    });
+    let text = comes_true(&host, &["network", "reload"]);
+    assert!(text.contains("172.18.0.0/24") && !text.contains("8080"), "{text}");
+    for container in ["web", "db"] {
+        host.mydocker(&["rm", container]).ok();
+    }
+    let text = comes_true(&host, &["network", "prune", "--force"]);
+    assert!(text.starts_with("delete table"), "{text}");
+    assert_eq!(comes_true(&host, &["network", "reload"]), "");
+    host.assert_nothing_left();
+}
+
+/// Where the table was taken away, there is nothing to be deleted from it, and the rest comes back first.
+#[test]
+fn what_a_dry_run_foretells_of_a_missing_table_comes_true() {
+    let host = Host::new();
+    host.network("front", "172.18.0.0/24", &["--subnet", "fd00:18::/64"]);
+    host.network("back", "172.19.0.0/24", &[]);
+    drop(host.container("web", "front", &["-p", "8080:80", "-p", "9000-9010:90-100/udp"]));
+    drop(host.container("db", "front", &["-p", "5432:5432"]));
+    host.mydocker(&["network", "connect", "back", "web"]).ok();
+    let table = host.table();
+    let flush = || host.space.ok(&["nft", "flush", "ruleset"]);
+
+    flush();
+    comes_true(&host, &["network", "reload"]);
+    assert_eq!(host.table(), table);
+    flush();
+    let text = comes_true(&host, &["restart", "-t", "0", "web"]);
+    assert!(text.contains("8080") && text.contains("5432"), "{text}");
+    assert_eq!(host.table(), table);
+    flush();
+    assert_eq!(comes_true(&host, &["rename", "web", "www"]), "");
+    let text = comes_true(&host, &["network", "disconnect", "front", "www"]);
+    assert!(text.contains("172.19.0.2 . 80") && text.contains("5432"), "{text}");
+    flush();
+    for command in [&["stop", "--dry-run", "www"][..], &["rm", "-f", "--dry-run", "www"]] {
+        assert_eq!(dry(&host, command), "");
+    }
+    assert_eq!(comes_true(&host, &["kill", "www"]), "");
+    let text = comes_true(&host, &["network", "remove", "back"]);
+    assert!(text.contains("172.18.0.0/24") && text.contains("5432") && !text.contains("172.19"), "{text}");
 }

@@ -88,6 +88,8 @@ mod options;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
+mod parallel;
+#[cfg(test)]
 mod ports;
 #[cfg(test)]
 mod ports6;

@@ -49,7 +49,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         Command::Inspect(args) => inspect::run(args, context),
         Command::Remove(args) => remove::run(args, context),
         Command::Prune(args) => prune::run(args, context),
-        Command::Reload(args) => reload::run(args, context),
+        Command::Reload(args) => reload::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Flows(args) => flows::run(&args, context),
         Command::Rules(args) => rules::run(args, context),

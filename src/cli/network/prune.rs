@@ -10,8 +10,13 @@ use crate::engine::Network;
 ///
 /// The default network stays: it comes back by itself.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  mydocker network prune --force --filter label=temporary")]
+#[command(
+    after_help = "Examples:\n  mydocker network prune --force --filter label=temporary\n  mydocker network prune --dry-run | nft -c -f -"
+)]
 pub(in crate::cli) struct Args {
+    /// Print what would change in the firewall table, as text for nft -f, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     /// Only those with: label=KEY[=VALUE], or without: label!=KEY[=VALUE]
     #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = condition)]
     filters: Vec<Condition>,
@@ -50,13 +55,16 @@ impl Condition {
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
+    let wanted = |network: &Network| args.filters.iter().all(|filter| filter.holds(network));
+    if args.dry_run {
+        print(&context.engine()?.dry_prune_networks(wanted)?);
+        return Ok(ExitCode::SUCCESS);
+    }
     let question = "WARNING! This removes all networks that no container has. Go on?";
     if !args.force && !confirm(question) {
         return Ok(ExitCode::SUCCESS);
     }
-    let removed = context
-        .engine()?
-        .prune_networks(|network| args.filters.iter().all(|filter| filter.holds(network)))?;
+    let removed = context.engine()?.prune_networks(wanted)?;
     if !removed.is_empty() {
         print("Deleted Networks:\n");
         for name in removed {
