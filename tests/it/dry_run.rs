@@ -177,7 +177,8 @@ fn what_a_dry_run_foretells_comes_true() {
     let text = comes_true(&host, &["network", "reload"]);
     assert!(text.contains("chain forward") && text.contains("8080") && text.contains("9000"), "{text}");
     // What is to go with its killed supervisor does not come back.
-    assert_eq!(host.kill_supervisors(), 2);
+    // One that has just ended its container may be among them.
+    assert!(host.kill_supervisors() >= 2);
     eventually("both supervisors have ended", || {
         let found = host.mydocker(&["network", "check"]).stdout;
         (found.matches("its supervisor was killed").count() == 2).then_some(())
