@@ -138,6 +138,13 @@ impl Host {
             busybox.status.success(),
             "the tests need a static busybox (package busybox-static): {busybox}"
         );
+        // Most tests have it as the kernel gives it to a new namespace; all of them have to pass either way.
+        match std::env::var("MYDOCKER_BRIDGE_NETFILTER").ok().as_deref() {
+            None => {}
+            Some("0") => host.set_bridge_netfilter(false),
+            Some("1") => host.set_bridge_netfilter(true),
+            Some(other) => panic!("MYDOCKER_BRIDGE_NETFILTER should be 0 or 1, not {other:?}"),
+        }
         host
     }
 
