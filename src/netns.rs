@@ -1,8 +1,8 @@
 //! Network namespaces: made, pinned to a path, entered for a moment, unpinned.
 //!
 //! A namespace lives as long as something refers to it: a process in it, an open descriptor, or a file it is
-//! bind-mounted on (the pin). Work inside another namespace is a closure on a thread of its own that ends
-//! with the call, so that no early return can leave the caller in the wrong namespace.
+//! bind-mounted on (the pin). Work inside another namespace is a closure, and the calling thread is back in its own
+//! namespace however that ends: a process that cannot come back ends instead.
 
 use std::fs::File;
 use std::io;
@@ -65,16 +65,11 @@ impl NetNs {
         let pin_error = |source| NetNsError::Pin { path: path.to_owned(), source };
         std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).map_err(pin_error)?;
         File::options().write(true).create_new(true).open(path).map_err(pin_error)?;
-        let made = std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| NetNsError::Create(errno.into()))?;
-                let own = "/proc/thread-self/ns/net";
-                mount(Some(own), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
-                    .map_err(|errno| pin_error(errno.into()))
-            });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let made = run_in_new(|| {
+            mount(Some(OWN), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
+                .map_err(|errno| pin_error(errno.into()))
         });
-        made.and_then(|()| Self::open(path)).inspect_err(|_| {
+        made.and_then(|pinned| pinned).and_then(|()| Self::open(path)).inspect_err(|_| {
             // The first error is the one to report.
             std::fs::remove_file(path).ok();
         })
@@ -90,36 +85,51 @@ impl NetNs {
         Ok(Self { path: path.to_owned(), file })
     }
 
-    /// Runs `work` inside the namespace, on a thread of its own, and returns what it returns.
+    /// Runs `work` inside the namespace, and returns what it returns.
     ///
     /// Sockets that `work` opens stay in the namespace when they are handed out.
     ///
     /// # Errors
     /// [`NetNsError::Enter`] where the namespace cannot be entered; `work` was not run.
-    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetNsError> {
-        std::thread::scope(|scope| {
-            let thread = scope.spawn(|| {
-                setns(&self.file, CloneFlags::CLONE_NEWNET)
-                    .map_err(|errno| NetNsError::Enter { path: self.path.clone(), source: errno.into() })?;
-                Ok(work())
-            });
-            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+    pub fn run<T>(&self, work: impl FnOnce() -> T) -> Result<T, NetNsError> {
+        let _way_back = WayBack::remember()?;
+        setns(&self.file, CloneFlags::CLONE_NEWNET)
+            .map_err(|errno| NetNsError::Enter { path: self.path.clone(), source: errno.into() })?;
+        Ok(work())
     }
 }
 
-/// Runs `work` in a new namespace that ends with the call, on a thread of its own: to try something out.
+/// Runs `work` in a new namespace, which ends with the call unless `work` pins it.
 ///
 /// # Errors
 /// [`NetNsError::Create`]; `work` was not run.
-pub fn run_in_new<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T, NetNsError> {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| NetNsError::Create(errno.into()))?;
-            Ok(work())
-        });
-        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+pub fn run_in_new<T>(work: impl FnOnce() -> T) -> Result<T, NetNsError> {
+    let _way_back = WayBack::remember()?;
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|errno| NetNsError::Create(errno.into()))?;
+    Ok(work())
+}
+
+/// The network namespace of the calling thread.
+const OWN: &str = "/proc/thread-self/ns/net";
+
+/// Brings the thread back to the namespace that it was in, when it is dropped: after a panic, too.
+struct WayBack(File);
+
+impl WayBack {
+    fn remember() -> Result<Self, NetNsError> {
+        let own = File::open(OWN).map_err(|source| NetNsError::Enter { path: OWN.into(), source })?;
+        Ok(Self(own))
+    }
+}
+
+impl Drop for WayBack {
+    fn drop(&mut self) {
+        if let Err(errno) = setns(&self.0, CloneFlags::CLONE_NEWNET) {
+            // Whatever this process did from here on would happen to the wrong namespace.
+            tracing::error!(%errno, "cannot come back from another network namespace");
+            std::process::abort();
+        }
+    }
 }
 
 impl AsFd for NetNs {

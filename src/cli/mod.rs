@@ -28,6 +28,7 @@ mod logs;
 mod network;
 mod options;
 mod output;
+mod parse;
 mod pause;
 mod port;
 mod ps;
@@ -60,7 +61,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use clap::Parser as _;
 use clap::error::ErrorKind;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{self, Layer, SubscriberExt as _};
@@ -79,6 +79,15 @@ const FAILED: u8 = 1;
 #[command(name = "mydocker", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "Example:\n  mydocker run --rm -it / sh")]
 struct Arguments {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What can be said before the command's name.
+#[derive(Debug, clap::Args)]
+struct Options {
     /// The directory that survives a reboot: networks, containers, layers
     #[arg(long, value_name = "DIR", env = "MYDOCKER_ROOT", default_value = "/var/lib/mydocker", value_parser = directory)]
     root: PathBuf,
@@ -91,8 +100,6 @@ struct Arguments {
     /// How it is told: lines for people or JSON objects with level, msg and time
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
-    #[command(subcommand)]
-    command: Command,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -233,24 +240,20 @@ impl From<EngineError> for CommandError {
 /// Runs the command that `arguments` (the program's name first) asks for.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = spelling::normalize(arguments.into_iter().collect());
-    let parsed = match Arguments::try_parse_from(&arguments) {
+    let Arguments { options, command } = match parse::arguments(&arguments) {
         Ok(parsed) => parsed,
         Err(error) => return usage(&error),
     };
-    let log = log_to_stderr(parsed.log_level, parsed.log_format);
-    let mut context = Context {
-        layout: Layout::new(parsed.root, parsed.run_root),
-        log_level: parsed.log_level,
-        log_format: parsed.log_format,
-        log,
-        engine: None,
-    };
-    let runs_a_command = match &parsed.command {
+    let Options { root, run_root, log_level, log_format } = options;
+    let log = log_to_stderr(log_level, log_format);
+    let layout = Layout::new(root, run_root);
+    let mut context = Context { layout, log_level, log_format, log, engine: None };
+    let runs_a_command = match &command {
         Command::Run(_) | Command::Create(_) | Command::Exec(_) => true,
         Command::Container(args) => args.runs_a_command(),
         _ => false,
     };
-    let result = match parsed.command {
+    let result = match command {
         Command::Network(args) => network::run(args, &mut context),
         Command::Volume(args) => volume::run(args, &mut context),
         Command::Create(args) => create::run(*args, &mut context),
@@ -290,7 +293,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Supervise(args) => supervise::run(args, &mut context),
     };
     result.unwrap_or_else(|error| {
-        error.report(parsed.log_format);
+        error.report(log_format);
         ExitCode::from(if runs_a_command { error.run_status } else { FAILED })
     })
 }

@@ -15,7 +15,7 @@ use crate::container::config::{Argv, ContainerPath, EnvVar, UserSpec};
 use crate::container::detach::DetachKeys;
 use crate::container::protocol::Order;
 use crate::container::record::{RecordError, State};
-use crate::container::{runtime, signal};
+use crate::container::{cgroup, runtime, signal};
 use crate::names::ContainerId;
 use crate::process::Process;
 use crate::sys;
@@ -275,6 +275,7 @@ impl Engine {
         // It is not waited for: its end is told over the socket, and it is nobody's child once we have ended.
         drop(child);
         order.send(&ours)?;
+        cgroup::anticipate_move();
         Ok(ours)
     }
 

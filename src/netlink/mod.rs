@@ -4,14 +4,13 @@
 //! them out in order while it is in that call. Which policy makes them necessary is not known here.
 
 mod conntrack;
+mod flow_text;
 mod flows;
 mod link;
 mod route;
 mod sock_diag;
 
-pub use conntrack::{
-    Direction, HostPorts, forget_flows_to_container, forget_flows_to_ports, forget_untranslated_flows,
-};
+pub use conntrack::{Conntrack, Direction, HostPorts};
 pub use flows::{Flow, FlowEvent, FlowSocket, FlowState};
 pub use link::{BridgeSpec, Link, MacAddress, VethSpec};
 pub use route::{ADD_DEFAULT_ROUTE, Batch, HostAddress, HostRoute, RequestError, RouteSocket};

@@ -1,6 +1,7 @@
 //! Which ports of the host a container gets: what the user fixed, and free ones for the rest.
 
 use std::net::IpAddr;
+use std::ops::Deref;
 
 use super::endpoint::Endpoint;
 use super::error::NetworkError;
@@ -88,7 +89,7 @@ pub(super) fn overlaps(mapping: &PortMapping, taken: &TakenPort) -> bool {
 pub(super) fn choose(
     requests: &[PortRequest],
     endpoint: &Endpoint,
-    local: &LocalPorts,
+    local: &impl Deref<Target = LocalPorts>,
     in_use: &InUse<'_>,
 ) -> Result<Vec<PortMapping>, NetworkError> {
     let mut chosen: Vec<Vec<PortMapping>> = vec![Vec::new(); requests.len()];
@@ -183,7 +184,7 @@ mod tests {
     fn choose_from(local: &str, requests: &[&str], taken: &[TakenPort]) -> Result<Vec<String>, String> {
         let requests: Vec<PortRequest> = requests.iter().map(|text| text.parse().unwrap()).collect();
         let in_use = InUse { listeners: &Listeners::find(&[]), taken };
-        choose(&requests, &endpoint(), &LocalPorts::parse(local, ""), &in_use)
+        choose(&requests, &endpoint(), &&LocalPorts::parse(local, ""), &in_use)
             .map(|mappings| mappings.iter().map(ToString::to_string).collect())
             .map_err(|error| error.to_string())
     }
@@ -228,7 +229,7 @@ mod tests {
             let requests: Vec<PortRequest> = vec![wanted.parse().unwrap(), wanted.parse().unwrap()];
             let in_use = InUse { listeners: &Listeners::find(&[]), taken: &busy };
             let local = LocalPorts::parse(&format!("{first} {last}"), "");
-            if let Ok(mappings) = choose(&requests, &endpoint(), &local, &in_use) {
+            if let Ok(mappings) = choose(&requests, &endpoint(), &&local, &in_use) {
                 prop_assert_eq!(mappings.len(), 2);
                 prop_assert!(!mappings[0].overlaps(&mappings[1]));
                 for mapping in mappings {

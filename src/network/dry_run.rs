@@ -193,7 +193,7 @@ impl Networks {
         };
         taken.retain(|taken| taken.holder.as_deref() != Some(publisher.comment()));
         let in_use = InUse { listeners: &listeners, taken: &taken };
-        publisher.ports = choose(&ports, &publisher, &LocalPorts::read(), &in_use)?;
+        publisher.ports = choose(&ports, &publisher, &&LocalPorts::read(), &in_use)?;
         check(&publisher, &ports, &listeners, &old)?;
         let conflict = |mapping: &&PortMapping| taken.iter().any(|taken| overlaps(mapping, taken));
         if let Some(mapping) = publisher.ports.iter().find(conflict) {

@@ -50,6 +50,7 @@ mod stale_flows;
 mod subnet;
 mod subnet_file;
 
+use crate::netlink::Conntrack;
 pub use crate::netlink::{Direction, Flow, FlowEvent, FlowState, MacAddress};
 use crate::nft;
 use crate::store::Layout;
@@ -86,13 +87,14 @@ pub struct Networks {
     layout: Layout,
     bridge: Option<BridgeDriver>,
     nft: Option<nft::Socket>,
+    conntrack: Option<Conntrack>,
 }
 
 impl Networks {
     /// The networks recorded in `layout`. Nothing is opened yet.
     #[must_use]
     pub fn new(layout: Layout) -> Self {
-        Self { layout, bridge: None, nft: None }
+        Self { layout, bridge: None, nft: None, conntrack: None }
     }
 
     fn bridge(&mut self) -> Result<&mut BridgeDriver, NetworkError> {

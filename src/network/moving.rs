@@ -53,7 +53,7 @@ impl Networks {
     }
 
     /// Writes down that those that are not there any more have no ports, and removes flows to them.
-    pub(super) fn strip(&self, endpoints: &[Endpoint], before: &[Endpoint]) -> Result<(), NetworkError> {
+    pub(super) fn strip(&mut self, endpoints: &[Endpoint], before: &[Endpoint]) -> Result<(), NetworkError> {
         let is_there = |old: &Endpoint| endpoints.iter().any(|endpoint| endpoint.position == old.position);
         for old in before.iter().filter(|old| !old.ports.is_empty() && !is_there(old)) {
             endpoint::save(&self.layout, &Endpoint { ports: Vec::new(), ..old.clone() })?;

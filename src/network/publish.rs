@@ -6,6 +6,7 @@
 //! beforehand but the host's listening sockets, and, for whoever publishes a range, the single ports in it; then
 //! the transaction is for that moment of the rule set only.
 
+use std::cell::LazyCell;
 use std::net::IpAddr;
 
 use super::allot::{InUse, LocalPorts, choose, overlaps};
@@ -14,7 +15,6 @@ use super::error::NetworkError;
 use super::listener::{HostListener, Listeners, has_address};
 use super::moving::{Changes, keeping};
 use super::port::{PortMapping, PortRange, PortRequest, same_address};
-use super::stale_flows::forget_flows_elsewhere;
 use super::{Networks, plan, record};
 use crate::nft::{CommitError, Element, Proto, TakenPort, Transaction};
 
@@ -47,7 +47,7 @@ impl Networks {
             return Ok(());
         }
         let listeners = Listeners::find(ports);
-        let local = LocalPorts::read();
+        let local = LazyCell::new(LocalPorts::read);
         let mut taken = Vec::new();
         for _ in 0..TRIES {
             let in_use = InUse { listeners: &listeners, taken: &taken };
@@ -57,7 +57,7 @@ impl Networks {
             self.record_ports(endpoints, &publisher.ports)?;
             let error = match self.commit_ports(&publisher, before) {
                 Ok(()) => {
-                    forget_flows_elsewhere(&publisher);
+                    self.forget_flows_elsewhere(&publisher);
                     return self.strip(endpoints, before);
                 }
                 // Somebody took elements away; the records tell where the ports are to lead.

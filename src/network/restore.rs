@@ -7,7 +7,6 @@ use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::forwarding::{Needed, SwitchedOn};
 use super::record::{self, Loaded, Network, Phase, RecordError};
-use super::stale_flows::forget_flows_without_rules;
 use super::subnet_file::{InUse, SubnetFile};
 use super::{Networks, PortState, plan};
 use crate::names::NetworkName;
@@ -199,7 +198,7 @@ impl Networks {
         })?;
         self.rebuild_table(&networks, &forwarding)?;
         if before == Presence::TableMissing {
-            forget_flows_without_rules(&networks);
+            self.forget_flows_without_rules(&networks);
         }
         forwarding.switch_on(needed)?;
         let mut failed = None;

@@ -1,6 +1,7 @@
 //! The kernel's connection tracking remembers where a flow was led. What it remembers is removed where it is no
 //! longer true: flows would go on to an address that has another holder by now, or none.
 
+use std::io;
 use std::net::IpAddr;
 
 use super::endpoint::{self, Endpoint};
@@ -8,16 +9,12 @@ use super::error::NetworkError;
 use super::port::PortMapping;
 use super::record::Network;
 use super::{Networks, plan};
-use crate::netlink::{self, HostPorts};
-use crate::sysctl;
+use crate::netlink::{Conntrack, HostPorts};
 
 impl Networks {
     /// Removes the connection-tracking entries of flows that were translated to the endpoint's addresses: they
     /// would go on, and reach whoever gets the address next.
-    pub(super) fn forget_flows_to(&self, endpoint: &Endpoint) -> Result<(), NetworkError> {
-        if !tracks_connections() {
-            return Ok(());
-        }
+    pub(super) fn forget_flows_to(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
         let mut targets: Vec<IpAddr> =
             endpoint.ports.iter().filter_map(|mapping| plan::target(endpoint, mapping.host_ip)).collect();
         targets.sort_unstable();
@@ -28,55 +25,46 @@ impl Networks {
             if holder.is_some_and(|holder| holder.container != endpoint.container) {
                 continue;
             }
-            note_forgotten(&endpoint.container_name, netlink::forget_flows_to_container(address));
+            self.forget_flows(|conntrack| conntrack.forget_flows_to_container(address));
         }
         Ok(())
     }
-}
 
-/// Removes the connection-tracking entries of flows to the endpoint's ports that began before these were
-/// published, or while they led elsewhere: they would go on as if nothing had changed.
-pub(super) fn forget_flows_elsewhere(endpoint: &Endpoint) {
-    if !tracks_connections() {
-        return;
+    /// Removes the connection-tracking entries of flows to the endpoint's ports that began before these were
+    /// published, or while they led elsewhere: they would go on as if nothing had changed.
+    pub(super) fn forget_flows_elsewhere(&mut self, endpoint: &Endpoint) {
+        let ports = endpoint.ports.iter().filter_map(|mapping| {
+            let PortMapping { host_ip: address, host, proto, .. } = mapping;
+            let container = plan::target(endpoint, *address)?;
+            Some(HostPorts {
+                address: *address,
+                protocol: proto.number(),
+                ports: host.first..=host.last,
+                container,
+            })
+        });
+        let ports: Vec<_> = ports.collect();
+        self.forget_flows(|conntrack| conntrack.forget_flows_to_ports(&ports));
     }
-    let ports = endpoint.ports.iter().filter_map(|mapping| {
-        let PortMapping { host_ip: address, host, proto, .. } = mapping;
-        let container = plan::target(endpoint, *address)?;
-        Some(HostPorts {
-            address: *address,
-            protocol: proto.number(),
-            ports: host.first..=host.last,
-            container,
-        })
-    });
-    let ports: Vec<_> = ports.collect();
-    note_forgotten(&endpoint.container_name, netlink::forget_flows_to_ports(&ports));
-}
 
-/// Whether there is any entry in the host's namespace. To look for some of them costs a walk through a table
-/// that all namespaces share.
-fn tracks_connections() -> bool {
-    sysctl::read("net/netfilter/nf_conntrack_count").ok().flatten().as_deref() != Some("0")
-}
-
-/// Flows that remain are a nuisance for their clients, not a reason to fail.
-fn note_forgotten(container: &str, forgotten: std::io::Result<usize>) {
-    match forgotten {
-        Ok(count) => tracing::debug!(container, count, "removed connection-tracking entries"),
-        Err(error) => tracing::warn!(container, %error, "cannot remove connection-tracking entries"),
+    /// Removes the connection-tracking entries of flows that began while the table was missing: what is translated
+    /// is decided by the first packet alone, and what is dropped too.
+    pub(super) fn forget_flows_without_rules(&mut self, networks: &[Network]) {
+        let subnets: Vec<_> =
+            networks.iter().flat_map(Network::blocks).map(|block| block.subnet.net()).collect();
+        self.forget_flows(|conntrack| conntrack.forget_untranslated_flows(&subnets));
     }
-}
 
-/// Removes the connection-tracking entries of flows that began while the table was missing: what is translated is
-/// decided by the first packet alone, and what is dropped too.
-pub(super) fn forget_flows_without_rules(networks: &[Network]) {
-    let subnets: Vec<_> = networks.iter().flat_map(Network::blocks).map(|block| block.subnet.net()).collect();
-    match netlink::forget_untranslated_flows(&subnets) {
-        Ok(count) => {
-            tracing::debug!(count, "removed connection-tracking entries from before the table was restored")
+    /// Flows that remain are a nuisance for their clients, not a reason to fail.
+    fn forget_flows(&mut self, forget: impl FnOnce(&mut Conntrack) -> io::Result<()>) {
+        let opened = self.conntrack.take().map_or_else(Conntrack::open, Ok);
+        let forgotten = opened.and_then(|mut conntrack| {
+            forget(&mut conntrack)?;
+            self.conntrack = Some(conntrack);
+            Ok(())
+        });
+        if let Err(error) = forgotten {
+            tracing::warn!(%error, "cannot remove connection-tracking entries");
         }
-        // They are a nuisance for their clients, not a reason to fail.
-        Err(error) => tracing::warn!(%error, "cannot remove connection-tracking entries"),
     }
 }
