@@ -4,7 +4,10 @@
 //! an address or a port is recorded as a [`Process`], and whoever needs the thing next asks
 //! [`Process::is_alive`].
 
+use std::fmt;
 use std::io;
+use std::str::FromStr;
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +27,16 @@ impl Process {
     /// # Errors
     /// `/proc` is not mounted.
     pub fn current() -> io::Result<Self> {
-        Self::of(nix::unistd::getpid().as_raw())
+        static KNOWN: OnceLock<Process> = OnceLock::new();
+        let pid = nix::unistd::getpid().as_raw();
+        // Not the one that was cloned from the process that asked first.
+        if let Some(known) = KNOWN.get().filter(|known| known.pid == pid) {
+            return Ok(*known);
+        }
+        let current = Self::of(pid)?;
+        // In such a clone, another one is known already.
+        KNOWN.set(current).ok();
+        Ok(current)
     }
 
     /// The process that has the pid now.
@@ -48,11 +60,32 @@ impl Process {
     }
 }
 
-/// Whether a process has this pid now, whichever. A zombie has ended.
-#[must_use]
-pub fn is_running(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok();
-    stat.and_then(|stat| parse_stat(&stat)).is_some_and(|stat| !matches!(stat.state, 'Z' | 'X'))
+/// As a part of file names: `PID-START`.
+impl fmt::Display for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.pid, self.start_time)
+    }
+}
+
+/// Text that names no process.
+#[derive(Debug, thiserror::Error)]
+#[error("expected PID-START")]
+pub struct ProcessParseError;
+
+impl FromStr for Process {
+    type Err = ProcessParseError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (pid, start_time) = text.split_once('-').ok_or(ProcessParseError)?;
+        let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number(pid) || !is_number(start_time) {
+            return Err(ProcessParseError);
+        }
+        Ok(Self {
+            pid: pid.parse().map_err(|_| ProcessParseError)?,
+            start_time: start_time.parse().map_err(|_| ProcessParseError)?,
+        })
+    }
 }
 
 struct Stat {
@@ -86,6 +119,16 @@ mod tests {
         assert!(me.is_alive());
         assert!(!Process { start_time: me.start_time + 1, ..me }.is_alive());
         assert!(!Process { pid: i32::MAX, ..me }.is_alive());
+        assert_eq!(Process::current().unwrap(), Process::of(me.pid).unwrap());
+    }
+
+    #[test]
+    fn a_process_is_read_back_from_a_file_name() {
+        let me = Process::current().unwrap();
+        assert_eq!(me.to_string().parse::<Process>().unwrap(), me);
+        for bad in ["", "-", "1", "1-", "-1", "1-2-3", "+1-2", "x-1", "1-x", "4294967296-1"] {
+            assert!(bad.parse::<Process>().is_err(), "{bad}");
+        }
     }
 
     #[test]

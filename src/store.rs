@@ -30,7 +30,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::names::{ContainerId, ContainerName, Digest, NetworkName, VolumeName};
-use crate::process;
+use crate::process::Process;
 pub use tree::remove_tree_at;
 
 pub use lock::Lock;
@@ -261,8 +261,8 @@ pub enum Durability {
 pub fn write_atomic(path: &Path, contents: &[u8], durability: Durability) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // The pid keeps two writers apart; the leading dot keeps listings from taking it for a record.
-    let temporary = directory.join(format!(".{name}.{}", std::process::id()));
+    // The process keeps two writers apart; the leading dot keeps listings from taking it for a record.
+    let temporary = directory.join(format!(".{name}.{}", Process::current()?));
     let written = (|| {
         let mut options = OpenOptions::new();
         // The directory may be anybody's: a user's pid file may be wanted in /tmp.
@@ -354,8 +354,8 @@ pub fn list(directory: &Path) -> io::Result<Vec<String>> {
 
 /// Whether the name is that of a temporary file of [`write_atomic`] whose writer has ended.
 fn is_abandoned(name: &str) -> bool {
-    let writer = name.rsplit_once('.').and_then(|(_, pid)| pid.parse::<u32>().ok());
-    writer.is_some_and(|pid| !process::is_running(pid))
+    let writer = name.rsplit_once('.').and_then(|(_, process)| process.parse::<Process>().ok());
+    writer.is_some_and(|writer| !writer.is_alive())
 }
 
 #[cfg(test)]
@@ -387,13 +387,15 @@ mod tests {
     #[test]
     fn a_listing_removes_what_killed_writers_left() {
         let directory = tempfile::tempdir().unwrap();
-        // No pid is as large as that (PID_MAX_LIMIT is 2^22).
-        let of = |pid: u32| directory.path().join(format!(".record.{pid}"));
-        for path in [directory.path().join("record"), of(u32::MAX), of(std::process::id())] {
+        let of = |process: Process| directory.path().join(format!(".record.{process}"));
+        let me = Process::current().unwrap();
+        // Its pid is this process's by now.
+        let ended = Process { start_time: me.start_time - 1, ..me };
+        for path in [directory.path().join("record"), of(ended), of(me)] {
             write_atomic(&path, b"x", Durability::Process).unwrap();
         }
         assert_eq!(list(directory.path()).unwrap(), ["record"]);
-        assert!(!of(u32::MAX).exists() && of(std::process::id()).exists());
+        assert!(!of(ended).exists() && of(me).exists());
     }
 
     #[test]

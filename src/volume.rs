@@ -5,7 +5,7 @@
 //! ROOT/volumes/NAME/record    its labels, and whether anybody has named it; without it there is no volume
 //! ROOT/volumes/NAME/lock      held while an image's files are copied into it (container/copy_up.rs)
 //! ROOT/volumes/.lock          held while a volume is made or removed
-//! ROOT/volumes/.gone.NAME.PID a volume that PID is removing: nobody's any more
+//! ROOT/volumes/.gone.PID-START.N  what that process is removing: nobody's any more
 //! ```
 //!
 //! Which containers use a volume is written in their records only; the engine asks those before it removes
@@ -16,12 +16,13 @@ use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::names::VolumeName;
-use crate::process;
+use crate::process::Process;
 use crate::store::{self, Durability, Layout, Lock};
 
 /// The format of a record.
@@ -234,8 +235,13 @@ impl Exclusive<'_> {
     /// # Errors
     /// [`VolumeError::Io`]; "already gone" is success.
     pub fn remove(&self, name: &VolumeName) -> Result<Removed, VolumeError> {
+        // Several of one process may be there at a time. Without the volume's name, which may be as long as the
+        // name of a file can be.
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         let path = self.layout.volume(name);
-        let gone = self.layout.volumes().join(format!("{GONE}{name}.{}", std::process::id()));
+        let me = Process::current().map_err(io_error("read", Path::new("/proc/self/stat")))?;
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let gone = self.layout.volumes().join(format!("{GONE}{me}.{number}"));
         match std::fs::rename(&path, &gone) {
             Ok(()) => Ok(Removed(Some(gone))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Removed(None)),
@@ -275,8 +281,9 @@ fn erase(path: &Path) -> Result<(), VolumeError> {
 fn abandoned(directory: &Path) -> Vec<PathBuf> {
     let is_abandoned = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let pid = name.strip_prefix(GONE).and_then(|rest| rest.rsplit('.').next()?.parse::<u32>().ok());
-        pid.is_some_and(|pid| !process::is_running(pid))
+        let process = name.strip_prefix(GONE).and_then(|rest| rest.split('.').next());
+        let process = process.and_then(|process| process.parse::<Process>().ok());
+        process.is_some_and(|process| !process.is_alive())
     };
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).filter(is_abandoned).collect()
@@ -383,13 +390,31 @@ mod tests {
         assert_eq!(volumes.list().unwrap(), []);
         volumes.ensure(&name("half"), &BTreeMap::new(), false).unwrap();
         assert_eq!(volumes.list().unwrap().len(), 1);
-        // Killed while the contents were removed. No pid is as large as that (PID_MAX_LIMIT is 2^22).
-        let gone = layout.volumes().join(format!("{GONE}old.{}", u32::MAX));
-        std::fs::create_dir_all(gone.join("_data")).unwrap();
+        // Killed while the contents were removed; the pid is another process's by now: this one's.
+        let me = Process::current().unwrap();
+        let of = |process| layout.volumes().join(format!("{GONE}{process}.7"));
+        let (gone, going) = (of(Process { start_time: me.start_time - 1, ..me }), of(me));
+        for path in [&gone, &going] {
+            std::fs::create_dir_all(path.join("_data")).unwrap();
+        }
         assert_eq!(volumes.list().unwrap().len(), 1);
         volumes.clear_away().unwrap();
-        assert!(!gone.exists());
+        assert!(!gone.exists() && going.exists());
         assert_eq!(volumes.list().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn a_volume_with_the_longest_name_is_removed() {
+        let (_directory, layout) = layout();
+        let volumes = Volumes::new(&layout);
+        let names = ["a", "b"].map(|letter| name(&letter.repeat(255)));
+        let removed = names.each_ref().map(|name| {
+            volumes.ensure(name, &BTreeMap::new(), false).unwrap();
+            volumes.lock().unwrap().remove(name).unwrap()
+        });
+        assert_eq!(volumes.list().unwrap(), []);
+        removed.into_iter().for_each(|removed| removed.erase().unwrap());
+        assert_eq!(std::fs::read_dir(layout.volumes()).unwrap().count(), 1, "only the lock stays");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::os::unix::fs::FileTypeExt as _;
 
 use super::connection::{Connection, Membership, NetworkMode, Wanted};
-use super::{Engine, EngineError, images, privileges};
+use super::{Engine, EngineError, hold_up, images, privileges};
 use crate::container::cgroup::Hierarchy;
 use crate::container::config::{
     Argv, Config, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, Settings, UserSpec,
@@ -174,7 +174,9 @@ impl Engine {
         let (record, mut state) = Record::observe(&self.layout, id)?;
         if let State::Running { paused, .. } = &mut state {
             // Where there are no control groups, nothing is paused.
-            *paused = self.hierarchy().is_ok_and(|hierarchy| cgroup::is_frozen(hierarchy, id));
+            *paused = self.hierarchy().is_ok_and(|hierarchy| {
+                cgroup::is_frozen(hierarchy, id) && !hold_up::go_on_if_abandoned(&self.layout, hierarchy, id)
+            });
         }
         Ok(Snapshot { record, state })
     }

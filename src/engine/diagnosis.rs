@@ -25,7 +25,12 @@ pub enum Finding {
     /// A container whose supervisor died without taking it down.
     Orphan(ContainerName),
     /// A pinned namespace of a container that does not run, or of none.
-    LeakedNamespace(PathBuf),
+    LeakedNamespace {
+        /// Where it is pinned.
+        path: PathBuf,
+        /// Whether it is a container's of this root directory.
+        is_ours: bool,
+    },
     /// A mount of a container that does not run, or of none.
     LeakedMount(PathBuf),
     /// A container's record that cannot be read.
@@ -40,7 +45,7 @@ impl fmt::Display for Finding {
             Self::Orphan(name) => {
                 write!(f, "container {name}: its supervisor was killed and left things behind")
             }
-            Self::LeakedNamespace(path) => {
+            Self::LeakedNamespace { path, .. } => {
                 write!(f, "the network namespace {} belongs to no running container", path.display())
             }
             Self::LeakedMount(path) => {
@@ -68,7 +73,7 @@ impl Finding {
             Self::Network(finding) => finding.subject(),
             Self::Capability(_) => "capability",
             Self::Orphan(_) => "container",
-            Self::LeakedNamespace(_) => "namespace",
+            Self::LeakedNamespace { .. } => "namespace",
             Self::LeakedMount(_) => "mount",
             Self::Record(_) => "file",
         }
@@ -80,12 +85,13 @@ impl Finding {
         match self {
             Self::Network(finding) => finding.remedy(),
             Self::Capability(_) => "run mydocker as root with all capabilities".to_owned(),
-            Self::Orphan(_) => "put it right with: mydocker network reload".to_owned(),
-            Self::LeakedNamespace(path) => {
+            Self::Orphan(_) | Self::LeakedNamespace { is_ours: true, .. } | Self::LeakedMount(_) => {
+                "put it right with: mydocker network reload".to_owned()
+            }
+            Self::LeakedNamespace { path, .. } => {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 format!("unless another program uses it, remove it with: ip netns delete {name}")
             }
-            Self::LeakedMount(path) => format!("unmount it with: umount {}", path.display()),
             Self::Record(error) => error
                 .hint()
                 .unwrap_or_else(|| "mend or move the file away; mydocker does not overwrite it".to_owned()),
@@ -116,8 +122,7 @@ impl Engine {
             }
         }
         for path in self.leaked_namespaces(&known)? {
-            let id = path.file_name().and_then(|name| name.to_str()?.parse::<ContainerId>().ok());
-            if id.is_some_and(|id| Record::load(&self.layout, &id).is_ok()) {
+            if self.is_of_a_container(&path) {
                 netns::unpin(&path)?;
             }
         }
@@ -164,7 +169,10 @@ impl Engine {
         if !blind {
             findings.extend(self.networks.check(&running)?.into_iter().map(Finding::Network));
         }
-        findings.extend(self.leaked_namespaces(&known)?.into_iter().map(Finding::LeakedNamespace));
+        findings.extend(self.leaked_namespaces(&known)?.into_iter().map(|path| {
+            let is_ours = self.is_of_a_container(&path);
+            Finding::LeakedNamespace { path, is_ours }
+        }));
         findings.extend(self.leaked_mounts(&known)?.into_iter().map(Finding::LeakedMount));
         Ok(findings)
     }
@@ -243,6 +251,12 @@ impl Engine {
         }
         let used = namespaces_of_processes();
         Ok(candidates.into_iter().filter(|(_, inode)| !used.contains(inode)).map(|(path, _)| path).collect())
+    }
+
+    /// Whether a pinned namespace is a container's of ours.
+    fn is_of_a_container(&self, pin: &Path) -> bool {
+        let id = pin.file_name().and_then(|name| name.to_str()?.parse::<ContainerId>().ok());
+        id.is_some_and(|id| Record::load(&self.layout, &id).is_ok())
     }
 
     /// Mounts below our directory of overlays of containers that do not run.

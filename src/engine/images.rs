@@ -3,19 +3,18 @@
 use std::io::Read;
 use std::path::Path;
 
+use super::hold_up::HeldUp;
 use super::{CreateContainer, Engine, EngineError, Record, Snapshot, privileges};
 use crate::archive::{self, Packer, Purpose};
-use crate::container::cgroup::{self, Hierarchy};
 use crate::container::config::{ContainerPath, EnvVar};
 use crate::container::mounts::Mount;
 use crate::container::record::State;
-use crate::container::runtime::RuntimeError;
 use crate::container::signal::Signal;
 use crate::container::{index, record, view};
 use crate::image::{
     Change, Defaults, Empty, Image, ImageError, Images, NewImage, Reference, Removal, Step, StoredImage, User,
 };
-use crate::names::{ContainerId, Digest};
+use crate::names::Digest;
 
 /// An image that is to be made of an archive.
 #[derive(Debug, Clone)]
@@ -41,20 +40,6 @@ pub struct CommitImage {
     pub name: Option<Reference>,
     /// Whether the container's processes are held up meanwhile.
     pub pause: bool,
-}
-
-/// A container whose processes go on when this is dropped.
-struct HeldUp {
-    hierarchy: Hierarchy,
-    id: ContainerId,
-}
-
-impl Drop for HeldUp {
-    fn drop(&mut self) {
-        if let Err(error) = cgroup::thaw(&self.hierarchy, &self.id) {
-            tracing::warn!(container = %self.id.short(), %error, "the container stays paused: use unpause");
-        }
-    }
 }
 
 impl Engine {
@@ -159,9 +144,7 @@ impl Engine {
         if !state.is_running() || state.is_paused() {
             return Ok(None);
         }
-        let hierarchy = self.hierarchy()?.clone();
-        cgroup::freeze(&hierarchy, &record.id).map_err(RuntimeError::from)?;
-        Ok(Some(HeldUp { hierarchy, id: record.id.clone() }))
+        HeldUp::new(&self.layout, self.hierarchy()?, &record.id).map(Some)
     }
 
     /// All images, the newest first.

@@ -9,7 +9,7 @@
 use std::time::{Duration, Instant};
 
 use super::containers::{Record, Snapshot};
-use super::{Engine, EngineError, privileges};
+use super::{Engine, EngineError, hold_up, privileges};
 use crate::container::record::{RecordError, State};
 use crate::container::runtime::RuntimeError;
 use crate::container::signal::{self, Signal};
@@ -245,6 +245,7 @@ impl Engine {
         let Snapshot { record, state } = self.find(reference)?;
         match state {
             State::Running { paused: false, .. } => {
+                hold_up::forget(&self.layout, &record.id);
                 Ok(cgroup::freeze(self.hierarchy()?, &record.id).map_err(RuntimeError::from)?)
             }
             State::Running { .. } | State::Restarting { .. } => {
@@ -269,6 +270,7 @@ impl Engine {
         if !paused {
             return Err(EngineError::Is { action: "unpause", name: record.name, state: "not paused" });
         }
+        hold_up::forget(&self.layout, &record.id);
         Ok(cgroup::thaw(self.hierarchy()?, &record.id).map_err(RuntimeError::from)?)
     }
 

@@ -10,6 +10,7 @@ mod copy;
 mod diagnosis;
 mod dry_run;
 mod error;
+mod hold_up;
 mod images;
 mod info;
 mod lifecycle;

@@ -72,7 +72,7 @@ impl<R: Read> Read for Hashing<R> {
 fn temporary_path(layout: &Layout) -> Result<PathBuf, ImageError> {
     let me = Process::current().map_err(io_error("read", "/proc/self/stat"))?;
     let random = random_letters(8)?;
-    Ok(layout.image_temporary().join(format!("{}-{}-{random}", me.pid, me.start_time)))
+    Ok(layout.image_temporary().join(format!("{me}-{random}")))
 }
 
 /// Whose directory that is, by its name.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use super::endpoint;
 use super::error::NetworkError;
@@ -10,7 +11,7 @@ use super::forwarding::{Needed, SwitchedOn};
 use super::record::{self, Network, Phase};
 use super::reload::Running;
 use super::subnet::{Family, Subnet};
-use super::subnet_file::SubnetFile;
+use super::subnet_file::{Contents, SubnetFile};
 use super::{BridgeDriver, DriverError, Networks};
 use crate::names::{IfName, NetworkName};
 use crate::netns;
@@ -108,6 +109,14 @@ pub enum Finding {
         /// The address.
         address: IpAddr,
     },
+    /// The file of addresses is missing or damaged.
+    #[error("the address file {} is {what}: which addresses are taken is not known", .path.display())]
+    AddressFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        what: &'static str,
+    },
     /// The host's end of a pair that belongs to no container.
     #[error("the device {0} was made for a container and belongs to none")]
     LeakedDevice(IfName),
@@ -134,9 +143,9 @@ pub enum Finding {
     },
     /// Bridged packets pass the rules of all tables.
     #[error(
-        "bridged packets pass netfilter ({} is 1): those between containers of one network, too, are subject to the \
+        "bridged packets pass netfilter ({}=1): those between containers of one network, too, are subject to the \
          forwarding rules of every table on this host",
-        .0.join(", ")
+        .0.join("=1, ")
     )]
     BridgeNetfilter(Vec<&'static str>),
     /// Rules that are in no table of nf_tables.
@@ -174,7 +183,7 @@ impl Finding {
             Self::Obstacle { .. } | Self::LegacyIptables(_) => "firewall",
             Self::ConntrackFull { .. } => "conntrack",
             Self::BridgeNetfilter(_) => "bridge-netfilter",
-            Self::File(_) => "file",
+            Self::AddressFile { .. } | Self::File(_) => "file",
         }
     }
 
@@ -337,9 +346,13 @@ impl Networks {
         if networks.is_empty() {
             return Ok(findings);
         }
-        let in_use = || self.in_use();
-        let mut file = SubnetFile::open(&self.layout, &in_use)?;
-        let used = self.in_use()?;
+        let (contents, used) = SubnetFile::look(&self.layout, || Ok::<_, NetworkError>(self.in_use()?))?;
+        let unknown = |what| Ok(vec![Finding::AddressFile { path: self.layout.subnet_file(), what }]);
+        let marked = match contents {
+            Contents::Taken(marked) => marked,
+            Contents::Missing => return unknown("missing"),
+            Contents::Damaged => return unknown("damaged"),
+        };
         for network in networks {
             // What is left of the dead is told on its own.
             let dead: BTreeSet<IpAddr> = endpoint::load_all(&self.layout, &network.name)?
@@ -351,7 +364,7 @@ impl Networks {
                 let subnet = block.subnet;
                 let wanted = used.iter().find(|(of, _)| *of == subnet).map(|(_, taken)| taken.as_slice());
                 let wanted: BTreeSet<IpAddr> = wanted.unwrap_or_default().iter().copied().collect();
-                let taken: BTreeSet<IpAddr> = file.taken(subnet)?.into_iter().collect();
+                let taken = marked.get(&subnet).cloned().unwrap_or_default();
                 let network = || network.name.clone();
                 findings.extend(
                     taken.difference(&wanted).filter(|address| !dead.contains(address)).map(|address| {

@@ -15,8 +15,9 @@ use super::error::NetworkError;
 use super::listener::{HostListener, Listeners, has_address};
 use super::moving::{Changes, keeping};
 use super::port::{PortMapping, PortRange, PortRequest, same_address};
+use super::subnet::Family;
 use super::{Networks, plan, record};
-use crate::nft::{CommitError, Element, Proto, TakenPort, Transaction};
+use crate::nft::{CommitError, Element, Found, Proto, TakenPort, Transaction};
 
 /// How often ports are chosen again because somebody else was faster.
 const TRIES: u32 = 64;
@@ -58,6 +59,7 @@ impl Networks {
             let error = match self.commit_ports(&publisher, before) {
                 Ok(()) => {
                     self.forget_flows_elsewhere(&publisher);
+                    warn_of_internal(&publisher);
                     return self.strip(endpoints, before);
                 }
                 // Somebody took elements away; the records tell where the ports are to lead.
@@ -259,8 +261,9 @@ impl Networks {
     }
 
     /// Which elements of a dead endpoint are still there and its own: whoever was killed may have taken them away
-    /// already, and a port may be somebody else's by now. One whose remark has another name is its own all the
-    /// same unless that is the name of a living container with such a port: then it was just being renamed.
+    /// already, and a port may be somebody else's by now, and then leads to another address. One whose remark has
+    /// another name is its own all the same, because it was just being renamed; unless that is the name of a living
+    /// container with such a port.
     pub(super) fn left_by(
         &mut self,
         dead: &Endpoint,
@@ -268,12 +271,21 @@ impl Networks {
     ) -> Result<Vec<Element>, NetworkError> {
         let mut own = Vec::new();
         let mut living: Option<Vec<Endpoint>> = None;
+        // The remarks at ports that lead elsewhere: claims with the same ones belong to these.
+        let mut others = Vec::new();
         for element in elements {
-            let comment = self.nft()?.lookup_comment(&element).map_err(|source| NetworkError::Table {
+            let found = self.nft()?.lookup(&element).map_err(|source| NetworkError::Table {
                 action: format!("look for the ports of container {}", dead.container_name),
                 source,
             })?;
-            let Some(comment) = comment else { continue };
+            let Some(Found { comment: Some(comment), leads_there }) = found else { continue };
+            if !leads_there {
+                others.push(comment);
+                continue;
+            }
+            if matches!(element, Element::Claim(_)) && others.contains(&comment) {
+                continue;
+            }
             if comment != dead.comment() {
                 if living.is_none() {
                     living = Some(self.living_with_ports_of(dead)?);
@@ -298,6 +310,16 @@ impl Networks {
             endpoint.ports.iter().any(has) && other.is_alive()
         });
         Ok(found)
+    }
+}
+
+/// Tells of ports that lead into a network which lets nobody in: they are held for the time when the container is
+/// connected to another one.
+fn warn_of_internal(publisher: &Endpoint) {
+    let is_closed = |port: &&PortMapping| publisher.gateway(Family::of(port.host_ip)).is_none();
+    if let Some(port) = publisher.ports.iter().find(is_closed) {
+        let (who, port) = (publisher.holder(), port.host_side());
+        tracing::warn!("the port {port} of {who} leads into an internal network: nobody outside reaches it");
     }
 }
 

@@ -12,7 +12,7 @@
 //! small read each, and taking or giving back an address means writing one byte. Only a new subnet rewrites
 //! the file. All of it happens under one lock, which is never held for longer than a few such writes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::net::IpAddr;
@@ -64,6 +64,17 @@ const KEY_WINDOW: usize = 64;
 /// How much of a bitmap is read at a time while looking for a free address.
 const READ: usize = 256 * 1024;
 
+/// What is in the file, for those who only look.
+#[derive(Debug)]
+pub enum Contents {
+    /// The taken addresses of each subnet, those that are never handed out not among them.
+    Taken(BTreeMap<Subnet, BTreeSet<IpAddr>>),
+    /// There is no file.
+    Missing,
+    /// It is none that mydocker could carry on with.
+    Damaged,
+}
+
 /// What a search for a subnet finds.
 enum Found {
     /// The offset of its first character.
@@ -97,6 +108,31 @@ impl<'a> SubnetFile<'a> {
             Err(e) => return Err(error(e)),
         };
         Ok(Self { path, file, in_use, _lock: lock })
+    }
+
+    /// What is in the file, and what `meanwhile` finds out while nobody changes it. The file stays as it is.
+    ///
+    /// # Errors
+    /// The lock or the file cannot be opened, or `meanwhile` fails.
+    pub fn look<T, E: From<SubnetFileError>>(
+        layout: &Layout,
+        meanwhile: impl FnOnce() -> Result<T, E>,
+    ) -> Result<(Contents, T), E> {
+        let path = layout.subnet_file();
+        let error = |source| SubnetFileError::Io { path: path.clone(), source };
+        let _lock = Lock::exclusive(&layout.subnet_lock()).map_err(error)?;
+        let text = store::read_if_exists(&path).map_err(error)?;
+        let contents = match text.as_deref().map(parse_leniently) {
+            None => Contents::Missing,
+            Some(None) => Contents::Damaged,
+            Some(Some(bitmaps)) => {
+                let all = bitmaps
+                    .into_iter()
+                    .map(|(subnet, bitmap)| (subnet, taken_of(subnet, bitmap.as_bytes()).collect()));
+                Contents::Taken(all.collect())
+            }
+        };
+        Ok((contents, meanwhile()?))
     }
 
     fn error(&self, source: io::Error) -> SubnetFileError {
@@ -185,9 +221,7 @@ impl<'a> SubnetFile<'a> {
         let Some(start) = self.find(subnet)? else { return Ok(Vec::new()) };
         let mut characters = vec![0; subnet.size() as usize];
         self.file.read_exact_at(&mut characters, start).map_err(|e| self.error(e))?;
-        let numbers = (0..subnet.size()).filter(|number| !subnet.is_reserved(*number));
-        let taken = numbers.filter(|number| characters[*number as usize] == ipam::TAKEN);
-        Ok(taken.map(|number| subnet.address(number)).collect())
+        Ok(taken_of(subnet, &characters).collect())
     }
 
     /// Where the bitmap of the subnet starts; a subnet that is not in the file is added to it, with what the
@@ -327,6 +361,14 @@ fn open(path: &Path) -> io::Result<File> {
 
 fn rebuilt(in_use: &dyn Fn() -> Result<InUse, RecordError>) -> Result<BTreeMap<Subnet, Bitmap>, RecordError> {
     Ok(in_use()?.into_iter().map(|(subnet, taken)| (subnet, bitmap_of(subnet, taken))).collect())
+}
+
+/// The taken addresses of a bitmap, those that are never handed out not among them.
+fn taken_of(subnet: Subnet, characters: &[u8]) -> impl Iterator<Item = IpAddr> {
+    let numbers = (0..subnet.size()).zip(characters).filter(|(_, character)| **character == ipam::TAKEN);
+    numbers
+        .filter(move |(number, _)| !subnet.is_reserved(*number))
+        .map(move |(number, _)| subnet.address(number))
 }
 
 fn bitmap_of(subnet: Subnet, taken: impl IntoIterator<Item = IpAddr>) -> Bitmap {

@@ -126,7 +126,7 @@ impl Element {
     }
 
     /// The datum of a map's element.
-    fn data(&self) -> Option<Value> {
+    pub(super) fn data(&self) -> Option<Value> {
         match self {
             Self::Published(published) => {
                 Some(Value::with_address(published.to(), &[&published.to_port().to_be_bytes()]))

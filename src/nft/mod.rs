@@ -54,7 +54,7 @@ pub use listing::Differences;
 pub use others::{DroppedBy, Obstacle, Passage, Way};
 pub use proto::Proto;
 pub use skeleton::Skeleton;
-pub use socket::{Presence, Socket};
+pub use socket::{Found, Presence, Socket};
 pub use taken::{TakenPort, TakenPorts};
 pub use transaction::{Batch, Transaction};
 

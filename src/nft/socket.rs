@@ -49,6 +49,15 @@ pub enum Presence {
     TableMissing,
 }
 
+/// What the table holds under an element's key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Its remark.
+    pub comment: Option<String>,
+    /// Whether it leads to where the element that was asked for does. Elements that lead nowhere always do.
+    pub leads_there: bool,
+}
+
 impl Socket {
     /// Opens a socket in the network namespace of the calling thread.
     ///
@@ -133,9 +142,25 @@ impl Socket {
     /// # Errors
     /// [`CommitError`] where the kernel refuses to answer.
     pub fn lookup_comment(&mut self, element: &Element) -> Result<Option<String>, CommitError> {
+        Ok(self.lookup(element)?.and_then(|found| found.comment))
+    }
+
+    /// What is in the table under this element's key, by a single look-up. None if there is nothing.
+    ///
+    /// A range finds the range that contains its first port.
+    ///
+    /// # Errors
+    /// [`CommitError`] where the kernel refuses to answer.
+    pub fn lookup(&mut self, element: &Element) -> Result<Option<Found>, CommitError> {
         let Answer::Items(found) = self.get(element)? else { return Ok(None) };
-        let userdata = found.first().and_then(|item| attribute(item, element_bytes::USERDATA));
-        Ok(userdata.and_then(comment))
+        Ok(found.first().map(|item| {
+            let data = attribute(item, element_bytes::DATA);
+            let data = data.and_then(|nested| attribute(nested, element_bytes::VALUE));
+            Found {
+                comment: attribute(item, element_bytes::USERDATA).and_then(comment),
+                leads_there: data == element.data().as_deref(),
+            }
+        }))
     }
 
     /// Asks for one element.

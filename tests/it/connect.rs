@@ -169,6 +169,13 @@ fn an_open_host_port_stays_the_same_when_ports_move() {
         found.unwrap_or_else(|| panic!("no port on {address} in {listed}"))
     };
     let first = port("0.0.0.0:");
+    // Whoever starts such a container is told what he has.
+    let told = "of container other leads into an internal network";
+    let other = |network: &str| host.run(&["--name", "other", "--net", network, "-p", "81"], &["true"]);
+    for (network, is_told) in [("inner", true), ("front", false)] {
+        let output = other(network);
+        assert_eq!((output.code(), output.stderr.contains(told)), (0, is_told), "{output}");
+    }
     host.mydocker(&["network", "connect", "front", "web"]).ok();
     assert_eq!((port("0.0.0.0:"), port("[::]:")), (first.clone(), first.clone()));
     let _server = Server::tcp(&web.space, "0.0.0.0:80");

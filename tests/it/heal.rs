@@ -4,10 +4,13 @@
 use std::path::Path;
 
 use nix::fcntl::{Flock, FlockArg};
+use tar::EntryType;
 
+use crate::archives::{file, tar};
 use crate::host::{Container, HOST, Host, OUTSIDE};
 use crate::leftovers::Scope;
 use crate::program::{Running, eventually};
+use crate::tracer::{Kill, Moment, Until, Victims, trace};
 use crate::wire::{Server, tcp, tcp_dropped};
 
 /// A host with the network `front` and nothing that passes bridged frames to other tables.
@@ -283,6 +286,77 @@ fn a_stuck_lock_holder_is_named() {
     host.mydocker(&["network", "create", "back"]).refused(&[1], &["lock the networks", path, &me]);
     drop(lock);
     host.mydocker(&["network", "create", "back"]).ok();
+}
+
+/// A port that a living container has got is its own, whatever its remark says: a container that is just being
+/// renamed has the old name there for a moment.
+#[test]
+fn r8_the_removal_of_a_dead_container_leaves_a_port_alone_that_leads_to_another() {
+    let host = front();
+    drop(host.container("web", "front", &["-p", "127.0.0.1:8080:80", "-p", "9090:90"]));
+    host.kill_everything();
+    // Without the dead one's elements nobody asks for whose they were.
+    host.space.ok(&["nft", "flush", "ruleset"]);
+    let next = ["-p", "127.0.0.1:8080:80", "-p", "9090:90", "--ip", "172.18.0.9"];
+    let _next = host.container("next", "front", &next);
+    let table = host.table();
+    // As `rename` leaves it for a moment: the record has the new name already.
+    let rules = host.mydocker(&["network", "rules"]).ok();
+    assert!(rules.contains("comment \"next\""), "{rules}");
+    let renamed = rules.replace("comment \"next\"", "comment \"before\"");
+    let replace = format!("delete table inet mydocker\n{renamed}\n");
+    crate::program::Program::new(&["nft", "-f", "-"]).input(&replace).run_in(&host.space).ok();
+    host.mydocker(&["rm", "-f", "web"]).ok();
+    assert_eq!(host.table().replace("comment \"before\"", "comment \"next\""), table);
+}
+
+/// Who is killed while he holds a container up leaves it to the next command to let it go on.
+#[test]
+fn a_container_goes_on_after_a_commit_that_was_killed() {
+    let host = Host::new();
+    let archive = system(&host);
+    host.mydocker(&["import", &archive, "system"]).ok();
+    host.mydocker(&["run", "-d", "--name", "c", "system", "sleep", "100000"]).ok();
+    let commit = ["commit", "c", "made"];
+    // The second time, because the first one makes directories that stay.
+    let mut steps = Vec::new();
+    for _ in 0..2 {
+        steps = trace(&host, &commit, Until::Rest, None).steps;
+        host.mydocker(&["rmi", "made"]).ok();
+    }
+    let is_freezing = |call: &str| call.starts_with("write ") && call.contains("freez");
+    let step = steps.iter().position(|step| is_freezing(&step.call)).expect("it is frozen");
+    let killed = || {
+        let kill = Kill { step, moment: Moment::After, victims: Victims::Client };
+        let traced = trace(&host, &commit, Until::Rest, Some(kill));
+        assert!(traced.killed && is_freezing(&traced.steps[step].call), "{}", traced.steps[step]);
+    };
+    killed();
+    assert_eq!(host.mydocker(&["exec", "c", "echo", "on"]).ok(), "on");
+    assert_eq!(host.inspect("c")["State"]["Paused"], false);
+    killed();
+    // Who pauses it now means it.
+    host.mydocker(&["pause", "c"]).ok();
+    assert_eq!(host.inspect("c")["State"]["Paused"], true);
+    host.mydocker(&["unpause", "c"]).ok();
+    host.mydocker(&["commit", "c", "made"]).ok();
+    assert_eq!(host.inspect("c")["State"]["Paused"], false);
+    host.mydocker(&["rm", "-f", "c"]).ok();
+    host.mydocker(&["rmi", "made", "system"]).ok();
+    host.mydocker(&["network", "rm", "default"]).ok();
+    host.assert_nothing_left_but_temporary_files(Scope::All);
+}
+
+/// An archive with what a container needs that sleeps.
+fn system(host: &Host) -> String {
+    let busybox = std::fs::read(Path::new(&host.image).join("bin/busybox")).expect("busybox");
+    let members = [
+        ("bin", EntryType::Directory, "", &b""[..]),
+        ("bin/busybox", EntryType::Regular, "", &busybox),
+        ("bin/sleep", EntryType::Symlink, "busybox", b""),
+        ("bin/echo", EntryType::Symlink, "busybox", b""),
+    ];
+    file(host, "system.tar", &tar(&members))
 }
 
 /// Unused networks go; those of containers that do not run stay.

@@ -190,6 +190,13 @@ fn a_missing_or_damaged_file_is_rebuilt_while_containers_run() {
             None => std::fs::remove_file(&path).unwrap(),
             Some(contents) => std::fs::write(&path, contents).unwrap(),
         }
+        // Who only looks tells of it, and changes nothing.
+        let found = host.mydocker(&["network", "check"]);
+        assert_eq!((found.code(), damage.is_none()), (1, !path.exists()), "{damage:?}: {found}");
+        // A file without the subnet is a file all the same.
+        let named = if damage == Some("{}") { "marked as free" } else { "the address file" };
+        assert!(found.stdout.contains(named), "{damage:?}: {found}");
+        assert_eq!(std::fs::read_to_string(&path).ok().as_deref(), damage);
         let name = format!("c{n}");
         let container = host.container(&name, "net", &[]);
         assert_eq!(container.address.to_string(), "192.168.0.3", "{damage:?}");

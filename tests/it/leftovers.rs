@@ -1,5 +1,7 @@
 //! What mydocker leaves on a host, found with other eyes than its own, and the end of it all.
 
+use std::collections::BTreeMap;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -193,6 +195,8 @@ impl Host {
         note_ids(&self.ids, &self.root("containers"));
         let ids = self.ids.lock().expect("the ids");
         let mut found = Vec::new();
+        // Once for each mount namespace: hundreds of others' processes may share one with hundreds of mounts.
+        let mut tables: BTreeMap<PathBuf, bool> = BTreeMap::new();
         for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
             let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse::<i32>().ok()) else {
                 continue;
@@ -212,7 +216,12 @@ impl Host {
                 let groups = std::fs::read_to_string(entry.path().join("cgroup")).unwrap_or_default();
                 ids.iter().any(|id| groups.contains(id)).then_some("cgroup")
             };
-            let why = ["cmdline", "environ", "mountinfo"].into_iter().find(|file| holds(file));
+            let mut mounts = || {
+                let namespace = std::fs::read_link(entry.path().join("ns/mnt")).ok()?;
+                let held = *tables.entry(namespace).or_insert_with(|| holds("mountinfo"));
+                held.then_some("mountinfo")
+            };
+            let why = ["cmdline", "environ"].into_iter().find(|file| holds(file)).or_else(&mut mounts);
             let why = why.or_else(of_a_container);
             let why = why.or_else(|| ["net", "mnt"].into_iter().find(|namespace| within(namespace)));
             // A zombie has neither: it has ended, and waits only for its parent.
@@ -242,6 +251,14 @@ impl Host {
 
     /// Ends and removes whatever this host's containers left outside its own namespaces and directory.
     pub(crate) fn clean_up(&self) {
+        for group in self.cgroups() {
+            // What version 1 has frozen cannot even be killed.
+            for (file, thaw) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+                let file = std::fs::OpenOptions::new().write(true).open(group.join(file));
+                // Most have neither.
+                file.and_then(|mut file| file.write_all(thaw.as_bytes())).ok();
+            }
+        }
         self.kill_everything();
         for target in self.mounts().iter().rev() {
             self.space.run(|| umount2(target.as_str(), MntFlags::MNT_DETACH).ok());

@@ -116,6 +116,8 @@ mod states;
 #[cfg(test)]
 mod stats;
 #[cfg(test)]
+mod stuck;
+#[cfg(test)]
 mod sweep;
 #[cfg(test)]
 mod tracer;

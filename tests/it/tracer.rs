@@ -16,6 +16,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
+use std::path::PathBuf;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -49,6 +50,8 @@ pub(crate) struct Step {
     pub(crate) call: String,
     /// Whether there were other processes of mydocker at the time.
     pub(crate) in_company: bool,
+    /// The files that they had locked, where it was asked for.
+    pub(crate) locked: Vec<PathBuf>,
 }
 
 impl std::fmt::Display for Step {
@@ -106,6 +109,58 @@ pub(crate) enum Until {
 /// Runs mydocker in the host, and returns when it has ended and what it left running has come to rest.
 #[track_caller]
 pub(crate) fn trace(host: &Host, arguments: &[&str], until: Until, kill: Option<Kill>) -> Trace {
+    trace_with(host, arguments, until, Plan { kill, ..Plan::default() })
+}
+
+/// Runs mydocker in the host and notes at each step which files are locked.
+#[track_caller]
+pub(crate) fn trace_locks(host: &Host, arguments: &[&str]) -> Trace {
+    trace_with(host, arguments, Until::Rest, Plan { locks: true, ..Plan::default() })
+}
+
+/// Runs mydocker in the host, and stops all that is traced before a step, or before the next one that `may_stop`,
+/// until `meanwhile` has been done. Fails if it never gets as far.
+#[track_caller]
+pub(crate) fn trace_stopped(
+    host: &Host,
+    arguments: &[&str],
+    step: usize,
+    may_stop: impl Fn(&Step) -> bool + Send + 'static,
+    meanwhile: impl FnOnce(),
+) -> Trace {
+    let (reached, is_reached) = mpsc::channel();
+    let (release, is_released) = mpsc::channel::<()>();
+    let stop = Stop { step, may_stop: Box::new(may_stop), reached, is_released };
+    let plan = Plan { stop: Some(stop), locks: true, ..Plan::default() };
+    std::thread::scope(|scope| {
+        let traced = scope.spawn(|| trace_with(host, arguments, Until::Rest, plan));
+        is_reached.recv().expect("the command should get as far as that step");
+        meanwhile();
+        // Where `meanwhile` fails, it is dropped, which is as good.
+        drop(release);
+        traced.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// What is done to a command beside watching it.
+#[derive(Default)]
+struct Plan {
+    kill: Option<Kill>,
+    stop: Option<Stop>,
+    locks: bool,
+}
+
+/// Where the tracer itself waits.
+struct Stop {
+    step: usize,
+    may_stop: Box<dyn Fn(&Step) -> bool + Send>,
+    reached: mpsc::Sender<()>,
+    /// Closed when it is to go on.
+    is_released: mpsc::Receiver<()>,
+}
+
+fn trace_with(host: &Host, arguments: &[&str], until: Until, plan: Plan) -> Trace {
+    let is_to_kill = plan.kill.is_some();
     let supervisors = host.supervisors();
     // The inner shell waits until it is seized, and becomes mydocker then. The outer one is its parent: were it
     // our own child, the tracing thread would take its status away from us.
@@ -118,7 +173,7 @@ pub(crate) fn trace(host: &Host, arguments: &[&str], until: Until, kill: Option<
     });
     let (seized, ready) = mpsc::channel();
     let thread = std::thread::spawn(move || {
-        let mut tracer = Tracer::seize(client, &supervisors, kill);
+        let mut tracer = Tracer::seize(client, &supervisors, plan);
         seized.send(()).expect("the test waits for this");
         tracer.follow(until);
         tracer
@@ -128,7 +183,7 @@ pub(crate) fn trace(host: &Host, arguments: &[&str], until: Until, kill: Option<
     let output = running.wait();
     let tracer = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     note_ids(&host.ids, &host.root("containers"));
-    Trace { killed: kill.is_some() && tracer.kill.is_none(), steps: tracer.steps, output }
+    Trace { killed: is_to_kill && tracer.plan.kill.is_none(), steps: tracer.steps, output }
 }
 
 /// A traced thread.
@@ -150,11 +205,11 @@ struct Tracer {
     tasks: BTreeMap<i32, Task>,
     roles: BTreeMap<i32, Role>,
     steps: Vec<Step>,
-    kill: Option<Kill>,
+    plan: Plan,
 }
 
 impl Tracer {
-    fn seize(client: i32, supervisors: &[i32], kill: Option<Kill>) -> Self {
+    fn seize(client: i32, supervisors: &[i32], plan: Plan) -> Self {
         let options = Options::PTRACE_O_TRACESYSGOOD
             | Options::PTRACE_O_TRACEFORK
             | Options::PTRACE_O_TRACEVFORK
@@ -166,7 +221,7 @@ impl Tracer {
             tasks: BTreeMap::from([(client, Task { process: client, ..Task::default() })]),
             roles: BTreeMap::new(),
             steps: Vec::new(),
-            kill,
+            plan,
         };
         ptrace::seize(Pid::from_raw(client), options).expect("seize the command");
         for &supervisor in supervisors {
@@ -324,15 +379,36 @@ impl Tracer {
         let Some(call) = describe(tid, number, &arguments) else { return };
         let step = self.steps.len();
         task.step = Some(step);
-        self.steps.push(Step { role, call, in_company: self.roles.len() > 1 });
+        let locked = if self.plan.locks { self.locked() } else { Vec::new() };
+        self.steps.push(Step { role, call, in_company: self.roles.len() > 1, locked });
+        if let Some(stop) =
+            self.plan.stop.take_if(|stop| step >= stop.step && (stop.may_stop)(&self.steps[step]))
+        {
+            // Nobody who is traced gets any further than to his next call meanwhile.
+            stop.reached.send(()).expect("the test waits for this");
+            stop.is_released.recv().ok();
+        }
         self.kill_at(step, Moment::Before, process);
     }
 
+    /// The files that the traced processes have locked.
+    fn locked(&self) -> Vec<PathBuf> {
+        let mut locked = Vec::new();
+        for pid in self.roles.keys() {
+            let process = PathBuf::from(format!("/proc/{pid}"));
+            for entry in std::fs::read_dir(process.join("fdinfo")).into_iter().flatten().flatten() {
+                let described = std::fs::read_to_string(entry.path()).unwrap_or_default();
+                if described.lines().any(|line| line.starts_with("lock:")) {
+                    locked.extend(std::fs::read_link(process.join("fd").join(entry.file_name())));
+                }
+            }
+        }
+        locked
+    }
+
     fn kill_at(&mut self, step: usize, moment: Moment, doer: i32) {
-        let Some(planned) = self.kill.filter(|kill| kill.step == step && kill.moment == moment) else {
-            return;
-        };
-        self.kill = None;
+        let planned = self.plan.kill.take_if(|kill| kill.step == step && kill.moment == moment);
+        let Some(planned) = planned else { return };
         for (&pid, &role) in &self.roles {
             let is_victim = match planned.victims {
                 Victims::All => true,

@@ -51,6 +51,10 @@ pub(super) const SOCKET: &str = "attach.sock";
 /// How much is read from the container at once: what one log entry holds.
 const BLOCK: usize = log::ENTRY_MAX;
 
+/// How long no further client is accepted when there is no descriptor or memory for one. The connection keeps
+/// the listener ready meanwhile: without a pause, the loop would turn without end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// Why a supervisor cannot do its work.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} as the container's supervisor")]
@@ -108,6 +112,8 @@ pub struct Supervisor {
     terminal: Option<Rc<File>>,
     clients: Vec<Client>,
     listener: Option<UnixListener>,
+    /// Until when no client is accepted.
+    accepts_from: Option<Instant>,
     log: Option<log::Writer>,
     signals: SignalFd,
     stdin_once: bool,
@@ -196,6 +202,7 @@ impl Supervisor {
             terminal: None,
             clients: client.map_err(failed("serve the client"))?.into_iter().collect(),
             listener: options.listener,
+            accepts_from: None,
             log: options.log,
             signals,
             stdin_once: options.stdin_once,
@@ -356,7 +363,8 @@ impl Supervisor {
             sources.push(source);
             fds.push(PollFd::new(fd, flags));
         };
-        if let Some(listener) = &self.listener {
+        let pause = self.accepts_from.filter(|from| *from > Instant::now());
+        if let Some(listener) = self.listener.as_ref().filter(|_| pause.is_none()) {
             watch(Source::Listener, listener.as_fd(), PollFlags::POLLIN);
         }
         if let Some(stdin) = &self.stdin
@@ -373,7 +381,7 @@ impl Supervisor {
             let mail = if client.has_mail() { PollFlags::POLLOUT } else { PollFlags::empty() };
             watch(Source::Client(index), client.stream().as_fd(), PollFlags::POLLIN | mail);
         }
-        let deadline = self.clients.iter().filter_map(Client::stall_deadline).min();
+        let deadline = self.clients.iter().filter_map(Client::stall_deadline).chain(pause).min();
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
             // Rounded up, so that the last turn does not spin.
             let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -404,8 +412,19 @@ impl Supervisor {
 
     fn accept(&mut self) {
         let Some(listener) = &self.listener else { return };
-        while let Ok((stream, _)) = listener.accept() {
-            self.clients.extend(Client::new(stream, false, false));
+        self.accepts_from = None;
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => self.clients.extend(Client::new(stream, false, false)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Who connected has gone again.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.accepts_from = Some(Instant::now() + ACCEPT_PAUSE);
+                    return;
+                }
+            }
         }
     }
 
@@ -564,6 +583,34 @@ mod tests {
         stage.say(&Request::Stdin(b"late".to_vec()));
         stage.supervisor.turn().unwrap();
         assert_eq!(stage.heard(), [Reply::Accepted(4)]);
+    }
+
+    #[test]
+    fn a_client_for_whom_there_is_no_descriptor_waits_and_does_not_keep_the_loop_busy() {
+        let mut stage = Stage::new(false);
+        // Nobody listens at it, so that it fails in another way than "nobody is there yet".
+        let broken = || UnixListener::from(OwnedFd::from(UnixStream::pair().unwrap().0));
+        stage.supervisor.listener = Some(broken());
+        stage.supervisor.accept();
+        let watched = |supervisor: &Supervisor| {
+            supervisor.wait().unwrap().into_iter().any(|(source, _)| matches!(source, Source::Listener))
+        };
+        let paused = stage.supervisor.accepts_from.unwrap();
+        assert!(paused <= Instant::now() + ACCEPT_PAUSE);
+        // It is as ready as ever, and not looked at.
+        stage.supervisor.accepts_from = Some(paused + Duration::from_secs(1000));
+        stage.stdout.write_all(b"one\n").unwrap();
+        assert!(!watched(&stage.supervisor));
+        let path = stage.log.with_file_name("socket");
+        stage.supervisor.listener = Some(UnixListener::bind(&path).unwrap());
+        stage.supervisor.listener.as_ref().unwrap().set_nonblocking(true).unwrap();
+        let _other = UnixStream::connect(&path).unwrap();
+        assert!(!watched(&stage.supervisor));
+        // After the pause it is.
+        stage.supervisor.accepts_from = Some(Instant::now());
+        assert!(watched(&stage.supervisor));
+        stage.supervisor.turn().unwrap();
+        assert_eq!((stage.supervisor.clients.len(), stage.supervisor.accepts_from), (2, None));
     }
 
     #[test]
