@@ -27,13 +27,8 @@ impl Engine {
 
     pub(super) fn podman(place: &Place) -> Outcome<Self> {
         there(Path::new("podman"), "package podman")?;
-        let mut program = Command::new("podman");
-        // systemd is none of the hosts', and nobody reads the events.
-        program.args(["--cgroup-manager", "cgroupfs", "--events-backend", "none", "--root"]);
-        program.arg(place.directory()).arg("--runroot").arg(Place::run_directory());
-        program.arg("--tmpdir").arg(Place::run_directory());
-        program.arg("--network-config-dir").arg(Place::run_directory());
         let image = vec!["--rootfs".to_owned(), format!("{}:O", place.image().display())];
+        let program = podman(place);
         Ok(Self { host: Host::new(), program, image, remove: &["rm", "-f", "-t", "0"] })
     }
 
@@ -59,6 +54,24 @@ impl Engine {
         }
         Ok(command::run(program.args(&self.image).args(container), "")?.took)
     }
+}
+
+fn podman(place: &Place) -> Command {
+    let mut program = Command::new("podman");
+    // systemd is none of the hosts', and nobody reads the events.
+    program.args(["--cgroup-manager", "cgroupfs", "--events-backend", "none", "--root"]);
+    program.arg(place.directory()).arg("--runroot").arg(Place::run_directory());
+    program.arg("--tmpdir").arg(Place::run_directory());
+    program.arg("--network-config-dir").arg(Place::run_directory());
+    program
+}
+
+/// What podman chooses by itself on this machine.
+pub(super) fn podman_facts(place: &Place) -> Option<String> {
+    const FACTS: &str = "{{.Host.NetworkBackend}}, {{.Store.GraphDriverName}}, {{.Host.LogDriver}}, \
+                         {{.Host.CgroupManager}} {{.Host.CgroupsVersion}}";
+    let told = command::run(podman(place).args(["info", "--format", FACTS]), "").ok()?;
+    Some(told.stdout.trim().to_owned())
 }
 
 impl Tool for Engine {
