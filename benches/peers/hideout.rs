@@ -15,6 +15,7 @@ use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitStatus, wait};
 
 use crate::command::{self, Outcome};
+use crate::raw;
 
 /// Which of the three processes of this program it is: none for the first, then these.
 const STAGE: &str = "MYDOCKER_BENCH_STAGE";
@@ -59,7 +60,11 @@ pub(crate) fn result(directory: &Path) -> PathBuf {
 pub(crate) fn inside(work: impl FnOnce(&Place)) -> bool {
     match std::env::var(STAGE).as_deref() {
         Ok(INIT) => be_init(),
-        Ok(WORK) => work(&prepare(Path::new(&std::env::var_os(DIRECTORY).unwrap()))),
+        Ok(WORK) => {
+            let place = Place { directory: INSIDE.into() };
+            make_image(&place.image());
+            work(&place);
+        }
         _ => return false,
     }
     true
@@ -78,6 +83,9 @@ pub(crate) fn start<T>(collect: impl FnOnce(&Path) -> T) -> Outcome<T> {
     awaited.thread_block().unwrap();
     // Removed from out here, where nothing is mounted below it whatever happens inside.
     let directory = tempfile::Builder::new().prefix("mydocker-bench-").tempdir().unwrap();
+    if let Some(results) = std::env::var_os(raw::DIRECTORY) {
+        fs::create_dir_all(results).unwrap();
+    }
     let cgroups = Cgroups::before();
     let ended = std::thread::scope(|scope| {
         // The thread lives as long as its child, which the kernel ends together with it.
@@ -180,7 +188,13 @@ fn be_init() {
     SigSet::empty().thread_set_mask().unwrap();
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>).unwrap();
-    let worker = again(WORK).env("TMPDIR", TEMPORARY).spawn().unwrap();
+    hide();
+    let mut worker = again(WORK);
+    worker.env("TMPDIR", TEMPORARY);
+    if std::env::var_os(raw::DIRECTORY).is_some() {
+        worker.env(raw::DIRECTORY, RESULTS);
+    }
+    let worker = worker.spawn().unwrap();
     loop {
         match wait().unwrap() {
             WaitStatus::Exited(pid, status) if pid.as_raw().unsigned_abs() == worker.id() => {
@@ -197,16 +211,21 @@ fn be_init() {
 
 /// Where all files go, inside.
 const INSIDE: &str = "/run/bench";
+const RESULTS: &str = "/run/results";
 const TEMPORARY: &str = "/run/temporary";
 
-fn prepare(directory: &Path) -> Place {
+fn hide() {
     // Locks, states and sockets of the machine's own containers are out of reach.
     for directory in ["/run", "/dev/shm"] {
         mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
     }
     fs::create_dir(TEMPORARY).unwrap();
-    fs::create_dir(INSIDE).unwrap();
-    mount(Some(directory), INSIDE, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+    for (variable, inside) in [(DIRECTORY, INSIDE), (raw::DIRECTORY, RESULTS)] {
+        fs::create_dir(inside).unwrap();
+        if let Some(directory) = std::env::var_os(variable) {
+            mount(Some(Path::new(&directory)), inside, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
+        }
+    }
     // Whatever else is written is written to memory, or not at all.
     for directory in ["/etc", "/root", "/var"] {
         let layer = |kind: &str| {
@@ -224,9 +243,6 @@ fn prepare(directory: &Path) -> Place {
     if Path::new(unified).join("cgroup.controllers").exists() {
         umount2(unified, MntFlags::MNT_DETACH).unwrap();
     }
-    let place = Place { directory: INSIDE.into() };
-    make_image(&place.image());
-    place
 }
 
 fn make_image(image: &Path) {

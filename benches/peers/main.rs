@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `attach`, `detach`: a namespace with one published port, next to 0, 500, 2,000 others | the bare kernel (the floor: messages that were made before, see `speed`), mydocker as library calls and as `network connect --netns`, netavark, the CNI plugins |
 //! | `publish`: a namespace with 1,000 published ports | the same |
-//! | `up`, `gone`: a container with one published port in the background and its forced removal, next to as many | mydocker and podman |
+//! | `up`, `gone`: a container with one published port in the background and its forced removal, next to as many | mydocker and podman, as its distribution made it and with netavark |
 //! | `first byte`: from `run -d` to the first byte that a client on another host gets from its web server | mydocker and podman |
 //! | `true`: `run --rm -p … true` | mydocker and podman |
 //!
@@ -166,13 +166,7 @@ fn attach_and_detach(
             }
         });
     }
-    if present > 0 {
-        for (_, mut tool) in ready {
-            tool.host().enter();
-            // Best effort: the host and all of its processes go anyway.
-            drop(tool.detach(OTHERS).and_then(|_| tool.clear(OTHERS)));
-        }
-    }
+    // Who holds the other ports goes with the host: their removal can take minutes, and nobody learns from it.
 }
 
 fn publish(results: &mut Results, place: &Place, rounds: u32) {

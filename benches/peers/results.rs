@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::tools::{CNI, COMMAND, FLOOR, LIBRARY, MYDOCKER, NETAVARK, PODMAN};
+use crate::tools::{CNI, COMMAND, FLOOR, LIBRARY, MYDOCKER, NETAVARK, PODMAN, PODMAN_NETAVARK};
 use crate::{machine, plot, raw};
 
 /// What one measured at one job.
@@ -89,7 +89,9 @@ impl Results {
     pub(crate) fn tables(&self) -> String {
         let mut text = self.facts.iter().fold(String::new(), |text, fact| text + "- " + fact + "\n");
         let mut reasons: Vec<&String> = Vec::new();
-        for tools in [[FLOOR, LIBRARY, COMMAND, NETAVARK, CNI].as_slice(), &[MYDOCKER, PODMAN]] {
+        for tools in
+            [[FLOOR, LIBRARY, COMMAND, NETAVARK, CNI].as_slice(), &[MYDOCKER, PODMAN, PODMAN_NETAVARK]]
+        {
             let _ = writeln!(text, "\n| | {} |\n|---|{}", tools.join(" | "), "--:|".repeat(tools.len()));
             for job in self.jobs() {
                 let row = |tool: &&str| self.rows.iter().find(|row| row.job == job && row.tool == **tool);
@@ -197,7 +199,7 @@ impl Results {
         for (ending, text) in files {
             if let Some(path) = raw::path("peers", ending) {
                 std::fs::write(&path, text).unwrap();
-                println!("written to {}", path.display());
+                println!("written: {}", path.file_name().unwrap().display());
             }
         }
     }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 
 use crate::machine;
 
+/// The variable with the directory where the files go.
+pub(crate) const DIRECTORY: &str = "MYDOCKER_BENCH_RESULTS";
 /// The variable with a raw file whose tables are to be printed; nothing is measured then.
 const TABLES_OF: &str = "MYDOCKER_BENCH_TABLES_OF";
 
@@ -16,7 +18,7 @@ pub(crate) fn wanted_tables() -> Option<String> {
 
 /// Where today's file of this kind goes, if results are wanted.
 pub(crate) fn path(kind: &str, ending: &str) -> Option<PathBuf> {
-    let directory = std::env::var_os("MYDOCKER_BENCH_RESULTS")?;
+    let directory = std::env::var_os(DIRECTORY)?;
     fs::create_dir_all(&directory).unwrap();
     Some(Path::new(&directory).join(format!("{}-{kind}.{ending}", machine::today())))
 }

@@ -24,6 +24,7 @@ pub(crate) const FLOOR: &str = "floor";
 pub(crate) const NETAVARK: &str = "netavark";
 pub(crate) const CNI: &str = "CNI bridge + portmap";
 pub(crate) const PODMAN: &str = "podman run";
+pub(crate) const PODMAN_NETAVARK: &str = "podman run, netavark";
 
 /// The network of those that are told which.
 const SUBNET: &str = "10.77.0.0/16";
@@ -60,7 +61,11 @@ pub(crate) fn attaching(place: &Place) -> Vec<(&'static str, Outcome<Box<dyn Too
 
 /// Those that run containers.
 pub(crate) fn engines(place: &Place) -> Vec<(&'static str, Outcome<Engine>)> {
-    vec![(MYDOCKER, Ok(Engine::mydocker(place))), (PODMAN, Engine::podman(place))]
+    vec![
+        (MYDOCKER, Ok(Engine::mydocker(place))),
+        (PODMAN, Engine::podman(place)),
+        (PODMAN_NETAVARK, Engine::podman_with_netavark(place)),
+    ]
 }
 
 /// What is compared with what, one fact a line.
