@@ -125,10 +125,10 @@ impl Results {
             + &self.whole()
     }
 
-    /// How many times as long as mydocker, as one would call it, somebody takes.
+    /// How many times as long as mydocker, as one would call it, somebody else takes.
     fn compared(&self, job: &str, tool: &str, median: Duration) -> String {
         match self.reference(job) {
-            Some((reference, time)) if reference != tool => {
+            Some((_, time)) if ![FLOOR, LIBRARY, COMMAND, MYDOCKER].contains(&tool) => {
                 format!(" ({:.2}×)", median.as_secs_f64() / time.as_secs_f64())
             }
             _ => String::new(),

@@ -2,7 +2,7 @@
 //!
 //! | group | cases |
 //! |---|---|
-//! | `containers` | `run -d` of the first and of the last ten, and of each hundred between; `ps` next to none and next to all; `rm -f` next to none and next to all; the memory that mydocker itself takes for each |
+//! | `containers` | `run -d` of the first and of the last ten, and of each hundred between; `ps` next to none and next to all; `rm -f` next to none and next to all; the memory that mydocker itself takes for each, and the machine |
 //!
 //! There is no floor, and nothing can take turns with a thousand containers: what is compared is the end with the
 //! beginning, of medians. The containers are of the mydocker in `MYDOCKER_BENCH_BINARY`, else of the one that was
@@ -43,11 +43,15 @@ fn count() -> u32 {
     command::number("MYDOCKER_BENCH_CONTAINERS", COUNT)
 }
 
-fn enough_memory() -> Outcome<()> {
+/// What the machine has left, in KiB.
+fn memory_left() -> u64 {
     let memory = fs::read_to_string("/proc/meminfo").unwrap();
     let available = memory.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
-    let available = available.and_then(|text| text.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-    let (available, wanted) = (available.unwrap_or(0) >> 10, (u64::from(count()) * MEMORY) >> 20);
+    available.and_then(|text| text.trim().strip_suffix(" kB")?.parse().ok()).unwrap_or(0)
+}
+
+fn enough_memory() -> Outcome<()> {
+    let (available, wanted) = (memory_left() >> 10, (u64::from(count()) * MEMORY) >> 20);
     if available < wanted {
         return Err(format!("{} containers take {wanted} MiB, and {available} MiB are free", count()));
     }
@@ -121,6 +125,7 @@ fn thousand(place: &Place) -> Outcome<Vec<Figure>> {
     many.mydocker(&["network", "create", "--subnet", "10.77.0.0/16", "bench0"])?;
     // Its first container is for whatever is made once.
     many.list_and_remove(0)?;
+    let left = memory_left();
     let times = (0..count()).map(|number| many.start(number)).collect::<Outcome<Vec<_>>>()?;
     let few = FEW.min(times.len());
     many.note(format!("run -d, 1 to {few}"), &times[..few]);
@@ -130,8 +135,12 @@ fn thousand(place: &Place) -> Outcome<Vec<Figure>> {
     }
     many.note(format!("run -d, {} to {}", times.len() - few + 1, times.len()), &times[times.len() - few..]);
     many.list_and_remove(count())?;
-    let each = proportional_set_size() as f64 / f64::from(count());
-    many.figures.push(Figure::new(GROUP, "memory of mydocker for each container", "KiB", each));
+    for (whose, size) in
+        [("mydocker", proportional_set_size()), ("the machine", left.saturating_sub(memory_left()))]
+    {
+        let case = format!("memory of {whose} for each container");
+        many.figures.push(Figure::new(GROUP, case, "KiB", size as f64 / f64::from(count())));
+    }
     Ok(many.figures)
 }
 

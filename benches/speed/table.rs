@@ -56,7 +56,13 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("… with 1,000", "containers", "ps next to 1000 containers", MEDIAN),
     ("`rm -f` of the only container", "containers", "rm -f next to 0 containers", MEDIAN),
     ("… next to 1,000", "containers", "rm -f next to 1000 containers", MEDIAN),
-    ("memory for each of 1,000 containers", "containers", "memory of mydocker for each container", "KiB"),
+    (
+        "mydocker's memory for each of 1,000 containers",
+        "containers",
+        "memory of mydocker for each container",
+        "KiB",
+    ),
+    ("… the machine's", "containers", "memory of the machine for each container", "KiB"),
 ];
 
 /// The table, in Markdown.
