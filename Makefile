@@ -34,10 +34,11 @@ test: ## run all tests, with real packets in namespaces of their own (root)
 # Where the raw figures go, each file with its date; a path of its own for a trial: RESULTS=/tmp/trial.
 RESULTS ?= benches/results
 bench bench-peers: export MYDOCKER_BENCH_RESULTS = $(abspath $(RESULTS))
+bench bench-peers: export MYDOCKER_BENCH_BINARY = $(abspath $(BINARY))
 bench bench-peers: export MYDOCKER_BENCH_COMMIT = $(shell git describe --always --dirty 2>/dev/null)
 
-bench: ## measure each part next to the bare kernel, in minutes (root; an idle machine)
-	.ci/dependencies build
+bench: build ## measure each part next to the bare kernel, and 1,000 containers, in minutes (root; an idle machine)
+	.ci/dependencies bench
 	cargo bench --locked --bench speed
 
 # Whatever of this cannot be had here is reported as missing by the benchmark itself.
@@ -48,7 +49,7 @@ bench-peers: build ## measure mydocker next to netavark, CNI and podman, in an h
 	$(PEERS)/bin/netavark --version 2>/dev/null | grep -qx 'netavark $(NETAVARK)' || \
 	  cargo install --locked --version '=$(NETAVARK)' --root $(PEERS) --target-dir $(PEERS)/build netavark || \
 	  echo 'netavark $(NETAVARK) cannot be built here'
-	MYDOCKER_BENCH_PEERS=1 MYDOCKER_BENCH_BINARY=$(abspath $(BINARY)) cargo bench --locked --bench peers
+	MYDOCKER_BENCH_PEERS=1 cargo bench --locked --bench peers
 
 install: build ## install the static binary to /usr/local/bin (PREFIX=DIR: to DIR/bin)
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/mydocker

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::tools::Outcome;
+/// What was wanted, or why it cannot be had.
+pub(crate) type Outcome<T> = Result<T, String>;
 
 /// What a program took and said.
 pub(crate) struct Done {
@@ -17,9 +18,14 @@ pub(crate) struct Done {
     pub(crate) stdout: String,
 }
 
+/// A number that may be set from outside.
+pub(crate) fn number(variable: &str, default: u32) -> u32 {
+    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
+}
+
 /// How long one program may take.
 pub(crate) fn limit() -> Duration {
-    Duration::from_secs(crate::number("MYDOCKER_BENCH_LIMIT", 300).into())
+    Duration::from_secs(number("MYDOCKER_BENCH_LIMIT", 300).into())
 }
 
 /// Runs a program to its end. Its input and output are files: what it leaves running may keep them open.

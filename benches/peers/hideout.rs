@@ -4,14 +4,18 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command};
 
 use mydocker::netns::NetNs;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::SignalFd;
 use nix::sys::wait::{WaitStatus, wait};
 
-use crate::command;
+use crate::command::{self, Outcome};
+use crate::raw;
 
 /// Which of the three processes of this program it is: none for the first, then these.
 const STAGE: &str = "MYDOCKER_BENCH_STAGE";
@@ -31,6 +35,11 @@ impl Place {
         self.directory.join("image")
     }
 
+    /// What is left for the process outside.
+    pub(crate) fn result(&self) -> PathBuf {
+        result(&self.directory)
+    }
+
     /// A new directory on a disk.
     pub(crate) fn directory(&self) -> PathBuf {
         tempfile::Builder::new().disable_cleanup(true).tempdir_in(&self.directory).unwrap().path().to_owned()
@@ -42,36 +51,118 @@ impl Place {
     }
 }
 
-/// Starts this program again, inside; `Some` is for the one that does the work.
-pub(crate) fn enter() -> Option<Place> {
-    match std::env::var(STAGE).as_deref() {
-        Ok(WORK) => return Some(prepare(std::env::var_os(DIRECTORY).unwrap().into())),
-        Ok(INIT) => be_init(),
-        _ => {
-            assert!(nix::unistd::geteuid().is_root(), "the benchmarks make namespaces: run them as root");
-            // Removed from out here, where nothing is mounted below it whatever happens inside.
-            let directory = tempfile::Builder::new().prefix("mydocker-peers-").tempdir().unwrap();
-            let cgroups = missing_cgroups();
-            let inside = std::thread::scope(|scope| {
-                let inside = scope.spawn(|| {
-                    let new = CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
-                    unshare(new).unwrap();
-                    again(INIT).env(DIRECTORY, directory.path()).status().unwrap()
-                });
-                inside.join().unwrap()
-            });
-            cgroups.iter().for_each(|cgroup| remove_cgroup(cgroup));
-            assert!(inside.success(), "the benchmark failed: {inside}");
-        }
-    }
-    None
+/// Where the work leaves something for the process outside.
+pub(crate) fn result(directory: &Path) -> PathBuf {
+    directory.join("result")
 }
 
-/// Where podman will put cgroups that it never removes, as long as it has not done so before.
-fn missing_cgroups() -> Vec<PathBuf> {
-    let hierarchies = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
-    let all = hierarchies.chain(["/sys/fs/cgroup".into()]).map(|hierarchy| hierarchy.join("libpod_parent"));
-    all.filter(|cgroup| !cgroup.exists()).collect()
+/// Does the part of this process, if it is one of those inside.
+pub(crate) fn inside(work: impl FnOnce(&Place)) -> bool {
+    match std::env::var(STAGE).as_deref() {
+        Ok(INIT) => be_init(),
+        Ok(WORK) => {
+            let place = Place { directory: INSIDE.into() };
+            make_image(&place.image());
+            work(&place);
+        }
+        _ => return false,
+    }
+    true
+}
+
+/// Starts this program again, inside, and removes what is left of it in the end, however that comes. `collect`
+/// reads what the work has written, before it goes.
+pub(crate) fn start<T>(collect: impl FnOnce(&Path) -> T) -> Outcome<T> {
+    assert!(nix::unistd::geteuid().is_root(), "the benchmarks make namespaces: run them as root");
+    // Whoever interrupts this program interrupts the work; this process lives on and tidies up.
+    let mut awaited = SigSet::empty();
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGCHLD] {
+        awaited.add(signal);
+    }
+    let before = SigSet::thread_get_mask().unwrap();
+    awaited.thread_block().unwrap();
+    // Removed from out here, where nothing is mounted below it whatever happens inside.
+    let directory = tempfile::Builder::new().prefix("mydocker-bench-").tempdir().unwrap();
+    if let Some(results) = std::env::var_os(raw::DIRECTORY) {
+        fs::create_dir_all(results).unwrap();
+    }
+    let cgroups = Cgroups::before();
+    let ended = std::thread::scope(|scope| {
+        // The thread lives as long as its child, which the kernel ends together with it.
+        let child = scope.spawn(|| {
+            let new = CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
+            unshare(new).unwrap();
+            let child = again(INIT).env(DIRECTORY, directory.path()).spawn();
+            wait_for(child.unwrap(), &awaited)
+        });
+        child.join().unwrap()
+    });
+    cgroups.remove(directory.path());
+    before.thread_set_mask().unwrap();
+    ended.map(|()| collect(directory.path()))
+}
+
+fn wait_for(mut child: Child, awaited: &SigSet) -> Outcome<()> {
+    let signals = SignalFd::new(awaited).unwrap();
+    let mut interrupted = false;
+    loop {
+        if let Some(status) = child.try_wait().unwrap() {
+            return match status {
+                _ if interrupted => Err("interrupted".to_owned()),
+                status if status.success() => Ok(()),
+                status => Err(format!("the benchmark failed: {status}")),
+            };
+        }
+        let signal = signals.read_signal().unwrap();
+        if signal.is_some_and(|signal| signal.ssi_signo.cast_signed() != Signal::SIGCHLD as i32) {
+            interrupted = true;
+            // It may have ended meanwhile.
+            child.kill().ok();
+        }
+    }
+}
+
+/// What containers leave in the machine's control groups when they are all killed at once: no namespace hides
+/// these from them.
+struct Cgroups {
+    /// The groups above the containers', as far as they were not there before.
+    new: Vec<PathBuf>,
+}
+
+const PODMAN_CGROUP: &str = "libpod_parent";
+const OUR_CGROUP: &str = "mydocker";
+
+impl Cgroups {
+    fn hierarchies() -> impl Iterator<Item = PathBuf> {
+        let below = fs::read_dir("/sys/fs/cgroup").unwrap().flatten().map(|entry| entry.path());
+        below.chain(["/sys/fs/cgroup".into()])
+    }
+
+    fn before() -> Self {
+        let all = Self::hierarchies()
+            .flat_map(|hierarchy| [PODMAN_CGROUP, OUR_CGROUP].map(|name| hierarchy.join(name)));
+        Self { new: all.filter(|cgroup| !cgroup.exists()).collect() }
+    }
+
+    /// Of mydocker's those of the containers below `directory`; podman never removes any itself.
+    fn remove(&self, directory: &Path) {
+        let listed = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
+        for root in listed(directory) {
+            for container in listed(&root.path().join("containers")) {
+                for hierarchy in Self::hierarchies() {
+                    remove_cgroup(&hierarchy.join(OUR_CGROUP).join(container.file_name()));
+                }
+            }
+        }
+        for cgroup in &self.new {
+            if cgroup.ends_with(PODMAN_CGROUP) {
+                remove_cgroup(cgroup);
+            } else {
+                // Where it is missing, or somebody else's containers are in it, nothing is lost.
+                fs::remove_dir(cgroup).ok();
+            }
+        }
+    }
 }
 
 fn remove_cgroup(cgroup: &Path) {
@@ -93,9 +184,17 @@ fn again(stage: &str) -> Command {
 /// The first process of the namespace: whatever loses its parent is its child, and its end is the end of all.
 #[expect(clippy::zombie_processes, reason = "it is waited for together with all others")]
 fn be_init() {
+    set_pdeathsig(Signal::SIGKILL).unwrap();
+    SigSet::empty().thread_set_mask().unwrap();
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>).unwrap();
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), None::<&str>).unwrap();
-    let worker = again(WORK).spawn().unwrap();
+    hide();
+    let mut worker = again(WORK);
+    worker.env("TMPDIR", TEMPORARY);
+    if std::env::var_os(raw::DIRECTORY).is_some() {
+        worker.env(raw::DIRECTORY, RESULTS);
+    }
+    let worker = worker.spawn().unwrap();
     loop {
         match wait().unwrap() {
             WaitStatus::Exited(pid, status) if pid.as_raw().unsigned_abs() == worker.id() => {
@@ -110,21 +209,40 @@ fn be_init() {
     }
 }
 
-fn prepare(directory: PathBuf) -> Place {
+/// Where all files go, inside.
+const INSIDE: &str = "/run/bench";
+const RESULTS: &str = "/run/results";
+const TEMPORARY: &str = "/run/temporary";
+
+fn hide() {
     // Locks, states and sockets of the machine's own containers are out of reach.
-    for directory in ["/run", "/dev/shm", "/var/lib/cni", "/var/lib/containers", "/etc/cni/net.d"] {
-        if Path::new(directory).is_dir() {
-            mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    for directory in ["/run", "/dev/shm"] {
+        mount(Some("tmpfs"), directory, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    }
+    fs::create_dir(TEMPORARY).unwrap();
+    for (variable, inside) in [(DIRECTORY, INSIDE), (raw::DIRECTORY, RESULTS)] {
+        fs::create_dir(inside).unwrap();
+        if let Some(directory) = std::env::var_os(variable) {
+            mount(Some(Path::new(&directory)), inside, None::<&str>, MsFlags::MS_BIND, None::<&str>).unwrap();
         }
     }
+    // Whatever else is written is written to memory, or not at all.
+    for directory in ["/etc", "/root", "/var"] {
+        let layer = |kind: &str| {
+            let path = format!("/run/written/{kind}{directory}");
+            fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let options = format!("lowerdir={directory},upperdir={},workdir={}", layer("upper"), layer("work"));
+        mount(Some("overlay"), directory, Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap();
+    }
+    let read_only = MsFlags::MS_REMOUNT | MsFlags::MS_BIND | MsFlags::MS_RDONLY;
+    mount(None::<&str>, "/", None::<&str>, read_only, None::<&str>).unwrap();
     // crun refuses to work where both versions of cgroups have controllers.
     let unified = "/sys/fs/cgroup/unified";
     if Path::new(unified).join("cgroup.controllers").exists() {
         umount2(unified, MntFlags::MNT_DETACH).unwrap();
     }
-    let place = Place { directory };
-    make_image(&place.image());
-    place
 }
 
 fn make_image(image: &Path) {
@@ -190,8 +308,7 @@ fn ip(script: &str) {
 
 /// Network namespaces with a name, as `ip netns` makes them.
 pub(crate) mod named {
-    use super::{Command, Path, PathBuf, command};
-    use crate::tools::Outcome;
+    use super::{Command, Outcome, Path, PathBuf, command};
 
     pub(crate) fn path(name: &str) -> PathBuf {
         Path::new("/run/netns").join(name)

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `attach`, `detach`: a namespace with one published port, next to 0, 500, 2,000 others | the bare kernel (the floor: messages that were made before, see `speed`), mydocker as library calls and as `network connect --netns`, netavark, the CNI plugins |
 //! | `publish`: a namespace with 1,000 published ports | the same |
-//! | `up`, `gone`: a container with one published port in the background and its forced removal, next to as many | mydocker and podman |
+//! | `up`, `gone`: a container with one published port in the background and its forced removal, next to as many | mydocker and podman, as its distribution made it and with netavark |
 //! | `first byte`: from `run -d` to the first byte that a client on another host gets from its web server | mydocker and podman |
 //! | `true`: `run --rm -p … true` | mydocker and podman |
 //!
@@ -19,6 +19,7 @@
 //! | `MYDOCKER_BENCH_ROUNDS` | how many rounds; 20 without, and a quarter of them to publish 1,000 ports |
 //! | `MYDOCKER_BENCH_LIMIT` | seconds after which a command is given up; 300 without |
 //! | `MYDOCKER_BENCH_RESULTS` | where the samples, the table and the plot are written; nowhere without |
+//! | `MYDOCKER_BENCH_TABLES_OF` | a file of samples: its tables are printed, and nothing is measured |
 //! | `MYDOCKER_BENCH_BINARY` | the mydocker to measure; the one that was built with this program without |
 
 #![expect(
@@ -33,10 +34,13 @@ mod command;
 mod floor;
 #[path = "../speed/floor_link.rs"]
 mod floor_link;
+#[expect(dead_code, reason = "only some of what the other benchmarks need is needed here")]
 mod hideout;
 #[path = "../speed/machine.rs"]
 mod machine;
 mod plot;
+#[path = "../speed/raw.rs"]
+mod raw;
 mod results;
 #[expect(dead_code, reason = "only some of what the other benchmarks need is needed here")]
 #[path = "../speed/stage.rs"]
@@ -58,23 +62,25 @@ const MEASURED: &str = "web";
 const OTHERS: &str = "others";
 
 fn main() {
+    if let Some(text) = raw::wanted_tables() {
+        return print!("{}", Results::of(&text).tables());
+    }
     let asked = std::env::var_os("MYDOCKER_BENCH_PEERS").is_some();
     // `cargo bench -- --test` and the like ask for all benchmarks; this one is for those who mean it.
     if !asked {
         return println!("peers: not asked for; see `make bench-peers`");
     }
-    if let Some(place) = hideout::enter() {
-        measure(&place);
+    if hideout::inside(measure) {
+        return;
+    }
+    if let Err(reason) = hideout::start(|_| ()) {
+        panic!("peers: {reason}");
     }
 }
 
-fn number(variable: &str, default: u32) -> u32 {
-    std::env::var(variable).map_or(default, |text| text.parse().unwrap())
-}
-
 fn measure(place: &Place) {
-    let rounds = number("MYDOCKER_BENCH_ROUNDS", 20);
-    let mut results = Results::new(tools::versions());
+    let rounds = command::number("MYDOCKER_BENCH_ROUNDS", 20);
+    let mut results = Results::new(tools::versions(place));
     for present in [0, 500, 2_000] {
         let next_to = format!("next to {present} ports");
         attach_and_detach(
@@ -94,9 +100,12 @@ fn measure(place: &Place) {
             present,
             rounds,
         );
+        results.save();
     }
     publish(&mut results, place, rounds.div_ceil(4));
+    results.save();
     with_engines(&mut results, "first byte", place, rounds, first_byte);
+    results.save();
     with_engines(&mut results, "true", place, rounds, |engine| engine.run_and_remove(PORT));
     results.report();
 }
@@ -157,13 +166,7 @@ fn attach_and_detach(
             }
         });
     }
-    if present > 0 {
-        for (_, mut tool) in ready {
-            tool.host().enter();
-            // Best effort: the host and all of its processes go anyway.
-            drop(tool.detach(OTHERS).and_then(|_| tool.clear(OTHERS)));
-        }
-    }
+    // Who holds the other ports goes with the host: their removal can take minutes, and nobody learns from it.
 }
 
 fn publish(results: &mut Results, place: &Place, rounds: u32) {

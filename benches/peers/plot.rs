@@ -30,7 +30,7 @@ pub(crate) fn draw(rows: &[&Row]) -> String {
         }
         y += LINE;
         let colour = if row.tool.starts_with("mydocker") { "#2f7d32" } else { "#9aa5b1" };
-        let _ = writeln!(body, "<text x=\"8\" y=\"{y}\">{}</text>", escaped(row.tool));
+        let _ = writeln!(body, "<text x=\"8\" y=\"{y}\">{}</text>", escaped(&row.tool));
         let (length, text) =
             median(row).map_or((0.0, "missing".to_owned()), |time| (length(time), milliseconds(time)));
         let _ = writeln!(

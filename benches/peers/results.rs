@@ -1,16 +1,15 @@
 //! Samples, and what is made of them: a file with all of them, a table, a plot.
 
 use std::fmt::Write as _;
-use std::path::Path;
 use std::time::Duration;
 
-use crate::tools::{COMMAND, LIBRARY, MYDOCKER};
-use crate::{machine, plot};
+use crate::tools::{CNI, COMMAND, FLOOR, LIBRARY, MYDOCKER, NETAVARK, PODMAN, PODMAN_NETAVARK};
+use crate::{machine, plot, raw};
 
 /// What one measured at one job.
 pub(crate) struct Row {
     pub(crate) job: String,
-    pub(crate) tool: &'static str,
+    pub(crate) tool: String,
     pub(crate) outcome: Result<Vec<Duration>, String>,
 }
 
@@ -35,35 +34,41 @@ impl Results {
         Self { facts, rows: Vec::new() }
     }
 
-    fn row(&mut self, job: &str, tool: &'static str) -> &mut Row {
+    fn row(&mut self, job: &str, tool: &str) -> &mut Row {
         let known = self.rows.iter().position(|row| row.job == job && row.tool == tool);
         let index = known.unwrap_or_else(|| {
-            self.rows.push(Row { job: job.to_owned(), tool, outcome: Ok(Vec::new()) });
+            self.rows.push(Row { job: job.to_owned(), tool: tool.to_owned(), outcome: Ok(Vec::new()) });
             self.rows.len() - 1
         });
         &mut self.rows[index]
     }
 
-    pub(crate) fn sample(&mut self, job: &str, tool: &'static str, took: Duration) {
+    pub(crate) fn sample(&mut self, job: &str, tool: &str, took: Duration) {
         if let Ok(times) = &mut self.row(job, tool).outcome {
             times.push(took);
         }
     }
 
     /// Whoever fails once has no result.
-    pub(crate) fn missing(&mut self, job: &str, tool: &'static str, reason: &str) {
+    pub(crate) fn missing(&mut self, job: &str, tool: &str, reason: &str) {
         println!("missing: {job}: {tool}: {reason}");
         self.row(job, tool).outcome = Err(reason.to_owned());
     }
 
-    /// All of one job together, in the order in which the jobs came.
-    fn sorted(&self) -> Vec<&Row> {
+    /// In the order in which they came.
+    fn jobs(&self) -> Vec<&str> {
         let mut jobs: Vec<&str> = Vec::new();
         for row in &self.rows {
             if !jobs.contains(&row.job.as_str()) {
                 jobs.push(&row.job);
             }
         }
+        jobs
+    }
+
+    /// All of one job together, the fastest first.
+    fn sorted(&self) -> Vec<&Row> {
+        let jobs = self.jobs();
         let mut rows: Vec<&Row> = self.rows.iter().collect();
         rows.sort_by_key(|row| {
             let job = jobs.iter().position(|job| *job == row.job);
@@ -80,20 +85,66 @@ impl Results {
         })
     }
 
-    fn table(&self) -> String {
-        let mut table =
-            "| job | who | median | fastest | slowest | compared |\n|---|---|--:|--:|--:|--:|\n".to_owned();
+    /// A table of a job a line and a column for each of those who do it, then why who is missing, then all of it.
+    pub(crate) fn tables(&self) -> String {
+        let mut text = self.facts.iter().fold(String::new(), |text, fact| text + "- " + fact + "\n");
+        let mut reasons: Vec<&String> = Vec::new();
+        for tools in
+            [[FLOOR, LIBRARY, COMMAND, NETAVARK, CNI].as_slice(), &[MYDOCKER, PODMAN, PODMAN_NETAVARK]]
+        {
+            let _ = writeln!(text, "\n| | {} |\n|---|{}", tools.join(" | "), "--:|".repeat(tools.len()));
+            for job in self.jobs() {
+                let row = |tool: &&str| self.rows.iter().find(|row| row.job == job && row.tool == **tool);
+                if tools.iter().all(|tool| row(tool).is_none()) {
+                    continue;
+                }
+                let _ = write!(text, "| {job} |");
+                for tool in tools {
+                    let cell = match row(tool).map(|row| (row.summary(), &row.outcome)) {
+                        Some((Some((median, ..)), _)) => {
+                            milliseconds(median) + &self.compared(job, tool, median)
+                        }
+                        Some((None, Err(reason))) => {
+                            if !reasons.contains(&reason) {
+                                reasons.push(reason);
+                            }
+                            let number = reasons.iter().position(|known| *known == reason);
+                            format!("missing ({})", number.unwrap_or_default() + 1)
+                        }
+                        _ => "missing".to_owned(),
+                    };
+                    let _ = write!(text, " {cell} |");
+                }
+                text.push('\n');
+            }
+        }
+        for (number, reason) in reasons.iter().enumerate() {
+            let _ = write!(text, "\n({}) {reason}\n", number + 1);
+        }
+        text + "\n| job | who | rounds | median | fastest | slowest |\n|---|---|--:|--:|--:|--:|\n"
+            + &self.whole()
+    }
+
+    /// How many times as long as mydocker, as one would call it, somebody else takes.
+    fn compared(&self, job: &str, tool: &str, median: Duration) -> String {
+        match self.reference(job) {
+            Some((_, time)) if ![FLOOR, LIBRARY, COMMAND, MYDOCKER].contains(&tool) => {
+                format!(" ({:.2}×)", median.as_secs_f64() / time.as_secs_f64())
+            }
+            _ => String::new(),
+        }
+    }
+
+    fn whole(&self) -> String {
+        let mut table = String::new();
         for row in self.sorted() {
             let Row { job, tool, outcome } = row;
             let _ = match (row.summary(), outcome) {
-                (Some((median, fastest, slowest)), _) => {
-                    let compared = self.reference(job).map_or(String::new(), |(_, reference)| {
-                        format!("{:.2}×", median.as_secs_f64() / reference.as_secs_f64())
-                    });
+                (Some((median, fastest, slowest)), Ok(times)) => {
                     let [median, fastest, slowest] = [median, fastest, slowest].map(milliseconds);
-                    writeln!(table, "| {job} | {tool} | {median} | {fastest} | {slowest} | {compared} |")
+                    writeln!(table, "| {job} | {tool} | {} | {median} | {fastest} | {slowest} |", times.len())
                 }
-                (None, Err(reason)) => writeln!(table, "| {job} | {tool} | missing: {reason} | | | |"),
+                (_, Err(reason)) => writeln!(table, "| {job} | {tool} | missing: {reason} | | | |"),
                 (None, Ok(_)) => writeln!(table, "| {job} | {tool} | missing: not measured | | | |"),
             };
         }
@@ -104,35 +155,52 @@ impl Results {
         let mut text = self.facts.iter().fold(String::new(), |text, fact| text + "# " + fact + "\n");
         text.push_str("job,who,round,nanoseconds,missing\n");
         for Row { job, tool, outcome } in self.sorted() {
+            let [job, tool] = [job, tool].map(|text| raw::quoted(text));
             match outcome {
                 Ok(times) => {
                     for (round, took) in times.iter().enumerate() {
-                        let _ = writeln!(text, "{job},\"{tool}\",{},{},", round + 1, took.as_nanos());
+                        let _ = writeln!(text, "{job},{tool},{},{},", round + 1, took.as_nanos());
                     }
                 }
                 Err(reason) => {
-                    let _ = writeln!(text, "{job},\"{tool}\",,,\"{}\"", reason.replace('"', "'"));
+                    let _ = writeln!(text, "{job},{tool},,,{}", raw::quoted(reason));
                 }
             }
         }
         text
     }
 
-    /// Prints the table, and writes the files if they are wanted.
+    /// What a raw file tells.
+    pub(crate) fn of(text: &str) -> Self {
+        let mut results = Self { facts: raw::facts(text).map(str::to_owned).collect(), rows: Vec::new() };
+        for line in raw::lines(text) {
+            let [job, tool, _, nanoseconds, missing] = line.as_slice() else { panic!("no sample: {line:?}") };
+            match nanoseconds.parse() {
+                Ok(nanoseconds) => results.sample(job, tool, Duration::from_nanos(nanoseconds)),
+                Err(_) => results.row(job, tool).outcome = Err(missing.clone()),
+            }
+        }
+        results
+    }
+
+    /// Writes what there is, if it is wanted: the whole run takes long.
+    pub(crate) fn save(&self) {
+        if let Some(path) = raw::path("peers", "csv") {
+            std::fs::write(path, self.samples()).unwrap();
+        }
+    }
+
+    /// Prints the tables, and writes the files if they are wanted.
     pub(crate) fn report(&self) {
-        let table = self.table();
-        println!("\n{table}");
-        let Some(directory) = std::env::var_os("MYDOCKER_BENCH_RESULTS") else { return };
-        std::fs::create_dir_all(&directory).unwrap();
-        let facts = self.facts.iter().fold(String::new(), |text, fact| text + "- " + fact + "\n");
-        for (ending, text) in [
-            ("csv", self.samples()),
-            ("md", format!("{facts}\n{table}")),
-            ("svg", plot::draw(&self.sorted())),
-        ] {
-            let path = Path::new(&directory).join(format!("{}-peers.{ending}", machine::today()));
-            std::fs::write(&path, text).unwrap();
-            println!("written to {}", path.display());
+        let samples = self.samples();
+        let written = Self::of(&samples);
+        println!("\n{}", written.tables());
+        let files = [("csv", samples), ("md", written.tables()), ("svg", plot::draw(&written.sorted()))];
+        for (ending, text) in files {
+            if let Some(path) = raw::path("peers", ending) {
+                std::fs::write(&path, text).unwrap();
+                println!("written: {}", path.file_name().unwrap().display());
+            }
         }
     }
 }

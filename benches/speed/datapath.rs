@@ -64,12 +64,7 @@ pub(crate) fn all(criterion: &mut Criterion) -> Vec<Figure> {
     for floor in &floors {
         for ports in [1, 1_000, 10_000] {
             let case = format!("connect to the last of {ports} ports{FLOOR}");
-            figures.push(Figure {
-                group: floor.group.clone(),
-                case,
-                measure: floor.measure,
-                value: floor.value,
-            });
+            figures.push(Figure::new(&floor.group, case, &floor.measure, floor.value));
         }
     }
     server.stop(&outside, (to, 80).into());
@@ -162,7 +157,7 @@ fn measure(
     }
     each.sort_unstable();
     let mut figure = |measure, value| {
-        figures.push(Figure { group: GROUP.to_owned(), case: name.to_owned(), measure, value });
+        figures.push(Figure::new(GROUP, name, measure, value));
     };
     figure("p50 ns", each[each.len() / 2].as_secs_f64() * 1e9);
     figure("p99 ns", each[each.len() * 99 / 100].as_secs_f64() * 1e9);

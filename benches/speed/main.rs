@@ -7,15 +7,22 @@
 //! | `rules` | the table: ports, networks, ranges, rebuilding, next to anything between nothing and 10,000 ports |
 //! | `links` | a namespace connected to a network and disconnected from it |
 //! | `datapath` | connections through a published port |
+//! | `containers` | a thousand containers: starting, listing, removing, their memory; only if all is measured, or `-- containers` |
 //! | `floor`, `floor_link` | the messages that the floors send |
 //!
 //! **The floor** of a case has the same name and ends in `(floor)`: the same work of the kernel, with messages and
 //! paths that were made before, no answer read, nothing looked up and nothing written down. The ratio of the two
 //! is what mydocker adds. The list at the end has it for each case, and so has the file that is written into the
-//! directory `MYDOCKER_BENCH_RESULTS`, if that is set.
+//! directory `MYDOCKER_BENCH_RESULTS`, if that is set; next to it goes the README's table, made from that file.
+//! `MYDOCKER_BENCH_TABLES_OF=FILE` prints that table again and measures nothing.
 //!
 //! Everything happens in network namespaces that are held by descriptors only: they go with this process, however
-//! it ends. Files lie in the directories for temporary files.
+//! it ends. Files lie in the directories for temporary files. The containers have more namespaces around them.
+//!
+//! | variable | meaning |
+//! |---|---|
+//! | `MYDOCKER_BENCH_CONTAINERS` | how many containers; 1,000 without |
+//! | `MYDOCKER_BENCH_BINARY` | the mydocker that starts them; the one that was built with this program without |
 
 #![expect(
     clippy::disallowed_methods,
@@ -25,14 +32,23 @@
 #![expect(clippy::print_stdout, reason = "a benchmark reports to whoever started it")]
 
 mod allocator;
+#[expect(dead_code, reason = "nobody reads here what a program said")]
+#[path = "../peers/command.rs"]
+mod command;
+mod containers;
 mod datapath;
 mod floor;
 mod floor_link;
+#[expect(dead_code, reason = "only some of what the other benchmarks need is needed here")]
+#[path = "../peers/hideout.rs"]
+mod hideout;
 mod links;
 mod machine;
+mod raw;
 mod report;
 mod rules;
 mod stage;
+mod table;
 
 use std::time::{Duration, SystemTime};
 
@@ -43,8 +59,14 @@ fn main() {
     if let Some(order) = std::env::var_os(allocator::CONTENDER) {
         return allocator::contend(&order);
     }
+    if let Some(text) = raw::wanted_tables() {
+        return print!("{}", table::markdown(&text));
+    }
+    if hideout::inside(containers::measure) {
+        return;
+    }
     let started = SystemTime::now();
-    let machine = machine::describe();
+    let mut facts = machine::describe();
     let output = report::criterion_directory();
     let mut criterion = Criterion::default()
         .sample_size(20)
@@ -55,7 +77,23 @@ fn main() {
     allocator::all(&mut criterion);
     rules::all(&mut criterion);
     links::all(&mut criterion);
-    let connections = datapath::all(&mut criterion);
+    let mut others = datapath::all(&mut criterion);
     criterion.final_summary();
-    report::report(&output, started, &machine, connections);
+    if wants_containers() {
+        println!("containers: they take minutes");
+        match containers::all() {
+            Ok(figures) => others.extend(figures),
+            Err(reason) => {
+                println!("missing: {}: {reason}", containers::GROUP);
+                facts.push(format!("{} are missing: {reason}", containers::GROUP));
+            }
+        }
+    }
+    report::report(&output, started, &facts, others);
+}
+
+/// Criterion does not tell which names it was asked for.
+fn wants_containers() -> bool {
+    let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
+    words.next().is_none_or(|word| word == containers::GROUP)
 }

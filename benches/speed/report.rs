@@ -5,19 +5,27 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use crate::machine;
+use crate::{raw, table};
 
 /// What ends the name of a floor.
 pub(crate) const FLOOR: &str = " (floor)";
 
 /// One figure.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Figure {
     pub(crate) group: String,
     pub(crate) case: String,
-    pub(crate) measure: &'static str,
+    /// `median ns`, `p99 ns`, `connections/s`, `KiB`.
+    pub(crate) measure: String,
     pub(crate) value: f64,
+}
+
+impl Figure {
+    pub(crate) fn new(group: &str, case: impl Into<String>, measure: &str, value: f64) -> Self {
+        Self { group: group.to_owned(), case: case.into(), measure: measure.to_owned(), value }
+    }
 }
 
 #[derive(Deserialize)]
@@ -43,17 +51,17 @@ pub(crate) fn criterion_directory() -> PathBuf {
 }
 
 /// Prints what was measured since `started`, and writes it to a file if one is wanted.
-pub(crate) fn report(directory: &Path, started: SystemTime, machine: &[String], connections: Vec<Figure>) {
+pub(crate) fn report(directory: &Path, started: SystemTime, facts: &[String], others: Vec<Figure>) {
     let mut figures = Vec::new();
     collect(directory, started, &mut figures);
     figures.sort_by_key(|(at, _)| *at);
     let mut figures: Vec<Figure> = figures.into_iter().map(|(_, figure)| figure).collect();
-    figures.extend(connections);
+    figures.extend(others);
     if figures.is_empty() {
         return;
     }
-    let mut values = machine.iter().fold(String::new(), |text, fact| text + "# " + fact + "\n");
-    values.push_str("group,case,measure,value,floor,ratio\n");
+    let mut text = facts.iter().fold(String::new(), |text, fact| text + "# " + fact + "\n");
+    text.push_str("group,case,measure,value,floor,ratio\n");
     println!("{:<24} {:<58} {:>16} {:>14} {:>7}", "group", "case", "", "floor", "ratio");
     for figure in figures.iter().filter(|figure| !figure.case.ends_with(FLOOR)) {
         let Figure { group, case, measure, value } = figure;
@@ -61,38 +69,51 @@ pub(crate) fn report(directory: &Path, started: SystemTime, machine: &[String], 
             other.group == *group && other.measure == *measure && other.case == format!("{case}{FLOOR}")
         };
         let floor = figures.iter().find(of_floor).map(|floor| floor.value);
-        let ratio = floor.map(|floor| value / floor);
-        let text =
-            |number: Option<f64>, decimals| number.map_or(String::new(), |n| format!("{n:.decimals$}"));
-        let _ =
-            writeln!(values, "{group},\"{case}\",{measure},{value:.0},{},{}", text(floor, 0), text(ratio, 2));
+        let ratio = floor.map(|floor| format!("{:.2}", value / floor)).unwrap_or_default();
+        let whole = floor.map(|floor| format!("{floor:.0}")).unwrap_or_default();
+        let [quoted_group, quoted_case] = [group, case].map(|text| raw::quoted(text));
+        let _ = writeln!(text, "{quoted_group},{quoted_case},{measure},{value:.0},{whole},{ratio}");
         println!(
-            "{group:<24} {case:<58} {:>16} {:>14} {:>7}",
-            with_unit(measure, *value),
-            floor.map_or(String::new(), |floor| with_unit(measure, floor)),
-            text(ratio, 2)
+            "{group:<24} {case:<58} {:>16} {:>14} {ratio:>7}",
+            with_measure(measure, *value),
+            floor.map_or(String::new(), |floor| with_measure(measure, floor)),
         );
     }
-    if let Some(directory) = std::env::var_os("MYDOCKER_BENCH_RESULTS") {
-        let path = Path::new(&directory).join(format!("{}-speed.csv", machine::today()));
-        fs::create_dir_all(&directory).unwrap();
-        fs::write(&path, values).unwrap();
-        println!("written to {}", path.display());
+    if let (Some(path), Some(table)) = (raw::path("speed", "csv"), raw::path("speed", "md")) {
+        fs::write(&path, &text).unwrap();
+        fs::write(&table, table::markdown(&text)).unwrap();
+        println!("written to {} and {}", path.display(), table.display());
     }
     println!("criterion's report: {}", directory.join("report/index.html").display());
 }
 
-fn with_unit(measure: &str, value: f64) -> String {
+fn with_measure(measure: &str, value: f64) -> String {
+    match measure {
+        "p50 ns" => "p50 ",
+        "p99 ns" => "p99 ",
+        _ => "",
+    }
+    .to_owned()
+        + &with_unit(measure, value)
+}
+
+/// A figure as one reads it.
+pub(crate) fn with_unit(measure: &str, value: f64) -> String {
     if measure.ends_with("/s") {
         return format!("{value:.0} {measure}");
     }
     let (value, unit) = match value {
+        kib if measure == "KiB" => (kib / 1024.0, "MiB"),
         ..1e3 => (value, "ns"),
         ..1e6 => (value / 1e3, "µs"),
         _ => (value / 1e6, "ms"),
     };
-    let name = if measure == "median ns" { String::new() } else { measure.replace(" ns", " ") };
-    format!("{name}{value:.2} {unit}")
+    // Three digits that count.
+    match value {
+        ..10.0 => format!("{value:.2} {unit}"),
+        ..100.0 => format!("{value:.1} {unit}"),
+        _ => format!("{value:.0} {unit}"),
+    }
 }
 
 /// The medians that criterion wrote since `started`, with the time of each.
@@ -111,12 +132,8 @@ fn collect(directory: &Path, started: SystemTime, figures: &mut Vec<(SystemTime,
         let read = |path: &Path| fs::read(path).unwrap();
         let benchmark: Benchmark = serde_json::from_slice(&read(&path.join("benchmark.json"))).unwrap();
         let estimates: Estimates = serde_json::from_slice(&read(&estimates)).unwrap();
-        let figure = Figure {
-            group: benchmark.group_id,
-            case: benchmark.function_id.unwrap_or_default(),
-            measure: "median ns",
-            value: estimates.median.point_estimate,
-        };
+        let case = benchmark.function_id.unwrap_or_default();
+        let figure = Figure::new(&benchmark.group_id, case, "median ns", estimates.median.point_estimate);
         figures.push((written, figure));
     }
 }

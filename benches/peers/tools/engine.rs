@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use super::{Outcome, Tool, binary, like, there};
+use super::{Outcome, Tool, binary, like, netavark, there};
 use crate::command;
 use crate::hideout::{Host, Place};
 
@@ -25,16 +25,26 @@ impl Engine {
         Self { host: Host::new(), program, image, remove: &["rm", "-f"] }
     }
 
+    /// As its distribution made it.
     pub(super) fn podman(place: &Place) -> Outcome<Self> {
         there(Path::new("podman"), "package podman")?;
-        let mut program = Command::new("podman");
-        // systemd is none of the hosts', and nobody reads the events.
-        program.args(["--cgroup-manager", "cgroupfs", "--events-backend", "none", "--root"]);
-        program.arg(place.directory()).arg("--runroot").arg(Place::run_directory());
-        program.arg("--tmpdir").arg(Place::run_directory());
-        program.arg("--network-config-dir").arg(Place::run_directory());
         let image = vec!["--rootfs".to_owned(), format!("{}:O", place.image().display())];
-        Ok(Self { host: Host::new(), program, image, remove: &["rm", "-f", "-t", "0"] })
+        Ok(Self { host: Host::new(), program: podman(place), image, remove: &["rm", "-f", "-t", "0"] })
+    }
+
+    /// With the netavark that is measured by itself as well, as newer ones have it.
+    pub(super) fn podman_with_netavark(place: &Place) -> Outcome<Self> {
+        let mut podman = Self::podman(place)?;
+        netavark::there()?;
+        let directory = netavark::program().parent().unwrap().to_owned();
+        let settings = format!(
+            "[engine]\nhelper_binaries_dir=[{directory:?}, \"/usr/lib/podman\", \"/usr/libexec/podman\"]\n\
+             [network]\nnetwork_backend=\"netavark\"\n"
+        );
+        let file = Place::run_directory().join("containers.conf");
+        std::fs::write(&file, settings).unwrap();
+        podman.program.env("CONTAINERS_CONF", file).env("NETAVARK_FW", "nftables");
+        Ok(podman)
     }
 
     pub(crate) fn host(&self) -> &Host {
@@ -59,6 +69,24 @@ impl Engine {
         }
         Ok(command::run(program.args(&self.image).args(container), "")?.took)
     }
+}
+
+fn podman(place: &Place) -> Command {
+    let mut program = Command::new("podman");
+    // systemd is none of the hosts', and nobody reads the events.
+    program.args(["--cgroup-manager", "cgroupfs", "--events-backend", "none", "--root"]);
+    program.arg(place.directory()).arg("--runroot").arg(Place::run_directory());
+    program.arg("--tmpdir").arg(Place::run_directory());
+    program.arg("--network-config-dir").arg(Place::run_directory());
+    program
+}
+
+/// What podman chooses by itself on this machine.
+pub(super) fn podman_facts(place: &Place) -> Option<String> {
+    const FACTS: &str = "{{.Host.NetworkBackend}}, {{.Store.GraphDriverName}}, {{.Host.LogDriver}}, \
+                         {{.Host.CgroupManager}} {{.Host.CgroupsVersion}}";
+    let told = command::run(podman(place).args(["info", "--format", FACTS]), "").ok()?;
+    Some(told.stdout.trim().to_owned())
 }
 
 impl Tool for Engine {

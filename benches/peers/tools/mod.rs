@@ -13,19 +13,18 @@ use std::time::Duration;
 pub(crate) use engine::Engine;
 
 use crate::command;
+pub(crate) use crate::command::Outcome;
 use crate::hideout::{Host, Place};
-
-/// What was wanted, or why it cannot be had.
-pub(crate) type Outcome<T> = Result<T, String>;
 
 /// The names in the results.
 pub(crate) const COMMAND: &str = "mydocker network connect";
 pub(crate) const LIBRARY: &str = "mydocker, library calls";
 pub(crate) const MYDOCKER: &str = "mydocker run";
-const FLOOR: &str = "floor";
-const NETAVARK: &str = "netavark";
-const CNI: &str = "CNI bridge + portmap";
-const PODMAN: &str = "podman run";
+pub(crate) const FLOOR: &str = "floor";
+pub(crate) const NETAVARK: &str = "netavark";
+pub(crate) const CNI: &str = "CNI bridge + portmap";
+pub(crate) const PODMAN: &str = "podman run";
+pub(crate) const PODMAN_NETAVARK: &str = "podman run, netavark";
 
 /// The network of those that are told which.
 const SUBNET: &str = "10.77.0.0/16";
@@ -62,11 +61,15 @@ pub(crate) fn attaching(place: &Place) -> Vec<(&'static str, Outcome<Box<dyn Too
 
 /// Those that run containers.
 pub(crate) fn engines(place: &Place) -> Vec<(&'static str, Outcome<Engine>)> {
-    vec![(MYDOCKER, Ok(Engine::mydocker(place))), (PODMAN, Engine::podman(place))]
+    vec![
+        (MYDOCKER, Ok(Engine::mydocker(place))),
+        (PODMAN, Engine::podman(place)),
+        (PODMAN_NETAVARK, Engine::podman_with_netavark(place)),
+    ]
 }
 
 /// What is compared with what, one fact a line.
-pub(crate) fn versions() -> Vec<String> {
+pub(crate) fn versions(place: &Place) -> Vec<String> {
     let ask = |program: &Path, args: &[&str]| {
         let answer = command::run(Command::new(program).args(args), "").map(|done| done.stdout);
         answer.ok().and_then(|text| text.lines().next().map(str::to_owned))
@@ -78,6 +81,10 @@ pub(crate) fn versions() -> Vec<String> {
         format!("netavark: {}", or_missing(ask(&netavark::program(), &["--version"]))),
         format!("CNI plugins: {}", or_missing(packaged("containernetworking-plugins"))),
         format!("podman: {}", or_missing(ask(Path::new("podman"), &["--version"]))),
+        format!(
+            "podman's network backend, storage driver, log driver, cgroups: {}",
+            or_missing(engine::podman_facts(place))
+        ),
         format!("podman's runtime: {}", or_missing(ask(Path::new("crun"), &["--version"]))),
         format!("nft: {}", or_missing(ask(Path::new("nft"), &["--version"]))),
         format!("iptables: {}", or_missing(ask(Path::new("iptables"), &["--version"]))),

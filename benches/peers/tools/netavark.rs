@@ -8,7 +8,7 @@ use std::time::Duration;
 use mydocker::names::ContainerId;
 use serde_json::json;
 
-use super::{Outcome, SUBNET, Tool, there};
+use super::{Outcome, SUBNET, Tool};
 use crate::command;
 use crate::hideout::{Host, Place, named};
 
@@ -26,10 +26,15 @@ pub(super) fn program() -> PathBuf {
     target.join("peers/bin/netavark")
 }
 
+/// Whether it can be had.
+pub(super) fn there() -> Outcome<()> {
+    super::there(&program(), "`make bench-peers` builds it with cargo and protoc")?;
+    super::there(Path::new("nft"), "package nftables")
+}
+
 impl Netavark {
     pub(super) fn new() -> Outcome<Self> {
-        there(&program(), "`make bench-peers` builds it with cargo and protoc")?;
-        there(Path::new("nft"), "package nftables")?;
+        there()?;
         Ok(Self { host: Host::new(), config: Place::run_directory(), told: HashMap::new() })
     }
 
