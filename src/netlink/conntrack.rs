@@ -15,6 +15,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
+use std::os::fd::AsFd as _;
 
 use ipnet::IpNet;
 use netlink_packet_core::{
@@ -28,6 +29,7 @@ use netlink_sys::{Socket, SocketAddr};
 use nix::libc;
 
 use super::flow_text::shows_none;
+use crate::sys;
 
 // <linux/netfilter/nfnetlink_conntrack.h>
 const IPCTNL_MSG_CT_GET: u8 = 1;
@@ -136,10 +138,17 @@ impl HostPorts {
 
 /// A socket to the kernel's connection tracking, in the network namespace in which it was opened.
 ///
-/// As any netfilter socket, it is to be closed last: see [`crate::nft::Socket`].
+/// As any netfilter socket, it is closed behind, and to be kept for as long as there may be something to do.
 #[derive(Debug)]
 pub struct Conntrack {
     socket: Socket,
+}
+
+impl Drop for Conntrack {
+    fn drop(&mut self) {
+        // Otherwise this waits for the clean-up after the last change of the rules.
+        sys::close_behind(self.socket.as_fd()).ok();
+    }
 }
 
 impl Conntrack {

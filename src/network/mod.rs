@@ -80,8 +80,8 @@ pub use subnet_file::{InUse, SubnetFile, SubnetFileError};
 
 /// All networks of one layout, with the sockets to the kernel.
 ///
-/// A netfilter socket is only closed when this is dropped: closing one shortly after a deletion waits for
-/// the kernel, so it is the last thing a command does.
+/// A netfilter socket is only closed when this is dropped: that costs the kernel a wait behind, see
+/// [`nft::Socket`].
 #[derive(Debug)]
 pub struct Networks {
     layout: Layout,

@@ -4,6 +4,7 @@
 //! nothing here ever waits. No acknowledgements are asked for, and so silence is success.
 
 use std::io;
+use std::os::fd::AsFd as _;
 
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
@@ -16,6 +17,7 @@ use super::error::{CommitError, Guilty, Missing, Refusal, element_of_item};
 use super::frames::{Frame, attribute, attributes, frames, push, push_with};
 use super::schema::Set;
 use super::transaction::{Batch, Transaction, What};
+use crate::sys;
 
 /// The kernel never sends more at once to a reader with a buffer of this size (`NLMSG_GOODSIZE`, 32 KiB dumps).
 const REPLY: usize = 64 * 1024;
@@ -29,9 +31,9 @@ const GETSETELEM: u8 = 13;
 
 /// A socket to nf_tables, in the network namespace in which it was opened.
 ///
-/// Keep one for as long as there may be something to do, and close it last: closing any netfilter socket soon
-/// after something was deleted waits for the kernel's deferred clean-up (4 to 32 ms), and lets the transactions
-/// of others in the same namespace wait too.
+/// Keep one for as long as there may be something to do: closing any netfilter socket soon after a transaction
+/// waits for the kernel's deferred clean-up (4 to 32 ms), and lets the transactions of others in the same namespace
+/// wait too. The kernel is made to do that behind.
 #[derive(Debug)]
 pub struct Socket {
     inner: netlink_sys::Socket,
@@ -56,6 +58,13 @@ pub struct Found {
     pub comment: Option<String>,
     /// Whether it leads to where the element that was asked for does. Elements that lead nowhere always do.
     pub leads_there: bool,
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Otherwise this waits.
+        sys::close_behind(self.inner.as_fd()).ok();
+    }
 }
 
 impl Socket {
