@@ -34,8 +34,7 @@ impl Lock {
     /// # Errors
     /// The file cannot be made.
     pub fn if_free(path: &Path) -> io::Result<Option<Self>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        match Flock::lock(Self::make(path)?, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Some(Self { _file: lock })),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, errno)) => Err(errno.into()),
@@ -59,6 +58,14 @@ impl Lock {
         Self::take(path, FlockArg::LockExclusiveNonblock)
     }
 
+    /// As [`Lock::exclusive`], but the directory must exist.
+    ///
+    /// # Errors
+    /// As [`Lock::exclusive`], and `NotFound` where there is no directory.
+    pub fn exclusive_there(path: &Path) -> io::Result<Self> {
+        Self::wait_for(Self::make(path)?, path, FlockArg::LockExclusiveNonblock)
+    }
+
     /// Takes the lock `path` together with others who only want it not to be held exclusively.
     ///
     /// # Errors
@@ -68,15 +75,18 @@ impl Lock {
     }
 
     fn take(path: &Path, how: FlockArg) -> io::Result<Self> {
-        let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-        let file = match open() {
+        let file = match Self::make(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
-                open()?
+                Self::make(path)?
             }
             other => other?,
         };
         Self::wait_for(file, path, how)
+    }
+
+    fn make(path: &Path) -> io::Result<File> {
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
     }
 
     /// Takes the lock on a file or directory itself, which must exist.
@@ -115,6 +125,8 @@ struct Patience {
     since: Instant,
     /// Since when it has done nothing.
     still: Instant,
+    /// How often it was looked since then.
+    looks: u32,
     holder: Option<Holder>,
     /// When to look next who it is, which costs more than to try the lock.
     look: Instant,
@@ -140,8 +152,12 @@ impl Patience {
     /// How often it is looked who has the lock.
     const INTERVAL: Duration = Duration::from_millis(250);
 
+    /// How often it must have been looked before anybody is called stuck: a process that hardly gets to look, because
+    /// the host has too much to do, knows nothing of what happened in between. Half of what fits into the time.
+    const LOOKS: u32 = 60;
+
     fn new(now: Instant) -> Self {
-        Self { since: now, still: now, holder: None, look: now + Self::INTERVAL }
+        Self { since: now, still: now, looks: 0, holder: None, look: now + Self::INTERVAL }
     }
 
     /// Whether the same process has had the lock for too long; where it cannot be told who has it, whether the wait
@@ -153,15 +169,19 @@ impl Patience {
         self.look = now + Self::INTERVAL;
         let (before, seen) = (self.holder, holder());
         self.holder = seen;
-        if before.map(|holder| holder.pid) != seen.map(|holder| holder.pid) {
+        self.looks = self.looks.saturating_add(1);
+        let is_another = before.map(|holder| holder.pid) != seen.map(|holder| holder.pid);
+        if is_another {
             self.since = now;
+        }
+        if is_another || seen.is_some_and(|holder| holder.moves.is_none() || before != seen) {
             self.still = now;
-        } else if seen.is_some_and(|holder| holder.moves.is_none() || before != seen) {
-            self.still = now;
+            self.looks = 0;
         }
         let pid = seen.map(|holder| holder.pid);
         let is_over = |since: Instant, time| (now >= since + time).then_some(Stuck { pid, time });
-        is_over(self.still, Lock::PATIENCE).or_else(|| is_over(self.since, Lock::LONGEST))
+        let is_still = is_over(self.still, Lock::PATIENCE).filter(|_| self.looks >= Self::LOOKS);
+        is_still.or_else(|| is_over(self.since, Lock::LONGEST))
     }
 }
 
@@ -269,21 +289,24 @@ mod tests {
             let holder = i32::try_from(second / 5).ok().map(|pid| Holder { pid, moves: Some(1) });
             assert_eq!(patience.is_over(after(second), || holder), None, "{second}");
         }
-        let (last, patience_of_one) = (Some(Holder { pid: 99, moves: Some(1) }), Lock::PATIENCE.as_secs());
-        let stuck = |pid, time| Some(Stuck { pid, time });
-        assert_eq!(patience.is_over(after(100), || last), None);
-        assert_eq!(patience.is_over(after(99 + patience_of_one), || last), None);
-        assert_eq!(patience.is_over(after(100 + patience_of_one), || last), stuck(Some(99), Lock::PATIENCE));
-        let error = Stuck { pid: Some(1), time: Lock::PATIENCE }.error(Path::new("/x/lock")).to_string();
-        assert!(
-            error.starts_with("the lock /x/lock was held by process 1 (")
-                && error.ends_with("for 30 seconds"),
-            "{error}"
-        );
-        // Where nobody can tell.
-        let mut patience = Patience::new(start);
-        assert_eq!(patience.is_over(after(patience_of_one - 1), || None), None);
-        assert_eq!(patience.is_over(after(patience_of_one), || None), stuck(None, Lock::PATIENCE));
+        // When the patience with what is seen from now on ends, looking so often.
+        let end = |patience: &mut Patience, from: u64, holder, looks: u32| {
+            let time = |look: u32| after(from) + Lock::PATIENCE * look / looks;
+            (0..).find_map(|look| Some((look, patience.is_over(time(look), || holder)?)))
+        };
+        let stuck = |pid| Stuck { pid, time: Lock::PATIENCE };
+        let last = Some(Holder { pid: 99, moves: Some(1) });
+        assert_eq!(end(&mut patience, 100, last, 100), Some((100, stuck(Some(99)))));
+        let error = stuck(Some(1)).error(Path::new("/x/lock")).to_string();
+        assert!(error.starts_with("the lock /x/lock was held by process 1 ("), "{error}");
+        assert!(error.ends_with("for 30 seconds"), "{error}");
+        // Where nobody can tell; and for those who hardly get to look.
+        for (looks, last) in [(100, 100), (60, 60), (30, 60)] {
+            let mut patience = Patience::new(start);
+            assert_eq!(patience.is_over(start, || None), None);
+            // The first look is before its time.
+            assert_eq!(end(&mut patience, 0, None, looks), Some((last, stuck(None))), "{looks}");
+        }
     }
 
     #[test]
