@@ -425,15 +425,25 @@ impl<N: Serialize + DeserializeOwned> Record<N> {
         id: &ContainerId,
         change: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
-        // Asked first, because the lock would bring the directory of a removed container back.
+        // Asked first, because a removed container's lock must not come back.
         if !layout.container_record(id).exists() {
             return Err(RecordError::NotFound(id.clone()).into());
         }
-        let _lock = Lock::exclusive(&lock(layout, id))
-            .map_err(|source| RecordError::Lock { id: id.clone(), source })?;
+        // Its directory may be removed at any moment by the one who has written that it is to go.
+        let gone = |source: &io::Error| source.kind() == io::ErrorKind::NotFound;
+        let _lock = Lock::exclusive_there(&lock(layout, id)).map_err(|source| {
+            if gone(&source) {
+                RecordError::NotFound(id.clone())
+            } else {
+                RecordError::Lock { id: id.clone(), source }
+            }
+        })?;
         let mut record = Self::load(layout, id)?;
         let result = change(&mut record)?;
-        record.save(layout)?;
+        record.save(layout).map_err(|error| match error {
+            RecordError::Write { source, .. } if gone(&source) => RecordError::NotFound(id.clone()),
+            error => error,
+        })?;
         Ok(result)
     }
 

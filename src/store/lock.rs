@@ -34,24 +34,36 @@ impl Lock {
     /// # Errors
     /// The file cannot be made.
     pub fn if_free(path: &Path) -> io::Result<Option<Self>> {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)?;
-        match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        match Flock::lock(Self::make(path)?, FlockArg::LockExclusiveNonblock) {
             Ok(lock) => Ok(Some(Self { _file: lock })),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, errno)) => Err(errno.into()),
         }
     }
 
-    /// How long a single holder is waited for. Locks are held for short whiles, so one that takes longer is
-    /// stopped or stuck, and an error is of more use than a hang.
+    /// How long a single holder is waited for that does nothing. Locks are held for short whiles, so one that takes
+    /// longer is stopped or stuck, and an error is of more use than a hang.
     pub const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// How long a single holder is waited for that does something. On a host with far more to do than it can, or
+    /// with a disk that takes its time, even a short while is long.
+    pub const LONGEST: Duration = Duration::from_secs(300);
 
     /// Takes the lock `path`, which is created with its directory if need be.
     ///
     /// # Errors
-    /// The file cannot be made, or one process had the lock for [`Lock::PATIENCE`] (`TimedOut`).
+    /// The file cannot be made, or one process had the lock for [`Lock::PATIENCE`] and did nothing, or for
+    /// [`Lock::LONGEST`] (`TimedOut`).
     pub fn exclusive(path: &Path) -> io::Result<Self> {
         Self::take(path, FlockArg::LockExclusiveNonblock)
+    }
+
+    /// As [`Lock::exclusive`], but the directory must exist.
+    ///
+    /// # Errors
+    /// As [`Lock::exclusive`], and `NotFound` where there is no directory.
+    pub fn exclusive_there(path: &Path) -> io::Result<Self> {
+        Self::wait_for(Self::make(path)?, path, FlockArg::LockExclusiveNonblock)
     }
 
     /// Takes the lock `path` together with others who only want it not to be held exclusively.
@@ -63,15 +75,18 @@ impl Lock {
     }
 
     fn take(path: &Path, how: FlockArg) -> io::Result<Self> {
-        let open = || OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path);
-        let file = match open() {
+        let file = match Self::make(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
-                open()?
+                Self::make(path)?
             }
             other => other?,
         };
         Self::wait_for(file, path, how)
+    }
+
+    fn make(path: &Path) -> io::Result<File> {
+        OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
     }
 
     /// Takes the lock on a file or directory itself, which must exist.
@@ -108,36 +123,65 @@ impl Lock {
 struct Patience {
     /// When the holder was first seen.
     since: Instant,
-    holder: Option<i32>,
+    /// Since when it has done nothing.
+    still: Instant,
+    /// How often it was looked since then.
+    looks: u32,
+    holder: Option<Holder>,
     /// When to look next who it is, which costs more than to try the lock.
     look: Instant,
 }
 
+/// Who has a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Holder {
+    pid: i32,
+    /// A number that changes when the process does anything; `None` while it waits for a disk.
+    moves: Option<u64>,
+}
+
 /// Who has a lock for too long.
 #[derive(Debug, PartialEq, Eq)]
-struct Stuck(Option<i32>);
+struct Stuck {
+    pid: Option<i32>,
+    /// For how long.
+    time: Duration,
+}
 
 impl Patience {
     /// How often it is looked who has the lock.
     const INTERVAL: Duration = Duration::from_millis(250);
 
+    /// How often it must have been looked before anybody is called stuck: a process that hardly gets to look, because
+    /// the host has too much to do, knows nothing of what happened in between. Half of what fits into the time.
+    const LOOKS: u32 = 60;
+
     fn new(now: Instant) -> Self {
-        Self { since: now, holder: None, look: now + Self::INTERVAL }
+        Self { since: now, still: now, looks: 0, holder: None, look: now + Self::INTERVAL }
     }
 
     /// Whether the same process has had the lock for too long; where it cannot be told who has it, whether the wait
     /// was too long.
-    fn is_over(&mut self, now: Instant, holder: impl FnOnce() -> Option<i32>) -> Option<Stuck> {
+    fn is_over(&mut self, now: Instant, holder: impl FnOnce() -> Option<Holder>) -> Option<Stuck> {
         if now < self.look {
             return None;
         }
         self.look = now + Self::INTERVAL;
-        let seen = holder();
-        if seen.is_some() && seen != self.holder {
-            self.holder = seen;
+        let (before, seen) = (self.holder, holder());
+        self.holder = seen;
+        self.looks = self.looks.saturating_add(1);
+        let is_another = before.map(|holder| holder.pid) != seen.map(|holder| holder.pid);
+        if is_another {
             self.since = now;
         }
-        (now >= self.since + Lock::PATIENCE).then_some(Stuck(self.holder))
+        if is_another || seen.is_some_and(|holder| holder.moves.is_none() || before != seen) {
+            self.still = now;
+            self.looks = 0;
+        }
+        let pid = seen.map(|holder| holder.pid);
+        let is_over = |since: Instant, time| (now >= since + time).then_some(Stuck { pid, time });
+        let is_still = is_over(self.still, Lock::PATIENCE).filter(|_| self.looks >= Self::LOOKS);
+        is_still.or_else(|| is_over(self.since, Lock::LONGEST))
     }
 }
 
@@ -147,8 +191,8 @@ impl Stuck {
             Ok(command) => format!(" by process {pid} ({})", command.trim_end()),
             Err(_) => format!(" by process {pid}"),
         };
-        let holder = self.0.map_or_else(String::new, process);
-        let (path, seconds) = (path.display(), Lock::PATIENCE.as_secs());
+        let holder = self.pid.map_or_else(String::new, process);
+        let (path, seconds) = (path.display(), self.time.as_secs());
         io::Error::new(
             io::ErrorKind::TimedOut,
             format!("the lock {path} was held{holder} for {seconds} seconds"),
@@ -157,10 +201,27 @@ impl Stuck {
 }
 
 /// The process that holds the lock at the moment; of several that share it, one.
-fn holder(path: &Path) -> Option<i32> {
+fn holder(path: &Path) -> Option<Holder> {
     let inode = std::fs::metadata(path).ok()?.ino();
     let locks = std::fs::read_to_string("/proc/locks").ok()?;
-    locks.lines().find_map(|line| holder_of(line, inode))
+    let pid = locks.lines().find_map(|line| holder_of(line, inode))?;
+    Some(Holder { pid, moves: moves(pid) })
+}
+
+/// The processor time that a process has used and how often it has waited, in one number; `None` while it waits for
+/// a disk.
+fn moves(pid: i32) -> Option<u64> {
+    let read = |file| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let (stat, status) = (read("stat"), read("status"));
+    // The command in parentheses may itself hold any of these; then state (field 3), …, utime and stime (14, 15).
+    let mut fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+    if fields.next() == Some("D") {
+        return None;
+    }
+    let times = fields.skip(14 - 3 - 1).take(2).filter_map(|ticks| ticks.parse::<u64>().ok());
+    let switches =
+        status.lines().filter_map(|line| line.split_once("_ctxt_switches:")?.1.trim().parse::<u64>().ok());
+    Some(times.chain(switches).fold(0, u64::wrapping_add))
 }
 
 /// The pid in a line of `/proc/locks` that is about that file and not about somebody who waits (proc(5)):
@@ -208,7 +269,14 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
         let _lock = Lock::exclusive(&path).unwrap();
-        assert_eq!(holder(&path), i32::try_from(std::process::id()).ok());
+        let found = holder(&path).unwrap();
+        assert_eq!(Some(found.pid), i32::try_from(std::process::id()).ok());
+        // This process does something all the time; who has ended does nothing.
+        let mut busy = 0_u64;
+        while moves(found.pid) == found.moves {
+            busy = busy.wrapping_add(1);
+        }
+        assert_eq!(moves(i32::MAX), Some(0));
     }
 
     #[test]
@@ -218,18 +286,43 @@ mod tests {
         let mut patience = Patience::new(start);
         for second in 1..100 {
             // Every five seconds somebody else has it.
-            let holder = i32::try_from(second / 5).ok();
+            let holder = i32::try_from(second / 5).ok().map(|pid| Holder { pid, moves: Some(1) });
             assert_eq!(patience.is_over(after(second), || holder), None, "{second}");
         }
-        let (last, patience_of_one) = (Some(99), Lock::PATIENCE.as_secs());
-        assert_eq!(patience.is_over(after(100), || last), None);
-        assert_eq!(patience.is_over(after(99 + patience_of_one), || last), None);
-        assert_eq!(patience.is_over(after(100 + patience_of_one), || last), Some(Stuck(last)));
-        let error = Stuck(Some(1)).error(Path::new("/x/lock")).to_string();
+        // When the patience with what is seen from now on ends, looking so often.
+        let end = |patience: &mut Patience, from: u64, holder, looks: u32| {
+            let time = |look: u32| after(from) + Lock::PATIENCE * look / looks;
+            (0..).find_map(|look| Some((look, patience.is_over(time(look), || holder)?)))
+        };
+        let stuck = |pid| Stuck { pid, time: Lock::PATIENCE };
+        let last = Some(Holder { pid: 99, moves: Some(1) });
+        assert_eq!(end(&mut patience, 100, last, 100), Some((100, stuck(Some(99)))));
+        let error = stuck(Some(1)).error(Path::new("/x/lock")).to_string();
         assert!(error.starts_with("the lock /x/lock was held by process 1 ("), "{error}");
-        // Where nobody can tell.
-        let mut patience = Patience::new(start);
-        assert_eq!(patience.is_over(after(patience_of_one - 1), || None), None);
-        assert_eq!(patience.is_over(after(patience_of_one), || None), Some(Stuck(None)));
+        assert!(error.ends_with("for 30 seconds"), "{error}");
+        // Where nobody can tell; and for those who hardly get to look.
+        for (looks, last) in [(100, 100), (60, 60), (30, 60)] {
+            let mut patience = Patience::new(start);
+            assert_eq!(patience.is_over(start, || None), None);
+            // The first look is before its time.
+            assert_eq!(end(&mut patience, 0, None, looks), Some((last, stuck(None))), "{looks}");
+        }
+    }
+
+    #[test]
+    fn a_holder_that_moves_is_waited_for_longer_but_not_for_ever() {
+        let start = Instant::now();
+        let longest = Lock::LONGEST.as_secs();
+        for is_at_the_disk in [false, true] {
+            let mut patience = Patience::new(start);
+            let over = (1..).find_map(|second| {
+                // It does something now and then.
+                let moves = (!is_at_the_disk).then_some(second / 20);
+                let now = start + Duration::from_secs(second);
+                Some((second, patience.is_over(now, || Some(Holder { pid: 1, moves }))?))
+            });
+            let expected = Stuck { pid: Some(1), time: Lock::LONGEST };
+            assert_eq!(over, Some((longest + 1, expected)));
+        }
     }
 }

@@ -3,7 +3,6 @@
 
 use std::path::Path;
 
-use nix::fcntl::{Flock, FlockArg};
 use tar::EntryType;
 
 use crate::archives::{file, tar};
@@ -277,14 +276,17 @@ fn r6_networks_and_containers_come_and_go_in_parallel() {
 fn a_stuck_lock_holder_is_named() {
     let host = front();
     let path = host.run_root("network/lock");
-    let lock = std::fs::File::open(&path).expect("the lock");
-    let lock = Flock::lock(lock, FlockArg::LockExclusive).map_err(|(_, errno)| errno).expect("the lock");
-    let me = format!("process {}", std::process::id());
+    let path = path.to_str().expect("a plain path");
+    // Another process than this one, which does other things all the time.
+    let hold = ["flock", path, "sh", "-c", "echo held; read -r end"];
+    let mut holder = host.program(&hold).open_input().start_in(&host.space);
+    holder.wait_for("held");
+    let named = format!("process {}", holder.pid());
     // Starting a container takes no such lock.
     host.mydocker(&["run", "-d", "--name", "web", "--net", "front", &host.image, "sleep", "100000"]).ok();
-    let path = path.to_str().expect("a plain path");
-    host.mydocker(&["network", "create", "back"]).refused(&[1], &["lock the networks", path, &me]);
-    drop(lock);
+    host.mydocker(&["network", "create", "back"]).refused(&[1], &["lock the networks", path, &named]);
+    holder.end_input();
+    holder.wait();
     host.mydocker(&["network", "create", "back"]).ok();
 }
 
