@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     fn words(line: &str) -> Vec<OsString> {
-        line.split(' ').map(OsString::from).collect()
+        super::super::spelling::normalize(line.split(' ').map(OsString::from).collect())
     }
 
     #[test]
