@@ -110,7 +110,8 @@ impl Engine {
         })();
         // Whatever failed, the run is over: what is left of it is killed here. The container may have been connected
         // and disconnected meanwhile.
-        let out_of_memory = super::hierarchy().is_ok_and(|hierarchy| cgroup::was_out_of_memory(hierarchy, id));
+        let out_of_memory =
+            super::hierarchy().is_ok_and(|hierarchy| cgroup::was_out_of_memory(hierarchy, id));
         let endpoints = self.endpoints_of(id, &endpoints);
         let taken_down = self.take_down(id, &endpoints);
         let Ended { code, at } = ended?;
