@@ -139,6 +139,8 @@ pub fn boot_id() -> io::Result<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -179,13 +181,12 @@ mod tests {
         // A kernel thread's name is longer than a process's can be.
         let line = format!("{} ({}) S{numbers} {} 9", i32::MAX, "k".repeat(64), u64::MAX);
         let mut buffer = [0; 512];
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join("stat");
-        std::fs::write(&path, line + &" 9".repeat(500)).unwrap();
-        let read = read_at_once(&path, &mut buffer).unwrap();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all((line + &" 9".repeat(500)).as_bytes()).unwrap();
+        let read = read_at_once(file.path(), &mut buffer).unwrap();
         assert_eq!(parse_stat(read).unwrap().start_time, u64::MAX);
-        let missing = read_at_once(&directory.path().join("none"), &mut buffer).unwrap_err();
-        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        let missing = read_at_once(&file.path().join("none"), &mut buffer).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotADirectory);
     }
 
     #[test]

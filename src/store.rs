@@ -408,7 +408,7 @@ mod tests {
         let path = directory.path().join("file");
         for length in [0, 1, 4095, 4096, 4097, 100_000] {
             let contents = vec![b'x'; length];
-            std::fs::write(&path, &contents).unwrap();
+            write_atomic(&path, &contents, Durability::Process).unwrap();
             assert_eq!(read_if_exists(&path).unwrap().unwrap(), contents);
         }
         // A directory can be opened, but not read.

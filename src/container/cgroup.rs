@@ -444,7 +444,7 @@ mod tests {
         for name in ["devices", "cpu,cpuacct", "unified", "empty"] {
             std::fs::create_dir(root.join(name)).unwrap();
         }
-        std::fs::write(root.join("file"), "").unwrap();
+        crate::store::write_atomic(&root.join("file"), b"", crate::store::Durability::Process).unwrap();
         std::os::unix::fs::symlink("cpu,cpuacct", root.join("cpu")).unwrap();
         let kind = |path: &Path| {
             Ok(match path.strip_prefix(root).unwrap().to_str().unwrap() {
