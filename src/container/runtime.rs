@@ -257,7 +257,7 @@ pub fn create(
         let process = Process::of(pid).map_err(io_error("find the first process of", &bundle))?;
         set_oom_score(process, config)?;
         if config.settings.limits.oom_kill_disable {
-            cgroup::disable_oom_killer(&hierarchy, id)?;
+            cgroup::disable_oom_killer(hierarchy, id)?;
         }
         let streams =
             connection.finish(identity.uid).map_err(io_error("take over the terminal in", &bundle))?;
