@@ -5,7 +5,9 @@
 //! [`Process::is_alive`].
 
 use std::fmt;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::OnceLock;
 
@@ -44,19 +46,14 @@ impl Process {
     /// # Errors
     /// There is no such process (`NotFound`), or `/proc` is not mounted.
     pub fn of(pid: i32) -> io::Result<Self> {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let fields = parse_stat(&stat)
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, format!("/proc/{pid}/stat")))?;
-        Ok(Self { pid, start_time: fields.start_time })
+        Ok(Self { pid, start_time: stat_of(pid)?.start_time })
     }
 
     /// Whether this very process still runs. A zombie has ended.
     #[must_use]
     pub fn is_alive(self) -> bool {
-        std::fs::read_to_string(format!("/proc/{}/stat", self.pid))
-            .ok()
-            .and_then(|stat| parse_stat(&stat))
-            .is_some_and(|stat| stat.start_time == self.start_time && !matches!(stat.state, 'Z' | 'X'))
+        stat_of(self.pid)
+            .is_ok_and(|stat| stat.start_time == self.start_time && !matches!(stat.state, 'Z' | 'X'))
     }
 }
 
@@ -93,9 +90,34 @@ struct Stat {
     start_time: u64,
 }
 
-/// The command in parentheses may itself hold spaces and parentheses: the fields start after the last one.
-fn parse_stat(stat: &str) -> Option<Stat> {
-    let mut fields = stat.get(stat.rfind(')')? + 1..)?.split_ascii_whitespace();
+fn stat_of(pid: i32) -> io::Result<Stat> {
+    let path = format!("/proc/{pid}/stat");
+    // Longer than the longest command and the longest numbers up to the start time.
+    let mut buffer = [0; 512];
+    let stat = read_at_once(path.as_ref(), &mut buffer)?;
+    parse_stat(stat).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, path))
+}
+
+/// Reads the beginning of a small file of the kernel's with one call. The kernel makes such a file up when it is
+/// read, and says nothing of its length beforehand: who reads until the end asks many times.
+///
+/// # Errors
+/// There is no such file (`NotFound`), or it cannot be read.
+pub fn read_at_once<'a>(path: &Path, buffer: &'a mut [u8]) -> io::Result<&'a [u8]> {
+    let mut file = File::open(path)?;
+    loop {
+        match file.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            read => return Ok(&buffer[..read?]),
+        }
+    }
+}
+
+/// The command in parentheses may itself hold spaces and parentheses, and be no text at all: the fields start after
+/// the last parenthesis.
+fn parse_stat(stat: &[u8]) -> Option<Stat> {
+    let command_end = stat.iter().rposition(|&byte| byte == b')')?;
+    let mut fields = std::str::from_utf8(&stat[command_end + 1..]).ok()?.split_ascii_whitespace();
     let state = fields.next()?.chars().next()?;
     // The state is field 3, the start time field 22.
     Some(Stat { state, start_time: fields.nth(22 - 3 - 1)?.parse().ok()? })
@@ -105,12 +127,20 @@ fn parse_stat(stat: &str) -> Option<Stat> {
 ///
 /// # Errors
 /// `/proc` is not mounted.
-pub fn boot_id() -> io::Result<String> {
-    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
+pub fn boot_id() -> io::Result<&'static str> {
+    // A process does not live longer than its boot.
+    static KNOWN: OnceLock<String> = OnceLock::new();
+    if let Some(known) = KNOWN.get() {
+        return Ok(known);
+    }
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    Ok(KNOWN.get_or_init(|| id.trim_end().to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -133,9 +163,35 @@ mod tests {
 
     #[test]
     fn a_command_with_parentheses_does_not_shift_the_fields() {
-        let stat = "7 (a) R 1 (b) c) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 9 9";
-        let parsed = parse_stat(stat).unwrap();
-        assert_eq!((parsed.state, parsed.start_time), ('S', 4242));
-        assert!(parse_stat("7 (a").is_none());
+        let fields = b") S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 9 9";
+        // The kernel cuts a name off after 15 bytes, be it in the middle of a letter.
+        for command in [&b"a) R 1 (b) c"[..], b"sh", b"", b"caf\xc3", b"a\n"] {
+            let stat = [b"7 (", command, fields].concat();
+            let parsed = parse_stat(&stat).unwrap();
+            assert_eq!((parsed.state, parsed.start_time), ('S', 4242), "{command:?}");
+        }
+        for bad in [&b""[..], b"7 (a", b"7 (a) S 1 7", b"7 (a) \xff 1"] {
+            assert!(parse_stat(bad).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_longest_line_is_long_enough_to_find_the_start_in_it() {
+        let numbers = format!(" {}", i64::MIN).repeat(18);
+        // A kernel thread's name is longer than a process's can be.
+        let line = format!("{} ({}) S{numbers} {} 9", i32::MAX, "k".repeat(64), u64::MAX);
+        let mut buffer = [0; 512];
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all((line + &" 9".repeat(500)).as_bytes()).unwrap();
+        let read = read_at_once(file.path(), &mut buffer).unwrap();
+        assert_eq!(parse_stat(read).unwrap().start_time, u64::MAX);
+        let missing = read_at_once(&file.path().join("none"), &mut buffer).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotADirectory);
+    }
+
+    #[test]
+    fn the_boot_is_the_kernels_and_stays_the_same() {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+        assert_eq!((boot_id().unwrap(), boot_id().unwrap()), (text.trim_end(), text.trim_end()));
     }
 }

@@ -25,7 +25,7 @@ mod lock;
 mod tree;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -288,11 +288,15 @@ pub fn write_atomic(path: &Path, contents: &[u8], durability: Durability) -> io:
 /// # Errors
 /// Any error of the file system but "does not exist".
 pub fn read_if_exists(path: &Path) -> io::Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
-        Ok(contents) => Ok(Some(contents)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
-    }
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // Most are shorter: nobody has to ask how long it is.
+    let mut contents = Vec::with_capacity(4096);
+    file.take(u64::MAX).read_to_end(&mut contents)?;
+    Ok(Some(contents))
 }
 
 /// Nothing can be there, either, where a directory on the way is not one.
@@ -396,6 +400,19 @@ mod tests {
         }
         assert_eq!(list(directory.path()).unwrap(), ["record"]);
         assert!(!of(ended).exists() && of(me).exists());
+    }
+
+    #[test]
+    fn files_of_any_length_are_read_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("file");
+        for length in [0, 1, 4095, 4096, 4097, 100_000] {
+            let contents = vec![b'x'; length];
+            write_atomic(&path, &contents, Durability::Process).unwrap();
+            assert_eq!(read_if_exists(&path).unwrap().unwrap(), contents);
+        }
+        // A directory can be opened, but not read.
+        assert!(read_if_exists(directory.path()).is_err());
     }
 
     #[test]

@@ -5,15 +5,17 @@
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use libcgroups::common::{CgroupConfig, CgroupManager as _, ControllerOpt, create_cgroup_manager};
 use libcontainer::oci_spec::runtime::LinuxResources;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, statfs};
 use nix::unistd::Pid;
 
 use crate::names::ContainerId;
+use crate::process::read_at_once;
 
 /// Where every distribution mounts control groups.
 const ROOT: &str = "/sys/fs/cgroup";
@@ -47,16 +49,40 @@ pub enum Hierarchy {
 }
 
 impl Hierarchy {
-    /// The arrangement of this host.
+    /// The arrangement of this host. It is looked at once: it does not change while a host runs.
     ///
     /// # Errors
     /// [`CgroupError`] if no control groups are mounted.
-    pub fn detect() -> Result<Self, CgroupError> {
-        let error = |source| CgroupError { action: "find", path: ROOT.into(), source };
-        if statfs(ROOT).map_err(|errno| error(errno.into()))?.filesystem_type() == CGROUP2_SUPER_MAGIC {
-            return Ok(Self::Unified);
+    pub fn of_host() -> Result<&'static Self, CgroupError> {
+        static KNOWN: OnceLock<Hierarchy> = OnceLock::new();
+        if let Some(known) = KNOWN.get() {
+            return Ok(known);
         }
-        Ok(Self::Legacy(legacy_mounts(&std::fs::read_to_string("/proc/self/mounts").map_err(error)?)))
+        let found = Self::detect(Path::new(ROOT), file_system)?;
+        Ok(KNOWN.get_or_init(|| found))
+    }
+
+    /// The arrangement below `root`. The table of mounts would tell as well, but it has lines for each running
+    /// container.
+    fn detect(root: &Path, file_system: impl Fn(&Path) -> io::Result<FsType>) -> Result<Self, CgroupError> {
+        let error = |source| CgroupError { action: "find", path: root.to_owned(), source };
+        match file_system(root).map_err(error)? {
+            CGROUP2_SUPER_MAGIC => return Ok(Self::Unified),
+            // All controllers in one tree: what lies below are groups.
+            CGROUP_SUPER_MAGIC => return Ok(Self::Legacy(vec![root.to_owned()])),
+            _ => {}
+        }
+        let mut trees = Vec::new();
+        for entry in std::fs::read_dir(root).map_err(error)? {
+            let entry = entry.map_err(error)?;
+            // Symbolic links are other names of the same trees.
+            let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if is_directory && file_system(&entry.path()).is_ok_and(|found| found == CGROUP_SUPER_MAGIC) {
+                trees.push(entry.path());
+            }
+        }
+        trees.sort_unstable();
+        Ok(Self::Legacy(trees))
     }
 
     /// Whether the devices of a container are restricted by its groups. Version 2 does that by a BPF program
@@ -138,17 +164,9 @@ fn controllers_of(mount: &Path) -> impl Iterator<Item = &str> {
     name.split(',')
 }
 
-/// The mount points of the version 1 controllers in the text of `/proc/self/mounts` (fstab(5)).
-fn legacy_mounts(mounts: &str) -> Vec<PathBuf> {
-    let mount_point = |line: &str| {
-        let mut fields = line.split(' ').skip(1);
-        let (path, kind) = (fields.next()?, fields.next()?);
-        (kind == "cgroup" && Path::new(path).starts_with(ROOT)).then(|| PathBuf::from(path))
-    };
-    let mut found: Vec<PathBuf> = mounts.lines().filter_map(mount_point).collect();
-    found.sort_unstable();
-    found.dedup();
-    found
+/// Which kind of file system a directory lies on.
+fn file_system(directory: &Path) -> io::Result<FsType> {
+    Ok(statfs(directory)?.filesystem_type())
 }
 
 /// The group of a container, below the root of each tree.
@@ -282,8 +300,10 @@ impl Freezer {
     }
 
     fn is_frozen(&self) -> bool {
-        let text = std::fs::read_to_string(&self.state).unwrap_or_default();
-        text.lines().any(|line| line == self.frozen)
+        // A few words: longer in no version.
+        let mut buffer = [0; 256];
+        let text = read_at_once(&self.state, &mut buffer).unwrap_or_default();
+        text.split(|&byte| byte == b'\n').any(|line| line == self.frozen.as_bytes())
     }
 }
 
@@ -413,19 +433,55 @@ fn kill_members(directory: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use nix::sys::statfs::TMPFS_MAGIC;
+
     use super::*;
 
     #[test]
-    fn version_one_trees_are_found_among_other_mounts() {
-        let mounts = "proc /proc proc rw 0 0\n\
-            tmpfs /sys/fs/cgroup tmpfs rw 0 0\n\
-            cgroup /sys/fs/cgroup/devices cgroup rw,devices 0 0\n\
-            cgroup /sys/fs/cgroup/cpu,cpuacct cgroup rw,cpu,cpuacct 0 0\n\
-            cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n\
-            cgroup /elsewhere cgroup rw,cpu 0 0\n";
-        let expected = ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/devices"];
-        assert_eq!(legacy_mounts(mounts), expected.map(PathBuf::from));
-        let legacy = Hierarchy::Legacy(legacy_mounts(mounts));
+    fn version_one_trees_are_found_among_other_directories() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path();
+        for name in ["devices", "cpu,cpuacct", "unified", "empty"] {
+            std::fs::create_dir(root.join(name)).unwrap();
+        }
+        crate::store::write_atomic(&root.join("file"), b"", crate::store::Durability::Process).unwrap();
+        std::os::unix::fs::symlink("cpu,cpuacct", root.join("cpu")).unwrap();
+        let kind = |path: &Path| {
+            Ok(match path.strip_prefix(root).unwrap().to_str().unwrap() {
+                "devices" | "cpu,cpuacct" | "cpu" | "file" => CGROUP_SUPER_MAGIC,
+                "unified" => CGROUP2_SUPER_MAGIC,
+                _ => TMPFS_MAGIC,
+            })
+        };
+        let expected = ["cpu,cpuacct", "devices"].map(|name| root.join(name));
+        assert_eq!(Hierarchy::detect(root, kind).unwrap(), Hierarchy::Legacy(expected.to_vec()));
+        // One tree has groups below it, not other trees.
+        let all = |kind| Hierarchy::detect(root, move |_: &Path| Ok(kind)).unwrap();
+        assert_eq!(all(CGROUP_SUPER_MAGIC), Hierarchy::Legacy(vec![root.to_owned()]));
+        assert_eq!(all(CGROUP2_SUPER_MAGIC), Hierarchy::Unified);
+        assert_eq!(all(TMPFS_MAGIC), Hierarchy::Legacy(Vec::new()));
+        assert!(Hierarchy::detect(&root.join("none"), file_system).is_err());
+    }
+
+    #[test]
+    fn the_trees_of_this_host_are_those_that_its_table_of_mounts_tells() {
+        let Hierarchy::Legacy(trees) = Hierarchy::of_host().unwrap() else { return };
+        let text = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let mut told: Vec<&Path> = text
+            .lines()
+            .map(|line| line.split(' ').collect::<Vec<_>>())
+            .filter(|fields| fields[2] == "cgroup" && Path::new(fields[1]).parent() == Some(Path::new(ROOT)))
+            .map(|fields| Path::new(fields[1]))
+            .collect();
+        told.sort_unstable();
+        told.dedup();
+        assert_eq!(*trees, told);
+    }
+
+    #[test]
+    fn groups_are_found_in_version_one_trees() {
+        let mounts = ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/devices"];
+        let legacy = Hierarchy::Legacy(mounts.map(PathBuf::from).to_vec());
         assert!(legacy.controls_devices());
         assert!(!Hierarchy::Legacy(Vec::new()).controls_devices() && !Hierarchy::Unified.controls_devices());
         let id = ContainerId::generate().unwrap();
@@ -439,7 +495,7 @@ mod tests {
     #[test]
     fn groups_that_are_not_there_are_removed() {
         let id = ContainerId::generate().unwrap();
-        remove(&Hierarchy::detect().unwrap(), &id).unwrap();
+        remove(Hierarchy::of_host().unwrap(), &id).unwrap();
         remove(&Hierarchy::Unified, &id).unwrap();
     }
 }

@@ -10,7 +10,7 @@
 //! another name: what is left of a renaming that was killed. A record that no name leads to is what is left of
 //! a creation or removal that was killed, unless the container's lock is held: then it goes on at this moment.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, symlink};
@@ -327,8 +327,9 @@ pub fn list(layout: &Layout) -> Result<Vec<ContainerId>, IndexError> {
     let mut ids = Vec::new();
     for name in names {
         let Ok(id) = name.parse::<ContainerId>() else { continue };
-        if layout.container_record(&id).exists() {
-            if named.contains(&id) || !remove_unnamed(layout, &id) {
+        let seen = named.get(&id).is_some_and(|&has_record| has_record);
+        if seen || layout.container_record(&id).exists() {
+            if named.contains_key(&id) || !remove_unnamed(layout, &id) {
                 ids.push(id);
             }
         } else if is_abandoned(layout, &id) {
@@ -339,20 +340,20 @@ pub fn list(layout: &Layout) -> Result<Vec<ContainerId>, IndexError> {
     Ok(ids)
 }
 
-/// The containers that names lead to. Links that lead to none, or to one by a name it does not have, go.
-fn named(layout: &Layout) -> Result<HashSet<ContainerId>, IndexError> {
+/// The containers that names lead to, and whether each was seen to have a record. Links that lead to none, or to one
+/// by a name it does not have, go.
+fn named(layout: &Layout) -> Result<HashMap<ContainerId, bool>, IndexError> {
     let directory = layout.container_names();
     let names = store::list(&directory).map_err(io_error("read the directory", &directory))?;
-    let mut found = HashSet::with_capacity(names.len());
+    let mut found = HashMap::with_capacity(names.len());
     for name in names.iter().filter_map(|name| name.parse::<ContainerName>().ok()) {
         let Ok(target) = std::fs::read_link(layout.container_name(&name)) else { continue };
         let Some(id) = target.to_str().and_then(|target| target.parse::<ContainerId>().ok()) else {
             continue;
         };
-        let again = found.contains(&id);
-        if (again || !layout.container_record(&id).exists())
-            && !is_called(layout, &id, &layout.container_name(&name))
-        {
+        let again = found.contains_key(&id);
+        let has_record = layout.container_record(&id).exists();
+        if (again || !has_record) && !is_called(layout, &id, &layout.container_name(&name)) {
             // The next listing tries again.
             release_name(layout, &name, &id).ok();
         }
@@ -360,7 +361,7 @@ fn named(layout: &Layout) -> Result<HashSet<ContainerId>, IndexError> {
             // Which of both the record tells is not known: the first one met may be the wrong one.
             release_other_names(layout, &names, &id);
         }
-        found.insert(id);
+        found.insert(id, has_record);
     }
     Ok(found)
 }

@@ -138,7 +138,7 @@ impl Head {
     /// ends with the record, was killed.
     pub(super) fn is_all_there_is(&self) -> bool {
         let boot = process::boot_id().unwrap_or_default();
-        matches!(self.state.observed(&boot, Process::is_alive), State::Created | State::Dead)
+        matches!(self.state.observed(boot, Process::is_alive), State::Created | State::Dead)
     }
 }
 
@@ -341,7 +341,7 @@ impl State {
 /// This process and this boot.
 fn here() -> Result<(Process, String), RecordError> {
     let process = Process::current().map_err(RecordError::BootId)?;
-    Ok((process, process::boot_id().map_err(RecordError::BootId)?))
+    Ok((process, process::boot_id().map_err(RecordError::BootId)?.to_owned()))
 }
 
 impl<N: Serialize + DeserializeOwned> Record<N> {
@@ -392,12 +392,15 @@ impl<N: Serialize + DeserializeOwned> Record<N> {
             version: u64,
         }
         let malformed = |source| RecordError::Malformed { path: path.to_owned(), source };
-        // The version first: a newer format is to be called that, not damaged.
-        let found = serde_json::from_slice::<Version>(bytes).map_err(malformed)?.version;
-        if found != u64::from(VERSION) {
-            return Err(RecordError::Version { path: path.to_owned(), found });
+        let record = serde_json::from_slice::<Self>(bytes);
+        // Where it is not what we write, the version first: a newer format is to be called that, not damaged.
+        if record.as_ref().map_or(true, |record| record.version != VERSION) {
+            let found = serde_json::from_slice::<Version>(bytes).map_err(malformed)?.version;
+            if found != u64::from(VERSION) {
+                return Err(RecordError::Version { path: path.to_owned(), found });
+            }
         }
-        let record: Self = serde_json::from_slice(bytes).map_err(malformed)?;
+        let record = record.map_err(malformed)?;
         if record.id != *id {
             return Err(RecordError::Foreign { path: path.to_owned(), found: record.id });
         }
@@ -460,7 +463,7 @@ impl<N: Serialize + DeserializeOwned> Record<N> {
     /// [`RecordError::BootId`].
     pub fn status(&self) -> Result<State, RecordError> {
         let boot = process::boot_id().map_err(RecordError::BootId)?;
-        Ok(self.state.observed(&boot, Process::is_alive))
+        Ok(self.state.observed(boot, Process::is_alive))
     }
 
     /// Whether the record tells of a run whose supervisor is gone. Then its kernel objects, files and maybe
@@ -470,7 +473,7 @@ impl<N: Serialize + DeserializeOwned> Record<N> {
     /// [`RecordError::BootId`].
     pub fn is_orphaned(&self) -> Result<bool, RecordError> {
         let boot = process::boot_id().map_err(RecordError::BootId)?;
-        Ok(self.state.is_orphaned(&boot, Process::is_alive))
+        Ok(self.state.is_orphaned(boot, Process::is_alive))
     }
 }
 

@@ -211,7 +211,7 @@ pub fn create(
     if layout.libcontainer().join(id).exists() {
         delete(layout, id)?;
     }
-    let hierarchy = Hierarchy::detect()?;
+    let hierarchy = Hierarchy::of_host()?;
     let identity = user::lookup(rootfs.path(), config.user.as_ref(), &config.settings.groups)?;
     let security = &config.settings.security;
     let restricted = hierarchy.controls_devices();
@@ -224,7 +224,7 @@ pub fn create(
         network,
         identity: &identity,
         capabilities: &capabilities,
-        hierarchy: &hierarchy,
+        hierarchy,
         mounts,
         devices: &devices,
     };
@@ -257,7 +257,7 @@ pub fn create(
         let process = Process::of(pid).map_err(io_error("find the first process of", &bundle))?;
         set_oom_score(process, config)?;
         if config.settings.limits.oom_kill_disable {
-            cgroup::disable_oom_killer(&hierarchy, id)?;
+            cgroup::disable_oom_killer(hierarchy, id)?;
         }
         let streams =
             connection.finish(identity.uid).map_err(io_error("take over the terminal in", &bundle))?;
@@ -308,7 +308,7 @@ pub fn exec(
     init: Process,
     request: &ExecRequest,
 ) -> Result<Task, RuntimeError> {
-    let hierarchy = Hierarchy::detect()?;
+    let hierarchy = Hierarchy::of_host()?;
     // Whoever takes the container down has the lock for itself.
     let lock = File::open(layout.container_run(id).join(LOCK)).ok();
     let lock = lock.and_then(|file| Flock::lock(file, FlockArg::LockSharedNonblock).ok());
@@ -395,13 +395,13 @@ fn join(
 /// # Errors
 /// The first thing that could not be removed; the others were tried none the less.
 pub fn delete(layout: &Layout, id: &ContainerId) -> Result<(), RuntimeError> {
-    let hierarchy = Hierarchy::detect()?;
+    let hierarchy = Hierarchy::of_host()?;
     let bundle = layout.container_run(id);
-    cgroup::kill_all(&hierarchy, id);
+    cgroup::kill_all(hierarchy, id);
     let lock = bundle.join(LOCK);
     let _lock =
         if lock.exists() { Some(Lock::exclusive(&lock).map_err(io_error("lock", &lock))?) } else { None };
-    let groups = cgroup::remove(&hierarchy, id);
+    let groups = cgroup::remove(hierarchy, id);
     // Children of this process that were killed with the groups.
     reap_all(Duration::ZERO);
     let directories = [layout.libcontainer().join(id), bundle];

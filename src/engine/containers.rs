@@ -5,14 +5,12 @@ use std::os::unix::fs::FileTypeExt as _;
 
 use super::connection::{Connection, Membership, NetworkMode, Wanted};
 use super::{Engine, EngineError, hold_up, images, privileges};
-use crate::container::cgroup::Hierarchy;
 use crate::container::config::{
     Argv, Config, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, Settings, UserSpec,
 };
 use crate::container::limits::{LimitError, Machine};
 use crate::container::record::{RecordError, State};
 use crate::container::restart::RestartPolicy;
-use crate::container::runtime::RuntimeError;
 use crate::container::security::check_sysctl;
 use crate::container::signal::Signal;
 use crate::container::{cgroup, index, record, spec};
@@ -170,11 +168,11 @@ impl Engine {
         self.snapshot(&index::find(&self.layout, reference)?)
     }
 
-    fn snapshot(&self, id: &ContainerId) -> Result<Snapshot, EngineError> {
+    pub(super) fn snapshot(&self, id: &ContainerId) -> Result<Snapshot, EngineError> {
         let (record, mut state) = Record::observe(&self.layout, id)?;
         if let State::Running { paused, .. } = &mut state {
             // Where there are no control groups, nothing is paused.
-            *paused = self.hierarchy().is_ok_and(|hierarchy| {
+            *paused = super::hierarchy().is_ok_and(|hierarchy| {
                 cgroup::is_frozen(hierarchy, id) && !hold_up::go_on_if_abandoned(&self.layout, hierarchy, id)
             });
         }
@@ -208,7 +206,7 @@ fn host_name() -> Option<Hostname> {
 /// What only this host, and the options together, can tell.
 fn check_host(request: &CreateContainer, mode: &NetworkMode) -> Result<(), EngineError> {
     let settings = &request.settings;
-    let version = Hierarchy::detect().map_err(RuntimeError::from)?.version();
+    let version = super::hierarchy()?.version();
     settings.limits.check_on(&Machine::read(version))?;
     for (option, rates) in settings.limits.rates() {
         for rate in rates {

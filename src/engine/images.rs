@@ -144,7 +144,7 @@ impl Engine {
         if !state.is_running() || state.is_paused() {
             return Ok(None);
         }
-        HeldUp::new(&self.layout, self.hierarchy()?, &record.id).map(Some)
+        HeldUp::new(&self.layout, super::hierarchy()?, &record.id).map(Some)
     }
 
     /// All images, the newest first.

@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use nix::sys::utsname::uname;
 
 use super::{Engine, EngineError};
-use crate::container::cgroup::Hierarchy;
-use crate::container::{runtime, usage};
+use crate::container::usage;
 
 /// Where distributions say what they are called (os-release(5)).
 const RELEASE_FILES: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
@@ -51,7 +50,7 @@ impl Engine {
     /// # Errors
     /// The host has no control groups, or does not tell its name.
     pub fn host_info(&self) -> Result<HostInfo, EngineError> {
-        let hierarchy = Hierarchy::detect().map_err(runtime::RuntimeError::from)?;
+        let hierarchy = super::hierarchy()?;
         let names = uname().map_err(|errno| EngineError::Io {
             action: "ask the kernel for its name",
             source: errno.into(),
@@ -68,7 +67,7 @@ impl Engine {
             kernel: text(names.release()),
             architecture: text(names.machine()),
             system: release.and_then(|text| pretty_name(&text)).unwrap_or_else(|| text(names.sysname())),
-            cgroup_version: if hierarchy == Hierarchy::Unified { 2 } else { 1 },
+            cgroup_version: hierarchy.version(),
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             memory: usage::host_memory().unwrap_or(0),
             root: self.layout.root().to_owned(),

@@ -176,7 +176,7 @@ impl Engine {
         grace: Grace,
     ) -> Result<(), EngineError> {
         signal::send(init, signal)?;
-        cgroup::thaw(self.hierarchy()?, id).map_err(RuntimeError::from)?;
+        cgroup::thaw(super::hierarchy()?, id).map_err(RuntimeError::from)?;
         if !signal::wait(init, grace.patience())? {
             signal::send(init, Signal::KILL)?;
             signal::wait(init, None)?;
@@ -230,7 +230,7 @@ impl Engine {
                 if !signal::send(init, signal)? {
                     return Err(EngineError::NotRunning { action: "signal", name: record.name });
                 }
-                Ok(cgroup::thaw(self.hierarchy()?, &record.id).map_err(RuntimeError::from)?)
+                Ok(cgroup::thaw(super::hierarchy()?, &record.id).map_err(RuntimeError::from)?)
             }
             _ => Err(EngineError::NotRunning { action: "kill", name: record.name }),
         }
@@ -246,7 +246,7 @@ impl Engine {
         match state {
             State::Running { paused: false, .. } => {
                 hold_up::forget(&self.layout, &record.id);
-                Ok(cgroup::freeze(self.hierarchy()?, &record.id).map_err(RuntimeError::from)?)
+                Ok(cgroup::freeze(super::hierarchy()?, &record.id).map_err(RuntimeError::from)?)
             }
             State::Running { .. } | State::Restarting { .. } => {
                 Err(EngineError::Is { action: "pause", name: record.name, state: state.as_str() })
@@ -266,12 +266,12 @@ impl Engine {
             return Err(EngineError::NotRunning { action: "unpause", name: record.name });
         }
         // Not asked for first: where freezing was cut off half-way, it is not frozen and yet does not run.
-        let paused = cgroup::is_freezing(self.hierarchy()?, &record.id);
+        let paused = cgroup::is_freezing(super::hierarchy()?, &record.id);
         if !paused {
             return Err(EngineError::Is { action: "unpause", name: record.name, state: "not paused" });
         }
         hold_up::forget(&self.layout, &record.id);
-        Ok(cgroup::thaw(self.hierarchy()?, &record.id).map_err(RuntimeError::from)?)
+        Ok(cgroup::thaw(super::hierarchy()?, &record.id).map_err(RuntimeError::from)?)
     }
 
     /// Waits until a container has ended, and returns its exit status; that of its last run if it does not run.

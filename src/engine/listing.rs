@@ -21,10 +21,10 @@ impl Engine {
     pub fn list_containers(&self) -> Result<Listing, EngineError> {
         let mut listing = Listing { containers: Vec::new(), broken: Vec::new() };
         for id in index::list(&self.layout)? {
-            match self.find(id.as_str()) {
+            match self.snapshot(&id) {
                 Ok(snapshot) => listing.containers.push(snapshot),
                 // Removed since.
-                Err(EngineError::Record(RecordError::NotFound(_)) | EngineError::Index(_)) => {}
+                Err(EngineError::Record(RecordError::NotFound(_))) => {}
                 Err(error) => listing.broken.push(error),
             }
         }

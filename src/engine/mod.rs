@@ -26,7 +26,6 @@ mod top;
 mod update;
 mod volumes;
 
-use std::cell::OnceCell;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -84,8 +83,6 @@ pub struct Engine {
     networks: Networks,
     /// How our own binary is called to supervise a container.
     supervisor: Vec<OsString>,
-    /// The host's control groups, once somebody has asked for them.
-    hierarchy: OnceCell<Hierarchy>,
 }
 
 /// Where the files of one container lie.
@@ -105,16 +102,7 @@ impl Engine {
     #[must_use]
     pub fn new(layout: Layout, supervisor: Vec<OsString>) -> Self {
         let networks = Networks::new(layout.clone());
-        Self { networks, layout, supervisor, hierarchy: OnceCell::new() }
-    }
-
-    /// The host's control groups.
-    fn hierarchy(&self) -> Result<&Hierarchy, EngineError> {
-        if let Some(known) = self.hierarchy.get() {
-            return Ok(known);
-        }
-        let found = Hierarchy::detect().map_err(RuntimeError::from)?;
-        Ok(self.hierarchy.get_or_init(|| found))
+        Self { networks, layout, supervisor }
     }
 
     /// Where the files of a container lie, whether they exist at the moment or not.
@@ -126,4 +114,9 @@ impl Engine {
             netns: Layout::netns(id),
         }
     }
+}
+
+/// The host's control groups.
+fn hierarchy() -> Result<&'static Hierarchy, EngineError> {
+    Ok(Hierarchy::of_host().map_err(RuntimeError::from)?)
 }

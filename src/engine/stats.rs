@@ -1,9 +1,8 @@
 //! What containers use of the host.
 
 use super::{Engine, EngineError, Record, Snapshot, State};
-use crate::container::cgroup::Hierarchy;
+use crate::container::disk;
 use crate::container::usage::{self, Usage};
-use crate::container::{disk, runtime};
 
 /// The bytes that a container takes on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,10 +20,10 @@ impl Engine {
     /// The host has no control groups.
     pub fn usage(&self, snapshot: &Snapshot) -> Result<Option<Usage>, EngineError> {
         let State::Running { init, .. } = &snapshot.state else { return Ok(None) };
-        let hierarchy = Hierarchy::detect().map_err(runtime::RuntimeError::from)?;
+        let hierarchy = super::hierarchy()?;
         // The traffic of the host or of another container is nothing that this one does.
         let own_network = snapshot.record.network.mode.is_own();
-        Ok(Some(usage::read(&hierarchy, &snapshot.record.id, own_network.then_some(init.pid))))
+        Ok(Some(usage::read(hierarchy, &snapshot.record.id, own_network.then_some(init.pid))))
     }
 
     /// How much disk a container takes. All its files are looked at, and with `image` all those of its image,

@@ -21,7 +21,7 @@ use chrono::{DateTime, Utc};
 use super::start::Job;
 use super::{Engine, EngineError, NetworkMode, Record, one_line, update};
 use crate::container::attach;
-use crate::container::cgroup::{self, Hierarchy};
+use crate::container::cgroup;
 use crate::container::log::{Driver, Writer};
 use crate::container::protocol::{Failure, Order};
 use crate::container::record::{Exit, RecordError, State};
@@ -103,14 +103,15 @@ impl Engine {
             on_start()?;
             // What the container has is kept: it may be started again, and what is given up cannot be given.
             // Whatever its policy says now, which may be changed while it runs.
-            let restricted = self.hierarchy()?.controls_devices();
+            let restricted = super::hierarchy()?.controls_devices();
             capability::reduce_to_supervisors(restricted, &record.config.settings.security)
                 .map_err(runtime::RuntimeError::from)?;
             Ok::<_, EngineError>(supervisor.run()?)
         })();
         // Whatever failed, the run is over: what is left of it is killed here. The container may have been connected
         // and disconnected meanwhile.
-        let out_of_memory = self.hierarchy().is_ok_and(|hierarchy| cgroup::was_out_of_memory(hierarchy, id));
+        let out_of_memory =
+            super::hierarchy().is_ok_and(|hierarchy| cgroup::was_out_of_memory(hierarchy, id));
         let endpoints = self.endpoints_of(id, &endpoints);
         let taken_down = self.take_down(id, &endpoints);
         let Ended { code, at } = ended?;
@@ -257,7 +258,7 @@ impl Engine {
             None
         };
         let shared = self.shared_network(&record.network.mode)?;
-        let devices = Hierarchy::detect().map_err(runtime::RuntimeError::from)?.controls_devices();
+        let devices = super::hierarchy()?.controls_devices();
         let devices = devices || config.settings.security.privileged;
         let rootfs = rootfs::mount_overlay(&self.layout, id, &config.layers, devices)?;
         let mounts = self.prepare_mounts(record, &rootfs)?;
@@ -288,7 +289,7 @@ impl Engine {
             // Changed since they were read, by somebody who left them to this start. From now on, who changes
             // them asks the kernel himself.
             if record.config.settings.limits != config.settings.limits {
-                update::enforce(self.hierarchy()?, id, &record.config.settings.limits)?;
+                update::enforce(super::hierarchy()?, id, &record.config.settings.limits)?;
             }
             record.state = State::running(init)?;
             record.network.endpoints.clone_from(endpoints);

@@ -1,9 +1,7 @@
 //! The processes of a container.
 
 use super::{Engine, EngineError};
-use crate::container::cgroup::Hierarchy;
 use crate::container::processes::{self, Task};
-use crate::container::runtime;
 
 impl Engine {
     /// The processes of a running container.
@@ -18,7 +16,7 @@ impl Engine {
                 name: snapshot.record.name,
             });
         }
-        let hierarchy = Hierarchy::detect().map_err(runtime::RuntimeError::from)?;
-        Ok(processes::list(&hierarchy, &snapshot.record.id))
+        let hierarchy = super::hierarchy()?;
+        Ok(processes::list(hierarchy, &snapshot.record.id))
     }
 }

@@ -24,7 +24,7 @@ impl Engine {
     ) -> Result<(), EngineError> {
         privileges::for_containers()?;
         let id = self.find(reference)?.record.id;
-        let hierarchy = Hierarchy::detect().map_err(RuntimeError::from)?;
+        let hierarchy = super::hierarchy()?;
         let machine = Machine::read(hierarchy.version());
         // The kernel is asked within the change of the record, so that of two updates at once the record has
         // what the kernel has.
@@ -45,7 +45,7 @@ impl Engine {
             limits.check_on(&machine)?;
             // One whose first process has ended is being taken down, its groups with it.
             if matches!(record.status()?, State::Running { init, .. } if init.is_alive()) {
-                enforce(&hierarchy, &id, &limits)?;
+                enforce(hierarchy, &id, &limits)?;
             }
             record.config.settings.limits = limits;
             Ok(())

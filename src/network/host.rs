@@ -143,7 +143,7 @@ fn unique_local(machine_id: &[u8]) -> Ipv6Net {
 fn machine_id() -> Vec<u8> {
     let read = |path: &&str| std::fs::read(path).ok().filter(|id| !id.trim_ascii().is_empty());
     let id = MACHINE_ID.iter().find_map(read).map(|id| id.trim_ascii().to_vec());
-    id.or_else(|| crate::process::boot_id().ok().map(String::into_bytes)).unwrap_or_default()
+    id.or_else(|| crate::process::boot_id().ok().map(|id| id.as_bytes().to_vec())).unwrap_or_default()
 }
 
 /// The name servers of the host: its own list, and the one behind a local stub.
