@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::conntrack::{Direction, Flow};
+use super::flows::TCP_STATES;
 
 /// The entries of the calling thread's namespace. Kernels can be built without this file.
 const ENTRIES: &str = "/proc/thread-self/net/nf_conntrack";
@@ -15,19 +16,6 @@ const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 const BUCKETS: &str = "/proc/sys/net/netfilter/nf_conntrack_buckets";
 /// An entry as text costs as much as a walk past so many buckets.
 const BUCKETS_FOR_AN_ENTRY: u64 = 80;
-/// `enum tcp_conntrack` (`<linux/netfilter/nf_conntrack_tcp.h>`), from 1 on.
-const TCP_STATES: [&str; 9] = [
-    "SYN_SENT",
-    "SYN_RECV",
-    "ESTABLISHED",
-    "FIN_WAIT",
-    "CLOSE_WAIT",
-    "LAST_ACK",
-    "TIME_WAIT",
-    "CLOSE",
-    "SYN_SENT2",
-];
-
 /// Whether no entry matches. False where that cannot be seen quickly.
 pub(super) fn shows_none(mut matches: impl FnMut(&Flow) -> bool) -> bool {
     let number = |path: &str| std::fs::read_to_string(path).ok()?.trim_end().parse::<u64>().ok();
@@ -54,7 +42,7 @@ fn parse(line: &str) -> Option<Flow> {
     let mut tcp_state = None;
     for word in words {
         let Some((key, value)) = word.split_once('=') else {
-            let state = TCP_STATES.iter().zip(1..).find(|(name, _)| **name == word);
+            let state = TCP_STATES.iter().zip(0..).find(|(name, _)| **name == word);
             tcp_state = tcp_state.or(state.map(|(_, number)| number));
             continue;
         };

@@ -43,7 +43,7 @@ const GENERIC: usize = 4;
 /// Room for what happens while the reader prints: some 20,000 events.
 const RECEIVE_BUFFER: usize = 8 << 20;
 /// `enum tcp_conntrack` (`<linux/netfilter/nf_conntrack_tcp.h>`).
-const TCP_STATES: [&str; 10] = [
+pub(super) const TCP_STATES: [&str; 10] = [
     "NONE",
     "SYN_SENT",
     "SYN_RECV",
