@@ -465,8 +465,11 @@ mod tests {
 
     #[test]
     fn the_trees_of_this_host_are_those_that_its_table_of_mounts_tells() {
-        let Hierarchy::Legacy(trees) = Hierarchy::of_host().unwrap() else { return };
         let text = std::fs::read_to_string("/proc/self/mounts").unwrap();
+        let Hierarchy::Legacy(trees) = Hierarchy::of_host().unwrap() else {
+            assert!(text.lines().any(|line| line.contains(" /sys/fs/cgroup cgroup2 ")), "{text}");
+            return;
+        };
         let mut told: Vec<&Path> = text
             .lines()
             .map(|line| line.split(' ').collect::<Vec<_>>())
@@ -476,6 +479,18 @@ mod tests {
         told.sort_unstable();
         told.dedup();
         assert_eq!(*trees, told);
+    }
+
+    #[test]
+    fn a_process_that_is_moved_into_its_own_groups_stays_there() {
+        let groups = || std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        let before = groups();
+        assert!(before.lines().any(|line| own_group(line).is_some()), "{before}");
+        anticipate_move();
+        assert_eq!(groups(), before);
+        for none in ["0::/../elsewhere", "1:no-such-controller:/", "2:pids", ""] {
+            assert_eq!(own_group(none), None, "{none}");
+        }
     }
 
     #[test]
