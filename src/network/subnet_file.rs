@@ -9,7 +9,7 @@
 //! their endpoints' records alone tell whether they are taken.
 //!
 //! The length of each string follows from its key, so finding a subnet means hopping from key to key with one
-//! small read each, and taking or giving back an address means writing one byte. Only a new subnet rewrites
+//! small read for each page, and taking or giving back an address means writing one byte. Only a new subnet rewrites
 //! the file. All of it happens under one lock, which is never held for longer than a few such writes.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -61,8 +61,10 @@ pub struct SubnetFile<'a> {
 
 /// The longest `"` of an end, `,"A:B:…/N":"`, with room to see a malformed one.
 const KEY_WINDOW: usize = 64;
-/// How much of a bitmap is read at a time while looking for a free address.
-const READ: usize = 256 * 1024;
+/// How much of the file is read at a time while looking for a key: a page, with the keys of some /24s in it.
+const PAGE: usize = 4096;
+/// How much of a bitmap is read at first while looking for a free address, and at most; each time eight times as much.
+const READ: (usize, usize) = (4096, 256 * 1024);
 
 /// What is in the file, for those who only look.
 #[derive(Debug)]
@@ -301,8 +303,10 @@ impl<'a> SubnetFile<'a> {
         let end = (*within.end()).min(subnet.size() - 1);
         let mut next = *within.start();
         let mut buffer = Vec::new();
+        let mut length = READ.0;
         while next <= end {
-            buffer.resize(((end - next) as usize + 1).min(READ), 0);
+            buffer.resize(((end - next) as usize + 1).min(length), 0);
+            length = (length * 8).min(READ.1);
             self.file.read_exact_at(&mut buffer, start + u64::from(next))?;
             if !ipam::is_bitmap(&buffer) {
                 return Err(io::ErrorKind::InvalidData.into());
@@ -325,12 +329,12 @@ impl<'a> SubnetFile<'a> {
     /// Hops from key to key. An entry counts once the quotation mark behind its last character is seen.
     fn search(&self, subnet: Subnet) -> io::Result<Found> {
         let mut position = 0;
-        let mut window = [0; KEY_WINDOW];
+        let mut page = Page::new(&self.file);
         let mut previous: Option<(Subnet, u64)> = None;
         loop {
-            let have = read_up_to(&self.file, &mut window, position)?;
+            let window = page.window(position)?;
             let lead: &[u8] = if previous.is_none() { b"{" } else { b"\"" };
-            let Some(rest) = window[..have].strip_prefix(lead) else { return Ok(Found::Malformed) };
+            let Some(rest) = window.strip_prefix(lead) else { return Ok(Found::Malformed) };
             if let Some((_, start)) = previous.filter(|(key, _)| *key == subnet) {
                 return Ok(Found::At(start));
             }
@@ -339,7 +343,7 @@ impl<'a> SubnetFile<'a> {
             }
             let rest = if previous.is_none() { Some(rest) } else { rest.strip_prefix(b",") };
             let Some((key, rest)) = rest.and_then(split_key) else { return Ok(Found::Malformed) };
-            let start = position + (have - rest.len()) as u64;
+            let start = position + (window.len() - rest.len()) as u64;
             position = start + u64::from(key.size());
             previous = Some((key, start));
         }
@@ -388,6 +392,35 @@ fn split_key(text: &[u8]) -> Option<(Subnet, &[u8])> {
     let subnet: Subnet = key.parse().ok()?;
     // `10.0.0.1/24` would be found under another name than it is written.
     (subnet.to_string() == key).then_some((subnet, rest))
+}
+
+/// A part of the file, read when something in it is looked at.
+struct Page<'a> {
+    file: &'a File,
+    start: u64,
+    length: usize,
+    bytes: [u8; PAGE],
+}
+
+impl<'a> Page<'a> {
+    fn new(file: &'a File) -> Self {
+        Self { file, start: 0, length: 0, bytes: [0; PAGE] }
+    }
+
+    /// What stands at the position: as much as a key with its surroundings takes, or to the end of the file.
+    fn window(&mut self, position: u64) -> io::Result<&[u8]> {
+        let held = |page: &Self| usize::try_from(position.checked_sub(page.start)?).ok();
+        let is_whole = |offset: &usize| offset + KEY_WINDOW <= self.length;
+        let offset = match held(self).filter(is_whole) {
+            Some(offset) => offset,
+            None => {
+                self.length = read_up_to(self.file, &mut self.bytes, position)?;
+                self.start = position;
+                0
+            }
+        };
+        Ok(&self.bytes[offset..self.length.min(offset + KEY_WINDOW)])
+    }
 }
 
 fn read_up_to(file: &File, buffer: &mut [u8], position: u64) -> io::Result<usize> {
