@@ -24,6 +24,8 @@ const TRIES: u32 = 64;
 /// How often a transaction is built again because the rule set had changed: every time, another's transaction
 /// has succeeded.
 const STALE_TRIES: u32 = 1000;
+/// How often a port is tried again that was refused and then nobody's: its container has just ended.
+const ENDED_TRIES: u32 = 16;
 
 impl Networks {
     /// Lets the ports of a container lead to its endpoints, in one transaction: those of each family to the endpoint
@@ -98,7 +100,7 @@ impl Networks {
             action: format!("publish the ports of {}", endpoint.holder()),
             source,
         };
-        for _ in 0..STALE_TRIES {
+        for attempt in 0..STALE_TRIES {
             let mut transaction = Transaction::new();
             if endpoint.ports.iter().any(PortMapping::is_interval) {
                 let now = self.nft()?.taken_ports().map_err(table)?;
@@ -112,7 +114,10 @@ impl Networks {
                 Ok(()) => return Ok(()),
                 Err(CommitError::Stale) => {}
                 Err(CommitError::Exists { element }) => {
-                    return self.port_taken(endpoint, &element, &changes.elements);
+                    let may_have_ended = attempt < ENDED_TRIES;
+                    if self.is_published(endpoint, &element, &changes.elements, may_have_ended)? {
+                        return Ok(());
+                    }
                 }
                 Err(source) => return Err(table(source)),
             }
@@ -120,15 +125,17 @@ impl Networks {
         Err(table(CommitError::Stale))
     }
 
-    /// Either another command has just rebuilt the table with our ports in it, from our record; or somebody
-    /// else has one of them: then either a living container, which is named, or a dead one, whose elements
-    /// are taken away.
-    fn port_taken(
+    /// Why a port was refused: another command has just rebuilt the table with our ports in it, from our record,
+    /// and then they are published; or somebody else has one of them: then either a living container, which is named,
+    /// or a dead one, whose elements are taken away. If nobody has it any more, and that may be believed, it is to be
+    /// tried again.
+    fn is_published(
         &mut self,
         endpoint: &Endpoint,
         refused: &Element,
         elements: &[Element],
-    ) -> Result<(), NetworkError> {
+        may_have_ended: bool,
+    ) -> Result<bool, NetworkError> {
         let taken = self.taken_ports()?;
         let is_refused = |host: IpAddr, proto: Proto, first: u16, last: u16| {
             endpoint.ports.iter().find(move |mapping| {
@@ -143,8 +150,11 @@ impl Networks {
             Element::Claim(c) => is_refused(c.host(), c.proto(), c.port_range().0, c.port_range().1),
             _ => None,
         };
-        let Some(mapping) = mapping.or(endpoint.ports.first()) else { return Ok(()) };
+        let Some(mapping) = mapping.or(endpoint.ports.first()) else { return Ok(true) };
         let holder = taken.iter().find(|taken| overlaps(mapping, taken));
+        if holder.is_none() && may_have_ended {
+            return Ok(false);
+        }
         let holder = holder.and_then(|taken| taken.holder.clone());
         if holder.as_deref() == Some(endpoint.comment()) {
             // Replaced rather than believed: a container of this name that was lost may have left them.
@@ -154,7 +164,7 @@ impl Networks {
             }
             transaction.extend(elements.iter().cloned());
             if self.nft()?.commit(transaction).is_ok() {
-                return Ok(());
+                return Ok(true);
             }
         }
         Err(NetworkError::PortPublished { mapping: mapping.clone(), who: endpoint.holder(), holder })
