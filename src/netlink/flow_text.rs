@@ -16,6 +16,9 @@ const COUNT: &str = "/proc/sys/net/netfilter/nf_conntrack_count";
 const BUCKETS: &str = "/proc/sys/net/netfilter/nf_conntrack_buckets";
 /// An entry as text costs as much as a walk past so many buckets.
 const BUCKETS_FOR_AN_ENTRY: u64 = 80;
+/// The IP protocol number of TCP.
+const TCP: u8 = 6;
+
 /// Whether no entry matches. False where that cannot be seen quickly.
 pub(super) fn shows_none(mut matches: impl FnMut(&Flow) -> bool) -> bool {
     let number = |path: &str| std::fs::read_to_string(path).ok()?.trim_end().parse::<u64>().ok();
@@ -60,8 +63,6 @@ fn parse(line: &str) -> Option<Flow> {
         identity: Vec::new(),
     })
 }
-
-const TCP: u8 = 6;
 
 fn direction(words: &[(&str, &str)], protocol: u8) -> Option<Direction> {
     let value = |key| words.iter().find(|(known, _)| *known == key).map(|(_, value)| *value);
