@@ -42,8 +42,10 @@ mod scan {
         ("names", &[]),
         ("lib", &[]),
     ];
-    /// The only file with `unsafe` code and the only one that starts a process.
-    const FENCE: &str = "src/sys.rs";
+    /// The floors of `src/container`, topmost first: each may name only those below it.
+    const FLOORS: &[&str] = &["life", "run", "tree", "request"];
+    /// The only module with `unsafe` code and the only one that starts a process.
+    const FENCE: &str = "src/sys";
     /// Names that say nothing about what a module owns.
     const EMPTY_NAMES: &[&str] = &["utils", "util", "common", "types", "constants", "helpers", "misc"];
     /// The most lines of a file, its tests not counted.
@@ -114,6 +116,32 @@ mod scan {
                             continue;
                         }
                         end + 1
+                    }
+                    _ => continue,
+                };
+                if self.text(below) == "::" {
+                    let mut found = Vec::new();
+                    self.first_segments(below + 1, &mut found);
+                    names.extend(found.into_iter().map(|name| (token.line, name)));
+                }
+            }
+            names
+        }
+
+        /// Every name that stands directly below `crate::container` in a path of this file, with its line.
+        fn names_below_container(&self) -> Vec<(usize, String)> {
+            let depth = self.module().len();
+            let mut names = Vec::new();
+            for (at, token) in self.tokens.iter().enumerate() {
+                let starts_path = at == 0 || self.text(at - 1) != "::";
+                let below = match token.text.as_str() {
+                    "crate" if starts_path && self.text(at + 2) == "container" => at + 3,
+                    "super" if starts_path => {
+                        let supers = (at..).step_by(2).take_while(|at| self.text(*at) == "super").count();
+                        if supers + 1 < depth + token.inline {
+                            continue;
+                        }
+                        at + supers * 2 - 1
                     }
                     _ => continue,
                 };
@@ -325,8 +353,24 @@ mod scan {
             .collect()
     }
 
+    fn forbidden_floors(source: &Source) -> Vec<String> {
+        let module = source.module();
+        let level = |name: &str| FLOORS.iter().position(|floor| *floor == name);
+        if module.first().is_none_or(|top| top != "container") || module.len() < 2 {
+            return Vec::new();
+        }
+        let Some(own) = level(&module[1]) else {
+            return vec![format!("{}: it stands on none of the floors", source.path.display())];
+        };
+        let names = source.names_below_container().into_iter();
+        let wrong = names.filter(|(_, to)| level(to).is_none_or(|to| to < own));
+        wrong
+            .map(|(line, to)| format!("{}:{line}: {} must not name {to}", source.path.display(), module[1]))
+            .collect()
+    }
+
     fn outside_the_fence(source: &Source) -> Vec<String> {
-        if source.path == Path::new(FENCE) {
+        if source.path.starts_with(FENCE) || source.path == Path::new(FENCE).with_extension("rs") {
             return Vec::new();
         }
         let mut found: Vec<(usize, &str)> =
@@ -388,6 +432,11 @@ mod scan {
     #[test]
     fn modules_depend_downwards_only() {
         check(forbidden_arrows);
+    }
+
+    #[test]
+    fn floors_of_a_container_use_only_those_below() {
+        check(forbidden_floors);
     }
 
     #[test]
@@ -474,13 +523,36 @@ mod scan {
     }
 
     #[test]
+    fn a_floor_that_uses_a_higher_one_is_reported() {
+        let broken = |path: &str, text: &str| forbidden_floors(&Source::new(path, text));
+        let tree = "src/container/tree/rootfs.rs";
+        assert_eq!(
+            broken(tree, "use crate::container::life::X;"),
+            ["src/container/tree/rootfs.rs:1: tree must not name life"]
+        );
+        assert_eq!(broken(tree, "use crate::container::{request::a, run::{b, c}};").len(), 1);
+        assert_eq!(broken(tree, "use super::super::run::b; use super::files;").len(), 1);
+        assert_eq!(
+            broken("src/container/request/mounts/parse.rs", "use super::super::super::tree::x;").len(),
+            1
+        );
+        assert_eq!(broken("src/container/new.rs", "").len(), 1);
+        assert!(
+            broken("src/container/life/log/mod.rs", "use crate::container::run::X; use super::y;").is_empty()
+        );
+        assert!(broken("src/engine/mod.rs", "use crate::container::life::X;").is_empty());
+    }
+
+    #[test]
     fn unsafe_and_new_processes_are_reported_outside_the_fence_and_tests() {
         let text = "fn f() { unsafe { g() } }\nfn g() { std::process::Command::new(\"ls\"); }";
         assert_eq!(
             outside_the_fence(&Source::new("src/store.rs", text)),
             ["src/store.rs:1: unsafe", "src/store.rs:2: process::Command"]
         );
-        assert!(outside_the_fence(&Source::new(FENCE, text)).is_empty());
+        for fence in ["src/sys.rs", "src/sys/mounts.rs"] {
+            assert!(outside_the_fence(&Source::new(fence, text)).is_empty(), "{fence}");
+        }
         for (import, count) in [
             ("use std::process::{ExitCode, Command as C, Stdio};", 1),
             ("use std::process::*;", 1),

@@ -5,15 +5,16 @@ use std::os::unix::fs::FileTypeExt as _;
 
 use super::connection::{Connection, Membership, NetworkMode, Wanted};
 use super::{Engine, EngineError, hold_up, images, privileges};
-use crate::container::config::{
+use crate::container::life::record::{RecordError, State};
+use crate::container::life::{index, record};
+use crate::container::request::config::{
     Argv, Config, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, Settings, UserSpec,
 };
-use crate::container::limits::{LimitError, Machine};
-use crate::container::record::{RecordError, State};
-use crate::container::restart::RestartPolicy;
-use crate::container::security::check_sysctl;
-use crate::container::signal::Signal;
-use crate::container::{cgroup, index, record, spec};
+use crate::container::request::limits::{LimitError, Machine};
+use crate::container::request::restart::RestartPolicy;
+use crate::container::request::security::check_sysctl;
+use crate::container::request::signal::Signal;
+use crate::container::run::{cgroup, spec};
 use crate::names::{ContainerId, ContainerName, NetworkName};
 use crate::network::{NetworkError, PortRequest, first_collision};
 

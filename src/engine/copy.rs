@@ -17,9 +17,9 @@ use nix::sys::stat::{SFlag, fstat};
 
 use super::{Engine, EngineError, Record, Snapshot, privileges};
 use crate::archive::{self, Below, Owners, Packer, Purpose, Reader, Target, Unpacked};
-use crate::container::changes::{self, Change};
-use crate::container::record::State;
-use crate::container::view::{self, Part};
+use crate::container::life::changes::{self, Change};
+use crate::container::life::record::State;
+use crate::container::life::view::{self, Part};
 
 /// One end of a copy, as the user names it.
 #[derive(Debug, Clone, PartialEq, Eq)]

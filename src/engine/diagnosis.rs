@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use caps::Capability;
 
 use super::{Engine, EngineError, Network, Record, privileges};
-use crate::container::record::State;
-use crate::container::rootfs;
+use crate::container::life::record::State;
+use crate::container::tree::rootfs;
 use crate::names::{ContainerId, ContainerName, NetworkName};
 use crate::netns;
 use crate::network::{ContainerFlow, Finding as NetworkFinding, FlowEvent, Running};

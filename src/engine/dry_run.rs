@@ -6,9 +6,9 @@ use super::connect::called;
 use super::connection::{Membership, Wanted};
 use super::containers::{CreateContainer, Record, Snapshot, settle_networks};
 use super::{CreateNetwork, Engine, EngineError, Network, privileges};
-use crate::container::index;
-use crate::container::record::State;
-use crate::container::signal::Signal;
+use crate::container::life::index;
+use crate::container::life::record::State;
+use crate::container::request::signal::Signal;
 use crate::names::{ContainerId, ContainerName};
 use crate::network::{ConnectRequest, Endpoint, NamespaceRequest, NetworkError, PortRequest};
 

@@ -11,8 +11,8 @@
 use std::path::PathBuf;
 
 use super::EngineError;
-use crate::container::cgroup::{self, Hierarchy};
-use crate::container::runtime::RuntimeError;
+use crate::container::run::cgroup::{self, Hierarchy};
+use crate::container::run::runtime::RuntimeError;
 use crate::names::ContainerId;
 use crate::process::Process;
 use crate::store::{self, Durability, Layout};

@@ -6,11 +6,11 @@ use std::path::Path;
 use super::hold_up::HeldUp;
 use super::{CreateContainer, Engine, EngineError, Record, Snapshot, privileges};
 use crate::archive::{self, Packer, Purpose};
-use crate::container::config::{ContainerPath, EnvVar};
-use crate::container::mounts::Mount;
-use crate::container::record::State;
-use crate::container::signal::Signal;
-use crate::container::{index, record, view};
+use crate::container::life::record::State;
+use crate::container::life::{index, record, view};
+use crate::container::request::config::{ContainerPath, EnvVar};
+use crate::container::request::mounts::Mount;
+use crate::container::request::signal::Signal;
 use crate::image::{
     Change, Defaults, Empty, Image, ImageError, Images, NewImage, Reference, Removal, Step, StoredImage, User,
 };
@@ -267,7 +267,7 @@ fn stop_signal(text: &str) -> Result<Signal, EngineError> {
 /// Refuses what no container could be made with, before an image has it.
 fn check_defaults(defaults: &Defaults) -> Result<(), EngineError> {
     if !defaults.user.is_empty() {
-        defaults.user.parse::<crate::container::config::UserSpec>()?;
+        defaults.user.parse::<crate::container::request::config::UserSpec>()?;
     }
     if !defaults.stop_signal.is_empty() {
         stop_signal(&defaults.stop_signal)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use nix::sys::utsname::uname;
 
 use super::{Engine, EngineError};
-use crate::container::usage;
+use crate::container::run::usage;
 
 /// Where distributions say what they are called (os-release(5)).
 const RELEASE_FILES: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];

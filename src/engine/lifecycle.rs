@@ -4,16 +4,18 @@
 //! Whoever ends a container marks its record first ([`Life::stopped`]), under the same lock under which its
 //! supervisor decides whether to start it again: one of the two sees the other.
 //!
-//! [`Life::stopped`]: crate::container::restart::Life::stopped
+//! [`Life::stopped`]: crate::container::life::restart::Life::stopped
 
 use std::time::{Duration, Instant};
 
 use super::containers::{Record, Snapshot};
 use super::{Engine, EngineError, hold_up, privileges};
-use crate::container::record::{RecordError, State};
-use crate::container::runtime::RuntimeError;
-use crate::container::signal::{self, Signal};
-use crate::container::{attach, cgroup, index};
+use crate::container::life::record::{RecordError, State};
+use crate::container::life::signal;
+use crate::container::life::{attach, index};
+use crate::container::request::signal::Signal;
+use crate::container::run::cgroup;
+use crate::container::run::runtime::RuntimeError;
 use crate::names::{ContainerId, ContainerName};
 use crate::process::Process;
 use crate::store::Layout;

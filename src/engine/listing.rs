@@ -1,8 +1,8 @@
 //! All containers at once.
 
 use super::{Engine, EngineError, Snapshot};
-use crate::container::index;
-use crate::container::record::RecordError;
+use crate::container::life::index;
+use crate::container::life::record::RecordError;
 
 /// What a listing found.
 #[derive(Debug)]

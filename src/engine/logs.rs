@@ -3,7 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::{Engine, EngineError, Record};
-use crate::container::log::{Driver, Entry, Reader};
+use crate::container::life::log::{Entry, Reader};
+use crate::container::request::log::Driver;
 
 /// Which part of a log is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -29,31 +29,33 @@ mod volumes;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::container::cgroup::Hierarchy;
-use crate::container::runtime::RuntimeError;
+use crate::container::run::cgroup::Hierarchy;
+use crate::container::run::runtime::RuntimeError;
 use crate::names::ContainerId;
 use crate::network::Networks;
 pub use crate::store::Layout;
 
-pub use crate::container::changes::{Change as FileChange, Kind as ChangeKind};
-pub use crate::container::config::{ConfigError, ContainerPath, EnvVar, Hostname, Settings, UserSpec};
-pub use crate::container::detach::DetachKeys;
-pub use crate::container::device::{DeviceRequest, Rule as DeviceRule};
-pub use crate::container::files::{ExtraHost, FilesError, resolver_option, search_domain};
-pub use crate::container::limits::{Bytes, Cpus, LimitError, Limits, NumberList, Rate, Swap};
-pub use crate::container::log::{Driver as LogDriver, Options as LogOptions};
-pub use crate::container::mounts::{Mount, MountError, VolumesFrom};
-pub use crate::container::processes::Task;
-pub use crate::container::protocol::Stream;
-pub use crate::container::record::State;
-pub use crate::container::restart::RestartPolicy;
-pub use crate::container::seccomp::Profile;
-pub use crate::container::security::{
+pub use crate::container::life::changes::{Change as FileChange, Kind as ChangeKind};
+pub use crate::container::life::detach::DetachKeys;
+pub use crate::container::life::protocol::Stream;
+pub use crate::container::life::record::State;
+pub use crate::container::request::config::{
+    ConfigError, ContainerPath, EnvVar, Hostname, Settings, UserSpec,
+};
+pub use crate::container::request::device::{DeviceRequest, Rule as DeviceRule};
+pub use crate::container::request::limits::{Bytes, Cpus, LimitError, Limits, NumberList, Rate, Swap};
+pub use crate::container::request::log::{Driver as LogDriver, Options as LogOptions};
+pub use crate::container::request::mounts::{Mount, MountError, VolumesFrom};
+pub use crate::container::request::resolution::{ExtraHost, ResolutionError, resolver_option, search_domain};
+pub use crate::container::request::restart::RestartPolicy;
+pub use crate::container::request::seccomp_profile::Profile;
+pub use crate::container::request::security::{
     CapabilityName, Namespace, Namespaces, Seccomp, Security, SecurityError,
 };
-pub use crate::container::signal::Signal;
-pub use crate::container::ulimit::Ulimit;
-pub use crate::container::usage::{Transfer, Usage, host_memory};
+pub use crate::container::request::signal::Signal;
+pub use crate::container::request::ulimit::Ulimit;
+pub use crate::container::run::processes::Task;
+pub use crate::container::run::usage::{Transfer, Usage, host_memory};
 pub use crate::image::{Change, ImageConfig, ImageError, Reference, Removal, Step, StoredImage};
 pub use crate::network::{
     AddressBlock, CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection,

@@ -1,8 +1,8 @@
 //! What containers use of the host.
 
 use super::{Engine, EngineError, Record, Snapshot, State};
-use crate::container::disk;
-use crate::container::usage::{self, Usage};
+use crate::container::run::usage::{self, Usage};
+use crate::container::tree::disk;
 
 /// The bytes that a container takes on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

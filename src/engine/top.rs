@@ -1,7 +1,7 @@
 //! The processes of a container.
 
 use super::{Engine, EngineError};
-use crate::container::processes::{self, Task};
+use crate::container::run::processes::{self, Task};
 
 impl Engine {
     /// The processes of a running container.

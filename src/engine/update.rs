@@ -1,12 +1,12 @@
 //! Changing a container that is there.
 
 use super::{Engine, EngineError, Record, privileges};
-use crate::container::cgroup::{self, Hierarchy};
-use crate::container::limits::{Limits, Machine};
-use crate::container::record::State;
-use crate::container::restart::RestartPolicy;
-use crate::container::runtime::RuntimeError;
-use crate::container::spec;
+use crate::container::life::record::State;
+use crate::container::request::limits::{Limits, Machine};
+use crate::container::request::restart::RestartPolicy;
+use crate::container::run::cgroup::{self, Hierarchy};
+use crate::container::run::runtime::RuntimeError;
+use crate::container::run::spec;
 use crate::names::ContainerId;
 
 impl Engine {

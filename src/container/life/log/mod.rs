@@ -1,0 +1,67 @@
+//! A container's log: Docker's `json-file` format, one JSON object on each line.
+//!
+//! ```text
+//! ROOT/containers/ID/ID-json.log        is written
+//! ROOT/containers/ID/ID-json.log.1      was written before it, and so on
+//!     {"log":"hello\n","stream":"stdout","time":"2026-01-02T03:04:05.678901234Z"}
+//! ```
+//!
+//! A line of the container's that is longer than 16 KiB becomes several entries, of which all but the last
+//! have no `\n`.
+//!
+//! A file that is full is never written again; it only gets another name, until it is the oldest of too many.
+//! So whoever has it open can read it to its end.
+
+mod reader;
+mod writer;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::container::life::protocol::Stream;
+pub use reader::Reader;
+pub use writer::Writer;
+
+/// The most bytes of one line that go into one entry.
+pub const ENTRY_MAX: usize = 16 << 10;
+
+/// Why a log cannot be opened or read.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} the log {path}")]
+pub struct LogError {
+    /// What was tried.
+    action: &'static str,
+    /// The file.
+    path: PathBuf,
+    /// What the system said.
+    #[source]
+    source: io::Error,
+}
+
+/// One entry of a log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// What the container wrote: a line with its line feed, or a part of one without.
+    #[serde(rename = "log")]
+    pub text: String,
+    /// Where it wrote it.
+    pub stream: Stream,
+    /// When it was read: RFC 3339 with nanoseconds, in UTC.
+    pub time: String,
+}
+
+/// The file of a log that is `age` files older than the one that is written.
+fn file(path: &Path, age: u16) -> PathBuf {
+    if age == 0 {
+        return path.to_owned();
+    }
+    let mut name = OsString::from(path);
+    name.push(format!(".{age}"));
+    name.into()
+}
+
+#[cfg(test)]
+mod tests;

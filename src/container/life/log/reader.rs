@@ -1,0 +1,193 @@
+//! A client's side of a log.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Entry, LogError, file};
+use crate::container::request::log::Options;
+
+/// How often a followed log is looked at.
+const FOLLOW_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How much is read at once when the last lines are looked for.
+const BLOCK: usize = 32 << 10;
+
+/// Reads a log's entries across its files, and waits for more if asked to.
+#[derive(Debug)]
+pub struct Reader {
+    path: PathBuf,
+    /// How many files the log may have.
+    files: u16,
+    /// The file that is read; none before the container has written anything.
+    current: Option<Source>,
+    /// Files that were begun after that one, the oldest first. While there are any, it is never written again.
+    newer: VecDeque<Source>,
+    line: Vec<u8>,
+}
+
+/// An open file of a log. It stays the same under whatever name, and nobody else has its identity while it is
+/// open.
+#[derive(Debug)]
+struct Source {
+    file: BufReader<File>,
+    device: u64,
+    inode: u64,
+}
+
+impl Source {
+    fn is(&self, other: &Self) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
+impl Reader {
+    /// Opens the log at its last `tail` entries (`None`: at its beginning). A container that never wrote
+    /// has an empty log.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn open(path: &Path, options: &Options, tail: Option<u64>) -> Result<Self, LogError> {
+        let mut reader = Self {
+            path: path.to_owned(),
+            files: options.max_file.get(),
+            current: None,
+            newer: VecDeque::new(),
+            line: Vec::new(),
+        };
+        let mut newest_first = reader.newer_than_current()?;
+        if let Some(mut wanted) = tail {
+            let mut needed = 0;
+            for source in &mut newest_first {
+                needed += 1;
+                let file = source.file.get_mut();
+                let (start, found) = start_of_tail(file, wanted).map_err(|source| reader.error(source))?;
+                file.seek(SeekFrom::Start(start)).map_err(|source| reader.error(source))?;
+                wanted -= found;
+                if wanted == 0 {
+                    break;
+                }
+            }
+            newest_first.truncate(needed);
+        }
+        reader.newer = newest_first.into_iter().rev().collect();
+        reader.current = reader.newer.pop_front();
+        Ok(reader)
+    }
+
+    fn error(&self, source: io::Error) -> LogError {
+        LogError { action: "read", path: self.path.clone(), source }
+    }
+
+    /// The files that were begun after the current one, the newest first. They may be moving to older names
+    /// at this moment; looked at in this order, one is met twice at worst.
+    fn newer_than_current(&self) -> Result<Vec<Source>, LogError> {
+        let mut found: Vec<Source> = Vec::new();
+        for age in 0..self.files {
+            let file = match File::open(file(&self.path, age)) {
+                Ok(file) => file,
+                Err(missing) if missing.kind() == io::ErrorKind::NotFound => continue,
+                Err(refused) => return Err(self.error(refused)),
+            };
+            let metadata = file.metadata().map_err(|source| self.error(source))?;
+            let source = Source { file: BufReader::new(file), device: metadata.dev(), inode: metadata.ino() };
+            if self.current.as_ref().is_some_and(|current| current.is(&source)) {
+                break;
+            }
+            if !found.iter().any(|known| known.is(&source)) {
+                found.push(source);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The next entry, or `None` where the log ends for now. Lines that are no entries are passed over.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, LogError> {
+        loop {
+            if let Some(current) = &mut self.current {
+                let read = current.file.read_until(b'\n', &mut self.line);
+                read.map_err(|source| LogError { action: "read", path: self.path.clone(), source })?;
+                if self.line.ends_with(b"\n") {
+                    let entry = serde_json::from_slice(&self.line).ok();
+                    self.line.clear();
+                    if entry.is_some() {
+                        return Ok(entry);
+                    }
+                    continue;
+                }
+            }
+            // The file has been read to its end, perhaps after it was known that nothing will follow in it.
+            if self.current.is_some() && self.newer.is_empty() {
+                self.newer = self.newer_than_current()?.into_iter().rev().collect();
+                if self.newer.is_empty() {
+                    // The rest of a line is not written yet; what there is of it is kept for the next call.
+                    return Ok(None);
+                }
+                // It may have grown since, before it was full.
+                continue;
+            }
+            if self.current.is_none() {
+                self.newer = self.newer_than_current()?.into_iter().rev().collect();
+            }
+            let Some(next) = self.newer.pop_front() else { return Ok(None) };
+            // A line that a killed writer left unfinished.
+            self.line.clear();
+            self.current = Some(next);
+        }
+    }
+
+    /// Hands every entry to `show`, and once the log ends, waits for more while `more` says there may be
+    /// some. Ends early when `show` returns false.
+    ///
+    /// A container that writes so fast that files are full and removed while this waits has written what
+    /// nobody can read any more.
+    ///
+    /// # Errors
+    /// [`LogError`].
+    pub fn follow(
+        &mut self,
+        mut more: impl FnMut() -> bool,
+        mut show: impl FnMut(Entry) -> bool,
+    ) -> Result<(), LogError> {
+        loop {
+            // Asked before the log is read to its end: what was written until then is not missed.
+            let last = !more();
+            while let Some(entry) = self.next_entry()? {
+                if !show(entry) {
+                    return Ok(());
+                }
+            }
+            if last {
+                return Ok(());
+            }
+            std::thread::sleep(FOLLOW_INTERVAL);
+        }
+    }
+}
+
+/// Where the last `wanted` lines of the file start, found from its end, and how many lines that is.
+fn start_of_tail(file: &mut File, wanted: u64) -> io::Result<(u64, u64)> {
+    let mut position = file.seek(SeekFrom::End(0))?;
+    let mut ends = 0;
+    let mut block = vec![0; BLOCK];
+    while position > 0 {
+        let size = BLOCK.min(usize::try_from(position).unwrap_or(BLOCK));
+        position -= size as u64;
+        file.seek(SeekFrom::Start(position))?;
+        file.read_exact(&mut block[..size])?;
+        for (offset, _) in block[..size].iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
+            // The first one met ends the last line, the next one the line before it.
+            if ends == wanted {
+                return Ok((position + offset as u64 + 1, wanted));
+            }
+            ends += 1;
+        }
+    }
+    Ok((0, ends))
+}

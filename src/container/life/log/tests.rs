@@ -1,0 +1,262 @@
+use std::fs::OpenOptions;
+use std::io::Write as _;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::container::request::log::{Driver, Options};
+
+fn fixture() -> (tempfile::TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("log");
+    (directory, path)
+}
+
+fn read(path: &Path, tail: Option<u64>) -> Vec<(Stream, String)> {
+    let mut reader = Reader::open(path, &Options::default(), tail).unwrap();
+    let mut entries = Vec::new();
+    reader
+        .follow(
+            || false,
+            |entry| {
+                entries.push((entry.stream, entry.text));
+                true
+            },
+        )
+        .unwrap();
+    entries
+}
+
+#[test]
+fn lines_become_entries_however_they_arrive() {
+    let (_directory, path) = fixture();
+    let mut writer = Writer::open(&path, &Options::default()).unwrap();
+    writer.write(Stream::Stdout, b"one\ntw");
+    writer.write(Stream::Stderr, b"error\n");
+    writer.write(Stream::Stdout, b"o\n\xff\n\nrest");
+    writer.finish();
+    writer.finish();
+    let expected = [
+        (Stream::Stdout, "one\n"),
+        (Stream::Stderr, "error\n"),
+        (Stream::Stdout, "two\n"),
+        (Stream::Stdout, "\u{fffd}\n"),
+        (Stream::Stdout, "\n"),
+        (Stream::Stdout, "rest"),
+    ];
+    let expected: Vec<_> = expected.map(|(stream, text)| (stream, text.to_owned())).into();
+    assert_eq!(read(&path, None), expected);
+    for tail in 0..8 {
+        let from = expected.len().saturating_sub(tail);
+        assert_eq!(read(&path, Some(tail as u64)), expected[from..], "--tail {tail}");
+    }
+    let line = std::fs::read_to_string(&path).unwrap();
+    let time = &line.lines().next().unwrap()["{\"log\":\"one\\n\",\"stream\":\"stdout\",\"time\":\"".len()..];
+    assert!(chrono::DateTime::parse_from_rfc3339(time.trim_end_matches("\"}")).is_ok(), "{line}");
+    assert_eq!(writer.lost(), 0);
+}
+
+#[test]
+fn long_lines_are_cut_every_16_kib() {
+    let (_directory, path) = fixture();
+    let mut writer = Writer::open(&path, &Options::default()).unwrap();
+    let long = [b'x'; 40_000];
+    for piece in long.chunks(7_000) {
+        writer.write(Stream::Stdout, piece);
+    }
+    writer.write(Stream::Stdout, b"\n");
+    let lengths: Vec<_> = read(&path, None).iter().map(|(_, text)| text.len()).collect();
+    assert_eq!(lengths, [ENTRY_MAX, ENTRY_MAX, 40_001 - 2 * ENTRY_MAX]);
+    // The tail is found across the blocks that are read backwards.
+    assert_eq!(read(&path, Some(2)).len(), 2);
+    assert_eq!(read(&path, Some(3)).len(), 3);
+}
+
+#[test]
+fn a_half_written_entry_is_waited_for_and_a_torn_one_passed_over() {
+    let (_directory, path) = fixture();
+    let mut writer = Writer::open(&path, &Options::default()).unwrap();
+    writer.write(Stream::Stdout, b"one\n");
+    let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+    let mut reader = Reader::open(&path, &Options::default(), None).unwrap();
+    assert_eq!(reader.next_entry().unwrap().unwrap().text, "one\n");
+    let whole = "{\"log\":\"two\\n\",\"stream\":\"stderr\",\"time\":\"t\"}\n";
+    file.write_all(&whole.as_bytes()[..20]).unwrap();
+    assert_eq!(reader.next_entry().unwrap(), None);
+    file.write_all(&whole.as_bytes()[20..]).unwrap();
+    assert_eq!(reader.next_entry().unwrap().unwrap().text, "two\n");
+    // A supervisor that was killed while it wrote: the next one starts a new line.
+    file.write_all(&whole.as_bytes()[..20]).unwrap();
+    let mut writer = Writer::open(&path, &Options::default()).unwrap();
+    writer.write(Stream::Stdout, b"three\n");
+    assert_eq!(reader.next_entry().unwrap().unwrap().text, "three\n");
+    assert_eq!(read(&path, Some(1)).len(), 1);
+}
+
+#[test]
+fn a_full_disk_costs_entries_and_nothing_else() {
+    let mut writer = Writer::open(Path::new("/dev/full"), &Options::default()).unwrap();
+    writer.write(Stream::Stdout, b"lost\n");
+    assert!(writer.lost() > 0);
+    writer.write(Stream::Stdout, b"lost too\n");
+    writer.finish();
+}
+
+#[test]
+fn following_ends_with_the_container_and_misses_nothing() {
+    let (_directory, path) = fixture();
+    let mut writer = Writer::open(&path, &Options::default()).unwrap();
+    let mut reader = Reader::open(&path, &Options::default(), None).unwrap();
+    let mut rounds = 0;
+    let mut seen = Vec::new();
+    let more = || {
+        rounds += 1;
+        // What is written until the answer is "no more" counts.
+        writer.write(Stream::Stdout, format!("{rounds}\n").as_bytes());
+        rounds < 4
+    };
+    let show = |entry: Entry| {
+        seen.push(entry.text);
+        true
+    };
+    reader.follow(more, show).unwrap();
+    assert_eq!(seen, ["1\n", "2\n", "3\n", "4\n"]);
+    assert_eq!(read(&path.with_extension("none"), Some(3)), []);
+}
+
+fn small(max_size: u64, max_file: u16) -> Options {
+    let pairs = [("max-size", max_size.to_string()), ("max-file", max_file.to_string())];
+    Options::new(Driver::JsonFile, &pairs.map(|(name, value)| (name.to_owned(), value))).unwrap()
+}
+
+fn drain(reader: &mut Reader, into: &mut Vec<String>) {
+    while let Some(entry) = reader.next_entry().unwrap() {
+        into.push(entry.text);
+    }
+}
+
+#[test]
+fn a_log_has_no_more_and_no_larger_files_than_it_may() {
+    let (directory, path) = fixture();
+    for files in [1, 2, 5] {
+        let options = small(1000, files);
+        let mut writer = Writer::open(&path, &options).unwrap();
+        // Many entries at once are spread as well.
+        for chunk in 0..20 {
+            let lines: String = (0..10).map(|n| format!("line {chunk} {n}\n")).collect();
+            writer.write(Stream::Stdout, lines.as_bytes());
+        }
+        let sizes: Vec<u64> = std::fs::read_dir(directory.path())
+            .unwrap()
+            .map(|e| e.unwrap().metadata().unwrap().len())
+            .collect();
+        assert_eq!(sizes.len(), usize::from(files));
+        assert!(sizes.iter().all(|&size| size <= 1000), "{sizes:?}");
+        let mut all = Vec::new();
+        drain(&mut Reader::open(&path, &options, None).unwrap(), &mut all);
+        assert_eq!(all.last().unwrap(), "line 19 9\n");
+        assert!(all.len() > (usize::from(files) - 1) * 9, "{}", all.len());
+        // The last lines are found in all files.
+        for tail in [0, 1, 11, 12, 13, 30, 1000] {
+            let mut some = Vec::new();
+            drain(&mut Reader::open(&path, &options, Some(tail as u64)).unwrap(), &mut some);
+            assert_eq!(some, all[all.len().saturating_sub(tail)..], "--tail {tail}");
+        }
+        assert_eq!(writer.lost(), 0);
+    }
+}
+
+#[test]
+fn an_entry_larger_than_a_file_has_one_to_itself() {
+    let (_directory, path) = fixture();
+    let options = small(100, 3);
+    let mut writer = Writer::open(&path, &options).unwrap();
+    for letter in ["a", "b", "c"] {
+        writer.write(Stream::Stdout, format!("{}\n", letter.repeat(500)).as_bytes());
+    }
+    let mut all = Vec::new();
+    drain(&mut Reader::open(&path, &options, None).unwrap(), &mut all);
+    assert_eq!(all.len(), 3);
+}
+
+#[test]
+fn a_rotation_that_was_killed_is_carried_on_by_the_next() {
+    let (_directory, path) = fixture();
+    let options = small(150, 4);
+    let mut expected = Vec::new();
+    for round in 0..30 {
+        let line = format!("{round:->60}\n");
+        Writer::open(&path, &options).unwrap().write(Stream::Stdout, line.as_bytes());
+        expected.push(line);
+        // Killed after some of the files were moved, and before the next one was made.
+        let moved = match round {
+            5 | 6 => 1,
+            10 => 2,
+            15 => 3,
+            _ => 0,
+        };
+        for age in (3 - moved..3).rev().filter(|&age| file(&path, age).exists()) {
+            std::fs::rename(file(&path, age), file(&path, age + 1)).unwrap();
+        }
+        let mut all = Vec::new();
+        drain(&mut Reader::open(&path, &options, None).unwrap(), &mut all);
+        assert!(expected.ends_with(&all) && all.len() >= expected.len().min(2), "{round}: {all:?}");
+    }
+    assert!((0..4).all(|age| file(&path, age).exists()));
+}
+
+#[test]
+fn a_log_is_followed_while_it_rotates_as_fast_as_it_can() {
+    const LINES: usize = 3000;
+    let (_directory, path) = fixture();
+    // No file goes before it is read: there is room for all.
+    let options = small(1500, 400);
+    let mut writer = Writer::open(&path, &options).unwrap();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for line in 0..LINES {
+                writer.write(Stream::Stdout, format!("{line}\n").as_bytes());
+            }
+            done.store(true, std::sync::atomic::Ordering::SeqCst);
+        });
+        let mut seen = Vec::new();
+        let mut reader = Reader::open(&path, &options, None).unwrap();
+        let more = || !done.load(std::sync::atomic::Ordering::SeqCst);
+        let show = |entry: Entry| {
+            seen.push(entry.text);
+            true
+        };
+        reader.follow(more, show).unwrap();
+        seen
+    });
+    let expected: Vec<String> = (0..LINES).map(|line| format!("{line}\n")).collect();
+    assert!(file(&path, 10).exists(), "it was to rotate often");
+    assert!(seen == expected, "{} lines of {LINES}", seen.len());
+}
+
+proptest! {
+    #[test]
+    fn following_neither_loses_nor_repeats(
+        // How many lines are written between two looks, and how long they are.
+        steps in proptest::collection::vec((0_usize..5, 0_usize..120), 1..40),
+        files in 3_u16..6,
+        size in 150_u64..600,
+    ) {
+        let (_directory, path) = fixture();
+        let options = small(size, files);
+        let mut writer = Writer::open(&path, &options).unwrap();
+        let mut reader = Reader::open(&path, &options, None).unwrap();
+        let (mut written, mut seen) = (Vec::new(), Vec::new());
+        for (lines, length) in steps {
+            // Never so many that a whole round of files could go unseen: two lines fill a file at most.
+            for _ in 0..lines.min(usize::from(files) - 1) {
+                let line = format!("{} {}\n", written.len(), "x".repeat(length));
+                writer.write(Stream::Stdout, line.as_bytes());
+                written.push(line);
+            }
+            drain(&mut reader, &mut seen);
+            prop_assert_eq!(&seen, &written);
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! How a process is sent a signal and awaited without ever meeting another process that got its pid.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::container::request::signal::Signal;
+use crate::process::Process;
+use crate::sys;
+
+/// Why a process could not be signalled or awaited.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} process {pid}")]
+pub struct ProcessError {
+    /// What was tried.
+    action: &'static str,
+    /// On which process.
+    pid: i32,
+    /// What the kernel said.
+    #[source]
+    source: io::Error,
+}
+
+/// A descriptor of exactly `process`, or `None` if that process has ended.
+fn open(process: Process) -> io::Result<Option<OwnedFd>> {
+    match sys::pidfd_open(process.pid) {
+        // Asked after the descriptor is there: had the pid changed hands before, the start time shows it.
+        Ok(pidfd) => Ok(process.is_alive().then_some(pidfd)),
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Sends `signal` to exactly `process`; false if it has ended already.
+///
+/// # Errors
+/// The kernel refused, for example because the caller may not signal the process.
+pub fn send(process: Process, signal: Signal) -> Result<bool, ProcessError> {
+    let error = |source| ProcessError { action: "signal", pid: process.pid, source };
+    let Some(pidfd) = open(process).map_err(error)? else {
+        return Ok(false);
+    };
+    match sys::pidfd_send_signal(pidfd, signal.number()) {
+        Ok(()) => Ok(true),
+        Err(refused) if refused.raw_os_error() == Some(libc::ESRCH) => Ok(false),
+        Err(refused) => Err(error(refused)),
+    }
+}
+
+/// Waits until exactly `process` has ended, at most `patience` long (`None`: for ever); false if it still
+/// runs then.
+///
+/// # Errors
+/// The kernel cannot watch the process.
+pub fn wait(process: Process, patience: Option<Duration>) -> Result<bool, ProcessError> {
+    let error = |source| ProcessError { action: "wait for", pid: process.pid, source };
+    let Some(pidfd) = open(process).map_err(error)? else {
+        return Ok(true);
+    };
+    let deadline = patience.map(|patience| Instant::now() + patience);
+    loop {
+        let timeout = match deadline {
+            None => PollTimeout::NONE,
+            Some(deadline) => {
+                // Rounded up, so that the last turn does not spin.
+                let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+                PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        match poll(&mut [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)], timeout) {
+            Ok(0) if deadline.is_some_and(|deadline| Instant::now() >= deadline) => return Ok(false),
+            Ok(0) | Err(Errno::EINTR) => {}
+            Ok(_) => return Ok(true),
+            Err(errno) => return Err(error(errno.into())),
+        }
+    }
+}
+
+/// Asks `process` to end with `signal`, and kills it if it still runs after `grace` (`None`: it may take for
+/// ever). It has ended when the call returns; true if it did so by itself.
+///
+/// # Errors
+/// The process cannot be signalled or watched.
+pub fn terminate(process: Process, signal: Signal, grace: Option<Duration>) -> Result<bool, ProcessError> {
+    send(process, signal)?;
+    if wait(process, grace)? {
+        return Ok(true);
+    }
+    send(process, Signal::KILL)?;
+    wait(process, None)?;
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_is_not_the_one_recorded_is_neither_signalled_nor_awaited() {
+        let me = Process::current().unwrap();
+        let another = Process { start_time: me.start_time + 1, ..me };
+        assert!(!send(another, Signal::KILL).unwrap());
+        assert!(wait(another, None).unwrap());
+        assert!(terminate(another, Signal::KILL, None).unwrap());
+        assert!(!wait(me, Some(Duration::from_millis(5))).unwrap());
+    }
+}

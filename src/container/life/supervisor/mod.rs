@@ -1,0 +1,695 @@
+//! The one small process of a container: it holds the container's streams, writes its log, serves its
+//! clients, and learns how its first process ended.
+//!
+//! It is one loop over poll(2) with one thread, and owns everything that a killed container could leave
+//! open. A process that joins a container (`exec`) has a supervisor of its own, without log and socket.
+//!
+//! # Nothing that the container writes is lost
+//!
+//! The client of a foreground run makes a socket pair, hands one end to the supervisor as its standard
+//! input, and sends its [`Order`] through the other. So it is connected before the container exists; the
+//! supervisor reads from the container's pipes only into the log and to clients that are connected; and
+//! after the first process has ended, the pipes are read empty. No other process of the container can write
+//! then: they ended before their first process could (pid_namespaces(7)).
+//!
+//! [`Order`]: crate::container::life::protocol::Order
+
+mod client;
+mod streams;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal as NixSignal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
+
+use crate::container::life::log;
+use crate::container::life::protocol::{Reply, Request, Stream};
+use crate::container::life::signal;
+use crate::container::request::signal::Signal;
+use crate::container::run::runtime::{RuntimeError, Start, Task};
+use crate::container::run::terminal;
+use crate::names::ContainerId;
+use crate::process::Process;
+use crate::store::Layout;
+use crate::sys::{self, WindowSize};
+use client::Client;
+use streams::Output;
+
+/// The name of the socket in a running container's directory.
+pub(super) const SOCKET: &str = "attach.sock";
+
+/// How much is read from the container at once: what one log entry holds.
+const BLOCK: usize = log::ENTRY_MAX;
+
+/// How long no further client is accepted when there is no descriptor or memory for one. The connection keeps
+/// the listener ready meanwhile: without a pause, the loop would turn without end.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why a supervisor cannot do its work.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} as the container's supervisor")]
+pub struct SupervisorError {
+    /// What was tried.
+    action: &'static str,
+    /// What the system said.
+    #[source]
+    source: io::Error,
+}
+
+fn failed<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> SupervisorError {
+    move |source| SupervisorError { action, source: source.into() }
+}
+
+/// What a supervisor works with besides the container.
+#[derive(Debug)]
+pub struct Options {
+    /// Where the output is kept.
+    pub log: Option<log::Writer>,
+    /// Where clients connect.
+    pub listener: Option<UnixListener>,
+    /// The client that waits for the start.
+    pub client: Option<UnixStream>,
+    /// Whether that client wants the output.
+    pub subscribe: bool,
+    /// Whether the container's input comes from it, and ends with it if it is to.
+    pub feeds: bool,
+    /// The size of its terminal.
+    pub size: Option<(u16, u16)>,
+    /// Whether the container's input ends with that of its client.
+    pub stdin_once: bool,
+    /// What the container is sent when the supervisor is asked to end.
+    pub stop_signal: Signal,
+    /// Where output waits for clients that are stopped: a directory on a disk.
+    pub spool: PathBuf,
+}
+
+/// How a container's first process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ended {
+    /// Its exit status, or 128 + N if signal N ended it.
+    pub code: u8,
+    /// When.
+    pub at: DateTime<Utc>,
+}
+
+/// The supervisor of one process in a container.
+#[derive(Debug)]
+pub struct Supervisor {
+    process: Process,
+    start: Start,
+    outputs: Vec<Output>,
+    stdin: Option<Rc<File>>,
+    terminal: Option<Rc<File>>,
+    clients: Vec<Client>,
+    listener: Option<UnixListener>,
+    /// Until when no client is accepted.
+    accepts_from: Option<Instant>,
+    log: Option<log::Writer>,
+    signals: SignalFd,
+    stdin_once: bool,
+    stop_signal: Signal,
+    spool: PathBuf,
+    buffer: Vec<u8>,
+    ended: Option<Ended>,
+}
+
+/// What is left to be waited for after the container's end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Left {
+    Nobody,
+    Clients,
+    AskedToEnd,
+}
+
+/// What poll(2) watches.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    Signals,
+    Listener,
+    Stdin,
+    Output(Stream),
+    Client(usize),
+}
+
+/// Makes this process independent of the one that started it: a session of its own, no terminal, no
+/// directory held, and standard input is nothing. Returns the connection that standard input was.
+///
+/// # Errors
+/// Standard input is not a socket, or a system call fails that never does.
+pub fn begin() -> Result<UnixStream, SupervisorError> {
+    let stdin = io::stdin();
+    let connection = stdin.as_fd().try_clone_to_owned().map_err(failed("keep the connection"))?;
+    let nothing = File::open("/dev/null").map_err(failed("open /dev/null"))?;
+    // Were it kept as standard input as well, the client would never see it close.
+    nix::unistd::dup2_stdin(&nothing).map_err(failed("let go of standard input"))?;
+    // A process that leads a group already cannot make a session, and has one to itself anyway.
+    nix::unistd::setsid().ok();
+    std::env::set_current_dir("/").map_err(failed("leave the directory"))?;
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    // Started from a descriptor, it would be called by a number; only for listings.
+    nix::sys::prctl::set_name(c"mydocker").ok();
+    Ok(UnixStream::from(connection))
+}
+
+/// Lets go of the standard error that this process has from its client.
+///
+/// # Errors
+/// A system call fails that never does.
+pub fn let_go_of_stderr() -> Result<(), SupervisorError> {
+    let nothing = File::open("/dev/null").map_err(failed("open /dev/null"))?;
+    nix::unistd::dup2_stderr(&nothing).map_err(failed("let go of standard error"))
+}
+
+/// Makes the socket through which clients reach the container's supervisor.
+///
+/// # Errors
+/// The container's run directory is not there, or the socket cannot be made in it.
+pub fn listen(layout: &Layout, id: &ContainerId) -> Result<UnixListener, SupervisorError> {
+    terminal::listen(&layout.container_run(id), SOCKET).map_err(failed("listen for clients"))
+}
+
+impl Supervisor {
+    /// Takes over a process that is this one's child. From now on this process ignores the signals that end
+    /// others; only `SIGKILL` does.
+    ///
+    /// # Errors
+    /// [`SupervisorError`], for lack of descriptors or memory.
+    pub fn new(task: Task, options: Options) -> Result<Self, SupervisorError> {
+        let mut watched = SigSet::empty();
+        for signal in [NixSignal::SIGCHLD, NixSignal::SIGTERM, NixSignal::SIGINT, NixSignal::SIGHUP] {
+            watched.add(signal);
+        }
+        watched.thread_block().map_err(failed("block signals"))?;
+        let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+        let signals = SignalFd::with_flags(&watched, flags).map_err(failed("watch signals"))?;
+        let new = |stream| Client::new(stream, options.subscribe, options.feeds);
+        let client = options.client.map(new).transpose();
+        let mut supervisor = Self {
+            process: task.process(),
+            start: task.start,
+            outputs: Vec::new(),
+            stdin: None,
+            terminal: None,
+            clients: client.map_err(failed("serve the client"))?.into_iter().collect(),
+            listener: options.listener,
+            accepts_from: None,
+            log: options.log,
+            signals,
+            stdin_once: options.stdin_once,
+            stop_signal: options.stop_signal,
+            spool: options.spool,
+            buffer: vec![0; BLOCK],
+            ended: None,
+        };
+        if let Some(listener) = &supervisor.listener {
+            listener.set_nonblocking(true).map_err(failed("listen for clients"))?;
+        }
+        supervisor.take_streams(task.streams)?;
+        if let Some((rows, columns)) = options.size {
+            supervisor.resize(WindowSize { rows, columns });
+        }
+        Ok(supervisor)
+    }
+
+    /// Lets the command run, and tells the client.
+    ///
+    /// # Errors
+    /// [`RuntimeError`] if the command could not be executed; the client has been told nothing.
+    pub fn start(&mut self) -> Result<(), RuntimeError> {
+        self.start.start()?;
+        for client in &mut self.clients {
+            client.reply(&Reply::Started);
+            client.flush();
+        }
+        Ok(())
+    }
+
+    /// Serves until the process has ended and all its output has been read.
+    ///
+    /// # Errors
+    /// poll(2) fails, for lack of memory.
+    pub fn run(&mut self) -> Result<Ended, SupervisorError> {
+        // Only memory is at stake.
+        sys::forget_code().ok();
+        loop {
+            self.reap();
+            if let Some(ended) = self.ended {
+                self.drain();
+                return Ok(ended);
+            }
+            self.turn()?;
+        }
+    }
+
+    /// Tells all clients that the container has ended and been taken down, waits until they have taken what
+    /// is still on its way to them, and ends the service.
+    ///
+    /// A client that takes nothing keeps this process, and nothing else, for as long as it lives.
+    ///
+    /// # Errors
+    /// poll(2) fails, for lack of memory.
+    pub fn finish(mut self, code: u8) -> Result<(), SupervisorError> {
+        self.say_goodbye(code);
+        while self.see_off(PollTimeout::NONE)? != Left::Nobody {}
+        Ok(())
+    }
+
+    /// Tells all clients that the container has ended, and waits before it is to be started again. Who has not
+    /// taken what is on its way to him by then is left behind. False if this process was asked to end meanwhile.
+    ///
+    /// # Errors
+    /// poll(2) fails, for lack of memory.
+    pub fn rest(mut self, code: u8, delay: Duration) -> Result<bool, SupervisorError> {
+        let deadline = Instant::now() + delay;
+        self.say_goodbye(code);
+        // Only memory is at stake.
+        sys::forget_code().ok();
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(true);
+            }
+            // Rounded up, so that the last turn does not spin.
+            let left = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
+            if self.see_off(left)? == Left::AskedToEnd {
+                return Ok(false);
+            }
+        }
+    }
+
+    fn say_goodbye(&mut self, code: u8) {
+        self.accept();
+        self.listener = None;
+        for client in &mut self.clients {
+            client.reply(&Reply::Exited(code));
+            client.flush();
+        }
+    }
+
+    /// Waits until clients take more of what is on its way to them, or a signal comes. Returns at once if there
+    /// are none and time does not matter.
+    fn see_off(&mut self, timeout: PollTimeout) -> Result<Left, SupervisorError> {
+        self.clients.retain(Client::has_mail);
+        if self.clients.is_empty() && timeout == PollTimeout::NONE {
+            return Ok(Left::Nobody);
+        }
+        let flags = PollFlags::POLLIN | PollFlags::POLLOUT;
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        fds.extend(self.clients.iter().map(|client| PollFd::new(client.stream().as_fd(), flags)));
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(failed("wait for clients")(errno)),
+        }
+        for client in &mut self.clients {
+            client.receive(&mut self.buffer);
+            client.flush();
+        }
+        self.reap();
+        let mut asked = false;
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            asked |= i32::try_from(info.ssi_signo) == Ok(NixSignal::SIGTERM as i32);
+        }
+        Ok(if asked { Left::AskedToEnd } else { Left::Clients })
+    }
+
+    /// Waits for anything to happen, and deals with it.
+    fn turn(&mut self) -> Result<(), SupervisorError> {
+        let ready = self.wait()?;
+        for (source, events) in ready {
+            match source {
+                Source::Signals => self.take_signals(),
+                Source::Listener => self.accept(),
+                Source::Stdin => self.feed(),
+                Source::Output(stream) => {
+                    self.read_output(stream);
+                }
+                Source::Client(index) => {
+                    if events.contains(PollFlags::POLLOUT) {
+                        self.clients[index].flush();
+                    }
+                    if events.intersects(PollFlags::POLLIN | PollFlags::POLLHUP | PollFlags::POLLERR) {
+                        self.listen_to(index);
+                    }
+                }
+            }
+        }
+        for client in &mut self.clients {
+            client.relieve(&self.spool);
+        }
+        if self.stdin_once && self.clients.iter().any(|client| client.is_gone() && client.feeds) {
+            self.close_stdin();
+            if self.listener.is_none() {
+                self.hang_up();
+            }
+        }
+        self.clients.retain(|client| !client.is_gone());
+        Ok(())
+    }
+
+    fn wait(&self) -> Result<Vec<(Source, PollFlags)>, SupervisorError> {
+        let mut sources = vec![Source::Signals];
+        let mut fds = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+        let mut watch = |source, fd, flags| {
+            sources.push(source);
+            fds.push(PollFd::new(fd, flags));
+        };
+        let pause = self.accepts_from.filter(|from| *from > Instant::now());
+        if let Some(listener) = self.listener.as_ref().filter(|_| pause.is_none()) {
+            watch(Source::Listener, listener.as_fd(), PollFlags::POLLIN);
+        }
+        if let Some(stdin) = &self.stdin
+            && self.clients.iter().any(|client| !client.stdin.is_empty())
+        {
+            watch(Source::Stdin, stdin.as_fd(), PollFlags::POLLOUT);
+        }
+        if self.clients.iter().all(Client::has_room) {
+            for output in &self.outputs {
+                watch(Source::Output(output.stream), output.file.as_fd(), PollFlags::POLLIN);
+            }
+        }
+        for (index, client) in self.clients.iter().enumerate() {
+            let mail = if client.has_mail() { PollFlags::POLLOUT } else { PollFlags::empty() };
+            watch(Source::Client(index), client.stream().as_fd(), PollFlags::POLLIN | mail);
+        }
+        let deadline = self.clients.iter().filter_map(Client::stall_deadline).chain(pause).min();
+        let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
+            // Rounded up, so that the last turn does not spin.
+            let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
+        });
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(failed("wait for events")(errno)),
+        }
+        let events = |fd: &PollFd<'_>| fd.revents().unwrap_or(PollFlags::empty());
+        let happened = sources.into_iter().zip(fds.iter().map(events));
+        Ok(happened.filter(|(_, events)| !events.is_empty()).collect())
+    }
+
+    fn take_signals(&mut self) {
+        while let Ok(Some(info)) = self.signals.read_signal() {
+            if i32::try_from(info.ssi_signo) == Ok(NixSignal::SIGTERM as i32) {
+                // The host is shutting down: the container gets the chance to end in order.
+                self.signal(self.stop_signal);
+            }
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        // It has ended if it cannot be signalled, and that is about to be noticed.
+        signal::send(self.process, signal).ok();
+    }
+
+    fn accept(&mut self) {
+        let Some(listener) = &self.listener else { return };
+        self.accepts_from = None;
+        loop {
+            match listener.accept() {
+                Ok((stream, _)) => self.clients.extend(Client::new(stream, false, false)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // Who connected has gone again.
+                Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => {
+                    self.accepts_from = Some(Instant::now() + ACCEPT_PAUSE);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn listen_to(&mut self, index: usize) {
+        for request in self.clients[index].receive(&mut self.buffer) {
+            match request {
+                Request::Subscribe => {}
+                Request::Stdin(data) => self.clients[index].take_stdin(&data),
+                Request::StdinEof => self.clients[index].stdin_ended = true,
+                Request::Resize(size) => self.resize(size),
+                Request::Signal(signal) => self.signal(signal),
+                Request::Detach => self.clients[index].feeds = false,
+            }
+        }
+        self.feed();
+    }
+
+    /// Takes note of children that have ended.
+    fn reap(&mut self) {
+        loop {
+            // All children, because the library leaves some of its own behind.
+            let (pid, code) = match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(pid, code)) => (pid, code),
+                Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),
+                Ok(WaitStatus::StillAlive) => return,
+                Ok(_) | Err(Errno::EINTR) => continue,
+                // ECHILD: there are none left.
+                Err(_) => return,
+            };
+            if pid.as_raw() == self.process.pid && self.ended.is_none() {
+                self.ended = Some(Ended { code: u8::try_from(code).unwrap_or(u8::MAX), at: Utc::now() });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::os::fd::OwnedFd;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use nix::unistd::pipe2;
+
+    use super::super::protocol::{Decoder, Message as _};
+    use super::*;
+    use crate::container::run::stdio::Streams;
+
+    /// A supervisor of two pipes and one client, and everybody else's ends.
+    struct Stage {
+        supervisor: Supervisor,
+        client: UnixStream,
+        stdin: Option<File>,
+        stdout: File,
+        stderr: File,
+        log: PathBuf,
+        _directory: tempfile::TempDir,
+    }
+
+    impl Stage {
+        fn new(open_stdin: bool) -> Self {
+            let pipe = || pipe2(nix::fcntl::OFlag::O_CLOEXEC).unwrap();
+            let ((stdout, their_stdout), (stderr, their_stderr)) = (pipe(), pipe());
+            let stdin = open_stdin.then(pipe);
+            let (their_stdin, stdin): (Option<OwnedFd>, _) = stdin.unzip();
+            // Nobody has this pid: signals reach no one.
+            let process = Process { pid: i32::MAX, start_time: 0 };
+            let directory = tempfile::tempdir().unwrap();
+            let log = directory.path().join("log");
+            let (client, ours) = UnixStream::pair().unwrap();
+            client.set_nonblocking(true).unwrap();
+            let options = Options {
+                log: Some(
+                    log::Writer::open(&log, &crate::container::request::log::Options::default()).unwrap(),
+                ),
+                listener: None,
+                client: Some(ours),
+                subscribe: true,
+                feeds: true,
+                size: None,
+                stdin_once: true,
+                stop_signal: Signal::TERM,
+                spool: directory.path().to_owned(),
+            };
+            let task = Task::fake(process, Streams::Pipes { stdin, stdout, stderr });
+            Self {
+                supervisor: Supervisor::new(task, options).unwrap(),
+                client,
+                stdin: their_stdin.map(File::from),
+                stdout: their_stdout.into(),
+                stderr: their_stderr.into(),
+                log,
+                _directory: directory,
+            }
+        }
+
+        fn say(&self, request: &Request) {
+            let mut bytes = Vec::new();
+            request.encode(&mut bytes);
+            (&self.client).write_all(&bytes).unwrap();
+        }
+
+        fn heard(&self) -> Vec<Reply> {
+            let mut bytes = vec![0; 1 << 20];
+            let mut decoder = Decoder::default();
+            while let Ok(size @ 1..) = (&self.client).read(&mut bytes) {
+                decoder.push(&bytes[..size]);
+            }
+            std::iter::from_fn(|| decoder.next_message().unwrap()).collect()
+        }
+    }
+
+    #[test]
+    fn output_goes_to_the_log_and_the_client_in_order_and_whole() {
+        let mut stage = Stage::new(false);
+        stage.supervisor.start().unwrap();
+        stage.stdout.write_all(b"one\n").unwrap();
+        stage.supervisor.turn().unwrap();
+        stage.stderr.write_all(b"two\n").unwrap();
+        stage.supervisor.turn().unwrap();
+        // What is written last is read after the end.
+        stage.stdout.write_all(b"three").unwrap();
+        stage.supervisor.drain();
+        let replies = stage.heard();
+        let expected = [
+            Reply::Started,
+            Reply::Output(Stream::Stdout, b"one\n".to_vec()),
+            Reply::Output(Stream::Stderr, b"two\n".to_vec()),
+            Reply::Output(Stream::Stdout, b"three".to_vec()),
+        ];
+        assert_eq!(replies, expected);
+        let logged = std::fs::read_to_string(&stage.log).unwrap();
+        assert_eq!(logged.lines().count(), 3);
+        assert!(logged.lines().last().unwrap().contains("three"));
+        let client = stage.client.try_clone().unwrap();
+        stage.supervisor.finish(7).unwrap();
+        stage.client = client;
+        let mut decoder = Decoder::default();
+        let mut bytes = [0; 64];
+        let size = (&stage.client).read(&mut bytes).unwrap();
+        decoder.push(&bytes[..size]);
+        assert_eq!(decoder.next_message().unwrap(), Some(Reply::Exited(7)));
+    }
+
+    #[test]
+    fn input_is_passed_on_accepted_and_ended() {
+        let mut stage = Stage::new(true);
+        stage.say(&Request::Stdin(b"hello".to_vec()));
+        stage.supervisor.turn().unwrap();
+        assert_eq!(stage.heard(), [Reply::Accepted(5)]);
+        stage.say(&Request::StdinEof);
+        stage.supervisor.turn().unwrap();
+        let mut text = String::new();
+        stage.stdin.take().unwrap().read_to_string(&mut text).unwrap();
+        assert_eq!(text, "hello");
+        // Input after the end is nobody's, but the client must not wait for it.
+        stage.say(&Request::Stdin(b"late".to_vec()));
+        stage.supervisor.turn().unwrap();
+        assert_eq!(stage.heard(), [Reply::Accepted(4)]);
+    }
+
+    #[test]
+    fn a_client_for_whom_there_is_no_descriptor_waits_and_does_not_keep_the_loop_busy() {
+        let mut stage = Stage::new(false);
+        // Nobody listens at it, so that it fails in another way than "nobody is there yet".
+        let broken = || UnixListener::from(OwnedFd::from(UnixStream::pair().unwrap().0));
+        stage.supervisor.listener = Some(broken());
+        stage.supervisor.accept();
+        let watched = |supervisor: &Supervisor| {
+            supervisor.wait().unwrap().into_iter().any(|(source, _)| matches!(source, Source::Listener))
+        };
+        let paused = stage.supervisor.accepts_from.unwrap();
+        assert!(paused <= Instant::now() + ACCEPT_PAUSE);
+        // It is as ready as ever, and not looked at.
+        stage.supervisor.accepts_from = Some(paused + Duration::from_secs(1000));
+        stage.stdout.write_all(b"one\n").unwrap();
+        assert!(!watched(&stage.supervisor));
+        let path = stage.log.with_file_name("socket");
+        stage.supervisor.listener = Some(UnixListener::bind(&path).unwrap());
+        stage.supervisor.listener.as_ref().unwrap().set_nonblocking(true).unwrap();
+        let _other = UnixStream::connect(&path).unwrap();
+        assert!(!watched(&stage.supervisor));
+        // After the pause it is.
+        stage.supervisor.accepts_from = Some(Instant::now());
+        assert!(watched(&stage.supervisor));
+        stage.supervisor.turn().unwrap();
+        assert_eq!((stage.supervisor.clients.len(), stage.supervisor.accepts_from), (2, None));
+    }
+
+    #[test]
+    fn a_client_that_leaves_ends_the_input_and_nothing_else() {
+        let mut stage = Stage::new(true);
+        let (other, _) = UnixStream::pair().unwrap();
+        drop(std::mem::replace(&mut stage.client, other));
+        stage.supervisor.turn().unwrap();
+        assert!(stage.supervisor.clients.is_empty());
+        assert_eq!(stage.stdin.take().unwrap().read(&mut [0; 8]).unwrap(), 0);
+        stage.stdout.write_all(b"alone\n").unwrap();
+        stage.supervisor.turn().unwrap();
+        assert!(std::fs::read_to_string(&stage.log).unwrap().contains("alone"));
+    }
+
+    #[test]
+    fn input_that_nobody_reads_keeps_no_signal_from_getting_through() {
+        let mut stage = Stage::new(true);
+        let full = vec![0; 32 << 10];
+        // The container's pipe takes 64 KiB; then the client has used up its credit, and still is heard.
+        for _ in 0..4 {
+            stage.say(&Request::Stdin(full.clone()));
+            stage.supervisor.turn().unwrap();
+        }
+        assert_eq!(stage.supervisor.clients[0].stdin.len(), 64 << 10);
+        stage.say(&Request::Signal(Signal::TERM));
+        stage.supervisor.turn().unwrap();
+        assert!(!stage.supervisor.clients.is_empty());
+        // Who goes on regardless is no client of ours.
+        stage.say(&Request::Stdin(full));
+        stage.supervisor.turn().unwrap();
+        assert!(stage.supervisor.clients.is_empty());
+    }
+
+    #[test]
+    fn a_client_that_takes_nothing_stops_the_container_for_a_moment_only() {
+        let mut stage = Stage::new(false);
+        let mut stdout = stage.stdout.try_clone().unwrap();
+        let size = 4 << 20;
+        let written = Arc::new(AtomicBool::new(false));
+        let writer = std::thread::spawn({
+            let written = Arc::clone(&written);
+            move || {
+                stdout.write_all(&vec![b'x'; size - 1]).unwrap();
+                written.store(true, Ordering::Relaxed);
+                // A turn waits until something happens: this happens after all others.
+                stdout.write_all(b"x").unwrap();
+            }
+        });
+        let before = Instant::now();
+        while !written.load(Ordering::Relaxed) {
+            stage.supervisor.turn().unwrap();
+        }
+        while !writer.is_finished() {
+            stage.supervisor.read_output(Stream::Stdout);
+        }
+        assert!(before.elapsed() >= Duration::from_millis(900), "a slow client is waited for");
+        writer.join().unwrap();
+        stage.supervisor.drain();
+        let client = stage.client.try_clone().unwrap();
+        client.set_nonblocking(false).unwrap();
+        let reader = std::thread::spawn(move || {
+            let (mut decoder, mut bytes, mut count) = (Decoder::default(), vec![0; 64 << 10], 0);
+            while let Ok(size @ 1..) = (&client).read(&mut bytes) {
+                decoder.push(&bytes[..size]);
+                while let Some(reply) = decoder.next_message().unwrap() {
+                    match reply {
+                        Reply::Output(_, data) => count += data.len(),
+                        Reply::Exited(code) => return (count, code),
+                        other => panic!("{other:?}"),
+                    }
+                }
+            }
+            panic!("no end");
+        });
+        stage.supervisor.finish(3).unwrap();
+        assert_eq!(reader.join().unwrap(), (size, 3));
+    }
+}

@@ -1,0 +1,13 @@
+//! What is asked for: values, parsed and checked, that know nothing of a running container.
+
+pub mod config;
+pub mod device;
+pub mod limits;
+pub mod log;
+pub mod mounts;
+pub mod resolution;
+pub mod restart;
+pub mod seccomp_profile;
+pub mod security;
+pub mod signal;
+pub mod ulimit;

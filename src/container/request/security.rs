@@ -1,0 +1,284 @@
+//! What a container may do beyond or short of the default, and which of the host's namespaces it is in.
+
+use std::fmt;
+use std::str::FromStr;
+
+use caps::Capability;
+use serde::{Deserialize, Serialize};
+
+use crate::container::request::seccomp_profile::{Profile, ProfileError};
+
+/// Why something about a container's rights makes no sense.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SecurityError {
+    /// The kernel has no such capability.
+    #[error("\"{0}\" is not a capability: expected a name such as NET_ADMIN, or ALL")]
+    Capability(String),
+    /// Not an option of `--security-opt`.
+    #[error(
+        "\"{0}\" is not a security option: there are no-new-privileges, seccomp=FILE, seccomp=unconfined and \
+         systempaths=unconfined"
+    )]
+    Option(String),
+    /// A filter can only be loaded by a process that promises never to get more privileges.
+    #[error(
+        "--security-opt no-new-privileges=false: a seccomp filter needs that promise; give seccomp=unconfined as well"
+    )]
+    FilterNeedsPromise,
+    /// Not a kernel parameter that a container can have for itself.
+    #[error("--sysctl {name}: {reason}")]
+    Sysctl {
+        /// The parameter.
+        name: String,
+        /// Why not.
+        reason: &'static str,
+    },
+    /// The profile is none.
+    #[error(transparent)]
+    Profile(#[from] ProfileError),
+}
+
+/// A capability by the name that Docker gives it, or all of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum CapabilityName {
+    /// Every one that there is.
+    All,
+    /// One.
+    One(Capability),
+}
+
+impl FromStr for CapabilityName {
+    type Err = SecurityError;
+    fn from_str(text: &str) -> Result<Self, SecurityError> {
+        let upper = text.to_ascii_uppercase();
+        let name = upper.strip_prefix("CAP_").unwrap_or(&upper);
+        if name == "ALL" {
+            return Ok(Self::All);
+        }
+        let known = format!("CAP_{name}").parse();
+        known.map(Self::One).map_err(|_| SecurityError::Capability(text.to_owned()))
+    }
+}
+
+impl fmt::Display for CapabilityName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All => f.write_str("ALL"),
+            Self::One(capability) => write!(f, "{capability}"),
+        }
+    }
+}
+
+impl TryFrom<String> for CapabilityName {
+    type Error = SecurityError;
+    fn try_from(text: String) -> Result<Self, SecurityError> {
+        text.parse()
+    }
+}
+
+impl From<CapabilityName> for String {
+    fn from(name: CapabilityName) -> Self {
+        name.to_string()
+    }
+}
+
+/// Which system calls a container may make.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Seccomp {
+    /// Those of the built-in list.
+    #[default]
+    Default,
+    /// All.
+    Unconfined,
+    /// Those of a profile of the user's.
+    Profile(Profile),
+}
+
+/// Whether the container has a namespace of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Namespace {
+    /// Its own.
+    #[default]
+    Private,
+    /// The host's.
+    Host,
+}
+
+impl FromStr for Namespace {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "" | "private" => Ok(Self::Private),
+            "host" => Ok(Self::Host),
+            _ => Err(format!("\"{text}\" is not supported: there are private and host")),
+        }
+    }
+}
+
+impl Namespace {
+    /// Whether it is the host's.
+    #[must_use]
+    pub fn is_host(self) -> bool {
+        self == Self::Host
+    }
+
+    /// As it is asked for and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Host => "host",
+        }
+    }
+}
+
+/// Which namespaces are the container's own. The network's is the engine's business.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Namespaces {
+    /// Process ids.
+    pub pid: Namespace,
+    /// System V and POSIX inter-process communication.
+    pub ipc: Namespace,
+    /// Host and domain name.
+    pub uts: Namespace,
+    /// The view of control groups.
+    pub cgroup: Namespace,
+}
+
+/// What a container may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Security {
+    /// Whether nothing is kept from it.
+    pub privileged: bool,
+    /// Capabilities beyond the default.
+    pub cap_add: Vec<CapabilityName>,
+    /// Capabilities short of the default.
+    pub cap_drop: Vec<CapabilityName>,
+    /// Whether its processes may get more privileges by executing a program; by default not.
+    pub new_privileges: bool,
+    /// Its system calls.
+    pub seccomp: Seccomp,
+    /// Whether the parts of /proc and /sys that tell about or change the host are shown.
+    pub system_paths: bool,
+    /// Its namespaces.
+    pub namespaces: Namespaces,
+}
+
+impl Security {
+    /// Whether a filter of system calls is loaded.
+    #[must_use]
+    pub fn is_filtered(&self) -> bool {
+        !self.privileged && self.seccomp != Seccomp::Unconfined
+    }
+
+    /// Whether its processes promise never to get more privileges.
+    #[must_use]
+    pub fn promises(&self) -> bool {
+        !self.privileged && !self.new_privileges
+    }
+
+    /// Whether the parts make sense together.
+    ///
+    /// # Errors
+    /// [`SecurityError::FilterNeedsPromise`].
+    pub fn check(&self) -> Result<(), SecurityError> {
+        if self.new_privileges && self.is_filtered() {
+            return Err(SecurityError::FilterNeedsPromise);
+        }
+        Ok(())
+    }
+}
+
+/// Parameters of the IPC namespace (ipc_namespaces(7)) besides `fs.mqueue.*`.
+const IPC_SYSCTLS: [&str; 8] = [
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+];
+
+/// Whether a kernel parameter belongs to a namespace that the container has for itself.
+///
+/// # Errors
+/// [`SecurityError::Sysctl`] says why not.
+pub fn check_sysctl(name: &str, namespaces: Namespaces, own_network: bool) -> Result<(), SecurityError> {
+    let refused = |reason| Err(SecurityError::Sysctl { name: name.to_owned(), reason });
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/');
+    if name.is_empty() || !name.bytes().all(plain) || name.split(['.', '/']).any(str::is_empty) {
+        return refused("it is not the name of a kernel parameter");
+    }
+    let dotted = name.replace('/', ".");
+    if dotted.starts_with("net.") {
+        return if own_network { Ok(()) } else { refused("the network is not the container's own") };
+    }
+    if IPC_SYSCTLS.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
+        return if namespaces.ipc.is_host() { refused("it is the host's with --ipc host") } else { Ok(()) };
+    }
+    if matches!(dotted.as_str(), "kernel.hostname" | "kernel.domainname") {
+        return refused("use --hostname or --domainname");
+    }
+    refused("it is the whole host's: only parameters of the network and IPC namespaces can be set")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capabilities_have_dockers_names() {
+        for text in ["NET_ADMIN", "net_admin", "CAP_NET_ADMIN", "cap_net_admin"] {
+            assert_eq!(text.parse(), Ok(CapabilityName::One(Capability::CAP_NET_ADMIN)), "{text}");
+        }
+        assert_eq!("all".parse(), Ok(CapabilityName::All));
+        for bad in ["", "NET", "CAP_", "CAP_CAP_CHOWN", "ALL,NET_ADMIN"] {
+            assert!(bad.parse::<CapabilityName>().is_err(), "{bad:?} was accepted");
+        }
+        for name in [CapabilityName::All, CapabilityName::One(Capability::CAP_BPF)] {
+            assert_eq!(name.to_string().parse(), Ok(name));
+        }
+    }
+
+    #[test]
+    fn only_parameters_of_the_containers_own_namespaces_can_be_set() {
+        let own = Namespaces::default();
+        for good in ["net.ipv4.ip_forward", "net/ipv4/ip_forward", "kernel.shmmax", "fs.mqueue.msg_max"] {
+            check_sysctl(good, own, true).unwrap();
+        }
+        for bad in [
+            "",
+            ".",
+            "net..x",
+            "kernel.panic",
+            "vm.swappiness",
+            "kernel.hostname",
+            "net.ipv4.\n",
+            "../x",
+            "fs.file-max",
+        ] {
+            assert!(check_sysctl(bad, own, true).is_err(), "{bad:?} was accepted");
+        }
+        assert!(check_sysctl("net.ipv4.ip_forward", own, false).is_err());
+        let host = Namespaces { ipc: Namespace::Host, ..own };
+        assert!(check_sysctl("kernel.shmmax", host, true).is_err());
+    }
+
+    #[test]
+    fn a_filter_comes_with_its_promise() {
+        let mut security = Security { new_privileges: true, ..Security::default() };
+        assert_eq!(security.check(), Err(SecurityError::FilterNeedsPromise));
+        security.seccomp = Seccomp::Unconfined;
+        security.check().unwrap();
+        assert!(!security.promises());
+        security = Security { privileged: true, ..Security::default() };
+        assert!(!security.promises() && !security.is_filtered());
+    }
+}

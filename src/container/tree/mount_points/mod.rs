@@ -1,0 +1,675 @@
+//! Where a container's mounts really go, and everything that has to be there before they can be made.
+//!
+//! The library mounts with the container's root as it finds it, and says little when it cannot. So what is
+//! asked for is settled here, before any process of the container exists: links of the image are followed
+//! inside its root, mount points are made in the container's own layer, sources are looked at, empty volumes
+//! get the image's files, and mounts are put in an order in which none hides another.
+
+mod error;
+
+use std::collections::VecDeque;
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
+
+use crate::container::request::config::{Config, ContainerPath};
+use crate::container::request::mounts::{Mount, Source, Submounts};
+use crate::container::tree::copy_up;
+use crate::container::tree::files::Files;
+use crate::container::tree::rootfs;
+use crate::names::ContainerId;
+use crate::store::{self, Durability, Layout};
+pub use error::MountPointError;
+
+/// As many links as the kernel follows in one path (path_resolution(7)).
+const LINKS_MAX: u32 = 40;
+
+/// Where the kernel's own file systems are. What is mounted on top of them is not prepared in the layer.
+const KERNELS: [&str; 3] = ["/dev", "/proc", "/sys"];
+
+/// The files of /proc that may be replaced, as with Docker: what lxcfs has another view of.
+const REPLACEABLE: [&str; 10] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+    "/proc/loadavg",
+    "/proc/slabinfo",
+    "/proc/sys/kernel/ns_last_pid",
+    "/proc/sys/crypto/fips_enabled",
+];
+
+/// What the library makes in /dev, and would find in its way.
+const IN_DEV: [&str; 14] = [
+    "null", "zero", "full", "random", "urandom", "tty", "console", "ptmx", "fd", "stdin", "stdout", "stderr",
+    "kcore", "core",
+];
+
+/// In a container's directory: the image's files have been copied into its volumes.
+const FILLED: &str = "volumes-filled";
+
+/// A mount that can be made: no link in its destination is left to be followed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MountPoint {
+    /// Where it goes, below the container's root.
+    pub destination: PathBuf,
+    /// What goes there.
+    pub what: What,
+    /// Whether the container cannot write to it.
+    pub read_only: bool,
+}
+
+/// What is mounted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A file or directory of the host.
+    Bind {
+        /// Its path on the host.
+        path: PathBuf,
+        /// What happens to mounts below it.
+        submounts: Submounts,
+    },
+    /// A file system in memory.
+    Tmpfs {
+        /// The options that were asked for.
+        options: Vec<String>,
+    },
+}
+
+/// All mounts of one container, in the order in which they are to be made. Directories that were made on the
+/// host for them go again when this is dropped, unless they are kept.
+#[derive(Debug)]
+pub struct MountPoints {
+    points: Vec<MountPoint>,
+    made: Vec<PathBuf>,
+}
+
+impl MountPoints {
+    /// The mounts, in order.
+    #[must_use]
+    pub fn points(&self) -> &[MountPoint] {
+        &self.points
+    }
+
+    /// The container runs: what was made for it is in use.
+    pub fn keep(mut self) {
+        self.made.clear();
+    }
+}
+
+impl Drop for MountPoints {
+    fn drop(&mut self) {
+        for directory in self.made.iter().rev() {
+            // One that somebody has put something into stays.
+            std::fs::remove_dir(directory).ok();
+        }
+    }
+}
+
+/// Settles the mounts of the container whose root file system is mounted at `root`. Its volumes are there,
+/// and no process of it is.
+///
+/// # Errors
+/// [`MountPointError`], naming the mount; directories that were made on the host are removed again.
+pub fn prepare(
+    layout: &Layout,
+    id: &ContainerId,
+    config: &Config,
+    files: &Files,
+    root: &Path,
+) -> Result<MountPoints, MountPointError> {
+    let root_fd = open_root(root)?;
+    check_image(&root_fd)?;
+    let mut prepared = MountPoints { points: Vec::new(), made: Vec::new() };
+    let mut wanted = Vec::new();
+    for mount in &config.settings.mounts {
+        let place = place_of(&root_fd, mount.destination.as_path())?;
+        wanted.push((place, mount.clone()));
+    }
+    // A directory comes before what is in it.
+    wanted.sort_by_key(|(place, _)| place.components().count());
+    check_same(&wanted)?;
+    let marker = layout.container(id).join(FILLED);
+    let first_start = !marker.exists();
+    let mut filled = false;
+    for (place, mount) in wanted {
+        let what = what(layout, &mount, &mut prepared.made)?;
+        if let (Source::Volume { copy: true, .. }, What::Bind { path, .. }, true) =
+            (&mount.source, &what, first_start)
+        {
+            fill(root, &root_fd, &prepared.points, &place, path)?;
+            filled = true;
+        }
+        let point = MountPoint { destination: place, what, read_only: mount.read_only };
+        make_place(&root_fd, &prepared.points, &point)?;
+        prepared.points.push(point);
+    }
+    add_files(files, config, &root_fd, &mut prepared.points)?;
+    if let Some(directory) = &config.working_dir {
+        make_working_directory(root, &root_fd, &prepared.points, directory)?;
+    }
+    if filled {
+        store::write_atomic(&marker, b"", Durability::Process)
+            .map_err(|source| MountPointError::Write { path: marker, source })?;
+    }
+    Ok(prepared)
+}
+
+/// Makes the directory that the command starts in where it is missing, be it in the layer or in what is
+/// mounted on it.
+fn make_working_directory(
+    root: &Path,
+    root_fd: &OwnedFd,
+    points: &[MountPoint],
+    directory: &ContainerPath,
+) -> Result<(), MountPointError> {
+    let place = resolve(root_fd, directory.as_path()).unwrap_or_else(|_| directory.as_path().to_owned());
+    let Some(outer) = outer(points, &place) else {
+        return Ok(rootfs::ensure_directory(root, directory)?);
+    };
+    let (What::Bind { path, .. }, false, Ok(below)) =
+        (&outer.what, outer.read_only, place.strip_prefix(&outer.destination))
+    else {
+        return Ok(());
+    };
+    let made = open_source(path).and_then(|source| make_below(&source, &Path::new("/").join(below), true));
+    match made {
+        // Where links lead there is found out when the command starts.
+        Ok(_) | Err(Errno::ELOOP) => Ok(()),
+        Err(errno) => Err(MountPointError::Destination { destination: place.clone(), source: errno.into() }),
+    }
+}
+
+/// The files that are made for each container, where the user has mounted nothing else.
+fn add_files(
+    files: &Files,
+    config: &Config,
+    root: &OwnedFd,
+    points: &mut Vec<MountPoint>,
+) -> Result<(), MountPointError> {
+    for (destination, path) in files.places() {
+        let place = place_of(root, destination)?;
+        // Of a container that was started before these files were made.
+        if !path.exists() {
+            continue;
+        }
+        if points.iter().any(|point| point.destination == place) {
+            continue;
+        }
+        let what = What::Bind { path: path.to_owned(), submounts: Submounts::Hide };
+        let point = MountPoint { destination: place, what, read_only: config.settings.read_only };
+        // In a directory of the user's, nothing is made that is not there.
+        if let Some(outer) = outer(points, &point.destination)
+            && !is_file_in(outer, &point.destination)
+        {
+            continue;
+        }
+        make_place(root, points, &point)?;
+        points.push(point);
+    }
+    Ok(())
+}
+
+fn is_file_in(outer: &MountPoint, place: &Path) -> bool {
+    let What::Bind { path, .. } = &outer.what else { return false };
+    let Ok(below) = place.strip_prefix(&outer.destination) else { return false };
+    let found = open_source(path).and_then(|directory| open_below(&directory, below));
+    found.and_then(|fd| fstat(&fd)).is_ok_and(|stat| kind(&stat) == SFlag::S_IFREG)
+}
+
+/// Refuses an image with a link or a file where the library makes directories and links of its own: it
+/// would follow them on the host.
+fn check_image(root: &OwnedFd) -> Result<(), MountPointError> {
+    for place in KERNELS {
+        match fstatat(root, &place[1..], AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) if kind(&stat) == SFlag::S_IFDIR => {}
+            Err(Errno::ENOENT) => {}
+            _ => return Err(MountPointError::Image(place)),
+        }
+    }
+    Ok(())
+}
+
+fn check_same(wanted: &[(PathBuf, Mount)]) -> Result<(), MountPointError> {
+    let mut seen = std::collections::HashMap::new();
+    for (place, mount) in wanted {
+        let destination = mount.destination.as_path().to_owned();
+        if let Some(other) = seen.insert(place.clone(), destination.clone()) {
+            return Err(MountPointError::Same(other, destination));
+        }
+    }
+    Ok(())
+}
+
+/// Where a destination leads inside the root, and whether something may be mounted there.
+fn place_of(root: &OwnedFd, destination: &Path) -> Result<PathBuf, MountPointError> {
+    let place = resolve(root, destination).map_err(|errno| MountPointError::Destination {
+        destination: destination.to_owned(),
+        source: errno.into(),
+    })?;
+    let replaceable = REPLACEABLE.iter().any(|file| place == Path::new(file));
+    if place == Path::new("/") {
+        Err(MountPointError::Root(destination.to_owned()))
+    } else if is_in_dev(&place) || place.starts_with("/proc") && !replaceable {
+        Err(MountPointError::Kernels { destination: destination.to_owned(), place })
+    } else {
+        Ok(place)
+    }
+}
+
+/// Whether it is /dev, or something in it that every container has.
+fn is_in_dev(place: &Path) -> bool {
+    let below = place.strip_prefix("/dev");
+    below.is_ok_and(|below| below == Path::new("") || IN_DEV.iter().any(|name| below.starts_with(name)))
+}
+
+/// Follows the links in a path of the container, which need not exist.
+fn resolve(root: &OwnedFd, path: &Path) -> Result<PathBuf, Errno> {
+    let names = |path: &Path| -> Vec<OsString> {
+        let plain = path.components().filter(|part| !matches!(part, Component::RootDir | Component::CurDir));
+        plain.map(|part| part.as_os_str().to_owned()).collect()
+    };
+    let mut left: VecDeque<OsString> = names(path).into();
+    let mut place = PathBuf::from("/");
+    let mut links = 0;
+    while let Some(name) = left.pop_front() {
+        if name == ".." {
+            place.pop();
+            continue;
+        }
+        let next = place.join(&name);
+        // Below there, it is not the image that decides.
+        let link = if KERNELS.iter().any(|kernels| place.starts_with(kernels)) {
+            None
+        } else {
+            read_link(root, &next)?
+        };
+        let Some(target) = link else {
+            place = next;
+            continue;
+        };
+        links += 1;
+        if links > LINKS_MAX {
+            return Err(Errno::ELOOP);
+        }
+        let target = PathBuf::from(target);
+        if target.is_absolute() {
+            place = PathBuf::from("/");
+        }
+        for name in names(&target).into_iter().rev() {
+            left.push_front(name);
+        }
+    }
+    Ok(place)
+}
+
+/// The target of a link; nothing for anything else, be it there or not.
+fn read_link(root: &OwnedFd, path: &Path) -> Result<Option<OsString>, Errno> {
+    match open_below(root, path) {
+        Ok(fd) if kind(&fstat(&fd)?) == SFlag::S_IFLNK => {
+            let target = readlinkat(&fd, "")?;
+            Ok(Some(OsString::from_vec(target.into_vec())))
+        }
+        Ok(_) | Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(errno),
+    }
+}
+
+/// Opens what is at `path` below `root` without following any link: one at its end is opened itself.
+fn open_below(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
+    let how = OpenHow::new()
+        .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    openat2(root, path, how)
+}
+
+fn open_root(root: &Path) -> Result<OwnedFd, MountPointError> {
+    open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
+        .map_err(|errno| MountPointError::Destination { destination: root.to_owned(), source: errno.into() })
+}
+
+fn open_source(path: &Path) -> Result<OwnedFd, Errno> {
+    open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
+}
+
+fn kind(stat: &FileStat) -> SFlag {
+    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
+}
+
+/// What is mounted for a user's wish. A missing directory of the host is made where that is asked for.
+fn what(layout: &Layout, mount: &Mount, made: &mut Vec<PathBuf>) -> Result<What, MountPointError> {
+    let destination = || mount.destination.as_path().to_owned();
+    let (given, create, submounts) = match &mount.source {
+        Source::Tmpfs { options } => return Ok(What::Tmpfs { options: options.clone() }),
+        Source::Bind { path, create, submounts } => (path.clone(), *create, *submounts),
+        Source::Volume { name: Some(name), .. } => (layout.volume_data(name), false, Submounts::Follow),
+        // The engine names every volume when the container is made.
+        Source::Volume { name: None, .. } => (layout.volumes(), false, Submounts::Follow),
+    };
+    let failed =
+        |source| MountPointError::Source { source_path: given.clone(), destination: destination(), source };
+    if create {
+        make_missing(&given, made).map_err(failed)?;
+    }
+    let path = given.canonicalize().map_err(failed)?;
+    if path.to_str().is_none() {
+        return Err(MountPointError::NotUtf8 { source_path: path, destination: destination() });
+    }
+    Ok(What::Bind { path, submounts })
+}
+
+/// Makes a directory with what is missing above it, and notes each.
+fn make_missing(path: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
+    let missing: Vec<&Path> = path.ancestors().take_while(|path| path.symlink_metadata().is_err()).collect();
+    for directory in missing.into_iter().rev() {
+        match std::fs::create_dir(directory) {
+            Ok(()) => made.push(directory.to_owned()),
+            // Somebody else was faster.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+/// The innermost mount that `place` is in.
+fn outer<'a>(points: &'a [MountPoint], place: &Path) -> Option<&'a MountPoint> {
+    let around = points.iter().filter(|point| place.starts_with(&point.destination));
+    around.max_by_key(|point| point.destination.components().count())
+}
+
+/// Copies what the image has at a volume's place into the volume.
+fn fill(
+    root: &Path,
+    root_fd: &OwnedFd,
+    points: &[MountPoint],
+    place: &Path,
+    data: &Path,
+) -> Result<(), MountPointError> {
+    if outer(points, place).is_some() || KERNELS.iter().any(|kernels| place.starts_with(kernels)) {
+        return Ok(());
+    }
+    let is_directory =
+        open_below(root_fd, place).and_then(|fd| fstat(&fd)).is_ok_and(|stat| kind(&stat) == SFlag::S_IFDIR);
+    if let (true, Some(volume)) = (is_directory, data.parent()) {
+        // No link is left in the place, and no process that could make one.
+        let from = root.join(place.strip_prefix("/").unwrap_or(place));
+        copy_up::fill(volume, &from)
+            .map_err(|source| MountPointError::Copy { destination: place.to_owned(), source })?;
+    }
+    Ok(())
+}
+
+/// Makes the mount point in the container's layer, or finds that what it is in has a place for it.
+fn make_place(root: &OwnedFd, points: &[MountPoint], point: &MountPoint) -> Result<(), MountPointError> {
+    let place = &point.destination;
+    let failed =
+        |errno: Errno| MountPointError::Destination { destination: place.clone(), source: errno.into() };
+    let directory = match &point.what {
+        What::Tmpfs { .. } => true,
+        What::Bind { path, .. } => path.is_dir(),
+    };
+    let fits = |stat: &FileStat| {
+        if (kind(stat) == SFlag::S_IFDIR) == directory {
+            return Ok(());
+        }
+        let source_path = match &point.what {
+            What::Bind { path, .. } => path.clone(),
+            What::Tmpfs { .. } => "tmpfs".into(),
+        };
+        Err(MountPointError::Mismatch { source_path, destination: place.clone() })
+    };
+    if let Some(outer) = outer(points, place) {
+        let (What::Bind { path, .. }, Ok(below)) = (&outer.what, place.strip_prefix(&outer.destination))
+        else {
+            return Ok(());
+        };
+        let (destination, outer_destination) = (place.clone(), outer.destination.clone());
+        return match open_source(path).and_then(|source| open_below(&source, below)) {
+            Ok(fd) if kind(&fstat(&fd).map_err(failed)?) == SFlag::S_IFLNK => {
+                Err(MountPointError::Link { destination, outer: outer_destination })
+            }
+            Ok(fd) => fits(&fstat(&fd).map_err(failed)?),
+            Err(Errno::ELOOP) => Err(MountPointError::Link { destination, outer: outer_destination }),
+            Err(Errno::ENOENT) if outer.read_only => {
+                Err(MountPointError::NoPlace { destination, outer: outer_destination })
+            }
+            // The library makes it there, as Docker does.
+            Err(Errno::ENOENT) => Ok(()),
+            Err(errno) => Err(failed(errno)),
+        };
+    }
+    if KERNELS.iter().any(|kernels| place.starts_with(kernels)) {
+        return Ok(());
+    }
+    let made = make_below(root, place, directory).map_err(failed)?;
+    fits(&made)
+}
+
+/// Makes what is missing of a path without links, directories as root's with mode 0755. Returns what is at
+/// its end.
+fn make_below(root: &OwnedFd, path: &Path, directory: bool) -> Result<FileStat, Errno> {
+    if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
+        if let Err(Errno::ENOENT) = open_below(root, parent) {
+            make_below(root, parent, true)?;
+        }
+        let parent = open_below(root, parent)?;
+        let made = if directory {
+            mkdirat(&parent, name, Mode::from_bits_truncate(0o755))
+        } else {
+            let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+            openat(&parent, name, flags, Mode::from_bits_truncate(0o644)).map(drop)
+        };
+        match made {
+            Ok(()) | Err(Errno::EEXIST) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    fstat(open_below(root, path)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::container::request::config::tests::minimal;
+
+    struct Fixture {
+        directory: tempfile::TempDir,
+        layout: Layout,
+        id: ContainerId,
+        root: PathBuf,
+    }
+
+    fn fixture() -> Fixture {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path().join("root"), directory.path().join("run"));
+        let id = ContainerId::generate().unwrap();
+        let root = directory.path().join("merged");
+        std::fs::create_dir_all(root.join("etc")).unwrap();
+        std::fs::create_dir_all(layout.container(&id)).unwrap();
+        Fixture { directory, layout, id, root }
+    }
+
+    impl Fixture {
+        fn path(&self, name: &str) -> PathBuf {
+            self.directory.path().join(name)
+        }
+
+        fn make_directory(&self, name: &str) -> PathBuf {
+            let path = self.path(name);
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        }
+
+        /// Each word is a value of `-v`, relative to the fixture's directory if it starts with a dot.
+        fn try_prepare(&self, volumes: &[&str]) -> Result<MountPoints, MountPointError> {
+            let mut config = minimal(&["sh"]);
+            let mount = |text: &&str| Mount::from_volume_option(text, self.directory.path()).unwrap();
+            config.settings.mounts = volumes.iter().map(mount).collect();
+            let files = Files::new(&self.layout, &self.id, &self.id);
+            files.make().unwrap();
+            prepare(&self.layout, &self.id, &config, &files, &self.root)
+        }
+
+        fn destinations(&self, volumes: &[&str]) -> Vec<String> {
+            let prepared = self.try_prepare(volumes).unwrap();
+            let users = prepared.points().iter().filter(|point| match &point.what {
+                What::Bind { path, .. } => !path.starts_with(self.layout.root()),
+                What::Tmpfs { .. } => true,
+            });
+            users.map(|point| point.destination.display().to_string()).collect()
+        }
+
+        fn refusal(&self, volumes: &[&str]) -> String {
+            self.try_prepare(volumes).unwrap_err().to_string()
+        }
+    }
+
+    #[test]
+    fn links_of_the_image_are_followed_inside_its_root() {
+        let fixture = fixture();
+        let outside = fixture.make_directory("outside");
+        symlink(&outside, fixture.root.join("absolute")).unwrap();
+        symlink("../../../../../../outside", fixture.root.join("upward")).unwrap();
+        symlink("/real", fixture.root.join("inside")).unwrap();
+        symlink("round", fixture.root.join("round")).unwrap();
+        let volumes = ["./src:/absolute/x", "./src:/upward/x", "./src:/inside/../x/y", "./src:/a/b/c"];
+        let expected = ["/x/y", "/a/b/c", "/outside/x"];
+        let mut found = fixture.destinations(&volumes[1..]);
+        found.sort_by_key(|path| expected.iter().position(|other| other == path));
+        assert_eq!(found, expected);
+        let below = outside.strip_prefix("/").unwrap();
+        assert_eq!(fixture.destinations(&volumes[..1]), [format!("/{}/x", below.display())]);
+        for made in ["x/y", "outside/x", "a/b/c"] {
+            assert!(fixture.root.join(made).is_dir(), "{made}");
+        }
+        assert!(fixture.root.join(below).join("x").is_dir());
+        assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
+        assert!(fixture.refusal(&["./src:/round/x"]).contains("/round/x"));
+    }
+
+    #[test]
+    fn an_image_with_links_where_the_kernels_file_systems_go_is_refused() {
+        for place in ["dev", "proc", "sys"] {
+            let fixture = fixture();
+            let outside = fixture.make_directory("outside");
+            symlink(&outside, fixture.root.join(place)).unwrap();
+            let refusal = fixture.refusal(&[]);
+            assert!(refusal.contains(&format!("/{place}")), "{refusal}");
+        }
+    }
+
+    #[test]
+    fn what_has_to_stay_the_kernels_does() {
+        let fixture = fixture();
+        for name in ["dev", "proc", "sys"] {
+            std::fs::create_dir(fixture.root.join(name)).unwrap();
+        }
+        symlink("/proc", fixture.root.join("link")).unwrap();
+        symlink("..", fixture.root.join("etc/up")).unwrap();
+        for (bad, part) in [
+            ("./src:/proc", "/proc"),
+            ("./src:/proc/self", "/proc/self"),
+            ("./src:/link/self", "/proc/self"),
+            ("./src:/dev", "/dev"),
+            ("./src:/dev/null", "/dev/null"),
+            ("./src:/dev/fd/x", "/dev/fd/x"),
+            ("./src:/etc/up", "root"),
+            ("./src:/etc/up/proc/sys", "/proc/sys"),
+        ] {
+            let refusal = fixture.refusal(&[bad]);
+            assert!(refusal.contains(part), "{refusal}");
+        }
+        assert_eq!(fixture.destinations(&["./src:/proc/cpuinfo"]), ["/proc/cpuinfo"]);
+        assert_eq!(fixture.destinations(&["./src:/dev/shm"]), ["/dev/shm"]);
+    }
+
+    #[test]
+    fn an_outer_mount_comes_first_and_decides_what_is_in_it() {
+        let fixture = fixture();
+        let outer = fixture.make_directory("outer");
+        std::fs::create_dir(outer.join("place")).unwrap();
+        symlink("/etc", outer.join("link")).unwrap();
+        assert_eq!(fixture.destinations(&["./src:/a/place", "./outer:/a"]), ["/a", "/a/place"]);
+        assert_eq!(fixture.destinations(&["./src:/a/new/deep", "./outer:/a"]), ["/a", "/a/new/deep"]);
+        assert_eq!(fixture.destinations(&["./src:/a/place", "./outer:/a:ro"]), ["/a", "/a/place"]);
+        for (volumes, part) in [
+            (["./src:/a/new", "./outer:/a:ro"], "read-only"),
+            (["./src:/a/link", "./outer:/a"], "symbolic link"),
+            (["./src:/a/link/x", "./outer:/a"], "symbolic link"),
+        ] {
+            let refusal = fixture.refusal(&volumes);
+            assert!(refusal.contains(part), "{refusal}");
+        }
+        symlink("/a", fixture.root.join("same")).unwrap();
+        let refusal = fixture.refusal(&["./src:/a", "./outer:/same"]);
+        assert!(refusal.contains("/a") && refusal.contains("/same"), "{refusal}");
+    }
+
+    #[test]
+    fn files_go_on_files_and_directories_on_directories() {
+        let fixture = fixture();
+        let file = fixture.make_directory("src").join("file");
+        store::write_atomic(&file, b"", Durability::Process).unwrap();
+        store::write_atomic(&fixture.root.join("file"), b"", Durability::Process).unwrap();
+        assert_eq!(fixture.destinations(&["./src/file:/new/file"]), ["/new/file"]);
+        assert!(fixture.root.join("new/file").is_file());
+        for bad in ["./src/file:/etc", "./src:/file"] {
+            let refusal = fixture.refusal(&[bad]);
+            assert!(refusal.contains("directory"), "{refusal}");
+        }
+        assert!(fixture.refusal(&["./src:/file/below"]).contains("/file/below"));
+    }
+
+    #[test]
+    fn a_directory_that_was_made_on_the_host_stays_only_if_it_is_used() {
+        let fixture = fixture();
+        let prepared = fixture.try_prepare(&["./new/deep/er:/a"]).unwrap();
+        assert!(fixture.path("new/deep/er").is_dir());
+        drop(prepared);
+        assert!(!fixture.path("new").exists());
+        let file = fixture.make_directory("there").join("file");
+        store::write_atomic(&file, b"", Durability::Process).unwrap();
+        std::fs::create_dir(fixture.root.join("etc/sub")).unwrap();
+        // The second one cannot be mounted.
+        fixture.refusal(&["./there/new:/a", "./there/file:/etc/sub"]);
+        assert_eq!(std::fs::read_dir(fixture.path("there")).unwrap().count(), 1);
+        fixture.try_prepare(&["./new:/a"]).unwrap().keep();
+        assert!(fixture.path("new").is_dir());
+    }
+
+    #[test]
+    fn the_containers_own_files_give_way_to_the_users() {
+        let fixture = fixture();
+        let own = |volumes: &[&str]| -> Vec<String> {
+            let prepared = fixture.try_prepare(volumes).unwrap();
+            let own = prepared.points().iter().filter(|point| match &point.what {
+                What::Bind { path, .. } => path.starts_with(fixture.layout.root()),
+                What::Tmpfs { .. } => false,
+            });
+            own.map(|point| point.destination.display().to_string()).collect()
+        };
+        assert_eq!(own(&[]), ["/etc/hostname", "/etc/hosts", "/etc/resolv.conf"]);
+        let etc = fixture.make_directory("etc");
+        store::write_atomic(&etc.join("hosts"), b"mine", Durability::Process).unwrap();
+        assert_eq!(own(&["./etc/hosts:/etc/hosts"]), ["/etc/hostname", "/etc/resolv.conf"]);
+        // In a directory of the user's, nothing is made.
+        assert_eq!(own(&["./etc:/etc"]), ["/etc/hosts"]);
+        assert_eq!(std::fs::read_dir(&etc).unwrap().count(), 1);
+        // A link that leads nowhere yet is followed inside the root.
+        std::fs::remove_file(fixture.root.join("etc/resolv.conf")).unwrap();
+        symlink("../run/resolved/stub", fixture.root.join("etc/resolv.conf")).unwrap();
+        assert_eq!(own(&[])[2], "/run/resolved/stub");
+        assert!(fixture.root.join("run/resolved/stub").is_file());
+    }
+}
