@@ -11,6 +11,17 @@ use std::process::{Child, Stdio};
 
 use nix::libc;
 
+mod bpf;
+mod mounts;
+mod process;
+
+pub use bpf::{Instruction as BpfInstruction, attach_device_program, load_device_program};
+pub use mounts::{MountAttributes, set_mount_attributes};
+pub use process::{
+    Cloned, FilterInstruction, adopt_descriptor, clone_process, clone_sibling, duplicate_to, fork,
+    load_seccomp_filter, new_session_keyring, reset_signals, set_capabilities,
+};
+
 /// A terminal's size in character cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowSize {
@@ -63,7 +74,7 @@ pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 /// There is no descriptor left for a pair of sockets.
-pub fn close_behind(fd: BorrowedFd<'_>) -> io::Result<()> {
+pub fn close_in_background(fd: BorrowedFd<'_>) -> io::Result<()> {
     use nix::sys::socket::{
         AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
     };
@@ -91,24 +102,6 @@ pub fn pidfd_send_signal(pidfd: impl AsFd, signal: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// Gives every signal its default action and blocks none, as a program expects to find them.
-///
-/// Rust's runtime ignores `SIGPIPE`, the C library ignores a signal of its own in processes that it spawns,
-/// and our event loops block `SIGCHLD`; all that would survive execve(2).
-pub fn reset_signals() {
-    // The kernel's `struct sigaction` is at most four words; all zero, it is SIG_DFL without flags or mask.
-    let default = [0_u64; 4];
-    let no_old = std::ptr::null_mut::<u64>();
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: rt_sigaction(2) reads one `struct sigaction` and writes none when the last pointer is null;
-        // SIG_DFL is no code of ours that could run. Not through the C library, which refuses signals 32
-        // and 33. SIGKILL and SIGSTOP are refused by the kernel, and at their default anyway.
-        unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), no_old, size_of::<u64>()) };
-    }
-    // The call cannot fail with a valid set.
-    nix::sys::signal::SigSet::empty().thread_set_mask().ok();
-}
-
 /// Marks every descriptor from `first` on to be closed by the next execve(2) (Linux 5.11).
 ///
 /// # Errors
@@ -126,20 +119,6 @@ pub fn close_from(first: u32) {
     // SAFETY: close_range(2) reads no memory. Who calls this gives up all descriptors, whoever in this process
     // owns them; it then only waits, forks nothing and opens nothing until it ends.
     unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
-}
-
-/// Makes a copy of this process, which must have one thread.
-///
-/// # Errors
-/// There is no more memory, or no more processes are allowed (`EAGAIN`); or there are more threads (`EBUSY`).
-pub fn fork() -> nix::Result<nix::unistd::ForkResult> {
-    let threads = std::fs::read_dir("/proc/self/task").map_or(1, Iterator::count);
-    if threads > 1 {
-        return Err(nix::errno::Errno::EBUSY);
-    }
-    // SAFETY: with a single thread no lock can be held by a thread that the copy does not have, so the copy may
-    // do whatever this process may (fork(2)).
-    unsafe { nix::unistd::fork() }
 }
 
 /// Waits for any signal, all of which have to be blocked, and returns its number; 0 if there was none after
@@ -286,26 +265,35 @@ pub fn set_xattr(fd: impl AsFd, name: &OsStr, value: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Receives one descriptor that the peer of the Unix socket sends with its next message.
+/// Receives one message of the peer of a Unix socket, at most as long as `text`, and a descriptor if it comes with one.
+/// Its length is 0 once the peer has gone.
 ///
 /// # Errors
-/// The peer sent none (`UnexpectedEof`), or the socket failed.
-pub fn receive_fd(socket: impl AsFd) -> io::Result<OwnedFd> {
+/// The socket failed.
+pub fn receive_with_descriptor(socket: impl AsFd, text: &mut [u8]) -> io::Result<(usize, Option<OwnedFd>)> {
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixAddr, recvmsg};
-    let mut text = [0_u8; 64];
-    let mut parts = [io::IoSliceMut::new(&mut text)];
     let mut space = nix::cmsg_space!(RawFd);
     let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-    let message = recvmsg::<UnixAddr>(socket.as_fd().as_raw_fd(), &mut parts, Some(&mut space), flags)?;
-    for control in message.cmsgs()? {
-        if let ControlMessageOwned::ScmRights(fds) = control
-            && let Some(&fd) = fds.first()
-        {
-            // SAFETY: the kernel just installed this descriptor for us; nobody else owns it.
-            return Ok(unsafe { OwnedFd::from_raw_fd(fd) });
+    let socket = socket.as_fd().as_raw_fd();
+    loop {
+        let mut parts = [io::IoSliceMut::new(text)];
+        let message = match recvmsg::<UnixAddr>(socket, &mut parts, Some(&mut space), flags) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            // What was sent to it was not read when it went.
+            Err(nix::errno::Errno::ECONNRESET) => return Ok((0, None)),
+            received => received?,
+        };
+        let mut descriptor = None;
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(fds) = control {
+                for fd in fds {
+                    // SAFETY: the kernel just installed this descriptor for us; nobody else owns it.
+                    descriptor = Some(unsafe { OwnedFd::from_raw_fd(fd) });
+                }
+            }
         }
+        return Ok((message.bytes, descriptor));
     }
-    Err(io::ErrorKind::UnexpectedEof.into())
 }
 
 /// Gives the memory of program code that was executed so far back to the kernel; what is executed again is
@@ -351,21 +339,7 @@ fn read_only_self() -> io::Result<OwnedFd> {
     let fd = RawFd::try_from(nix::errno::Errno::result(result)?).map_err(io::Error::other)?;
     // SAFETY: the kernel just returned this descriptor to us; nobody else owns it.
     let tree = unsafe { OwnedFd::from_raw_fd(fd) };
-    let read_only =
-        libc::mount_attr { attr_set: libc::MOUNT_ATTR_RDONLY, attr_clr: 0, propagation: 0, userns_fd: 0 };
-    // SAFETY: mount_setattr(2) reads a NUL-terminated path and `size` bytes of one `mount_attr`; both
-    // outlive the call.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_mount_setattr,
-            tree.as_raw_fd(),
-            c"".as_ptr(),
-            libc::AT_EMPTY_PATH,
-            &raw const read_only,
-            size_of::<libc::mount_attr>(),
-        )
-    };
-    nix::errno::Errno::result(result)?;
+    mounts::set_mount_attributes(tree.as_fd(), MountAttributes::MOUNT_ATTR_RDONLY, 0, false)?;
     Ok(tree)
 }
 
@@ -414,8 +388,7 @@ fn own_command<S: AsRef<OsStr>>(arguments: &[S]) -> io::Result<(std::process::Co
     command.arg0("mydocker").args(arguments);
     // What a shell or service manager left open for us is not for a process that outlives us.
     close_on_exec_from(3)?;
-    // Nor is its environment, which a container could find in a process of ours; and systemd's activation
-    // variables would make libcontainer hand descriptors on to a container.
+    // Nor is its environment, which a container could find in a process of ours.
     command.env_clear();
     Ok((command, tree.ok()))
 }

@@ -14,7 +14,7 @@ use crate::container::request::limits::{LimitError, Machine};
 use crate::container::request::restart::RestartPolicy;
 use crate::container::request::security::check_sysctl;
 use crate::container::request::signal::Signal;
-use crate::container::run::{cgroup, spec};
+use crate::container::run::{cgroup, environment};
 use crate::names::{ContainerId, ContainerName, NetworkName};
 use crate::network::{NetworkError, PortRequest, first_collision};
 
@@ -152,7 +152,7 @@ impl Engine {
             NetworkMode::Container(owner) => {
                 let owner = Record::load(&self.layout, owner)?;
                 // What is a container's host name can be another's.
-                Ok(spec::hostname(&owner.config, &owner.id).parse().ok())
+                Ok(environment::hostname(&owner.config, &owner.id).parse().ok())
             }
             // A name of the host that containers may not have is left out.
             NetworkMode::Host => Ok(host_name()),

@@ -218,13 +218,9 @@ impl Engine {
     pub fn export(&mut self, reference: &str, stream: impl Write) -> Result<(), EngineError> {
         privileges::for_containers()?;
         let Snapshot { record, state } = self.find(reference)?;
-        let running = match state {
-            State::Running { init, .. } => view::live_layers(&self.layout, &record.id, init)?,
-            _ => None,
-        };
-        let root = match running {
-            Some(root) => root,
-            None => view::mounted(&self.layout, &record.id, &record.config.layers, Part::Readable)?,
+        let root = match state {
+            State::Running { init, .. } => view::live_layers(init)?,
+            _ => view::mounted(&self.layout, &record.id, &record.config.layers, Part::Readable)?,
         };
         let mut packer = Packer::new(BufWriter::with_capacity(128 * 1024, stream), Purpose::Tree, &nothing);
         packer.add(&root, OsStr::new("")).and_then(|()| packer.finish().map(drop))?;

@@ -16,7 +16,7 @@ use crate::container::life::protocol::Order;
 use crate::container::life::record::{RecordError, State};
 use crate::container::life::signal;
 use crate::container::request::config::{Argv, ContainerPath, EnvVar, UserSpec};
-use crate::container::run::{cgroup, runtime};
+use crate::container::run::exec;
 use crate::names::ContainerId;
 use crate::process::Process;
 use crate::sys;
@@ -29,7 +29,7 @@ pub(super) enum Job {
     /// To do so again, because its restart policy asks for it. There is no client.
     Again(ContainerId),
     /// To run one more command in a running container and stay with that.
-    Exec(ContainerId, runtime::ExecRequest),
+    Exec(ContainerId, exec::ExecRequest),
 }
 
 /// A command for a container that runs already.
@@ -180,7 +180,7 @@ impl Engine {
 
     fn exec_job(&mut self, reference: &str, request: ExecRequest) -> Result<Job, EngineError> {
         let record = self.find_running(reference, "run a command in")?.0;
-        let request = runtime::ExecRequest {
+        let request = exec::ExecRequest {
             command: Argv::try_from(request.command)?,
             env: request.env,
             working_dir: request.working_dir,
@@ -276,7 +276,6 @@ impl Engine {
         // It is not waited for: its end is told over the socket, and it is nobody's child once we have ended.
         drop(child);
         order.send(&ours)?;
-        cgroup::anticipate_move();
         Ok(ours)
     }
 

@@ -2,14 +2,14 @@
 //! writes the record in between.
 //!
 //! ```text
-//! up    record `starting` → namespace made and pinned → overlay mounted → first process made, waiting →
-//!       addresses, interface, ports → record `running` → command runs → client told
-//! down  ports, interface, address → control groups → namespace → mount → record `exited` → clients told
+//! up    record `starting` → namespace made and pinned → overlay → control groups → first process made →
+//!       addresses, interface, ports, while it mounts → it is confined and waits → record `running` →
+//!       command runs → client told
+//! down  ports, interface, address → control groups → namespace → record `exited` → clients told
 //! ```
 //!
 //! Where the restart policy asks for it, the record is `restarting` instead of `exited`, and after the delay this
-//! process executes its own binary anew: the library is only good for one container (`runtime`), and nothing
-//! that was allocated for one run is carried on to the next.
+//! process executes its own binary anew: nothing that was allocated for one run is carried on to the next.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
@@ -29,9 +29,9 @@ use crate::container::life::supervisor::{self, Ended, Options, Supervisor, Super
 use crate::container::request::log::Driver;
 use crate::container::request::restart::RestartPolicy;
 use crate::container::run::cgroup;
-use crate::container::run::spec::Network;
-use crate::container::run::{capability, runtime};
-use crate::container::tree::rootfs;
+use crate::container::run::first::{self, Network, Parts};
+use crate::container::run::{capability, exec, runtime};
+use crate::container::tree::rootfs::{self, Keep};
 use crate::names::ContainerId;
 use crate::netns::{self, NetNs};
 use crate::network::Endpoint;
@@ -106,8 +106,7 @@ impl Engine {
             on_start()?;
             // What the container has is kept: it may be started again, and what is given up cannot be given.
             // Whatever its policy says now, which may be changed while it runs.
-            let restricted = super::hierarchy()?.controls_devices();
-            capability::reduce_to_supervisors(restricted, &record.config.settings.security)
+            capability::reduce_to_supervisors(&record.config.settings.security)
                 .map_err(runtime::RuntimeError::from)?;
             Ok::<_, EngineError>(supervisor.run()?)
         })();
@@ -261,21 +260,22 @@ impl Engine {
             None
         };
         let shared = self.shared_network(&record.network.mode)?;
-        let devices = super::hierarchy()?.controls_devices();
-        let devices = devices || config.settings.security.privileged;
-        let rootfs = rootfs::mount_overlay(&self.layout, id, &config.layers, devices)?;
+        let keep = if config.auto_remove { Keep::Nothing } else { Keep::Layer };
+        let rootfs = rootfs::mount_overlay(&self.layout, id, &config.layers, keep)?;
         let mounts = self.prepare_mounts(record, &rootfs)?;
         let network = match (&netns, &shared) {
             (Some(_), _) => Network::Own(&pin),
             (None, Some(path)) => Network::Shared(path),
             (None, None) => Network::Host,
         };
-        let task = runtime::create(&self.layout, id, config, &rootfs, network, mounts.points())?;
+        let parts = Parts { rootfs, network, mounts: mounts.points() };
+        let mut task = first::create(&self.layout, id, config, parts)?;
         let init = task.process();
         if let Some(netns) = &netns {
             self.connect_all(record, init, netns, endpoints)?;
         }
         self.write_files(record, endpoints)?;
+        task.wait_until_ready()?;
         let options = Options {
             log: self.open_log(record)?,
             listener: Some(supervisor::listen(&self.layout, id)?),
@@ -368,7 +368,7 @@ impl Engine {
     fn supervise_command(
         &mut self,
         id: &ContainerId,
-        request: &runtime::ExecRequest,
+        request: &exec::ExecRequest,
         client: UnixStream,
         order: &Order<Job>,
         on_start: impl Fn() -> Result<(), SupervisorError>,
@@ -380,7 +380,7 @@ impl Engine {
             let State::Running { init, .. } = record.status()? else {
                 return Err(EngineError::NotRunning { action: "run a command in", name: record.name });
             };
-            let joined = runtime::exec(&self.layout, id, &record.config, init, request);
+            let joined = exec::exec(id, &record.config, init, request);
             if joined.is_err() && (!init.is_alive() || has_no_root(init)) {
                 // It has ended under our hands, and what cannot be found any more is no reason to tell.
                 return Err(EngineError::NotRunning { action: "run a command in", name: record.name });

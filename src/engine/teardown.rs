@@ -16,7 +16,7 @@ use crate::network::Endpoint;
 use crate::store::Layout;
 
 impl Engine {
-    /// Ends what is left of a run: ports, interface, address, processes, control groups, namespace, mount.
+    /// Ends what is left of a run: ports, interface, address, processes, control groups, namespace.
     pub(super) fn take_down(&mut self, id: &ContainerId, endpoints: &[Endpoint]) -> Result<(), EngineError> {
         let mut first = Ok(());
         let mut note = |result: Result<(), EngineError>| {
@@ -33,7 +33,6 @@ impl Engine {
         }
         note(runtime::delete(&self.layout, id).map_err(EngineError::from));
         note(netns::unpin(&Layout::netns(id)).map_err(EngineError::from));
-        note(rootfs::unmount(&self.layout, id).map_err(EngineError::from));
         first
     }
 

@@ -6,7 +6,6 @@ use crate::container::request::limits::{Limits, Machine};
 use crate::container::request::restart::RestartPolicy;
 use crate::container::run::cgroup::{self, Hierarchy};
 use crate::container::run::runtime::RuntimeError;
-use crate::container::run::spec;
 use crate::names::ContainerId;
 
 impl Engine {
@@ -55,6 +54,5 @@ impl Engine {
 
 /// Gives the groups of a container that runs already these limits.
 pub(super) fn enforce(hierarchy: &Hierarchy, id: &ContainerId, limits: &Limits) -> Result<(), EngineError> {
-    let resources = spec::of_limits(limits, hierarchy.accounts_swap()).map_err(RuntimeError::Spec)?;
-    Ok(cgroup::adjust(id, &resources).map_err(RuntimeError::from)?)
+    Ok(cgroup::set_limits(hierarchy, id, limits).map_err(RuntimeError::from)?)
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 
 use super::containers::Record;
@@ -10,7 +11,7 @@ use crate::container::life::index;
 use crate::container::life::record::RecordError;
 use crate::container::request::config::ContainerPath;
 use crate::container::request::mounts::{self, Kind, Mount, Source};
-use crate::container::run::spec;
+use crate::container::run::environment;
 use crate::container::tree::files::{self, Files, Surroundings};
 use crate::container::tree::mount_points::{self, MountPoints};
 use crate::container::tree::rootfs::Rootfs;
@@ -298,7 +299,7 @@ impl Engine {
         self.make_volumes(record)?;
         let files = self.files(record)?;
         files.make()?;
-        Ok(mount_points::prepare(&self.layout, &record.id, &record.config, &files, rootfs.path())?)
+        Ok(mount_points::prepare(&self.layout, &record.id, &record.config, &files, rootfs.as_fd())?)
     }
 
     /// Where the files of a container lie that are mounted in it: those about the network are its owner's.
@@ -384,7 +385,7 @@ pub(super) fn hostname(record: &Record) -> String {
     if record.config.settings.security.namespaces.uts.is_host() {
         nix::unistd::gethostname().map_or(String::new(), |name| name.to_string_lossy().into_owned())
     } else {
-        spec::hostname(&record.config, &record.id).to_owned()
+        environment::hostname(&record.config, &record.id).to_owned()
     }
 }
 

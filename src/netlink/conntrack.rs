@@ -147,7 +147,7 @@ pub struct Conntrack {
 impl Drop for Conntrack {
     fn drop(&mut self) {
         // Otherwise this waits for the clean-up after the last change of the rules.
-        sys::close_behind(self.socket.as_fd()).ok();
+        sys::close_in_background(self.socket.as_fd()).ok();
     }
 }
 

@@ -63,7 +63,7 @@ pub struct Found {
 impl Drop for Socket {
     fn drop(&mut self) {
         // Otherwise this waits.
-        sys::close_behind(self.inner.as_fd()).ok();
+        sys::close_in_background(self.inner.as_fd()).ok();
     }
 }
 

@@ -1,26 +1,25 @@
 //! A container's tree of files for those who are not in it, whether it runs or not.
 //!
-//! What is handed out is the tree's top directory, held open with `O_PATH`. A tree that is not mounted is
-//! mounted in a mount namespace that lasts no longer than the call: only the held directory keeps it alive, so
-//! that nothing is left when we are killed, and nobody else ever sees the mount.
+//! What is handed out is the tree's top directory, held open with `O_PATH`. A tree that is not mounted is mounted
+//! for the caller alone and attached nowhere: only the held directory keeps it alive, so that nothing is left when we
+//! are killed, and nobody else ever sees the mount.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::DirBuilder;
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open};
-use nix::mount::{MsFlags, mount};
-use nix::sched::{CloneFlags, unshare};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
+use nix::sys::stat::{FileStat, Mode, SFlag};
 
-use crate::container::life::record::{self, Head, State};
-use crate::container::tree::rootfs::{self, RootfsError};
+use super::record::{self, Head, State};
+use crate::container::tree::detached;
+use crate::container::tree::rootfs::{self, Keep, RootfsError};
 use crate::names::ContainerId;
 use crate::process::Process;
 use crate::store::{Layout, Lock};
+use crate::sys::MountAttributes;
 
 /// Why a container's files cannot be reached.
 #[derive(Debug, thiserror::Error)]
@@ -49,9 +48,6 @@ pub enum ViewError {
         #[source]
         source: io::Error,
     },
-    /// No mount namespace of our own.
-    #[error("cannot make a mount namespace")]
-    Namespace(#[source] io::Error),
     /// The tree cannot be mounted.
     #[error("cannot mount the container's files")]
     Mount(#[source] io::Error),
@@ -85,19 +81,20 @@ pub fn live(init: Process) -> Result<OwnedFd, ViewError> {
     root
 }
 
-/// Opens the root of a running container without what is mounted in it. `None` where it is mounted out of our
-/// sight.
+/// Opens the root of a running container without what is mounted in it: a copy of that one mount, taken in the
+/// container's mount namespace.
 ///
 /// # Errors
 /// As [`live`].
-pub fn live_layers(layout: &Layout, id: &ContainerId, init: Process) -> Result<Option<OwnedFd>, ViewError> {
-    let root = live(init)?;
-    let Ok(merged) = open_directory(&layout.overlay(id).join("merged")) else { return Ok(None) };
-    let same = |a: &OwnedFd, b: &OwnedFd| {
-        let identity = |fd: &OwnedFd| fstat(fd).map(|stat| (stat.st_dev, stat.st_ino));
-        identity(a).is_ok_and(|of_a| identity(b) == Ok(of_a))
-    };
-    Ok(same(&root, &merged).then_some(merged))
+pub fn live_layers(init: Process) -> Result<OwnedFd, ViewError> {
+    let path = PathBuf::from(format!("/proc/{}/ns/mnt", init.pid));
+    let namespace = std::fs::File::open(&path).map_err(|source| ViewError::Open { path, source });
+    // Whose it is is only certain if the process is still there afterwards.
+    if !init.is_alive() {
+        return Err(ViewError::Ended);
+    }
+    let namespace = namespace?;
+    detached::copy_inside(&namespace, Path::new("/"), false).map_err(|errno| ViewError::Mount(errno.into()))
 }
 
 /// Opens what the container itself wrote: its topmost layer, with overlayfs's own marks in it.
@@ -109,7 +106,7 @@ pub fn upper(layout: &Layout, id: &ContainerId, layers: &[PathBuf]) -> Result<Ow
     open_directory(&layout.overlay(id).join("upper"))
 }
 
-/// Mounts the files of a container where only we see them, and opens their top directory.
+/// Mounts the files of a container where only the caller sees them, and opens their top directory.
 ///
 /// # Errors
 /// The kernel refuses the mount.
@@ -120,25 +117,18 @@ pub fn mounted(
     part: Part,
 ) -> Result<OwnedFd, ViewError> {
     prepare(layout, id, layers)?;
-    let work = || {
-        unshare(CloneFlags::CLONE_NEWNS).map_err(|errno| ViewError::Namespace(errno.into()))?;
-        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        mount(None::<&str>, "/", None::<&str>, private, None::<&str>)
-            .map_err(|errno| ViewError::Namespace(errno.into()))?;
-        if part == Part::Writable {
-            let rootfs = rootfs::mount_layer(layout, id, layers, false)?;
-            return open_directory(rootfs.path());
+    let rootfs = match part {
+        Part::Writable => {
+            rootfs::mount_layer(layout, id, layers, MountAttributes::MOUNT_ATTR_NODEV, Keep::Layer)?
         }
-        let directory = layout.overlay(id);
-        let mut lower = layers.to_vec();
-        if part == Part::Readable {
-            lower.insert(0, directory.join("upper"));
+        Part::Readable => {
+            let mut all = vec![layout.overlay(id).join("upper")];
+            all.extend_from_slice(layers);
+            rootfs::mount_readable(&all)?
         }
-        mount_readable(&directory.join("merged"), lower)
+        Part::Image => rootfs::mount_readable(layers)?,
     };
-    std::thread::scope(|scope| {
-        scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    })
+    Ok(rootfs.into_descriptor())
 }
 
 /// Makes the container's layer if it was never started. Not once its removal has begun: what was made then would
@@ -154,23 +144,6 @@ fn prepare(layout: &Layout, id: &ContainerId, layers: &[PathBuf]) -> Result<(), 
         None | Some(Head { state: State::Removing { .. }, .. }) => Err(ViewError::Removed),
         Some(_) => Ok(rootfs::prepare_layer(layout, id, layers)?),
     }
-}
-
-/// Mounts directories (topmost first) over each other, read-only. `place` is an empty directory.
-fn mount_readable(place: &Path, mut lower: Vec<PathBuf>) -> Result<OwnedFd, ViewError> {
-    let refused = |errno: nix::errno::Errno| ViewError::Mount(errno.into());
-    mount(Some("tmpfs"), place, Some("tmpfs"), MsFlags::empty(), Some("mode=700")).map_err(refused)?;
-    let (empty, view) = (place.join("empty"), place.join("view"));
-    for directory in [&empty, &view] {
-        DirBuilder::new().create(directory).map_err(ViewError::Mount)?;
-    }
-    // Without an upper directory overlayfs wants at least two.
-    lower.push(empty);
-    let mut options = OsString::from("index=off,metacopy=off,lowerdir=");
-    rootfs::join_layers(&lower, &mut options);
-    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NODEV;
-    mount(Some("overlay"), &view, Some("overlay"), flags, Some(options.as_os_str())).map_err(refused)?;
-    open_directory(&view)
 }
 
 fn open_directory(path: &Path) -> Result<OwnedFd, ViewError> {

@@ -1,8 +1,6 @@
 //! Devices of the host that a container may use beside the few that every container has.
 //!
-//! A device is a node in the container's `/dev`, made by the library, and a rule of its devices control group.
-//! Only version 1 of control groups has such rules; with version 2 the node alone decides, so that what asks
-//! for less than reading and writing is refused there.
+//! A device is a node in the container's `/dev` and a rule that its control group keeps.
 
 use std::fmt;
 use std::fs::Metadata;
@@ -29,7 +27,7 @@ pub enum DeviceError {
     /// Not `HOST[:CONTAINER][:rwm]`.
     #[error("\"{0}\" is not a device: expected HOST[:CONTAINER][:rwm] with absolute paths")]
     Shape(String),
-    /// A place where the library makes no devices.
+    /// A place where no devices are made.
     #[error("the device {} must be below /dev in the container", .0.display())]
     Elsewhere(PathBuf),
     /// Not `TYPE MAJOR:MINOR ACCESS`.
@@ -58,23 +56,23 @@ pub enum DeviceError {
         /// Where the mount is.
         mount: PathBuf,
     },
-    /// There is nothing that would restrict it.
-    #[error("cannot restrict {0}: this host has no devices control group of version 1")]
-    Unrestricted(String),
 }
 
 /// What may be done with a device: any of reading, writing and making nodes, in this order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Access {
-    read: bool,
-    write: bool,
-    make: bool,
+    /// Reading.
+    pub read: bool,
+    /// Writing.
+    pub write: bool,
+    /// Making nodes.
+    pub make: bool,
 }
 
 impl Access {
     /// Everything.
-    const ALL: Self = Self { read: true, write: true, make: true };
+    pub(in crate::container) const ALL: Self = Self { read: true, write: true, make: true };
 
     fn parse(text: &str) -> Option<Self> {
         let has = |letter| text.contains(letter);
@@ -239,17 +237,13 @@ pub struct Node {
     pub access: Access,
 }
 
-/// The devices of a container, looked up on the host. `everything` stands for all devices of the host;
-/// `restricted` says whether there is a devices control group.
+/// The devices of a container, looked up on the host. `everything` stands for all devices of the host.
 ///
 /// # Errors
 /// [`DeviceError`], naming the device.
-pub fn resolve(devices: &Devices, everything: bool, restricted: bool) -> Result<Vec<Node>, DeviceError> {
+pub fn resolve(devices: &Devices, everything: bool) -> Result<Vec<Node>, DeviceError> {
     let mut nodes = Vec::new();
     for request in &devices.nodes {
-        if !(restricted || everything || request.access.read && request.access.write) {
-            return Err(DeviceError::Unrestricted(request.to_string()));
-        }
         let metadata = std::fs::metadata(&request.host)
             .map_err(|source| DeviceError::Missing { path: request.host.clone(), source })?;
         let container = request.container.as_path();
@@ -263,9 +257,6 @@ pub fn resolve(devices: &Devices, everything: bool, restricted: bool) -> Result<
     let mut seen = std::collections::HashSet::new();
     if let Some(twice) = nodes.iter().find(|node| !seen.insert(node.path.clone())) {
         return Err(DeviceError::Duplicate(twice.path.clone()));
-    }
-    if let Some(rule) = devices.rules.first().filter(|_| !(restricted || everything)) {
-        return Err(DeviceError::Unrestricted(format!("devices by the rule \"{rule}\"")));
     }
     if everything {
         let mut all = Vec::new();
@@ -365,15 +356,14 @@ mod tests {
             nodes: nodes.iter().map(|text| request(text).unwrap()).collect(),
             rules: Vec::new(),
         };
-        let nodes = resolve(&devices(&["/dev/null:/dev/nothing:rw"]), false, false).unwrap();
+        let nodes = resolve(&devices(&["/dev/null:/dev/nothing:rw"]), false).unwrap();
         assert_eq!((nodes[0].kind, nodes[0].major, nodes[0].minor), (Kind::Char, 1, 3));
         assert_eq!(nodes[0].path, Path::new("/dev/nothing"));
-        let error = |nodes, restricted| resolve(&devices(nodes), false, restricted).unwrap_err();
-        assert!(matches!(error(&["/dev/null:r"], false), DeviceError::Unrestricted(_)));
-        assert!(matches!(error(&["/dev/no-such-device"], true), DeviceError::Missing { .. }));
-        assert!(matches!(error(&["/etc/passwd:/dev/x"], true), DeviceError::NoDevice(_)));
-        assert!(matches!(error(&["/dev/null", "/dev/zero:/dev/null"], true), DeviceError::Duplicate(_)));
-        let all = resolve(&devices(&["/dev/null:/dev/zero"]), true, true).unwrap();
+        let error = |nodes| resolve(&devices(nodes), false).unwrap_err();
+        assert!(matches!(error(&["/dev/no-such-device"]), DeviceError::Missing { .. }));
+        assert!(matches!(error(&["/etc/passwd:/dev/x"]), DeviceError::NoDevice(_)));
+        assert!(matches!(error(&["/dev/null", "/dev/zero:/dev/null"]), DeviceError::Duplicate(_)));
+        let all = resolve(&devices(&["/dev/null:/dev/zero"]), true).unwrap();
         assert_eq!(all.iter().filter(|node| node.path == Path::new("/dev/zero")).count(), 1);
         assert!(all.iter().all(|node| !node.path.starts_with("/dev/pts") && node.path.starts_with("/dev")));
     }

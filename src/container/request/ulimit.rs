@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use libcontainer::oci_spec::runtime::PosixRlimitType;
+use nix::sys::resource::Resource;
 use serde::{Deserialize, Serialize};
 
 /// Why something is no limit.
@@ -21,23 +21,23 @@ pub enum UlimitError {
 }
 
 /// The limits as `ulimit` and Docker name them.
-const NAMES: [(&str, PosixRlimitType); 16] = [
-    ("as", PosixRlimitType::RlimitAs),
-    ("core", PosixRlimitType::RlimitCore),
-    ("cpu", PosixRlimitType::RlimitCpu),
-    ("data", PosixRlimitType::RlimitData),
-    ("fsize", PosixRlimitType::RlimitFsize),
-    ("locks", PosixRlimitType::RlimitLocks),
-    ("memlock", PosixRlimitType::RlimitMemlock),
-    ("msgqueue", PosixRlimitType::RlimitMsgqueue),
-    ("nice", PosixRlimitType::RlimitNice),
-    ("nofile", PosixRlimitType::RlimitNofile),
-    ("nproc", PosixRlimitType::RlimitNproc),
-    ("rss", PosixRlimitType::RlimitRss),
-    ("rtprio", PosixRlimitType::RlimitRtprio),
-    ("rttime", PosixRlimitType::RlimitRttime),
-    ("sigpending", PosixRlimitType::RlimitSigpending),
-    ("stack", PosixRlimitType::RlimitStack),
+const NAMES: [(&str, Resource); 16] = [
+    ("as", Resource::RLIMIT_AS),
+    ("core", Resource::RLIMIT_CORE),
+    ("cpu", Resource::RLIMIT_CPU),
+    ("data", Resource::RLIMIT_DATA),
+    ("fsize", Resource::RLIMIT_FSIZE),
+    ("locks", Resource::RLIMIT_LOCKS),
+    ("memlock", Resource::RLIMIT_MEMLOCK),
+    ("msgqueue", Resource::RLIMIT_MSGQUEUE),
+    ("nice", Resource::RLIMIT_NICE),
+    ("nofile", Resource::RLIMIT_NOFILE),
+    ("nproc", Resource::RLIMIT_NPROC),
+    ("rss", Resource::RLIMIT_RSS),
+    ("rtprio", Resource::RLIMIT_RTPRIO),
+    ("rttime", Resource::RLIMIT_RTTIME),
+    ("sigpending", Resource::RLIMIT_SIGPENDING),
+    ("stack", Resource::RLIMIT_STACK),
 ];
 
 /// One limit of each process. `u64::MAX` is none.
@@ -45,7 +45,7 @@ const NAMES: [(&str, PosixRlimitType); 16] = [
 #[serde(try_from = "String", into = "String")]
 pub struct Ulimit {
     /// Which.
-    kind: PosixRlimitType,
+    kind: Resource,
     /// What holds at first.
     pub soft: u64,
     /// To what the process itself can raise it.
@@ -55,7 +55,7 @@ pub struct Ulimit {
 impl Ulimit {
     /// Which limit it is.
     #[must_use]
-    pub fn kind(self) -> PosixRlimitType {
+    pub fn kind(self) -> Resource {
         self.kind
     }
 

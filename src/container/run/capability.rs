@@ -64,13 +64,10 @@ pub enum CapabilityError {
 /// The capabilities of a container. Those of the default and of "all" that this process does not have itself
 /// are left out: it could not give them.
 ///
-/// Where nothing else restricts devices (`devices_controlled` is false), a container cannot make device
-/// nodes, unless it was asked for by name.
-///
 /// # Errors
 /// [`CapabilityError::Own`] if the own capabilities cannot be read, [`CapabilityError::Missing`] for one that
 /// was asked for by name and cannot be given.
-pub fn of_container(devices_controlled: bool, security: &Security) -> Result<CapsHashSet, CapabilityError> {
+pub fn of_container(security: &Security) -> Result<CapsHashSet, CapabilityError> {
     let own = caps::read(None, CapSet::Permitted)
         .map_err(|source| CapabilityError::Own { action: "read the own", source })?;
     if security.privileged {
@@ -83,9 +80,6 @@ pub fn of_container(devices_controlled: bool, security: &Security) -> Result<Cap
             (false, true) => CapsHashSet::new(),
             (false, false) => DEFAULT.into_iter().filter(|capability| own.contains(capability)).collect(),
         };
-    if !devices_controlled {
-        given.remove(&Capability::CAP_MKNOD);
-    }
     for name in cap_drop {
         if let CapabilityName::One(capability) = name {
             given.remove(capability);
@@ -115,8 +109,8 @@ pub fn all() -> Result<CapsHashSet, CapabilityError> {
 ///
 /// # Errors
 /// [`CapabilityError`]; then nothing but part of the bounding set was given up.
-pub fn reduce_to_supervisors(devices_controlled: bool, security: &Security) -> Result<(), CapabilityError> {
-    let given = of_container(devices_controlled, security)?;
+pub fn reduce_to_supervisors(security: &Security) -> Result<(), CapabilityError> {
+    let given = of_container(security)?;
     reduce(|capability| !NEVER.contains(&capability) || given.contains(&capability))
 }
 
@@ -156,8 +150,7 @@ mod tests {
         let expected: CapsHashSet =
             DEFAULT.into_iter().filter(|capability| own.contains(capability)).collect();
         let plain = Security::default();
-        assert_eq!(of_container(true, &plain).unwrap(), expected);
-        assert!(!of_container(false, &plain).unwrap().contains(&Capability::CAP_MKNOD));
+        assert_eq!(of_container(&plain).unwrap(), expected);
         assert!(DEFAULT.iter().all(|capability| !NEVER.contains(capability)), "a restart gives them again");
     }
 
@@ -166,10 +159,7 @@ mod tests {
         let own = caps::read(None, CapSet::Permitted).unwrap();
         let given = |add: &[&str], drop: &[&str]| {
             let names = |list: &[&str]| list.iter().map(|name| name.parse().unwrap()).collect();
-            of_container(
-                true,
-                &Security { cap_add: names(add), cap_drop: names(drop), ..Security::default() },
-            )
+            of_container(&Security { cap_add: names(add), cap_drop: names(drop), ..Security::default() })
         };
         assert_eq!(given(&["ALL"], &[]).unwrap(), own);
         assert_eq!(given(&[], &["ALL"]).unwrap(), CapsHashSet::new());
@@ -181,7 +171,7 @@ mod tests {
             assert!(error.to_string().contains(&missing.to_string()), "{error}");
         }
         let privileged = Security { privileged: true, ..Security::default() };
-        assert_eq!(of_container(false, &privileged).unwrap(), own);
+        assert_eq!(of_container(&privileged).unwrap(), own);
     }
 
     #[test]
@@ -191,15 +181,15 @@ mod tests {
             let own = caps::read(None, CapSet::Permitted).unwrap();
             let asked = Security { cap_add: vec!["SYS_TIME".parse().unwrap()], ..Security::default() };
             if own.contains(&Capability::CAP_SYS_TIME) {
-                reduce_to_supervisors(true, &asked).unwrap();
+                reduce_to_supervisors(&asked).unwrap();
                 let left = caps::read(None, CapSet::Bounding).unwrap();
                 assert!(
                     left.contains(&Capability::CAP_SYS_TIME) && !left.contains(&Capability::CAP_SYS_BOOT)
                 );
                 // The container can be started again.
-                of_container(true, &asked).unwrap();
+                of_container(&asked).unwrap();
             }
-            reduce_to_supervisors(true, &Security::default()).unwrap();
+            reduce_to_supervisors(&Security::default()).unwrap();
             for set in [CapSet::Bounding, CapSet::Permitted, CapSet::Effective, CapSet::Inheritable] {
                 let left = caps::read(None, set).unwrap();
                 assert!(NEVER.iter().all(|capability| !left.contains(capability)), "{set:?}");

@@ -27,12 +27,12 @@ const NAME: &str = "mydocker-init";
 /// # Errors
 /// No process could be made, or the child's own error.
 pub(super) fn run<E: From<Errno>>(
-    words: &[String],
+    words: &[&str],
     become_command: impl FnOnce() -> Result<Infallible, E>,
 ) -> Result<Infallible, E> {
     nix::sys::prctl::set_dumpable(false)?;
     nix::sys::prctl::set_name(c"mydocker-init")?;
-    let line: Vec<&str> = [NAME, "--"].into_iter().chain(words.iter().map(String::as_str)).collect();
+    let line: Vec<&str> = [NAME, "--"].into_iter().chain(words.iter().copied()).collect();
     // A kernel without it only shows less in listings.
     sys::set_command_line(&line).ok();
     // Before there is a child, so that not even the first of its signals is missed. Blocked signals reach the

@@ -1,13 +1,28 @@
-//! The run: making a container's first process, joining it, its control groups and what it may do.
+//! The run: a container's processes, made, joined and confined by system calls of our own, its control groups, and
+//! what it uses.
+//!
+//! ```text
+//! first    the first process       exec      one that joins
+//!    └── mounting                     │
+//!    └─────────┬─ confine ────────────┘
+//!              └── seccomp, init, command
+//! runtime  both as their supervisor has them        step  how they talk with it
+//! cgroup   limits, devices, freezing, removal       usage, processes  what is read from outside
+//! ```
 
 pub mod capability;
 pub mod cgroup;
-pub mod executor;
-pub mod init;
+pub mod command;
+mod confine;
+pub mod environment;
+pub mod exec;
+pub mod first;
+mod init;
+mod mounting;
 pub mod processes;
 pub mod runtime;
 pub mod seccomp;
-pub mod spec;
 pub mod stdio;
+mod step;
 pub mod terminal;
 pub mod usage;

@@ -2,20 +2,17 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
 
-use libcontainer::container::builder::ContainerBuilder;
-use libcontainer::error::LibcontainerError;
-use libcontainer::syscall::syscall::SyscallType;
-use nix::fcntl::OFlag;
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{Mode, fstat, major, minor};
+use nix::sys::statfs::fstatfs;
 use nix::unistd::{Uid, fchown, pipe2};
 
-use crate::container::run::executor::ContainerExecutor;
-use crate::container::run::terminal::ConsoleSocket;
-use crate::names::ContainerId;
-use crate::store::Layout;
 use crate::sys;
+
+/// What tells a file system of terminals (`DEVPTS_SUPER_MAGIC`, linux/magic.h).
+const DEVPTS_MAGIC: i64 = 0x1cd1;
 
 /// Our ends of a process's standard streams.
 #[derive(Debug)]
@@ -34,14 +31,15 @@ pub enum Streams {
 }
 
 /// The other ends, until the process has them.
+#[derive(Debug)]
 pub(super) struct Theirs {
-    stdin: OwnedFd,
-    stdout: OwnedFd,
-    stderr: OwnedFd,
+    pub(super) stdin: OwnedFd,
+    pub(super) stdout: OwnedFd,
+    pub(super) stderr: OwnedFd,
 }
 
 /// Pipes for the streams of a process of the user `uid`, who may also open them anew by `/dev/stdout`.
-fn pipes(open_stdin: bool, uid: u32) -> io::Result<(Streams, Theirs)> {
+pub(super) fn pipes(open_stdin: bool, uid: u32) -> io::Result<(Streams, Theirs)> {
     let owned = |fd: OwnedFd| -> io::Result<OwnedFd> {
         fchown(&fd, Some(Uid::from_raw(uid)), None)?;
         Ok(fd)
@@ -58,65 +56,20 @@ fn pipes(open_stdin: bool, uid: u32) -> io::Result<(Streams, Theirs)> {
     Ok((Streams::Pipes { stdin, stdout, stderr }, theirs))
 }
 
-/// How a process is connected: the arguments of the library's builder, and what becomes [`Streams`].
-pub(super) enum Connection {
-    Pipes(Streams, Theirs),
-    Terminal(ConsoleSocket),
-}
-
-impl Connection {
-    /// Pipes or a terminal for a process of the user `uid`; sockets are made in `directory`.
-    ///
-    /// # Errors
-    /// There are no more descriptors, or the socket cannot be made.
-    pub(super) fn new(tty: bool, open_stdin: bool, uid: u32, directory: &Path) -> io::Result<Self> {
-        if !tty {
-            let (streams, theirs) = pipes(open_stdin, uid)?;
-            return Ok(Self::Pipes(streams, theirs));
-        }
-        // Several processes may be about to join one container at the same time.
-        let name = format!("console-{}.sock", std::process::id());
-        Ok(Self::Terminal(ConsoleSocket::listen(directory, &name)?))
+/// A new terminal in the file system of terminals whose top directory is `terminals`, for a process of the user `uid`:
+/// its master, and the process's ends.
+pub(super) fn terminal(terminals: impl AsFd, uid: u32) -> io::Result<(OwnedFd, Theirs)> {
+    // Not blocking: what is there may be anything, in a container that others are in.
+    let flags = OFlag::O_RDWR | OFlag::O_NOCTTY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let master = openat(terminals, "ptmx", flags | OFlag::O_NOFOLLOW, Mode::empty())?;
+    let device = fstat(&master)?.st_rdev;
+    if (major(device), minor(device)) != (5, 2) || fstatfs(&master)?.filesystem_type().0 != DEVPTS_MAGIC {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "/dev/pts/ptmx is no terminal"));
     }
-
-    /// The library's builder for a process that is connected so.
-    ///
-    /// # Errors
-    /// The library's own, and for lack of descriptors.
-    pub(super) fn builder(
-        &mut self,
-        layout: &Layout,
-        id: &ContainerId,
-        executor: ContainerExecutor,
-    ) -> Result<ContainerBuilder, LibcontainerError> {
-        let builder = ContainerBuilder::new(id.to_string(), SyscallType::default())
-            .with_root_path(layout.libcontainer())?
-            .with_executor(executor);
-        Ok(match self {
-            Self::Terminal(socket) => builder.with_console_socket(Some(socket.path().to_owned())),
-            Self::Pipes(_, theirs) => {
-                let copy = |fd: &OwnedFd| fd.try_clone().map_err(LibcontainerError::OtherIO);
-                builder
-                    .with_stdin(copy(&theirs.stdin)?)
-                    .with_stdout(copy(&theirs.stdout)?)
-                    .with_stderr(copy(&theirs.stderr)?)
-            }
-        })
-    }
-
-    /// Our ends, once the process has its own.
-    ///
-    /// # Errors
-    /// The process has sent no terminal.
-    pub(super) fn finish(self, uid: u32) -> io::Result<Streams> {
-        match self {
-            Self::Pipes(streams, _) => Ok(streams),
-            Self::Terminal(socket) => {
-                let master = socket.receive()?;
-                // The user opens /dev/tty's other name, too; only root could, as the kernel made it.
-                fchown(sys::pty_peer(&master)?, Some(Uid::from_raw(uid)), None)?;
-                Ok(Streams::Terminal(master))
-            }
-        }
-    }
+    rustix::pty::unlockpt(&master)?;
+    let stdin = sys::pty_peer(&master)?;
+    // The user opens /dev/tty's other name, too; only root could, as the kernel made it.
+    fchown(&stdin, Some(Uid::from_raw(uid)), None)?;
+    let (stdout, stderr) = (stdin.try_clone()?, stdin.try_clone()?);
+    Ok((master, Theirs { stdin, stdout, stderr }))
 }

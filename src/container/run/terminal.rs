@@ -1,4 +1,4 @@
-//! Terminals: the client's own in raw mode, and the master of a container's.
+//! The client's own terminal in raw mode, and the sockets through which it reaches a container's.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -8,8 +8,6 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
-
-use crate::sys;
 
 /// A terminal that passes every key on; dropping it restores how the terminal was.
 #[derive(Debug)]
@@ -37,48 +35,6 @@ impl<F: AsFd> Drop for RawMode<F> {
     fn drop(&mut self) {
         // A terminal that is gone needs nothing restored.
         tcsetattr(&self.terminal, SetArg::TCSADRAIN, &self.before).ok();
-    }
-}
-
-/// The socket to which a container's first process sends the master of the terminal it has made.
-#[derive(Debug)]
-pub struct ConsoleSocket {
-    listener: UnixListener,
-    path: PathBuf,
-}
-
-impl ConsoleSocket {
-    /// Listens on a socket `name` in `directory`.
-    ///
-    /// # Errors
-    /// The socket cannot be made.
-    pub fn listen(directory: &Path, name: &str) -> io::Result<Self> {
-        let path = directory.join(name);
-        Ok(Self { listener: listen(directory, name)?, path })
-    }
-
-    /// Where the socket is.
-    #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Takes the master that was sent.
-    ///
-    /// # Errors
-    /// Nobody has connected (`WouldBlock`), or sent no descriptor (`UnexpectedEof`).
-    pub fn receive(self) -> io::Result<OwnedFd> {
-        // The library connects before it starts the process, so that there is nothing to wait for.
-        self.listener.set_nonblocking(true)?;
-        let (stream, _) = self.listener.accept()?;
-        stream.set_nonblocking(false)?;
-        sys::receive_fd(&stream)
-    }
-}
-
-impl Drop for ConsoleSocket {
-    fn drop(&mut self) {
-        std::fs::remove_file(&self.path).ok();
     }
 }
 

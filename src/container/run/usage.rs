@@ -67,7 +67,7 @@ pub fn read(hierarchy: &Hierarchy, id: &ContainerId, init: Option<i32>) -> Usage
     let group = |controller: &str| hierarchy.group(controller, id);
     let mut usage = match hierarchy {
         Hierarchy::Unified => unified(&group("").unwrap_or_default()),
-        Hierarchy::Legacy(_) => legacy(group),
+        Hierarchy::Legacy { .. } => legacy(group),
     };
     let host = host_memory();
     // No limit is written as a number that is larger than any host's memory.

@@ -1,8 +1,10 @@
 //! The tree of files that a container sees: its root file system, what is mounted in it, the files made for it.
 
 pub mod copy_up;
+pub(in crate::container) mod detached;
 pub mod disk;
 pub mod files;
+pub(in crate::container) mod inside;
 pub mod mount_points;
 pub mod rootfs;
 pub mod user;

@@ -3,28 +3,35 @@
 //! ```text
 //! ROOT/overlay2/ID/upper     what the container wrote
 //! ROOT/overlay2/ID/work      overlayfs's own
-//! ROOT/overlay2/ID/merged    the mount, while the container runs
 //! ```
+//!
+//! It is mounted nowhere: the mount is a descriptor, which the container's first process attaches in a mount namespace
+//! of its own. When all that hold it have ended, it is gone.
 
-use std::ffi::OsString;
-use std::fs::{DirBuilder, Permissions};
+use std::fs::{DirBuilder, File, Permissions};
 use std::io;
-use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use nix::sys::stat::{Mode, mkdirat};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::stat::Mode;
 
+use super::detached::{self, FileSystem, FsError};
+use super::inside;
 use crate::container::request::config::ContainerPath;
 use crate::names::ContainerId;
 use crate::store::{self, Layout};
+use crate::sys::{self, MountAttributes};
 
-/// The kernel copies mount options into one page (mount(2)).
-const OPTIONS_MAX: usize = 4095;
+/// The most layers: with their descriptors' names the options of the older mount call fit into one page (mount(2)).
+const LAYERS_MAX: usize = 200;
+
+/// The kernel cuts the value of one option of a file system here (fsconfig(2)).
+const OPTION_MAX: usize = 255;
 
 /// Why a root file system could not be made, mounted or removed.
 #[derive(Debug, thiserror::Error)]
@@ -47,9 +54,9 @@ pub enum RootfsError {
         /// What was given as one.
         path: PathBuf,
     },
-    /// More or longer paths of layers than fit.
-    #[error("the paths of the container's {layers} layers are too long for one overlay mount")]
-    TooLong {
+    /// More layers than fit.
+    #[error("the container has {layers} layers: one overlay mount takes at most {LAYERS_MAX}")]
+    TooMany {
         /// How many layers there are.
         layers: usize,
     },
@@ -63,14 +70,8 @@ pub enum RootfsError {
         source: io::Error,
     },
     /// The kernel refused the mount.
-    #[error("cannot mount the container's root file system on {path}")]
-    Mount {
-        /// The mount point.
-        path: PathBuf,
-        /// What the kernel said.
-        #[source]
-        source: io::Error,
-    },
+    #[error("cannot mount the container's root file system")]
+    Mount(#[source] io::Error),
     /// The mount could not be taken off.
     #[error("cannot unmount {path}")]
     Unmount {
@@ -93,24 +94,43 @@ pub enum RootfsError {
     },
 }
 
-/// A mounted root file system.
+/// A mounted root file system that is attached nowhere.
 #[derive(Debug)]
 pub struct Rootfs {
-    merged: PathBuf,
+    root: OwnedFd,
 }
 
 impl Rootfs {
-    /// The directory it is mounted on.
+    /// A path by which this process, and no other, reaches its top directory.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.merged
+    pub fn path(&self) -> PathBuf {
+        sys::descriptor_path(self.root.as_fd()).into()
+    }
+
+    /// Its top directory, on its own.
+    #[must_use]
+    pub fn into_descriptor(self) -> OwnedFd {
+        self.root
     }
 }
 
+impl AsFd for Rootfs {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+}
+
+/// What becomes of a container's layer at the end of the mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// It is written to the disk.
+    Layer,
+    /// It is removed, so that nothing waits for the disk: overlayfs syncs the layer's whole file system otherwise
+    /// (`volatile`, Linux 5.10).
+    Nothing,
+}
+
 /// Makes the container's layer if need be, and mounts it over `layers` (topmost first).
-///
-/// The mount is in the caller's mount namespace. `devices` says whether device nodes in it can be opened;
-/// only a container whose devices the kernel restricts by other means may have them.
 ///
 /// # Errors
 /// [`RootfsError`], each variant saying which directory is at fault; nothing is mounted then.
@@ -118,10 +138,10 @@ pub fn mount_overlay(
     layout: &Layout,
     id: &ContainerId,
     layers: &[PathBuf],
-    devices: bool,
+    keep: Keep,
 ) -> Result<Rootfs, RootfsError> {
     prepare_layer(layout, id, layers)?;
-    mount_layer(layout, id, layers, devices)
+    mount_layer(layout, id, layers, MountAttributes::empty(), keep)
 }
 
 /// As [`mount_overlay`], for a container whose layer is there.
@@ -132,22 +152,134 @@ pub(in crate::container) fn mount_layer(
     layout: &Layout,
     id: &ContainerId,
     layers: &[PathBuf],
-    devices: bool,
+    attributes: MountAttributes,
+    keep: Keep,
 ) -> Result<Rootfs, RootfsError> {
     let directory = layout.overlay(id);
-    let [upper, work, merged] = ["upper", "work", "merged"].map(|name| directory.join(name));
-    let options = overlay_options(layers, &upper, &work)?;
-    let flags = if devices { MsFlags::empty() } else { MsFlags::MS_NODEV };
-    mount(Some("overlay"), &merged, Some("overlay"), flags, Some(options.as_os_str())).map_err(|errno| {
-        match errno {
-            // overlayfs says EINVAL for an upper layer on a file system without what it needs.
-            Errno::EINVAL | Errno::EOPNOTSUPP => {
-                RootfsError::Unsupported { path: directory.clone(), source: errno.into() }
-            }
-            _ => RootfsError::Mount { path: merged.clone(), source: errno.into() },
-        }
+    let [upper, work] = ["upper", "work"].map(|name| open_layer(&directory.join(name)));
+    // A mark of an earlier mount that was not to be kept and has ended, which would refuse this one.
+    let mark = directory.join("work/work/incompat");
+    store::remove_tree_if_exists(&mark).map_err(|source| RootfsError::Directory {
+        action: "remove",
+        path: mark,
+        source,
     })?;
-    Ok(Rootfs { merged })
+    let writable = Writable { upper: upper?, work: work?, keep };
+    let lower = open_layers(layers)?;
+    overlay(&lower, Some(&writable), attributes).map_err(|error| match error.errno {
+        // overlayfs says EINVAL for an upper layer on a file system without what it needs.
+        Errno::EINVAL | Errno::EOPNOTSUPP => {
+            RootfsError::Unsupported { path: directory.clone(), source: error.into() }
+        }
+        _ => RootfsError::Mount(error.into()),
+    })
+}
+
+/// Mounts directories (topmost first) over each other, read-only and without devices.
+///
+/// # Errors
+/// [`RootfsError`].
+pub(in crate::container) fn mount_readable(layers: &[PathBuf]) -> Result<Rootfs, RootfsError> {
+    let attributes = MountAttributes::MOUNT_ATTR_RDONLY | MountAttributes::MOUNT_ATTR_NODEV;
+    let lower = open_layers(layers)?;
+    let mount = |errno: Errno| RootfsError::Mount(errno.into());
+    if let [only] = &lower[..] {
+        // overlayfs wants two, and one is what it is by itself.
+        let root = detached::copy_of(only.as_fd(), false).map_err(mount)?;
+        detached::set_attributes(&root, attributes, 0, false).map_err(mount)?;
+        return Ok(Rootfs { root });
+    }
+    overlay(&lower, None, attributes).map_err(|error| RootfsError::Mount(error.into()))
+}
+
+fn open_layers(layers: &[PathBuf]) -> Result<Vec<OwnedFd>, RootfsError> {
+    if layers.len() > LAYERS_MAX {
+        return Err(RootfsError::TooMany { layers: layers.len() });
+    }
+    layers.iter().map(|layer| open_layer(layer)).collect()
+}
+
+fn open_layer(path: &Path) -> Result<OwnedFd, RootfsError> {
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    open(path, flags, Mode::empty()).map_err(|errno| match errno {
+        Errno::ENOTDIR => RootfsError::NotADirectory { path: path.to_owned() },
+        errno => RootfsError::Layer { path: path.to_owned(), source: errno.into() },
+    })
+}
+
+/// The directories of a layer that can be written to.
+struct Writable {
+    upper: OwnedFd,
+    work: OwnedFd,
+    keep: Keep,
+}
+
+/// Mounts an overlay. Directories are named by their descriptors: short, nothing in them needs to be escaped, and the
+/// container's table of mounts tells no path of the host.
+///
+/// `index=off`: the index refuses a lower directory that was replaced by a copy, and would be of use only
+/// for NFS exports. `metacopy=off`, `redirect_dir=off`: the upper layer is complete in itself, so that it
+/// can be committed or copied without the kernel's help (Documentation/filesystems/overlayfs.rst).
+fn overlay(
+    lower: &[OwnedFd],
+    writable: Option<&Writable>,
+    attributes: MountAttributes,
+) -> Result<Rootfs, FsError> {
+    let name = |fd: &OwnedFd| sys::descriptor_path(fd.as_fd());
+    let mut options = vec![("index", "off".to_owned()), ("metacopy", "off".to_owned())];
+    if let Some(writable) = writable {
+        options.push(("redirect_dir", "off".to_owned()));
+        options.push(("upperdir", name(&writable.upper)));
+        options.push(("workdir", name(&writable.work)));
+    }
+    let is_volatile = writable.is_some_and(|writable| writable.keep == Keep::Nothing);
+    let begin = || -> Result<FileSystem, FsError> {
+        let mut system = FileSystem::new("overlay")?.option("source", "overlay")?;
+        for (key, value) in &options {
+            system = system.option(key, value)?;
+        }
+        if is_volatile { system.flag("volatile") } else { Ok(system) }
+    };
+    let joined = lower.iter().map(name).collect::<Vec<_>>().join(":");
+    let mounted = if joined.len() <= OPTION_MAX {
+        begin()?.option("lowerdir", &joined)?.mount(attributes)
+    } else {
+        // One by one (Linux 6.8).
+        let one_by_one =
+            lower.iter().try_fold(begin()?, |system, layer| system.option("lowerdir+", &name(layer)));
+        match one_by_one {
+            Ok(system) => system.mount(attributes),
+            Err(_) => {
+                options.push(("lowerdir", joined));
+                let mut text: String = options.iter().map(|(key, value)| format!("{key}={value},")).collect();
+                text.push_str(if is_volatile { "volatile" } else { "xino=auto" });
+                return overlay_by_page(&text, attributes);
+            }
+        }
+    };
+    Ok(Rootfs { root: mounted? })
+}
+
+/// The older call, which takes all options in one page: in a mount namespace that ends with it, from which a copy is
+/// taken along. The thread is for that namespace.
+fn overlay_by_page(options: &str, attributes: MountAttributes) -> Result<Rootfs, FsError> {
+    // The thread has its own /proc/self/fd by the same numbers: it is the same process.
+    let work = || -> Result<Rootfs, Errno> {
+        unshare(CloneFlags::CLONE_NEWNS)?;
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
+        // Whatever there is: it is covered for nobody else.
+        mount(Some("overlay"), "/proc/sys", Some("overlay"), MsFlags::empty(), Some(options))?;
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let top = open("/proc/sys", flags, Mode::empty())?;
+        let root = detached::copy_of(top.as_fd(), false)?;
+        detached::set_attributes(&root, attributes, 0, false)?;
+        Ok(Rootfs { root })
+    };
+    let made = std::thread::scope(|scope| {
+        scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    });
+    made.map_err(FsError::from)
 }
 
 /// Makes the directories of the container's own layer over `layers` (topmost first), if need be.
@@ -160,91 +292,36 @@ pub(in crate::container) fn prepare_layer(
     layers: &[PathBuf],
 ) -> Result<(), RootfsError> {
     let top = layers.first().ok_or(RootfsError::NoLayer)?;
-    for layer in layers {
-        let metadata =
-            std::fs::metadata(layer).map_err(|source| RootfsError::Layer { path: layer.clone(), source })?;
-        if !metadata.is_dir() {
-            return Err(RootfsError::NotADirectory { path: layer.clone() });
-        }
-    }
     let directory = layout.overlay(id);
-    let [upper, work, merged] = ["upper", "work", "merged"].map(|name| directory.join(name));
-    prepare(&directory, &upper, &work, &merged, top)
-}
-
-fn prepare(
-    directory: &Path,
-    upper: &Path,
-    work: &Path,
-    merged: &Path,
-    top: &Path,
-) -> Result<(), RootfsError> {
+    let [upper, work] = ["upper", "work"].map(|name| directory.join(name));
     let make = |path: &Path, recursive| {
         DirBuilder::new().recursive(recursive).mode(0o700).create(path).map_err(|source| {
             RootfsError::Directory { action: "create the directory", path: path.to_owned(), source }
         })
     };
-    make(directory, true)?;
     if !upper.exists() {
-        make(upper, false)?;
+        let metadata = File::open(top).and_then(|top| top.metadata());
+        let metadata = metadata.map_err(|source| RootfsError::Layer { path: top.clone(), source })?;
+        if !metadata.is_dir() {
+            return Err(RootfsError::NotADirectory { path: top.clone() });
+        }
+        make(&directory, true)?;
+        make(&upper, false)?;
         // The root directory's owner and mode are the upper layer's: they have to be as in the image.
-        let copied = std::fs::metadata(top).and_then(|metadata| {
-            std::os::unix::fs::chown(upper, Some(metadata.uid()), Some(metadata.gid()))?;
-            std::fs::set_permissions(upper, Permissions::from_mode(metadata.mode() & 0o7777))
-        });
+        let copied =
+            std::os::unix::fs::chown(&upper, Some(metadata.uid()), Some(metadata.gid())).and_then(|()| {
+                std::fs::set_permissions(&upper, Permissions::from_mode(metadata.mode() & 0o7777))
+            });
         copied.map_err(|source| RootfsError::Directory {
             action: "set owner and mode of",
-            path: upper.to_owned(),
+            path: upper.clone(),
             source,
         })?;
     }
-    make(work, true)?;
-    make(merged, true)
+    make(&work, true)
 }
 
-/// The option string of an overlay mount.
-///
-/// `index=off`: the index refuses a lower directory that was replaced by a copy, and would be of use only
-/// for NFS exports. `metacopy=off`, `redirect_dir=off`: the upper layer is complete in itself, so that it
-/// can be committed or copied without the kernel's help (Documentation/filesystems/overlayfs.rst).
-fn overlay_options(layers: &[PathBuf], upper: &Path, work: &Path) -> Result<OsString, RootfsError> {
-    let mut options = b"index=off,metacopy=off,redirect_dir=off,lowerdir=".to_vec();
-    let mut lower = OsString::new();
-    join_layers(layers, &mut lower);
-    options.extend_from_slice(lower.as_bytes());
-    for (key, path) in [(&b",upperdir="[..], upper), (b",workdir=", work)] {
-        options.extend_from_slice(key);
-        escape(path, &mut options);
-    }
-    if options.len() > OPTIONS_MAX {
-        return Err(RootfsError::TooLong { layers: layers.len() });
-    }
-    Ok(OsString::from_vec(options))
-}
-
-/// Appends the directories as overlayfs's option for lower layers wants them.
-pub(in crate::container) fn join_layers(layers: &[PathBuf], options: &mut OsString) {
-    let mut joined = Vec::new();
-    for (position, layer) in layers.iter().enumerate() {
-        if position > 0 {
-            joined.push(b':');
-        }
-        escape(layer, &mut joined);
-    }
-    options.push(OsString::from_vec(joined));
-}
-
-/// Colons separate lower layers and commas separate options; overlayfs takes both with a backslash.
-fn escape(path: &Path, options: &mut Vec<u8>) {
-    for &byte in path.as_os_str().as_bytes() {
-        if matches!(byte, b'\\' | b':' | b',') {
-            options.push(b'\\');
-        }
-        options.push(byte);
-    }
-}
-
-/// Takes the mount off; "already gone" is success. What still uses it keeps it until it ends.
+/// Takes off what an earlier version mounted on the host; nothing there is success.
 ///
 /// # Errors
 /// [`RootfsError::Unmount`].
@@ -252,7 +329,7 @@ pub fn unmount(layout: &Layout, id: &ContainerId) -> Result<(), RootfsError> {
     let path = layout.overlay(id).join("merged");
     loop {
         match umount2(&path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-            // Once more, in case a start that was killed had mounted it twice.
+            // Once more, in case it was mounted twice.
             Ok(()) => {}
             Err(Errno::EINVAL | Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
             Err(errno) => return Err(RootfsError::Unmount { path, source: errno.into() }),
@@ -274,66 +351,17 @@ pub fn remove(layout: &Layout, id: &ContainerId) -> Result<(), RootfsError> {
     })
 }
 
-/// Opens the directory `path` of the container whose root is at `root`; symbolic links are followed inside
-/// that root only.
-///
-/// # Errors
-/// [`RootfsError::Directory`] if there is none.
-pub fn open_directory(root: &Path, path: &ContainerPath) -> Result<OwnedFd, RootfsError> {
-    let error = |errno: Errno| RootfsError::Directory {
-        action: "open the container's directory",
-        path: path.as_path().to_owned(),
-        source: errno.into(),
-    };
-    let root = open_root(root)?;
-    open_below(&root, path.as_path()).map_err(error)
-}
-
-/// Makes the directory `path` of the container whose root is at `root`, with what is missing above it, as
-/// root's and with mode 0755. Symbolic links are followed inside that root only.
+/// Makes the directory `path` of the container whose root is `root`, with what is missing above it, as root's and with
+/// mode 0755. Symbolic links are followed inside that root only.
 ///
 /// # Errors
 /// [`RootfsError::Directory`] if something else is in the way.
-pub fn ensure_directory(root: &Path, path: &ContainerPath) -> Result<(), RootfsError> {
-    let mut current = open_root(root)?;
-    // Each name is resolved from the root, so that a link half-way is followed as the container would.
-    let root = open_root(root)?;
-    let mut so_far = PathBuf::from("/");
-    for component in path.as_path().components() {
-        let Component::Normal(name) = component else { continue };
-        so_far.push(name);
-        let error = |errno: Errno| RootfsError::Directory {
-            action: "create the container's directory",
-            path: so_far.clone(),
-            source: errno.into(),
-        };
-        current = match open_below(&root, &so_far) {
-            Err(Errno::ENOENT) => {
-                let mode = Mode::from_bits_truncate(0o755);
-                mkdirat(&current, name, mode).map_err(error)?;
-                open_below(&root, &so_far).map_err(error)?
-            }
-            opened => opened.map_err(error)?,
-        };
-    }
-    Ok(())
-}
-
-fn open_root(root: &Path) -> Result<OwnedFd, RootfsError> {
-    open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).map_err(|errno| {
-        RootfsError::Directory {
-            action: "open the container's root",
-            path: root.to_owned(),
-            source: errno.into(),
-        }
+pub fn ensure_directory(root: impl AsFd, path: &ContainerPath) -> Result<(), RootfsError> {
+    inside::make_directories(root, path.as_path()).map(drop).map_err(|(path, errno)| RootfsError::Directory {
+        action: "create the container's directory",
+        path,
+        source: errno.into(),
     })
-}
-
-fn open_below(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    openat2(root, path, how)
 }
 
 #[cfg(test)]
@@ -363,16 +391,16 @@ mod tests {
             std::fs::create_dir(&image).unwrap();
             std::fs::set_permissions(&image, Permissions::from_mode(0o751)).unwrap();
             write(&image.join("below"), "image");
-            let rootfs = mount_overlay(&layout, &id, std::slice::from_ref(&image), false).unwrap();
+            let rootfs = mount_overlay(&layout, &id, std::slice::from_ref(&image), Keep::Layer).unwrap();
             assert_eq!(std::fs::read_to_string(rootfs.path().join("below")).unwrap(), "image");
             assert_eq!(std::fs::metadata(rootfs.path()).unwrap().mode() & 0o7777, 0o751);
             write(&rootfs.path().join("below"), "container");
             assert_eq!(std::fs::read_to_string(image.join("below")).unwrap(), "image");
-            unmount(&layout, &id).unwrap();
-            unmount(&layout, &id).unwrap();
-            assert!(!rootfs.path().join("below").exists());
+            let gone = rootfs.path();
+            drop(rootfs);
+            assert!(!gone.join("below").exists());
             // What it wrote is there again the next time.
-            let again = mount_overlay(&layout, &id, std::slice::from_ref(&image), true).unwrap();
+            let again = mount_overlay(&layout, &id, std::slice::from_ref(&image), Keep::Nothing).unwrap();
             assert_eq!(std::fs::read_to_string(again.path().join("below")).unwrap(), "container");
             remove(&layout, &id).unwrap();
             remove(&layout, &id).unwrap();
@@ -388,12 +416,12 @@ mod tests {
         let file = image.join("file");
         write(&file, "");
         for bad in [&missing, &file] {
-            let error = mount_overlay(&layout, &id, &[image.clone(), bad.clone()], true).unwrap_err();
+            let error = mount_overlay(&layout, &id, &[image.clone(), bad.clone()], Keep::Layer).unwrap_err();
             assert!(error.to_string().contains(bad.to_str().unwrap()), "{error}");
         }
-        assert!(matches!(mount_overlay(&layout, &id, &[], true), Err(RootfsError::NoLayer)));
+        assert!(matches!(mount_overlay(&layout, &id, &[], Keep::Layer), Err(RootfsError::NoLayer)));
         let many = vec![image; 500];
-        assert!(matches!(mount_overlay(&layout, &id, &many, true), Err(RootfsError::TooLong { .. })));
+        assert!(matches!(mount_overlay(&layout, &id, &many, Keep::Layer), Err(RootfsError::TooMany { .. })));
     }
 
     #[test]
@@ -406,19 +434,20 @@ mod tests {
         symlink("/real", image.join("inside")).unwrap();
         std::fs::create_dir(image.join("real")).unwrap();
         let path = |text: &str| ContainerPath::new(Path::new(text)).unwrap();
-        ensure_directory(&image, &path("/a/b/c")).unwrap();
-        ensure_directory(&image, &path("/")).unwrap();
+        let root = File::open(&image).unwrap();
+        ensure_directory(&root, &path("/a/b/c")).unwrap();
+        ensure_directory(&root, &path("/")).unwrap();
         assert!(image.join("a/b/c").is_dir());
-        ensure_directory(&image, &path("/inside/x")).unwrap();
+        ensure_directory(&root, &path("/inside/x")).unwrap();
         assert!(image.join("real/x").is_dir());
         // What the links name does not exist inside the root, and a link is not a directory.
         for bad in ["/absolute/x", "/upward/x"] {
-            assert!(ensure_directory(&image, &path(bad)).is_err(), "{bad}");
+            assert!(ensure_directory(&root, &path(bad)).is_err(), "{bad}");
         }
         assert_eq!(std::fs::read_dir(&outside).unwrap().count(), 0);
         write(&image.join("file"), "");
-        assert!(ensure_directory(&image, &path("/file/x")).is_err());
-        assert!(open_directory(&image, &path("/a/b")).is_ok());
-        assert!(open_directory(&image, &path("/a/x")).is_err());
+        assert!(ensure_directory(&root, &path("/file/x")).is_err());
+        assert!(inside::directory(&root, Path::new("/a/b")).is_ok());
+        assert!(inside::directory(&root, Path::new("/a/x")).is_err());
     }
 }

@@ -6,9 +6,10 @@ use std::io::{self, Read as _};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2};
+use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
+use super::inside::{self, Links};
 use crate::container::request::config::UserSpec;
 
 /// No sane file of users is larger; a container that makes one gets an error instead of our memory.
@@ -96,11 +97,9 @@ pub fn lookup(root: &Path, user: Option<&UserSpec>, more: &[String]) -> Result<I
 /// The text of a file below `root`; empty if there is none.
 fn read_inside(root: impl AsFd, path: &'static str) -> Result<String, UserError> {
     let error = |source| UserError::Read { path, source };
-    let how = OpenHow::new()
-        // Not blocking, in case it is a FIFO that nobody writes to.
-        .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-    let file = match openat2(root, path, how) {
+    // Not blocking, in case it is a FIFO that nobody writes to.
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = match inside::open(root, Path::new(path), flags, Links::Follow) {
         Ok(fd) => File::from(fd),
         Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => return Ok(String::new()),
         Err(errno) => return Err(error(errno.into())),

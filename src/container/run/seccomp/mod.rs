@@ -1,5 +1,5 @@
 //! The system calls a container may make: an allow-list that follows Docker's default profile, compiled to
-//! BPF by `seccompiler` and loaded last before the command is executed.
+//! BPF here, or a profile of the user's, which `seccompiler` compiles.
 //!
 //! A call outside the list fails with `EPERM`, except those that programs only try: `clone3`, whose flags a
 //! filter cannot see, and calls newer than the list fail with `ENOSYS`, and programs fall back.
@@ -7,133 +7,83 @@
 //! Programs for another instruction set of the same machine (32-bit x86) have their own call numbers, which
 //! the list does not cover: they are killed.
 
+mod program;
 mod table;
 
 use std::collections::BTreeMap;
 
 use caps::{Capability, CapsHashSet};
+use nix::errno::Errno;
 use nix::libc;
-use seccompiler::{
-    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
-    SeccompRule, TargetArch,
-};
 
 use crate::container::request::seccomp_profile::ProfileError;
 use crate::container::request::security::{Seccomp, Security};
-
-/// Why no filter could be built or loaded.
-#[derive(Debug, thiserror::Error)]
-pub enum SeccompError {
-    /// The table and the compiler do not agree, or this machine has an instruction set without a table.
-    #[error("cannot compile the seccomp filter")]
-    Compile(#[source] BackendError),
-    /// The user's profile.
-    #[error(transparent)]
-    Profile(#[from] ProfileError),
-    /// The kernel refused the filter.
-    #[error("cannot load the seccomp filter")]
-    Load(#[source] seccompiler::Error),
-}
+use crate::sys::{self, FilterInstruction};
+use program::Verdict;
 
 /// Filters ready to be loaded, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Filters(Vec<BpfProgram>);
+pub struct Filters(Vec<Vec<FilterInstruction>>);
 
 impl Filters {
-    /// The filters for a process with the capabilities `capabilities`: a capability whose use is a system
+    /// The filter for a process with the capabilities `capabilities`: a capability whose use is a system
     /// call brings that call with it.
-    ///
-    /// # Errors
-    /// [`SeccompError::Compile`].
-    pub fn for_capabilities(capabilities: &CapsHashSet) -> Result<Self, SeccompError> {
-        let arch = TargetArch::try_from(std::env::consts::ARCH).map_err(SeccompError::Compile)?;
-        let compile = |rules, mismatch, matched| {
-            SeccompFilter::new(rules, mismatch, matched, arch)
-                .and_then(BpfProgram::try_from)
-                .map_err(SeccompError::Compile)
-        };
-        let refused = SeccompAction::Errno(table::bits(libc::EPERM));
-        let allowed = compile(allowed(capabilities)?, refused, SeccompAction::Allow)?;
-        // Of two filters that both answer with an error, the one loaded last gives the number.
-        let unknown = SeccompAction::Errno(table::bits(libc::ENOSYS));
-        let pretended = compile(pretended_missing(capabilities), SeccompAction::Allow, unknown)?;
-        Ok(Self(vec![allowed, pretended]))
+    #[must_use]
+    pub fn for_capabilities(capabilities: &CapsHashSet) -> Self {
+        let verdicts: Vec<(u32, Verdict)> = verdicts(capabilities).into_iter().collect();
+        Self(vec![program::compile(&verdicts, table::bits(libc::EPERM))])
     }
 
     /// The filters that the user asked for.
     ///
     /// # Errors
-    /// [`SeccompError::Compile`] or [`SeccompError::Profile`].
-    pub fn of(security: &Security, capabilities: &CapsHashSet) -> Result<Self, SeccompError> {
+    /// The profile cannot be compiled.
+    pub fn of(security: &Security, capabilities: &CapsHashSet) -> Result<Self, ProfileError> {
         if security.privileged {
             return Ok(Self(Vec::new()));
         }
+        let convert = |instruction: &seccompiler::sock_filter| FilterInstruction {
+            code: instruction.code,
+            jt: instruction.jt,
+            jf: instruction.jf,
+            k: instruction.k,
+        };
         match &security.seccomp {
-            Seccomp::Default => Self::for_capabilities(capabilities),
+            Seccomp::Default => Ok(Self::for_capabilities(capabilities)),
             Seccomp::Unconfined => Ok(Self(Vec::new())),
-            Seccomp::Profile(profile) => Ok(Self(profile.compile(capabilities)?)),
+            Seccomp::Profile(profile) => {
+                let programs = profile.compile(capabilities)?;
+                Ok(Self(programs.iter().map(|program| program.iter().map(convert).collect()).collect()))
+            }
         }
     }
 
-    /// Loads the filters into the calling process, for good. Sets "no new privileges" first.
-    ///
-    /// # Errors
-    /// [`SeccompError::Load`].
-    pub fn load(&self) -> Result<(), SeccompError> {
-        self.0.iter().try_for_each(|program| seccompiler::apply_filter(program)).map_err(SeccompError::Load)
+    /// Loads the filters into the calling process, for good.
+    pub(super) fn load(&self) -> Result<(), Errno> {
+        self.0.iter().try_for_each(|program| sys::load_seccomp_filter(program))
     }
 }
 
-type Rules = BTreeMap<i64, Vec<SeccompRule>>;
-
-fn allowed(capabilities: &CapsHashSet) -> Result<Rules, SeccompError> {
-    let mut rules: Rules = table::ALWAYS.iter().map(|&call| (call, Vec::new())).collect();
-    for (capability, calls) in table::WITH_CAPABILITY {
-        if capabilities.contains(capability) {
-            rules.extend(calls.iter().map(|&call| (call, Vec::new())));
-        }
+/// What happens to each call that the list knows.
+fn verdicts(capabilities: &CapsHashSet) -> BTreeMap<u32, Verdict> {
+    let number = |call: i64| u32::try_from(call).unwrap_or(u32::MAX);
+    let mut verdicts: BTreeMap<u32, Verdict> =
+        table::ALWAYS.iter().map(|&call| (number(call), Verdict::Allow)).collect();
+    for (_, calls) in table::WITH_CAPABILITY.iter().filter(|(wanted, _)| capabilities.contains(wanted)) {
+        verdicts.extend(calls.iter().map(|&call| (number(call), Verdict::Allow)));
     }
     for &(call, alternatives) in table::WITH_ARGUMENTS {
         // What a capability allows without conditions stays so.
-        if rules.contains_key(&call) {
-            continue;
-        }
-        let rule = |&(argument, ref test): &(u8, table::Test)| {
-            SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator(test), value(test))
-                .and_then(|condition| SeccompRule::new(vec![condition]))
-                .map_err(SeccompError::Compile)
-        };
-        rules.insert(call, alternatives.iter().map(rule).collect::<Result<_, _>>()?);
+        let refused = table::bits(libc::EPERM);
+        verdicts.entry(number(call)).or_insert(Verdict::If(alternatives, refused));
     }
-    // The second filter answers for it; here it has to pass.
-    rules.insert(libc::SYS_clone3, Vec::new());
-    Ok(rules)
-}
-
-/// The calls that are answered as if the kernel did not have them.
-fn pretended_missing(capabilities: &CapsHashSet) -> Rules {
+    let unknown = Verdict::Errno(table::bits(libc::ENOSYS));
     let newer = table::NEWEST + 1..=table::NEWEST + table::NEWER;
-    let mut rules: Rules = newer.map(|call| (call, Vec::new())).collect();
+    verdicts.extend(newer.map(|call| (number(call), unknown.clone())));
     // Its flags are behind a pointer, so that new namespaces could not be told from new threads.
-    if !capabilities.contains(&Capability::CAP_SYS_ADMIN) {
-        rules.insert(libc::SYS_clone3, Vec::new());
-    }
-    rules
-}
-
-fn operator(test: &table::Test) -> SeccompCmpOp {
-    match test {
-        table::Test::Is(_) => SeccompCmpOp::Eq,
-        table::Test::IsNot(_) => SeccompCmpOp::Ne,
-        table::Test::HasNone(bits) => SeccompCmpOp::MaskedEq(u64::from(*bits)),
-    }
-}
-
-fn value(test: &table::Test) -> u64 {
-    match test {
-        table::Test::Is(value) | table::Test::IsNot(value) => u64::from(*value),
-        table::Test::HasNone(_) => 0,
-    }
+    let admin = capabilities.contains(&Capability::CAP_SYS_ADMIN);
+    verdicts.insert(number(libc::SYS_clone3), if admin { Verdict::Allow } else { unknown });
+    verdicts
 }
 
 #[cfg(test)]
@@ -144,39 +94,42 @@ mod tests {
         list.iter().copied().collect()
     }
 
+    fn of(capabilities: &CapsHashSet, call: i64) -> Option<Verdict> {
+        verdicts(capabilities).remove(&u32::try_from(call).unwrap())
+    }
+
     #[test]
     fn a_capability_brings_its_system_calls() {
-        let none = allowed(&capabilities(&[])).unwrap();
-        let admin = allowed(&capabilities(&[Capability::CAP_SYS_ADMIN])).unwrap();
+        let none = capabilities(&[]);
+        let admin = capabilities(&[Capability::CAP_SYS_ADMIN]);
         for call in [libc::SYS_mount, libc::SYS_unshare, libc::SYS_setns, libc::SYS_bpf] {
-            assert!(!none.contains_key(&call) && admin.contains_key(&call), "{call}");
+            assert_eq!((of(&none, call), of(&admin, call)), (None, Some(Verdict::Allow)), "{call}");
         }
         // Without the capability clone has conditions, with it none.
-        assert!(!none[&libc::SYS_clone].is_empty() && admin[&libc::SYS_clone].is_empty());
-        assert!(pretended_missing(&capabilities(&[])).contains_key(&libc::SYS_clone3));
-        let admin = pretended_missing(&capabilities(&[Capability::CAP_SYS_ADMIN]));
-        assert!(!admin.contains_key(&libc::SYS_clone3));
+        assert!(matches!(of(&none, libc::SYS_clone), Some(Verdict::If(..))));
+        assert_eq!(of(&admin, libc::SYS_clone), Some(Verdict::Allow));
+        assert_eq!(of(&none, libc::SYS_clone3), Some(Verdict::Errno(table::bits(libc::ENOSYS))));
+        assert_eq!(of(&admin, libc::SYS_clone3), Some(Verdict::Allow));
     }
 
     #[test]
     fn what_reaches_the_host_is_never_in_the_list() {
         let all = caps::all();
-        let with_everything = allowed(&all).unwrap();
         for call in [libc::SYS_kexec_load, libc::SYS_keyctl, libc::SYS_add_key, libc::SYS_swapon] {
-            assert!(!with_everything.contains_key(&call), "{call}");
+            assert_eq!(of(&all, call), None, "{call}");
         }
-        let plain = allowed(&capabilities(&[])).unwrap();
+        let plain = capabilities(&[]);
         for call in [libc::SYS_io_uring_setup, libc::SYS_userfaultfd, libc::SYS_reboot, libc::SYS_init_module]
         {
-            assert!(!plain.contains_key(&call), "{call}");
+            assert_eq!(of(&plain, call), None, "{call}");
         }
     }
 
     #[test]
-    fn the_tables_compile_and_nothing_is_listed_twice() {
+    fn the_filter_is_short_and_nothing_is_listed_twice() {
         for set in [capabilities(&[]), caps::all()] {
-            let filters = Filters::for_capabilities(&set).unwrap();
-            assert!(filters.0.iter().all(|program| program.len() < 4096));
+            let Filters(programs) = Filters::for_capabilities(&set);
+            assert!(programs.len() == 1 && programs[0].len() < 200, "{}", programs[0].len());
         }
         let mut calls = table::ALWAYS.to_vec();
         calls.sort_unstable();

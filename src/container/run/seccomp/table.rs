@@ -7,6 +7,7 @@ use nix::libc::*;
 
 /// What an argument has to be for a call to pass. All these arguments are `int`s: the kernel looks at the
 /// lower 32 bits only, and so do the filters.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Test {
     /// Exactly this.
     Is(u32),

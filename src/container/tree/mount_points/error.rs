@@ -23,14 +23,6 @@ pub enum MountPointError {
         #[source]
         source: io::Error,
     },
-    /// The library takes paths as UTF-8 only.
-    #[error("cannot mount {} on {}: its path is not UTF-8", .source_path.display(), .destination.display())]
-    NotUtf8 {
-        /// The source.
-        source_path: PathBuf,
-        /// The destination.
-        destination: PathBuf,
-    },
     /// A directory on a file, or the other way round.
     #[error(
         "cannot mount {} on {}: one is a directory and the other is not",

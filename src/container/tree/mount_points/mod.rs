@@ -1,30 +1,33 @@
 //! Where a container's mounts really go, and everything that has to be there before they can be made.
 //!
-//! The library mounts with the container's root as it finds it, and says little when it cannot. So what is
-//! asked for is settled here, before any process of the container exists: links of the image are followed
-//! inside its root, mount points are made in the container's own layer, sources are looked at, empty volumes
-//! get the image's files, and mounts are put in an order in which none hides another.
+//! What is asked for is settled here, before any process of the container exists: links of the image are followed
+//! inside its root, mount points are made in the container's own layer, sources are opened, empty volumes
+//! get the image's files, and mounts are put in an order in which none hides another. The container's first process
+//! then opens each destination once more, without following links, and mounts onto what it has opened: other
+//! containers may be changing the volumes that a destination lies in.
 
 mod error;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
+use nix::fcntl::{AtFlags, OFlag, open, readlinkat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 
 use crate::container::request::config::{Config, ContainerPath};
 use crate::container::request::mounts::{Mount, Source, Submounts};
 use crate::container::tree::copy_up;
 use crate::container::tree::files::Files;
+use crate::container::tree::inside::{self, kind};
 use crate::container::tree::rootfs;
 use crate::names::ContainerId;
 use crate::store::{self, Durability, Layout};
+use crate::sys;
 pub use error::MountPointError;
 
 /// As many links as the kernel follows in one path (path_resolution(7)).
@@ -47,7 +50,7 @@ const REPLACEABLE: [&str; 10] = [
     "/proc/sys/crypto/fips_enabled",
 ];
 
-/// What the library makes in /dev, and would find in its way.
+/// What every container has in its /dev.
 const IN_DEV: [&str; 14] = [
     "null", "zero", "full", "random", "urandom", "tty", "console", "ptmx", "fd", "stdin", "stdout", "stderr",
     "kcore", "core",
@@ -57,7 +60,7 @@ const IN_DEV: [&str; 14] = [
 const FILLED: &str = "volumes-filled";
 
 /// A mount that can be made: no link in its destination is left to be followed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct MountPoint {
     /// Where it goes, below the container's root.
     pub destination: PathBuf,
@@ -68,12 +71,14 @@ pub struct MountPoint {
 }
 
 /// What is mounted.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum What {
     /// A file or directory of the host.
     Bind {
         /// Its path on the host.
         path: PathBuf,
+        /// The file itself, which is mounted whatever its path leads to by then.
+        source: OwnedFd,
         /// What happens to mounts below it.
         submounts: Submounts,
     },
@@ -114,7 +119,7 @@ impl Drop for MountPoints {
     }
 }
 
-/// Settles the mounts of the container whose root file system is mounted at `root`. Its volumes are there,
+/// Settles the mounts of the container whose root directory is `root`. Its volumes are there,
 /// and no process of it is.
 ///
 /// # Errors
@@ -124,14 +129,13 @@ pub fn prepare(
     id: &ContainerId,
     config: &Config,
     files: &Files,
-    root: &Path,
+    root: BorrowedFd<'_>,
 ) -> Result<MountPoints, MountPointError> {
-    let root_fd = open_root(root)?;
-    check_image(&root_fd)?;
+    check_image(root)?;
     let mut prepared = MountPoints { points: Vec::new(), made: Vec::new() };
     let mut wanted = Vec::new();
     for mount in &config.settings.mounts {
-        let place = place_of(&root_fd, mount.destination.as_path())?;
+        let place = place_of(root, mount.destination.as_path())?;
         wanted.push((place, mount.clone()));
     }
     // A directory comes before what is in it.
@@ -145,16 +149,16 @@ pub fn prepare(
         if let (Source::Volume { copy: true, .. }, What::Bind { path, .. }, true) =
             (&mount.source, &what, first_start)
         {
-            fill(root, &root_fd, &prepared.points, &place, path)?;
+            fill(root, &prepared.points, &place, path)?;
             filled = true;
         }
         let point = MountPoint { destination: place, what, read_only: mount.read_only };
-        make_place(&root_fd, &prepared.points, &point)?;
+        make_place(root, &prepared.points, &point)?;
         prepared.points.push(point);
     }
-    add_files(files, config, &root_fd, &mut prepared.points)?;
+    add_files(files, config, root, &mut prepared.points)?;
     if let Some(directory) = &config.working_dir {
-        make_working_directory(root, &root_fd, &prepared.points, directory)?;
+        make_working_directory(root, &prepared.points, directory)?;
     }
     if filled {
         store::write_atomic(&marker, b"", Durability::Process)
@@ -166,22 +170,20 @@ pub fn prepare(
 /// Makes the directory that the command starts in where it is missing, be it in the layer or in what is
 /// mounted on it.
 fn make_working_directory(
-    root: &Path,
-    root_fd: &OwnedFd,
+    root: BorrowedFd<'_>,
     points: &[MountPoint],
     directory: &ContainerPath,
 ) -> Result<(), MountPointError> {
-    let place = resolve(root_fd, directory.as_path()).unwrap_or_else(|_| directory.as_path().to_owned());
+    let place = resolve(root, directory.as_path()).unwrap_or_else(|_| directory.as_path().to_owned());
     let Some(outer) = outer(points, &place) else {
         return Ok(rootfs::ensure_directory(root, directory)?);
     };
-    let (What::Bind { path, .. }, false, Ok(below)) =
+    let (What::Bind { source, .. }, false, Ok(below)) =
         (&outer.what, outer.read_only, place.strip_prefix(&outer.destination))
     else {
         return Ok(());
     };
-    let made = open_source(path).and_then(|source| make_below(&source, &Path::new("/").join(below), true));
-    match made {
+    match inside::make(source, &Path::new("/").join(below), true) {
         // Where links lead there is found out when the command starts.
         Ok(_) | Err(Errno::ELOOP) => Ok(()),
         Err(errno) => Err(MountPointError::Destination { destination: place.clone(), source: errno.into() }),
@@ -192,7 +194,7 @@ fn make_working_directory(
 fn add_files(
     files: &Files,
     config: &Config,
-    root: &OwnedFd,
+    root: BorrowedFd<'_>,
     points: &mut Vec<MountPoint>,
 ) -> Result<(), MountPointError> {
     for (destination, path) in files.places() {
@@ -204,7 +206,7 @@ fn add_files(
         if points.iter().any(|point| point.destination == place) {
             continue;
         }
-        let what = What::Bind { path: path.to_owned(), submounts: Submounts::Hide };
+        let what = open_bind(path, destination, Submounts::Hide)?;
         let point = MountPoint { destination: place, what, read_only: config.settings.read_only };
         // In a directory of the user's, nothing is made that is not there.
         if let Some(outer) = outer(points, &point.destination)
@@ -219,15 +221,14 @@ fn add_files(
 }
 
 fn is_file_in(outer: &MountPoint, place: &Path) -> bool {
-    let What::Bind { path, .. } = &outer.what else { return false };
+    let What::Bind { source, .. } = &outer.what else { return false };
     let Ok(below) = place.strip_prefix(&outer.destination) else { return false };
-    let found = open_source(path).and_then(|directory| open_below(&directory, below));
+    let found = inside::find(source, below);
     found.and_then(|fd| fstat(&fd)).is_ok_and(|stat| kind(&stat) == SFlag::S_IFREG)
 }
 
-/// Refuses an image with a link or a file where the library makes directories and links of its own: it
-/// would follow them on the host.
-fn check_image(root: &OwnedFd) -> Result<(), MountPointError> {
+/// Refuses an image with a link or a file where the kernel's file systems are mounted.
+fn check_image(root: BorrowedFd<'_>) -> Result<(), MountPointError> {
     for place in KERNELS {
         match fstatat(root, &place[1..], AtFlags::AT_SYMLINK_NOFOLLOW) {
             Ok(stat) if kind(&stat) == SFlag::S_IFDIR => {}
@@ -250,7 +251,7 @@ fn check_same(wanted: &[(PathBuf, Mount)]) -> Result<(), MountPointError> {
 }
 
 /// Where a destination leads inside the root, and whether something may be mounted there.
-fn place_of(root: &OwnedFd, destination: &Path) -> Result<PathBuf, MountPointError> {
+fn place_of(root: BorrowedFd<'_>, destination: &Path) -> Result<PathBuf, MountPointError> {
     let place = resolve(root, destination).map_err(|errno| MountPointError::Destination {
         destination: destination.to_owned(),
         source: errno.into(),
@@ -272,7 +273,7 @@ fn is_in_dev(place: &Path) -> bool {
 }
 
 /// Follows the links in a path of the container, which need not exist.
-fn resolve(root: &OwnedFd, path: &Path) -> Result<PathBuf, Errno> {
+fn resolve(root: BorrowedFd<'_>, path: &Path) -> Result<PathBuf, Errno> {
     let names = |path: &Path| -> Vec<OsString> {
         let plain = path.components().filter(|part| !matches!(part, Component::RootDir | Component::CurDir));
         plain.map(|part| part.as_os_str().to_owned()).collect()
@@ -312,8 +313,8 @@ fn resolve(root: &OwnedFd, path: &Path) -> Result<PathBuf, Errno> {
 }
 
 /// The target of a link; nothing for anything else, be it there or not.
-fn read_link(root: &OwnedFd, path: &Path) -> Result<Option<OsString>, Errno> {
-    match open_below(root, path) {
+fn read_link(root: BorrowedFd<'_>, path: &Path) -> Result<Option<OsString>, Errno> {
+    match inside::find(root, path) {
         Ok(fd) if kind(&fstat(&fd)?) == SFlag::S_IFLNK => {
             let target = readlinkat(&fd, "")?;
             Ok(Some(OsString::from_vec(target.into_vec())))
@@ -321,27 +322,6 @@ fn read_link(root: &OwnedFd, path: &Path) -> Result<Option<OsString>, Errno> {
         Ok(_) | Err(Errno::ENOENT) => Ok(None),
         Err(errno) => Err(errno),
     }
-}
-
-/// Opens what is at `path` below `root` without following any link: one at its end is opened itself.
-fn open_below(root: &OwnedFd, path: &Path) -> Result<OwnedFd, Errno> {
-    let how = OpenHow::new()
-        .flags(OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
-        .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_SYMLINKS);
-    openat2(root, path, how)
-}
-
-fn open_root(root: &Path) -> Result<OwnedFd, MountPointError> {
-    open(root, OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())
-        .map_err(|errno| MountPointError::Destination { destination: root.to_owned(), source: errno.into() })
-}
-
-fn open_source(path: &Path) -> Result<OwnedFd, Errno> {
-    open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())
-}
-
-fn kind(stat: &FileStat) -> SFlag {
-    SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT
 }
 
 /// What is mounted for a user's wish. A missing directory of the host is made where that is asked for.
@@ -359,11 +339,18 @@ fn what(layout: &Layout, mount: &Mount, made: &mut Vec<PathBuf>) -> Result<What,
     if create {
         make_missing(&given, made).map_err(failed)?;
     }
-    let path = given.canonicalize().map_err(failed)?;
-    if path.to_str().is_none() {
-        return Err(MountPointError::NotUtf8 { source_path: path, destination: destination() });
-    }
-    Ok(What::Bind { path, submounts })
+    open_bind(&given, mount.destination.as_path(), submounts)
+}
+
+fn open_bind(path: &Path, destination: &Path, submounts: Submounts) -> Result<What, MountPointError> {
+    let source = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(|errno| {
+        MountPointError::Source {
+            source_path: path.to_owned(),
+            destination: destination.to_owned(),
+            source: errno.into(),
+        }
+    })?;
+    Ok(What::Bind { path: path.to_owned(), source, submounts })
 }
 
 /// Makes a directory with what is missing above it, and notes each.
@@ -388,8 +375,7 @@ fn outer<'a>(points: &'a [MountPoint], place: &Path) -> Option<&'a MountPoint> {
 
 /// Copies what the image has at a volume's place into the volume.
 fn fill(
-    root: &Path,
-    root_fd: &OwnedFd,
+    root: BorrowedFd<'_>,
     points: &[MountPoint],
     place: &Path,
     data: &Path,
@@ -397,25 +383,26 @@ fn fill(
     if outer(points, place).is_some() || KERNELS.iter().any(|kernels| place.starts_with(kernels)) {
         return Ok(());
     }
-    let is_directory =
-        open_below(root_fd, place).and_then(|fd| fstat(&fd)).is_ok_and(|stat| kind(&stat) == SFlag::S_IFDIR);
-    if let (true, Some(volume)) = (is_directory, data.parent()) {
-        // No link is left in the place, and no process that could make one.
-        let from = root.join(place.strip_prefix("/").unwrap_or(place));
-        copy_up::fill(volume, &from)
+    let Ok(from) = inside::find(root, place) else { return Ok(()) };
+    if let (Ok(true), Some(volume)) = (inside::is_directory(&from), data.parent()) {
+        copy_up::fill(volume, Path::new(&format!("{}/.", sys::descriptor_path(from.as_fd()))))
             .map_err(|source| MountPointError::Copy { destination: place.to_owned(), source })?;
     }
     Ok(())
 }
 
 /// Makes the mount point in the container's layer, or finds that what it is in has a place for it.
-fn make_place(root: &OwnedFd, points: &[MountPoint], point: &MountPoint) -> Result<(), MountPointError> {
+fn make_place(
+    root: BorrowedFd<'_>,
+    points: &[MountPoint],
+    point: &MountPoint,
+) -> Result<(), MountPointError> {
     let place = &point.destination;
     let failed =
         |errno: Errno| MountPointError::Destination { destination: place.clone(), source: errno.into() };
     let directory = match &point.what {
         What::Tmpfs { .. } => true,
-        What::Bind { path, .. } => path.is_dir(),
+        What::Bind { source, .. } => inside::is_directory(source).map_err(failed)?,
     };
     let fits = |stat: &FileStat| {
         if (kind(stat) == SFlag::S_IFDIR) == directory {
@@ -428,12 +415,12 @@ fn make_place(root: &OwnedFd, points: &[MountPoint], point: &MountPoint) -> Resu
         Err(MountPointError::Mismatch { source_path, destination: place.clone() })
     };
     if let Some(outer) = outer(points, place) {
-        let (What::Bind { path, .. }, Ok(below)) = (&outer.what, place.strip_prefix(&outer.destination))
+        let (What::Bind { source, .. }, Ok(below)) = (&outer.what, place.strip_prefix(&outer.destination))
         else {
             return Ok(());
         };
         let (destination, outer_destination) = (place.clone(), outer.destination.clone());
-        return match open_source(path).and_then(|source| open_below(&source, below)) {
+        return match inside::find(source, below) {
             Ok(fd) if kind(&fstat(&fd).map_err(failed)?) == SFlag::S_IFLNK => {
                 Err(MountPointError::Link { destination, outer: outer_destination })
             }
@@ -442,7 +429,7 @@ fn make_place(root: &OwnedFd, points: &[MountPoint], point: &MountPoint) -> Resu
             Err(Errno::ENOENT) if outer.read_only => {
                 Err(MountPointError::NoPlace { destination, outer: outer_destination })
             }
-            // The library makes it there, as Docker does.
+            // It is made there when it is mounted, as Docker does.
             Err(Errno::ENOENT) => Ok(()),
             Err(errno) => Err(failed(errno)),
         };
@@ -450,30 +437,8 @@ fn make_place(root: &OwnedFd, points: &[MountPoint], point: &MountPoint) -> Resu
     if KERNELS.iter().any(|kernels| place.starts_with(kernels)) {
         return Ok(());
     }
-    let made = make_below(root, place, directory).map_err(failed)?;
-    fits(&made)
-}
-
-/// Makes what is missing of a path without links, directories as root's with mode 0755. Returns what is at
-/// its end.
-fn make_below(root: &OwnedFd, path: &Path, directory: bool) -> Result<FileStat, Errno> {
-    if let (Some(parent), Some(name)) = (path.parent(), path.file_name()) {
-        if let Err(Errno::ENOENT) = open_below(root, parent) {
-            make_below(root, parent, true)?;
-        }
-        let parent = open_below(root, parent)?;
-        let made = if directory {
-            mkdirat(&parent, name, Mode::from_bits_truncate(0o755))
-        } else {
-            let flags = OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            openat(&parent, name, flags, Mode::from_bits_truncate(0o644)).map(drop)
-        };
-        match made {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    fstat(open_below(root, path)?)
+    let made = inside::make(root, place, directory).map_err(failed)?;
+    fits(&fstat(made).map_err(failed)?)
 }
 
 #[cfg(test)]
@@ -518,7 +483,8 @@ mod tests {
             config.settings.mounts = volumes.iter().map(mount).collect();
             let files = Files::new(&self.layout, &self.id, &self.id);
             files.make().unwrap();
-            prepare(&self.layout, &self.id, &config, &files, &self.root)
+            let root = std::fs::File::open(&self.root).unwrap();
+            prepare(&self.layout, &self.id, &config, &files, root.as_fd())
         }
 
         fn destinations(&self, volumes: &[&str]) -> Vec<String> {

@@ -1,21 +1,32 @@
-//! Which control groups this host has, and what a container's have to be cleaned of.
+//! The control groups of containers: which this host has, how they are made, filled, frozen and removed.
 //!
-//! The library makes and fills a container's groups; they are removed here, because that has to work after
-//! a supervisor was killed at any moment, when the library's own state may be half-written or missing.
+//! ```text
+//! version 2   /sys/fs/cgroup/mydocker/ID
+//! version 1   /sys/fs/cgroup/TREE/mydocker/ID      in every tree, those without a controller as well
+//! both        version 1, and /sys/fs/cgroup/unified/mydocker/ID
+//! ```
+//!
+//! Removal needs nothing but the container's id: it has to work after a supervisor was killed at any moment.
 
+mod devices;
+mod limits;
+mod make;
+
+use std::borrow::Cow;
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use libcgroups::common::{CgroupConfig, CgroupManager as _, ControllerOpt, create_cgroup_manager};
-use libcontainer::oci_spec::runtime::LinuxResources;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, statfs};
 use nix::unistd::Pid;
 
 use crate::names::ContainerId;
 use crate::process::read_at_once;
+
+pub use limits::set_limits;
+pub use make::Groups;
 
 /// Where every distribution mounts control groups.
 const ROOT: &str = "/sys/fs/cgroup";
@@ -31,7 +42,7 @@ const OOM: &str = "memory.oom_control";
 #[error("cannot {action} the control group {path}")]
 pub struct CgroupError {
     /// What was tried.
-    action: &'static str,
+    action: Cow<'static, str>,
     /// On which group.
     path: PathBuf,
     /// What the system said.
@@ -44,8 +55,13 @@ pub struct CgroupError {
 pub enum Hierarchy {
     /// Version 2: one tree for all controllers.
     Unified,
-    /// Version 1: one tree for each controller, mounted on these directories.
-    Legacy(Vec<PathBuf>),
+    /// Version 1: several trees.
+    Legacy {
+        /// Where they are mounted, each with one controller, some, or none.
+        trees: Vec<PathBuf>,
+        /// Where version 2 is mounted beside them.
+        unified: Option<PathBuf>,
+    },
 }
 
 impl Hierarchy {
@@ -65,34 +81,26 @@ impl Hierarchy {
     /// The arrangement below `root`. The table of mounts would tell as well, but it has lines for each running
     /// container.
     fn detect(root: &Path, file_system: impl Fn(&Path) -> io::Result<FsType>) -> Result<Self, CgroupError> {
-        let error = |source| CgroupError { action: "find", path: root.to_owned(), source };
+        let error = |source| CgroupError { action: Cow::Borrowed("find"), path: root.to_owned(), source };
         match file_system(root).map_err(error)? {
             CGROUP2_SUPER_MAGIC => return Ok(Self::Unified),
             // All controllers in one tree: what lies below are groups.
-            CGROUP_SUPER_MAGIC => return Ok(Self::Legacy(vec![root.to_owned()])),
+            CGROUP_SUPER_MAGIC => return Ok(Self::Legacy { trees: vec![root.to_owned()], unified: None }),
             _ => {}
         }
-        let mut trees = Vec::new();
+        let (mut trees, mut unified) = (Vec::new(), None);
         for entry in std::fs::read_dir(root).map_err(error)? {
             let entry = entry.map_err(error)?;
             // Symbolic links are other names of the same trees.
             let is_directory = entry.file_type().is_ok_and(|kind| kind.is_dir());
-            if is_directory && file_system(&entry.path()).is_ok_and(|found| found == CGROUP_SUPER_MAGIC) {
-                trees.push(entry.path());
+            match file_system(&entry.path()) {
+                Ok(CGROUP_SUPER_MAGIC) if is_directory => trees.push(entry.path()),
+                Ok(CGROUP2_SUPER_MAGIC) if is_directory => unified = Some(entry.path()),
+                _ => {}
             }
         }
         trees.sort_unstable();
-        Ok(Self::Legacy(trees))
-    }
-
-    /// Whether the devices of a container are restricted by its groups. Version 2 does that by a BPF program
-    /// which is not loaded; there a container gets no way to make or open device nodes instead.
-    #[must_use]
-    pub fn controls_devices(&self) -> bool {
-        match self {
-            Self::Unified => false,
-            Self::Legacy(mounts) => mounts.iter().any(|mount| mount.ends_with("devices")),
-        }
+        Ok(Self::Legacy { trees, unified })
     }
 
     /// 1 or 2.
@@ -100,7 +108,7 @@ impl Hierarchy {
     pub fn version(&self) -> u8 {
         match self {
             Self::Unified => 2,
-            Self::Legacy(_) => 1,
+            Self::Legacy { .. } => 1,
         }
     }
 
@@ -112,8 +120,8 @@ impl Hierarchy {
             // The root group has no such file; where swap is not counted, no group has one, and the library
             // writes it only for limits of memory.
             Self::Unified => Path::new("/proc/swaps").exists(),
-            Self::Legacy(mounts) => {
-                mounts.iter().any(|mount| mount.join("memory.memsw.limit_in_bytes").exists())
+            Self::Legacy { trees, .. } => {
+                trees.iter().any(|mount| mount.join("memory.memsw.limit_in_bytes").exists())
             }
         }
     }
@@ -125,9 +133,8 @@ impl Hierarchy {
         let below = below.strip_prefix("/").unwrap_or(&below);
         match self {
             Self::Unified => Some(Path::new(ROOT).join(below)),
-            Self::Legacy(mounts) => {
-                let tree =
-                    mounts.iter().find(|mount| controllers_of(mount).any(|name| name == controller))?;
+            Self::Legacy { trees, .. } => {
+                let tree = trees.iter().find(|mount| controllers_of(mount).any(|name| name == controller))?;
                 Some(tree.join(below))
             }
         }
@@ -142,8 +149,8 @@ impl Hierarchy {
                 let names = std::fs::read_to_string(path).unwrap_or_default();
                 names.split_ascii_whitespace().map(str::to_owned).collect()
             }
-            Self::Legacy(mounts) => {
-                mounts.iter().flat_map(|mount| controllers_of(mount)).map(str::to_owned).collect()
+            Self::Legacy { trees, .. } => {
+                trees.iter().flat_map(|mount| controllers_of(mount)).map(str::to_owned).collect()
             }
         }
     }
@@ -153,7 +160,9 @@ impl Hierarchy {
         let below = path.strip_prefix("/").unwrap_or(path);
         match self {
             Self::Unified => vec![Path::new(ROOT).join(below)],
-            Self::Legacy(mounts) => mounts.iter().map(|mount| mount.join(below)).collect(),
+            Self::Legacy { trees, unified } => {
+                trees.iter().chain(unified).map(|mount| mount.join(below)).collect()
+            }
         }
     }
 }
@@ -173,60 +182,6 @@ fn file_system(directory: &Path) -> io::Result<FsType> {
 #[must_use]
 pub fn path(id: &ContainerId) -> PathBuf {
     Path::new("/mydocker").join(id)
-}
-
-/// Lets the kernel wait beforehand for what it waits for when a process is moved into another group, while the
-/// caller has nothing else to do: readers of a lock that every fork takes, for a grace period of RCU (some 8 ms). It
-/// is asked to move this process into the group that it is in. Whoever moves one soon finds the lock ready.
-pub fn anticipate_move() {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    if let Some(group) = groups.lines().find_map(own_group) {
-        // Where it cannot be written, the wait comes later.
-        write(&group.join("cgroup.procs"), "0").ok();
-    }
-}
-
-/// The directory of a group in a line of `/proc/self/cgroup`: `4:pids:/user.slice`, or `0::/user.slice` in version 2.
-fn own_group(line: &str) -> Option<PathBuf> {
-    let mut fields = line.splitn(3, ':').skip(1);
-    let (controllers, below) = (fields.next()?, fields.next()?.strip_prefix('/')?);
-    let group = Path::new(ROOT).join(controllers).join(below);
-    // Of a group outside of our namespace's root there is no directory; a tree may be mounted elsewhere.
-    (!below.starts_with("..") && group.join("cgroup.procs").exists()).then_some(group)
-}
-
-/// Gives the groups of a running container new limits; those that are not set stay as they are.
-///
-/// # Errors
-/// [`CgroupError`] if the system refuses one: a limit of memory below what is in use, for example.
-pub fn adjust(id: &ContainerId, resources: &LinuxResources) -> Result<(), CgroupError> {
-    let error = |source: io::Error| CgroupError { action: "change the limits of", path: path(id), source };
-    let config =
-        CgroupConfig { cgroup_path: path(id), systemd_cgroup: false, container_name: id.to_string() };
-    let manager = create_cgroup_manager(config).map_err(|refused| error(io::Error::other(refused)))?;
-    let options =
-        ControllerOpt { resources, disable_oom_killer: false, oom_score_adj: None, freezer_state: None };
-    manager.apply(&options).map_err(|refused| error(io::Error::other(refused)))
-}
-
-/// Lets the processes of a container wait for memory instead of being killed for the lack of it. The library
-/// has no way to ask for that.
-///
-/// # Errors
-/// [`CgroupError`]: the groups are of version 2, or the system refuses.
-pub fn disable_oom_killer(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(), CgroupError> {
-    let group = hierarchy.directories(&path(id)).into_iter().find(|directory| directory.join(OOM).exists());
-    let group = group.ok_or_else(|| CgroupError {
-        action: "switch the killing for lack of memory off in",
-        path: path(id),
-        source: io::ErrorKind::Unsupported.into(),
-    })?;
-    let file = group.join(OOM);
-    write(&file, "1").map_err(|source| CgroupError {
-        action: "switch the killing for lack of memory off in",
-        path: file,
-        source,
-    })
 }
 
 /// Writes a file of the kernel's in one piece.
@@ -286,8 +241,8 @@ impl Freezer {
                 .into_iter()
                 .next()
                 .map(|own| freezer(own, "cgroup.freeze", "1", "0", "cgroup.events", "frozen 1")),
-            Hierarchy::Legacy(mounts) => {
-                let mount = mounts.iter().position(|mount| mount.ends_with("freezer"))?;
+            Hierarchy::Legacy { trees, .. } => {
+                let mount = trees.iter().position(|mount| mount.ends_with("freezer"))?;
                 let own = below.into_iter().nth(mount)?;
                 Some(freezer(own, "freezer.state", "FROZEN", "THAWED", "freezer.state", "FROZEN"))
             }
@@ -296,7 +251,7 @@ impl Freezer {
 
     fn error(&self, action: &'static str) -> impl Fn(io::Error) -> CgroupError {
         let path = self.control.clone();
-        move |source| CgroupError { action, path: path.clone(), source }
+        move |source| CgroupError { action: Cow::Borrowed(action), path: path.clone(), source }
     }
 
     fn is_frozen(&self) -> bool {
@@ -311,7 +266,7 @@ impl Freezer {
 pub fn was_out_of_memory(hierarchy: &Hierarchy, id: &ContainerId) -> bool {
     let events = match hierarchy {
         Hierarchy::Unified => "memory.events",
-        Hierarchy::Legacy(_) => OOM,
+        Hierarchy::Legacy { .. } => OOM,
     };
     let group = hierarchy.group("memory", id);
     let text = group.and_then(|group| std::fs::read_to_string(group.join(events)).ok()).unwrap_or_default();
@@ -340,7 +295,7 @@ pub fn is_freezing(hierarchy: &Hierarchy, id: &ContainerId) -> bool {
 pub fn freeze(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(), CgroupError> {
     let Some(freezer) = Freezer::of(hierarchy, id) else {
         let source = io::Error::new(io::ErrorKind::Unsupported, "the controller freezer is not mounted");
-        return Err(CgroupError { action: "freeze", path: path(id), source });
+        return Err(CgroupError { action: Cow::Borrowed("freeze"), path: path(id), source });
     };
     let error = freezer.error("freeze");
     let deadline = Instant::now() + PATIENCE;
@@ -400,7 +355,7 @@ pub fn remove(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(), CgroupError
 }
 
 fn remove_group(directory: &Path, deadline: Instant) -> Result<(), CgroupError> {
-    let error = |source| CgroupError { action: "remove", path: directory.to_owned(), source };
+    let error = |source| CgroupError { action: Cow::Borrowed("remove"), path: directory.to_owned(), source };
     let mut pause = Duration::from_micros(200);
     loop {
         match std::fs::remove_dir(directory) {
@@ -454,19 +409,23 @@ mod tests {
             })
         };
         let expected = ["cpu,cpuacct", "devices"].map(|name| root.join(name));
-        assert_eq!(Hierarchy::detect(root, kind).unwrap(), Hierarchy::Legacy(expected.to_vec()));
+        assert_eq!(
+            Hierarchy::detect(root, kind).unwrap(),
+            Hierarchy::Legacy { trees: expected.to_vec(), unified: Some(root.join("unified")) }
+        );
         // One tree has groups below it, not other trees.
         let all = |kind| Hierarchy::detect(root, move |_: &Path| Ok(kind)).unwrap();
-        assert_eq!(all(CGROUP_SUPER_MAGIC), Hierarchy::Legacy(vec![root.to_owned()]));
+        let one = Hierarchy::Legacy { trees: vec![root.to_owned()], unified: None };
+        assert_eq!(all(CGROUP_SUPER_MAGIC), one);
         assert_eq!(all(CGROUP2_SUPER_MAGIC), Hierarchy::Unified);
-        assert_eq!(all(TMPFS_MAGIC), Hierarchy::Legacy(Vec::new()));
+        assert_eq!(all(TMPFS_MAGIC), Hierarchy::Legacy { trees: Vec::new(), unified: None });
         assert!(Hierarchy::detect(&root.join("none"), file_system).is_err());
     }
 
     #[test]
     fn the_trees_of_this_host_are_those_that_its_table_of_mounts_tells() {
         let text = std::fs::read_to_string("/proc/self/mounts").unwrap();
-        let Hierarchy::Legacy(trees) = Hierarchy::of_host().unwrap() else {
+        let Hierarchy::Legacy { trees, .. } = Hierarchy::of_host().unwrap() else {
             assert!(text.lines().any(|line| line.contains(" /sys/fs/cgroup cgroup2 ")), "{text}");
             return;
         };
@@ -482,23 +441,9 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_moved_into_its_own_groups_stays_there() {
-        let groups = || std::fs::read_to_string("/proc/self/cgroup").unwrap();
-        let before = groups();
-        assert!(before.lines().any(|line| own_group(line).is_some()), "{before}");
-        anticipate_move();
-        assert_eq!(groups(), before);
-        for none in ["0::/../elsewhere", "1:no-such-controller:/", "2:pids", ""] {
-            assert_eq!(own_group(none), None, "{none}");
-        }
-    }
-
-    #[test]
     fn groups_are_found_in_version_one_trees() {
         let mounts = ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/devices"];
-        let legacy = Hierarchy::Legacy(mounts.map(PathBuf::from).to_vec());
-        assert!(legacy.controls_devices());
-        assert!(!Hierarchy::Legacy(Vec::new()).controls_devices() && !Hierarchy::Unified.controls_devices());
+        let legacy = Hierarchy::Legacy { trees: mounts.map(PathBuf::from).to_vec(), unified: None };
         let id = ContainerId::generate().unwrap();
         assert_eq!(legacy.controllers(), ["cpu", "cpuacct", "devices"]);
         let group = Path::new("/sys/fs/cgroup/cpu,cpuacct/mydocker").join(&id);

@@ -1,0 +1,271 @@
+//! Making a container's groups, and what a process needs to join them.
+
+use std::borrow::Cow;
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
+use super::{CgroupError, Hierarchy, devices, limits, path, write};
+use crate::container::request::device::{Devices, Node, Rule};
+use crate::container::request::limits::Limits;
+use crate::names::ContainerId;
+use crate::sys;
+
+/// The controllers of version 2 that a container's groups have.
+const CONTROLLERS: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
+
+/// A container's groups, held open so that a process can join them that sees none of their paths.
+#[derive(Debug)]
+pub struct Groups {
+    /// The group in the tree of version 2, if that is mounted: a process can be born there.
+    unified: Option<Group>,
+    /// Those in the trees of version 1.
+    legacy: Vec<Group>,
+}
+
+/// One of a container's groups.
+#[derive(Debug)]
+struct Group {
+    /// Its path on the host.
+    path: PathBuf,
+    /// Its directory.
+    directory: OwnedFd,
+    /// The file that a process writes to in order to join, by itself.
+    join: File,
+}
+
+impl Groups {
+    /// Makes the groups of a container, all empty, with its limits and the devices that it may use; `devices` is
+    /// `None` for one that may use all.
+    ///
+    /// # Errors
+    /// [`CgroupError`]; what was made is for [`super::remove`].
+    pub fn make(
+        hierarchy: &Hierarchy,
+        id: &ContainerId,
+        limits: &Limits,
+        devices: Option<(&[Node], &Devices)>,
+    ) -> Result<Self, CgroupError> {
+        prepare(hierarchy)?;
+        for directory in hierarchy.directories(&path(id)) {
+            make_directory(&directory)?;
+            if is_cpuset(&directory) {
+                copy_cpuset(&directory)?;
+            }
+        }
+        let groups = Self::open(hierarchy, id)?;
+        limits::set_limits(hierarchy, id, limits)?;
+        let rules = devices.map(|(nodes, wanted)| devices::rules(nodes, wanted));
+        groups.restrict_devices(rules.as_deref())?;
+        Ok(groups)
+    }
+
+    /// The groups of a container that has some.
+    ///
+    /// # Errors
+    /// [`CgroupError`]: they are not there.
+    pub fn open(hierarchy: &Hierarchy, id: &ContainerId) -> Result<Self, CgroupError> {
+        let (trees, unified): (&[PathBuf], Option<&Path>) = match hierarchy {
+            Hierarchy::Unified => (&[], Some(Path::new(super::ROOT))),
+            Hierarchy::Legacy { trees, unified } => (trees, unified.as_deref()),
+        };
+        let below = path(id);
+        let below = below.strip_prefix("/").unwrap_or(&below);
+        let group = |tree: &Path, join: &str| Group::open(&tree.join(below), join);
+        Ok(Self {
+            unified: unified.map(|tree| group(tree, "cgroup.procs")).transpose()?,
+            // Moving oneself through this file, a process with one thread takes no lock that all forks take.
+            legacy: trees.iter().map(|tree| group(tree, "tasks")).collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// The group of version 2 that a new process can be born in.
+    #[must_use]
+    pub fn birthplace(&self) -> Option<BorrowedFd<'_>> {
+        self.unified.as_ref().map(|group| group.directory.as_fd())
+    }
+
+    /// The group of version 2 of another process: where a container has made groups of its own below its first one, no
+    /// process can be in that any more.
+    pub fn use_group_of(&mut self, hierarchy: &Hierarchy, pid: i32) -> Result<(), CgroupError> {
+        let root = match hierarchy {
+            Hierarchy::Unified => Some(Path::new(super::ROOT)),
+            Hierarchy::Legacy { unified, .. } => unified.as_deref(),
+        };
+        let file = PathBuf::from(format!("/proc/{pid}/cgroup"));
+        let text = std::fs::read_to_string(&file).map_err(|source| CgroupError {
+            action: Cow::Borrowed("read"),
+            path: file,
+            source,
+        })?;
+        let own = text.lines().find_map(|line| line.strip_prefix("0::/"));
+        if let (Some(root), Some(own)) = (root, own.filter(|own| !own.starts_with(".."))) {
+            self.unified = Some(Group::open(&root.join(own), "cgroup.procs")?);
+        }
+        Ok(())
+    }
+
+    /// Lets the calling process, which must have one thread, join the groups; those of version 2 only if `all`. Returns
+    /// the position of the one that refuses, in the order of [`Groups::name`].
+    pub(in crate::container::run) fn join(&self, all: bool) -> Result<(), (usize, Errno)> {
+        let unified = self.unified.iter().filter(|_| all);
+        for (position, group) in self.legacy.iter().chain(unified).enumerate() {
+            (&group.join)
+                .write_all(b"0")
+                .map_err(|error| (position, Errno::from_raw(error.raw_os_error().unwrap_or(0))))?;
+        }
+        Ok(())
+    }
+
+    /// The path of one of the groups, for messages.
+    pub(in crate::container::run) fn name(&self, position: usize) -> PathBuf {
+        let group = self.legacy.iter().chain(&self.unified).nth(position);
+        group.map(|group| group.path.clone()).unwrap_or_default()
+    }
+
+    /// The directories of the groups, each with the name that its tree has below `/sys/fs/cgroup`.
+    pub(in crate::container::run) fn trees(&self) -> impl Iterator<Item = (&Path, BorrowedFd<'_>)> {
+        let below = Path::new(super::ROOT);
+        self.legacy.iter().chain(&self.unified).map(move |group| {
+            let tree = group.path.strip_prefix(below).ok().and_then(|path| path.iter().next());
+            (Path::new(tree.unwrap_or_default()), group.directory.as_fd())
+        })
+    }
+
+    /// Denies all devices but those of the rules; without any, allows all.
+    fn restrict_devices(&self, rules: Option<&[Rule]>) -> Result<(), CgroupError> {
+        let tree = self.legacy.iter().find(|group| group.path.join("devices.deny").exists());
+        match (tree, rules) {
+            (Some(group), None) => group.write("devices.allow", "a"),
+            (Some(group), Some(rules)) => {
+                group.write("devices.deny", "a")?;
+                rules.iter().try_for_each(|rule| group.write("devices.allow", &rule.to_string()))
+            }
+            (None, None) => Ok(()),
+            (None, Some(rules)) => {
+                let group = self.unified.as_ref().ok_or_else(|| CgroupError {
+                    action: Cow::Borrowed("restrict devices in"),
+                    path: super::ROOT.into(),
+                    source: io::Error::other("neither the devices controller nor version 2 is mounted"),
+                })?;
+                let program = sys::load_device_program(&devices::program(rules));
+                let attached = program
+                    .and_then(|program| sys::attach_device_program(group.directory.as_fd(), program.as_fd()));
+                attached.map_err(|source| CgroupError {
+                    // EINVAL, ENOSYS: the kernel was built without it.
+                    action: Cow::Borrowed("restrict devices (CONFIG_CGROUP_BPF) in"),
+                    path: group.path.clone(),
+                    source,
+                })
+            }
+        }
+    }
+}
+
+impl Group {
+    fn open(directory: &Path, join: &str) -> Result<Self, CgroupError> {
+        let error =
+            |source| CgroupError { action: Cow::Borrowed("open"), path: directory.to_owned(), source };
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let opened = open(directory, flags, Mode::empty()).map_err(|errno| error(errno.into()))?;
+        let join = OpenOptions::new().write(true).open(directory.join(join)).map_err(error)?;
+        Ok(Self { path: directory.to_owned(), directory: opened, join })
+    }
+
+    fn write(&self, file: &str, value: &str) -> Result<(), CgroupError> {
+        let path = self.path.join(file);
+        write(&path, value).map_err(|source| CgroupError {
+            action: Cow::Owned(format!("write {value} to")),
+            path,
+            source,
+        })
+    }
+}
+
+/// Makes the group that all containers' groups are below.
+fn prepare(hierarchy: &Hierarchy) -> Result<(), CgroupError> {
+    for directory in hierarchy.directories(Path::new("/mydocker")) {
+        make_directory(&directory)?;
+        if is_cpuset(&directory) {
+            copy_cpuset(&directory)?;
+        }
+    }
+    if *hierarchy == Hierarchy::Unified {
+        for directory in [Path::new(super::ROOT), &Path::new(super::ROOT).join("mydocker")] {
+            enable_controllers(directory)?;
+        }
+    }
+    Ok(())
+}
+
+fn make_directory(path: &Path) -> Result<(), CgroupError> {
+    match DirBuilder::new().mode(0o755).create(path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(CgroupError { action: Cow::Borrowed("make"), path: path.to_owned(), source: error })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Lets the groups below one have the controllers that this host has.
+fn enable_controllers(directory: &Path) -> Result<(), CgroupError> {
+    let read = |file: &str| std::fs::read_to_string(directory.join(file)).unwrap_or_default();
+    let (there, enabled) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
+    let has = |text: &str, name: &str| text.split_ascii_whitespace().any(|word| word == name);
+    for name in CONTROLLERS.iter().filter(|name| has(&there, name) && !has(&enabled, name)) {
+        let path = directory.join("cgroup.subtree_control");
+        let enable = || write(&path, &format!("+{name}"));
+        let enabled = match enable() {
+            // In a namespace of groups the topmost one is no root: it cannot have processes of its own and let
+            // those below it have controllers.
+            Err(error) if matches!(error.raw_os_error(), Some(nix::libc::EBUSY | nix::libc::EOPNOTSUPP)) => {
+                move_to_leaf(directory)?;
+                enable()
+            }
+            done => done,
+        };
+        enabled.map_err(|source| CgroupError {
+            action: Cow::Owned(format!("write +{name} to")),
+            path,
+            source,
+        })?;
+    }
+    Ok(())
+}
+
+/// Moves the processes of a group into one below it, `init`, as others do that run in a container.
+fn move_to_leaf(directory: &Path) -> Result<(), CgroupError> {
+    let leaf = directory.join("init");
+    make_directory(&leaf)?;
+    let text = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    for pid in text.lines() {
+        // One that has ended is not there any more.
+        write(&leaf.join("cgroup.procs"), pid).ok();
+    }
+    Ok(())
+}
+
+fn is_cpuset(directory: &Path) -> bool {
+    directory.join("cpuset.mems").exists() && directory.join("tasks").exists()
+}
+
+/// A new group of the cpuset tree of version 1 has no processors and no memory, and nobody can join it: it gets those
+/// of the group above it.
+fn copy_cpuset(directory: &Path) -> Result<(), CgroupError> {
+    for file in ["cpuset.cpus", "cpuset.mems"] {
+        let own = directory.join(file);
+        let error = |source| CgroupError { action: Cow::Borrowed("write"), path: own.clone(), source };
+        if std::fs::read_to_string(&own).map_err(error)?.trim().is_empty() {
+            let above = directory.parent().unwrap_or(directory).join(file);
+            let value = std::fs::read_to_string(&above).map_err(error)?;
+            write(&own, value.trim()).map_err(error)?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,341 @@
+//! A container's first process: what its supervisor makes ready, and what the process does until it is confined.
+//!
+//! ```text
+//! supervisor   groups, devices → mounts, terminal, filter, ids: all as descriptors and bytes → clone
+//! process      groups → namespaces → mounts below the root → root → names → confined ([`super::confine`]) → ready
+//! ```
+//!
+//! Everything that needs a path of the host is a descriptor before there is a process: it has none of the host's paths
+//! left to get wrong, and what cannot be opened is told in the supervisor's own words.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::mount::{MntFlags, umount2};
+use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use nix::unistd::{chdir, fchdir, pivot_root, sethostname};
+
+use super::capability;
+use super::cgroup::{Groups, Hierarchy};
+use super::command::Command;
+use super::confine::{Becomes, Confinement};
+use super::environment::{environment, hostname};
+use super::mounting::{self, Mounts, Wanted};
+use super::runtime::{self, Names, Pending, RuntimeError, Start, Task, io_error};
+use super::seccomp::Filters;
+use super::stdio::{self, Streams, Theirs};
+use super::step::{At as _, Failure, Processes, Step, channel};
+use crate::container::request::config::Config;
+use crate::container::request::device::{self, DeviceError, Node};
+use crate::container::request::security::Namespace;
+use crate::container::tree::detached;
+use crate::container::tree::mount_points::MountPoint;
+use crate::container::tree::rootfs::Rootfs;
+use crate::container::tree::user;
+use crate::names::ContainerId;
+use crate::process::Process;
+use crate::store::Layout;
+use crate::sys::{self, Cloned, MountAttributes};
+
+/// What Docker sets in each container's own network: there is nobody there from whom the lower ports would
+/// have to be kept, and `ping` needs no capability.
+const NETWORK_SYSCTLS: [(&str, &str); 2] =
+    [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")];
+
+/// Which network namespace a container is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network<'a> {
+    /// The host's.
+    Host,
+    /// Its own, at this path.
+    Own(&'a Path),
+    /// Another container's, at this path.
+    Shared(&'a Path),
+}
+
+/// What a container is made of besides its configuration.
+#[derive(Debug)]
+pub struct Parts<'a> {
+    /// Its root file system.
+    pub rootfs: Rootfs,
+    /// Its network namespace.
+    pub network: Network<'a>,
+    /// What the user has mounted in it.
+    pub mounts: &'a [MountPoint],
+}
+
+/// All that the first process needs.
+struct First {
+    confinement: Confinement,
+    streams: Theirs,
+    groups: Groups,
+    /// Whether it was born in its group of version 2.
+    is_born_in_group: bool,
+    oom_score: Option<i32>,
+    network: Option<File>,
+    own_groups_namespace: bool,
+    root: OwnedFd,
+    mounts: Mounts,
+    sysctls: Vec<(PathBuf, String)>,
+    hostname: Option<String>,
+    domainname: Option<String>,
+}
+
+/// Makes the first process of a container. It is confined and waits for [`Supervisor::start`] once
+/// [`Task::wait_until_ready`] returns; until then its network can be made.
+///
+/// # Errors
+/// [`RuntimeError`]; what was made is for [`runtime::delete`].
+///
+/// [`Supervisor::start`]: crate::container::life::supervisor::Supervisor::start
+pub fn create(
+    layout: &Layout,
+    id: &ContainerId,
+    config: &Config,
+    parts: Parts<'_>,
+) -> Result<Task, RuntimeError> {
+    let hierarchy = Hierarchy::of_host()?;
+    let settings = &config.settings;
+    let security = &settings.security;
+    let identity = user::lookup(&parts.rootfs.path(), config.user.as_ref(), &settings.groups)?;
+    let capabilities = capability::of_container(security)?;
+    let nodes = device::resolve(&settings.devices, security.privileged)?;
+    check_places(&nodes, parts.mounts)?;
+    runtime::prepare_directory(layout, id)?;
+    let devices = (!security.privileged).then_some((&nodes[..], &settings.devices));
+    let groups = Groups::make(hierarchy, id, &settings.limits, devices)?;
+    let open = |path: &Path| File::open(path).map_err(io_error("open the network namespace", path));
+    let network = match parts.network {
+        Network::Host => None,
+        Network::Own(path) | Network::Shared(path) => Some(open(path)?),
+    };
+    let shared_memory = match security.namespaces.ipc {
+        // Who talks to the host's processes does so through the host's memory.
+        Namespace::Host => Some(host_memory()?),
+        Namespace::Private => None,
+    };
+    let wanted = Wanted {
+        config,
+        hierarchy,
+        groups: &groups,
+        points: parts.mounts,
+        nodes: &nodes,
+        shared_memory,
+        has_shared_memory: true,
+    };
+    let mounts = Mounts::prepare(wanted)?;
+    let (streams, theirs) = if config.tty {
+        let made = stdio::terminal(&mounts.terminals, identity.uid);
+        let (master, theirs) = made.map_err(|source| step("make the container's terminal", source))?;
+        (Streams::Terminal(master), theirs)
+    } else {
+        let made = stdio::pipes(config.open_stdin, identity.uid);
+        made.map_err(|source| step("make the container's standard streams", source))?
+    };
+    let environment = environment(config, id, &identity, config.tty, &[]);
+    let directory = config.working_dir.as_ref().map_or(Path::new("/"), |path| path.as_path());
+    // With the host's names there are none to be set: they would be set for the host.
+    let own_names = !security.namespaces.uts.is_host();
+    let first = First {
+        confinement: Confinement {
+            command: Command::new(config.command.words(), &environment),
+            directory: CString::new(directory.as_os_str().as_bytes()).unwrap_or_default(),
+            limits: settings.ulimits.clone(),
+            filters: Filters::of(security, &capabilities)?,
+            promises: security.promises(),
+            profile: None,
+            identity,
+            capabilities,
+            tty: config.tty,
+            init: settings.init,
+        },
+        streams: theirs,
+        is_born_in_group: groups.birthplace().is_some(),
+        groups,
+        oom_score: settings.limits.oom_score_adj,
+        network,
+        own_groups_namespace: !security.namespaces.cgroup.is_host(),
+        root: parts.rootfs.into_descriptor(),
+        mounts,
+        sysctls: sysctls(config, parts.network),
+        hostname: own_names.then(|| hostname(config, id).to_owned()),
+        domainname: settings.domainname.as_ref().filter(|_| own_names).map(ToString::to_string),
+    };
+    let names = first.names(config, directory);
+    let mut namespaces = CloneFlags::CLONE_NEWNS;
+    for (own, flag) in [
+        (security.namespaces.pid, CloneFlags::CLONE_NEWPID),
+        (security.namespaces.ipc, CloneFlags::CLONE_NEWIPC),
+        (security.namespaces.uts, CloneFlags::CLONE_NEWUTS),
+    ] {
+        namespaces.set(flag, !own.is_host());
+    }
+    first.make(namespaces, names, streams)
+}
+
+fn step(step: &str, source: std::io::Error) -> RuntimeError {
+    RuntimeError::Step { step: step.to_owned(), source }
+}
+
+fn host_memory() -> Result<OwnedFd, RuntimeError> {
+    let path = Path::new("/dev/shm");
+    let error = |source| RuntimeError::Mount {
+        what: "the host's shared memory".to_owned(),
+        place: path.into(),
+        source,
+    };
+    let file = File::open(path).map_err(error)?;
+    let attributes = MountAttributes::MOUNT_ATTR_NOSUID
+        | MountAttributes::MOUNT_ATTR_NODEV
+        | MountAttributes::MOUNT_ATTR_NOEXEC;
+    let copied = detached::copy_of(file.as_fd(), true)
+        .and_then(|copy| detached::set_attributes(&copy, attributes, 0, false).map(|()| copy));
+    copied.map_err(|errno| error(errno.into()))
+}
+
+/// Refuses devices in directories that are mounted: others may be changing those while the nodes are made.
+fn check_places(nodes: &[Node], mounts: &[MountPoint]) -> Result<(), DeviceError> {
+    for mount in mounts {
+        if let Some(node) = nodes.iter().find(|node| node.path.starts_with(&mount.destination)) {
+            let (device, mount) = (node.path.clone(), mount.destination.clone());
+            return Err(DeviceError::Inside { device, mount });
+        }
+    }
+    Ok(())
+}
+
+/// The kernel parameters to be set, as files below `/proc`.
+fn sysctls(config: &Config, network: Network<'_>) -> Vec<(PathBuf, String)> {
+    let mut all = config.settings.sysctls.clone();
+    if matches!(network, Network::Own(_)) {
+        for (name, value) in NETWORK_SYSCTLS {
+            all.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+        }
+    }
+    let path = |name: &str| {
+        // With a slash in it, dots are part of names (sysctl.d(5)): those of devices have some.
+        let file = if name.contains('/') { name.to_owned() } else { name.replace('.', "/") };
+        Path::new("/sys").join(file)
+    };
+    all.into_iter().map(|(name, value)| (path(&name), value)).collect()
+}
+
+impl First {
+    fn names(&self, config: &Config, directory: &Path) -> Names {
+        let settings = &config.settings;
+        let sysctl = |(path, value): &(PathBuf, String)| {
+            let name = path.strip_prefix("/sys").unwrap_or(path).display().to_string().replace('/', ".");
+            format!("{name}={value}")
+        };
+        Names {
+            program: config.command.program().to_owned(),
+            directory: directory.to_owned(),
+            groups: (0..)
+                .map(|at| self.groups.name(at))
+                .take_while(|path| !path.as_os_str().is_empty())
+                .collect(),
+            mounts: self.mounts.attachments.iter().map(|attachment| attachment.place.clone()).collect(),
+            sysctls: self.sysctls.iter().map(sysctl).collect(),
+            hidden: self.mounts.hidden.clone(),
+            protected: self.mounts.protected.clone(),
+            limits: settings.ulimits.iter().map(ToString::to_string).collect(),
+            profile: self.confinement.profile.clone().unwrap_or_default(),
+            has_memory_limit: settings.limits.memory.is_some(),
+        }
+    }
+
+    /// Makes the process, which goes on with [`First::run`].
+    fn make(mut self, namespaces: CloneFlags, names: Names, streams: Streams) -> Result<Task, RuntimeError> {
+        let clone = |error: Errno| match error {
+            Errno::EAGAIN => RuntimeError::PidsLimit,
+            errno => RuntimeError::Clone(errno.into()),
+        };
+        let (ours, theirs) = channel().map_err(RuntimeError::Clone)?;
+        let cloned = match sys::clone_process(namespaces, self.groups.birthplace()) {
+            // Where nobody can be born in a group, one joins it.
+            Err(Errno::EBUSY | Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS)
+                if self.is_born_in_group =>
+            {
+                self.is_born_in_group = false;
+                sys::clone_process(namespaces, None)
+            }
+            cloned => cloned,
+        };
+        let pid = match cloned.map_err(clone)? {
+            Cloned::Child => {
+                drop(ours);
+                self.run(theirs)
+            }
+            Cloned::Parent { pid, .. } => pid,
+        };
+        // All that only the new process needs is closed here, and the end of the connection above all.
+        drop(theirs);
+        drop(self);
+        let pending = Pending { socket: ours, pid, names, is_ready: false };
+        let process = Process::of(pid).map_err(|_| pending.killed())?;
+        Ok(Task { process, streams, start: Start(Some(pending)) })
+    }
+
+    /// The process itself.
+    fn run(self, socket: Processes) -> ! {
+        match self.enter() {
+            Ok(profile) => self.confinement.run(&self.streams, socket, profile, Becomes::Itself),
+            Err(failure) => {
+                socket.tell_failure(failure);
+                sys::end_process(127)
+            }
+        }
+    }
+
+    /// Everything that needs the host's privileges.
+    fn enter(&self) -> Result<Option<File>, Failure> {
+        prctl::set_pdeathsig(Signal::SIGKILL).at(Step::Session)?;
+        prctl::set_dumpable(false).at(Step::Session)?;
+        let joined = self.groups.join(!self.is_born_in_group);
+        joined.map_err(|(detail, errno)| Failure { step: Step::JoinGroup, detail, errno })?;
+        if let Some(score) = self.oom_score {
+            mounting::set_oom_score(score).at(Step::OomScore)?;
+        }
+        if let Some(network) = &self.network {
+            setns(network, CloneFlags::CLONE_NEWNET).at(Step::JoinNetwork)?;
+        }
+        if self.own_groups_namespace {
+            // Only now: its root is the group that it is made in.
+            unshare(CloneFlags::CLONE_NEWCGROUP).at(Step::GroupNamespace)?;
+        }
+        let host = File::open("/").at(Step::Propagation)?;
+        detached::set_attributes(&host, MountAttributes::empty(), libc::MS_PRIVATE, true)
+            .at(Step::Propagation)?;
+        // On top of the host's root: no place has to be there for it.
+        detached::attach_to_root(&self.root).at(Step::Root)?;
+        let proc = self.mounts.attach(self.root.as_fd(), &self.sysctls)?;
+        self.change_root().at(Step::Pivot)?;
+        if let Some(name) = &self.hostname {
+            sethostname(name).at(Step::Hostname)?;
+        }
+        if let Some(name) = &self.domainname {
+            let set = rustix::system::setdomainname(name.as_bytes());
+            set.map_err(|errno| Errno::from_raw(errno.raw_os_error())).at(Step::Domainname)?;
+        }
+        match self.confinement.profile {
+            Some(_) => mounting::profile_file(&proc).at(Step::Profile).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Makes the container's root the process's own, and lets go of the host's.
+    fn change_root(&self) -> Result<(), Errno> {
+        fchdir(&self.root)?;
+        pivot_root(".", ".")?;
+        // The host's root lies on top of the container's now.
+        umount2(".", MntFlags::MNT_DETACH)?;
+        chdir("/")
+    }
+}
