@@ -231,6 +231,7 @@ fn host_config(record: &Record, mounts: &[MountView]) -> Value {
         "DnsOptions": settings.resolution.options,
         "ExtraHosts": settings.resolution.hosts,
         "Devices": settings.devices.nodes.iter().map(device).collect::<Vec<_>>(),
+        "DeviceCgroupRules": settings.devices.rules.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
     for part in [limits(&settings.limits), security(&settings.security)] {
         if let (Value::Object(members), Value::Object(part)) = (&mut config, part) {

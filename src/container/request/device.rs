@@ -1,6 +1,7 @@
 //! Devices of the host that a container may use beside the few that every container has.
 //!
-//! A device is a node in the container's `/dev` and a rule that its control group keeps.
+//! A device is a node in the container's `/dev`, and a rule of its control group: the node alone gives no access,
+//! as who may make nodes can make any, and a rule alone gives access to whatever node comes to be there.
 
 use std::fmt;
 use std::fs::Metadata;
@@ -62,17 +63,14 @@ pub enum DeviceError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Access {
-    /// Reading.
-    pub read: bool,
-    /// Writing.
-    pub write: bool,
-    /// Making nodes.
-    pub make: bool,
+    read: bool,
+    write: bool,
+    make: bool,
 }
 
 impl Access {
     /// Everything.
-    pub(in crate::container) const ALL: Self = Self { read: true, write: true, make: true };
+    const ALL: Self = Self { read: true, write: true, make: true };
 
     fn parse(text: &str) -> Option<Self> {
         let has = |letter| text.contains(letter);
@@ -356,9 +354,10 @@ mod tests {
             nodes: nodes.iter().map(|text| request(text).unwrap()).collect(),
             rules: Vec::new(),
         };
-        let nodes = resolve(&devices(&["/dev/null:/dev/nothing:rw"]), false).unwrap();
+        let nodes = resolve(&devices(&["/dev/null:/dev/nothing:r"]), false).unwrap();
         assert_eq!((nodes[0].kind, nodes[0].major, nodes[0].minor), (Kind::Char, 1, 3));
         assert_eq!(nodes[0].path, Path::new("/dev/nothing"));
+        assert_eq!(nodes[0].access.to_string(), "r");
         let error = |nodes| resolve(&devices(nodes), false).unwrap_err();
         assert!(matches!(error(&["/dev/no-such-device"]), DeviceError::Missing { .. }));
         assert!(matches!(error(&["/etc/passwd:/dev/x"]), DeviceError::NoDevice(_)));

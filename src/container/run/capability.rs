@@ -149,8 +149,7 @@ mod tests {
         let own = caps::read(None, CapSet::Permitted).unwrap();
         let expected: CapsHashSet =
             DEFAULT.into_iter().filter(|capability| own.contains(capability)).collect();
-        let plain = Security::default();
-        assert_eq!(of_container(&plain).unwrap(), expected);
+        assert_eq!(of_container(&Security::default()).unwrap(), expected);
         assert!(DEFAULT.iter().all(|capability| !NEVER.contains(capability)), "a restart gives them again");
     }
 
