@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::cli::human;
 use crate::engine::{
     Bytes, CapabilityName, Cpus, DeviceRequest, DiskUsage, Endpoint, ExposedPort, Family, Limits, LogDriver,
-    LogOptions, Membership, MountView, Namespace, NumberList, Paths, Rate, Record, Seccomp, Security,
-    Snapshot, State, Swap, Ulimit, Wanted, unpublished_ports,
+    LogOptions, Membership, Modules, MountView, Namespace, NumberList, Paths, Rate, Record, Seccomp,
+    Security, Snapshot, State, Swap, Ulimit, Wanted, unpublished_ports,
 };
 use crate::names::IfName;
 
@@ -121,6 +121,7 @@ pub(super) fn container(
         "RestartCount": record.life.restarts,
         "Driver": "overlay2",
         "Platform": "linux",
+        "AppArmorProfile": Modules::of_host().shown(record.config.settings.security.profile()),
         "GraphDriver": { "Name": "overlay2", "Data": {
             "LowerDir": record.config.layers,
             "UpperDir": paths.overlay.join("upper"),
@@ -302,29 +303,41 @@ fn security(security: &Security) -> Value {
     let names = |names: &[CapabilityName]| -> Vec<String> { names.iter().map(ToString::to_string).collect() };
     // Docker shows an empty word for a namespace of the container's own, except for these two.
     let mode = |namespace: Namespace| if namespace.is_host() { "host" } else { "" };
-    let mut options = Vec::new();
-    match &security.seccomp {
-        Seccomp::Default => {}
-        Seccomp::Unconfined => options.push("seccomp=unconfined".to_owned()),
-        Seccomp::Profile(profile) => options.push(format!("seccomp={}", json!(profile))),
-    }
-    if security.new_privileges {
-        options.push("no-new-privileges=false".to_owned());
-    }
-    if security.system_paths {
-        options.push("systempaths=unconfined".to_owned());
-    }
     let namespaces = &security.namespaces;
     json!({
         "Privileged": security.privileged,
         "CapAdd": names(&security.cap_add),
         "CapDrop": names(&security.cap_drop),
-        "SecurityOpt": options,
+        "SecurityOpt": security_options(security),
         "PidMode": mode(namespaces.pid),
         "IpcMode": namespaces.ipc.as_str(),
         "UTSMode": mode(namespaces.uts),
         "CgroupnsMode": namespaces.cgroup.as_str(),
     })
+}
+
+/// What `--security-opt` has said, as far as it is not the default.
+fn security_options(security: &Security) -> Vec<String> {
+    let mut options: Vec<String> = security.labels.iter().map(|label| format!("label={label}")).collect();
+    // Docker writes down itself that what is so near to the host gets no label.
+    let is_near =
+        security.privileged || security.namespaces.pid.is_host() || security.namespaces.ipc.is_host();
+    if is_near && options.is_empty() {
+        options.push("label=disable".to_owned());
+    }
+    options.extend(security.apparmor.iter().map(|profile| format!("apparmor={profile}")));
+    if !security.new_privileges {
+        options.push("no-new-privileges".to_owned());
+    }
+    match &security.seccomp {
+        Seccomp::Default => {}
+        Seccomp::Unconfined => options.push("seccomp=unconfined".to_owned()),
+        Seccomp::Profile(profile) => options.push(format!("seccomp={}", json!(profile))),
+    }
+    if security.system_paths {
+        options.push("systempaths=unconfined".to_owned());
+    }
+    options
 }
 
 fn log_config(options: &LogOptions) -> Value {

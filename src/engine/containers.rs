@@ -11,6 +11,7 @@ use crate::container::request::config::{
     Argv, Config, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, Settings, UserSpec,
 };
 use crate::container::request::limits::{LimitError, Machine};
+use crate::container::request::modules::Modules;
 use crate::container::request::restart::RestartPolicy;
 use crate::container::request::security::check_sysctl;
 use crate::container::request::signal::Signal;
@@ -221,6 +222,7 @@ fn check_host(request: &CreateContainer, mode: &NetworkMode) -> Result<(), Engin
     for name in settings.sysctls.keys() {
         check_sysctl(name, settings.security.namespaces, mode.is_own())?;
     }
+    settings.security.check_on(Modules::of_host())?;
     let shared_names = settings.security.namespaces.uts.is_host();
     let named = [("--hostname", &request.hostname), ("--domainname", &settings.domainname)];
     for (option, name) in named {

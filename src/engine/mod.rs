@@ -45,6 +45,7 @@ pub use crate::container::request::config::{
 pub use crate::container::request::device::{DeviceRequest, Rule as DeviceRule};
 pub use crate::container::request::limits::{Bytes, Cpus, LimitError, Limits, NumberList, Rate, Swap};
 pub use crate::container::request::log::{Driver as LogDriver, Options as LogOptions};
+pub use crate::container::request::modules::Modules;
 pub use crate::container::request::mounts::{Mount, MountError, VolumesFrom};
 pub use crate::container::request::resolution::{ExtraHost, ResolutionError, resolver_option, search_domain};
 pub use crate::container::request::restart::RestartPolicy;

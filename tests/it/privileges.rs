@@ -21,6 +21,14 @@ fn mask(host: &Host, options: &[&str], name: &str) -> u64 {
     u64::from_str_radix(digits, 16).expect("hexadecimal digits")
 }
 
+/// Removes all containers.
+#[track_caller]
+fn remove_all(host: &Host) {
+    for id in host.mydocker(&["ps", "-aq"]).ok().lines() {
+        host.mydocker(&["rm", id]).ok();
+    }
+}
+
 /// The bit of a capability (linux/capability.h).
 const CHOWN: u64 = 1;
 const NET_ADMIN: u64 = 1 << 12;
@@ -75,7 +83,7 @@ fn privileged_keeps_nothing_back() {
     assert_eq!(mask(&host, &["--privileged"], "CapEff"), own);
     let show = "grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status | sed 's/[[:space:]]//g'";
     assert_eq!(inside(&host, &["--privileged"], show).ok(), "NoNewPrivs:0\nSeccomp:0");
-    assert_eq!(inside(&host, &[], show).ok(), "NoNewPrivs:1\nSeccomp:2");
+    assert_eq!(inside(&host, &[], show).ok(), "NoNewPrivs:0\nSeccomp:2");
     // A mount needs the capability, the call and no filter.
     let mount = "mount -t tmpfs none /tmp && echo mounted";
     assert_eq!(inside(&host, &["--privileged"], mount).ok(), "mounted");
@@ -137,10 +145,11 @@ fn a_seccomp_profile_of_the_users_decides() {
     for (option, needle) in [
         (bad.as_str(), "SCMP_ACT_NO"),
         ("seccomp=/no/such/file", "/no/such/file"),
-        ("apparmor=x", "apparmor"),
-        ("label=disable", "label"),
-        ("no-new-privileges=maybe", "no-new-privileges"),
-        ("no-new-privileges=false", "seccomp=unconfined"),
+        ("no-new-privileges=maybe", "no-new-privileges=maybe"),
+        ("no-new-privileges=", "no-new-privileges="),
+        ("apparmor= x", "AppArmor"),
+        ("label", "label"),
+        ("colour=red", "colour=red"),
     ] {
         inside(&host, &["--security-opt", option], "true").refused(REFUSED, &[needle]);
     }
@@ -148,23 +157,99 @@ fn a_seccomp_profile_of_the_users_decides() {
 }
 
 #[test]
-fn new_privileges_are_given_up_unless_that_is_not_wanted() {
+fn new_privileges_are_given_up_where_that_is_wanted() {
     let host = Host::new();
-    let promise = |options: &[&str]| inside(&host, options, "grep NoNewPrivs /proc/self/status").ok();
-    assert_eq!(promise(&[]), "NoNewPrivs:\t1");
-    assert_eq!(promise(&["--security-opt", "no-new-privileges"]), "NoNewPrivs:\t1");
-    let free = ["--security-opt", "no-new-privileges=false", "--security-opt", "seccomp=unconfined"];
-    assert_eq!(promise(&free), "NoNewPrivs:\t0");
-    host.mydocker(
-        &[&["run", "-d", "--name", "c", "--net", "none"], &free[..], &[&host.image, "sleep", "100000"]]
-            .concat(),
-    )
-    .ok();
-    assert_eq!(
-        host.mydocker(&["exec", "c", "grep", "NoNewPrivs", "/proc/self/status"]).ok(),
-        "NoNewPrivs:\t0"
+    let show = "grep -E '^(NoNewPrivs|Seccomp):' /proc/self/status | sed 's/[[:space:]]//g'";
+    let shown = |options: &[&str]| inside(&host, options, show).ok();
+    assert_eq!(shown(&[]), "NoNewPrivs:0\nSeccomp:2");
+    for option in ["no-new-privileges", "no-new-privileges=true", "no-new-privileges:true"] {
+        assert_eq!(shown(&["--security-opt", option]), "NoNewPrivs:1\nSeccomp:2", "{option}");
+    }
+    let without_filter = ["--security-opt", "no-new-privileges", "--security-opt", "seccomp=unconfined"];
+    assert_eq!(shown(&without_filter), "NoNewPrivs:1\nSeccomp:0");
+    for option in ["no-new-privileges=false", "no-new-privileges:false"] {
+        assert_eq!(shown(&["--security-opt", option]), "NoNewPrivs:0\nSeccomp:2", "{option}");
+    }
+    for (name, options, expected) in
+        [("free", &[][..], "0"), ("bound", &["--security-opt", "no-new-privileges"], "1")]
+    {
+        let start = ["run", "-d", "--name", name, "--net", "none"];
+        host.mydocker(&[&start[..], options, &[&host.image, "sleep", "100000"]].concat()).ok();
+        let line = host.mydocker(&["exec", name, "grep", "NoNewPrivs", "/proc/self/status"]).ok();
+        assert_eq!(line, format!("NoNewPrivs:\t{expected}"), "{name}");
+        host.mydocker(&["rm", "-f", name]).ok();
+    }
+    host.assert_nothing_left();
+}
+
+#[test]
+fn security_modules_are_asked_only_for_what_they_can_do() {
+    let host = Host::new();
+    let apparmor = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+    let apparmor = apparmor.is_ok_and(|text| text.starts_with('Y'));
+    let selinux = std::path::Path::new("/sys/fs/selinux/enforce").exists();
+    let create = |name: &str, option: &str| {
+        let options = ["create", "--name", name, "--net", "none", "--security-opt", option];
+        host.mydocker(&[&options[..], &[&host.image, "true"]].concat())
+    };
+    for (name, option) in [("a", "apparmor=unconfined"), ("b", "apparmor:unconfined"), ("c", "label=disable")]
+    {
+        create(name, option).ok();
+    }
+    if !apparmor {
+        create("d", "apparmor=web").refused(&[125], &["apparmor=web", "this host has no AppArmor"]);
+        assert_eq!(host.inspect("a")["AppArmorProfile"], "");
+    } else {
+        create("d", "apparmor=web").ok();
+        assert_eq!(host.inspect("d")["AppArmorProfile"], "web");
+        assert_eq!(host.inspect("a")["AppArmorProfile"], "unconfined");
+        assert_eq!(host.inspect("c")["AppArmorProfile"], "unconfined");
+    }
+    if selinux {
+        create("e", "label=type:svirt_t").refused(&[125], &["label=type:svirt_t", "SELinux"]);
+    } else {
+        create("e", "label=type:svirt_t").ok();
+    }
+    remove_all(&host);
+    host.assert_nothing_left();
+}
+
+#[test]
+fn inspect_shows_which_security_options_were_asked_for() {
+    let host = Host::new();
+    let create = |name: &str, options: &[&str]| {
+        let start = ["create", "--name", name, "--net", "none"];
+        host.mydocker(&[&start[..], options, &[&host.image, "true"]].concat()).ok()
+    };
+    let shown = |name: &str| host.inspect(name)["HostConfig"].clone();
+    create("plain", &[]);
+    create("near", &["--pid", "host", "--ipc", "host"]);
+    create(
+        "options",
+        &[
+            "--security-opt",
+            "no-new-privileges:true",
+            "--security-opt",
+            "apparmor=unconfined",
+            "--security-opt",
+            "seccomp=unconfined",
+            "--security-opt",
+            "label=disable",
+            "--device-cgroup-rule",
+            "c 10:* rwm",
+            "--device",
+            "/dev/null:/dev/nothing:r",
+        ],
     );
-    host.mydocker(&["rm", "-f", "c"]).ok();
+    let config = shown("options");
+    let expected = ["label=disable", "apparmor=unconfined", "no-new-privileges", "seccomp=unconfined"];
+    assert_eq!(config["SecurityOpt"], serde_json::json!(expected));
+    assert_eq!(config["DeviceCgroupRules"], serde_json::json!(["c 10:* rwm"]));
+    assert_eq!(config["Devices"][0]["CgroupPermissions"], "r");
+    assert_eq!(shown("plain")["SecurityOpt"], serde_json::json!([]));
+    // As Docker: so near to the host, labels would only be in the way.
+    assert_eq!(shown("near")["SecurityOpt"], serde_json::json!(["label=disable"]));
+    remove_all(&host);
     host.assert_nothing_left();
 }
 

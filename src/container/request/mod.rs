@@ -4,6 +4,7 @@ pub mod config;
 pub mod device;
 pub mod limits;
 pub mod log;
+pub mod modules;
 pub mod mounts;
 pub mod resolution;
 pub mod restart;

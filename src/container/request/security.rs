@@ -6,6 +6,7 @@ use std::str::FromStr;
 use caps::Capability;
 use serde::{Deserialize, Serialize};
 
+use crate::container::request::modules::{AppArmorProfile, Modules};
 use crate::container::request::seccomp_profile::{Profile, ProfileError};
 
 /// Why something about a container's rights makes no sense.
@@ -16,15 +17,19 @@ pub enum SecurityError {
     Capability(String),
     /// Not an option of `--security-opt`.
     #[error(
-        "\"{0}\" is not a security option: there are no-new-privileges, seccomp=FILE, seccomp=unconfined and \
-         systempaths=unconfined"
+        "\"{0}\" is an invalid --security-opt: there are no-new-privileges[=true|false], seccomp=FILE, \
+         seccomp=unconfined, apparmor=PROFILE, apparmor=unconfined, label=disable and systempaths=unconfined"
     )]
     Option(String),
-    /// A filter can only be loaded by a process that promises never to get more privileges.
+    /// A profile that nobody would enforce.
+    #[error("--security-opt apparmor={0}: this host has no AppArmor that could enforce the profile")]
+    NoAppArmor(AppArmorProfile),
+    /// Labels that nobody would set.
     #[error(
-        "--security-opt no-new-privileges=false: a seccomp filter needs that promise; give seccomp=unconfined as well"
+        "--security-opt label={0}: mydocker gives no SELinux labels, and SELinux is in force on this host; \
+         there is only label=disable"
     )]
-    FilterNeedsPromise,
+    Label(String),
     /// Not a kernel parameter that a container can have for itself.
     #[error("--sysctl {name}: {reason}")]
     Sysctl {
@@ -150,7 +155,7 @@ pub struct Namespaces {
 }
 
 /// What a container may do.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Security {
     /// Whether nothing is kept from it.
@@ -159,14 +164,35 @@ pub struct Security {
     pub cap_add: Vec<CapabilityName>,
     /// Capabilities short of the default.
     pub cap_drop: Vec<CapabilityName>,
-    /// Whether its processes may get more privileges by executing a program; by default not.
+    /// Whether its processes may get more privileges by executing a program, such as `sudo`.
     pub new_privileges: bool,
     /// Its system calls.
     pub seccomp: Seccomp,
+    /// The AppArmor profile that was asked for.
+    pub apparmor: Option<AppArmorProfile>,
+    /// The SELinux labels that were asked for; they have no effect.
+    pub labels: Vec<String>,
     /// Whether the parts of /proc and /sys that tell about or change the host are shown.
     pub system_paths: bool,
     /// Its namespaces.
     pub namespaces: Namespaces,
+}
+
+impl Default for Security {
+    fn default() -> Self {
+        Self {
+            privileged: false,
+            cap_add: Vec::new(),
+            cap_drop: Vec::new(),
+            // As in Docker. Records from before always say what they mean.
+            new_privileges: true,
+            seccomp: Seccomp::default(),
+            apparmor: None,
+            labels: Vec::new(),
+            system_paths: false,
+            namespaces: Namespaces::default(),
+        }
+    }
 }
 
 impl Security {
@@ -182,15 +208,26 @@ impl Security {
         !self.privileged && !self.new_privileges
     }
 
-    /// Whether the parts make sense together.
+    /// The AppArmor profile that its processes are to have: none for one that nothing is kept from, whatever it
+    /// asks for.
+    #[must_use]
+    pub fn profile(&self) -> Option<&AppArmorProfile> {
+        self.apparmor.as_ref().filter(|profile| !self.privileged && !profile.is_unconfined())
+    }
+
+    /// Whether the kernel's security modules can do what is asked of them. Where there is no SELinux, its labels
+    /// have no effect, and are not looked at.
     ///
     /// # Errors
-    /// [`SecurityError::FilterNeedsPromise`].
-    pub fn check(&self) -> Result<(), SecurityError> {
-        if self.new_privileges && self.is_filtered() {
-            return Err(SecurityError::FilterNeedsPromise);
+    /// [`SecurityError::NoAppArmor`] or [`SecurityError::Label`].
+    pub fn check_on(&self, modules: Modules) -> Result<(), SecurityError> {
+        if let Some(profile) = self.profile().filter(|_| !modules.apparmor) {
+            return Err(SecurityError::NoAppArmor(profile.clone()));
         }
-        Ok(())
+        match self.labels.iter().find(|label| modules.selinux && *label != "disable") {
+            Some(label) => Err(SecurityError::Label(label.clone())),
+            None => Ok(()),
+        }
     }
 }
 
@@ -272,13 +309,55 @@ mod tests {
     }
 
     #[test]
-    fn a_filter_comes_with_its_promise() {
-        let mut security = Security { new_privileges: true, ..Security::default() };
-        assert_eq!(security.check(), Err(SecurityError::FilterNeedsPromise));
-        security.seccomp = Seccomp::Unconfined;
-        security.check().unwrap();
-        assert!(!security.promises());
-        security = Security { privileged: true, ..Security::default() };
-        assert!(!security.promises() && !security.is_filtered());
+    fn a_filter_and_the_promise_of_no_new_privileges_come_without_each_other() {
+        let plain = Security::default();
+        assert!(plain.is_filtered() && !plain.promises());
+        let promising = Security { new_privileges: false, ..Security::default() };
+        assert!(promising.is_filtered() && promising.promises());
+        let unfiltered = Security { seccomp: Seccomp::Unconfined, ..promising };
+        assert!(!unfiltered.is_filtered() && unfiltered.promises());
+        let privileged = Security { privileged: true, new_privileges: false, ..Security::default() };
+        assert!(!privileged.is_filtered() && !privileged.promises());
+    }
+
+    #[test]
+    fn records_keep_the_promise_that_was_the_default_when_they_were_written() {
+        let old = r#"{"privileged":false,"cap_add":[],"cap_drop":["CAP_CHOWN"],"new_privileges":false,
+            "seccomp":"default","system_paths":false,
+            "namespaces":{"pid":"private","ipc":"host","uts":"private","cgroup":"private"}}"#;
+        let read: Security = serde_json::from_str(old).unwrap();
+        assert!(read.promises() && read.namespaces.ipc.is_host() && read.apparmor.is_none());
+        // What a record does not mention has the default.
+        assert_eq!(serde_json::from_str::<Security>("{}").unwrap(), Security::default());
+        let mut security = Security { labels: vec!["disable".to_owned()], ..read };
+        security.apparmor = Some("web".parse().unwrap());
+        let written = serde_json::to_string(&security).unwrap();
+        assert_eq!(serde_json::from_str::<Security>(&written).unwrap(), security);
+        for bad in [r#"{"apparmor":" web"}"#, r#"{"apparmor":""}"#, r#"{"surprise":true}"#] {
+            assert!(serde_json::from_str::<Security>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_a_security_module_is_asked_for_needs_the_module() {
+        let (none, all) = (Modules::default(), Modules { apparmor: true, selinux: true });
+        let confined =
+            |profile: &str| Security { apparmor: Some(profile.parse().unwrap()), ..Security::default() };
+        let web = confined("web");
+        assert!(matches!(web.check_on(none), Err(SecurityError::NoAppArmor(_))));
+        web.check_on(all).unwrap();
+        assert_eq!(web.profile(), web.apparmor.as_ref());
+        assert_eq!(confined("unconfined").profile(), None);
+        confined("unconfined").check_on(none).unwrap();
+        let privileged = Security { privileged: true, ..web };
+        assert_eq!(privileged.profile(), None);
+        privileged.check_on(none).unwrap();
+        let labelled = |label: &str| Security { labels: vec![label.to_owned()], ..Security::default() };
+        for label in ["disable", "type:svirt_t"] {
+            labelled(label).check_on(none).unwrap();
+        }
+        labelled("disable").check_on(all).unwrap();
+        let error = labelled("type:svirt_t").check_on(all).unwrap_err().to_string();
+        assert!(error.contains("label=type:svirt_t") && error.contains("SELinux"), "{error}");
     }
 }
