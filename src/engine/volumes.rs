@@ -10,7 +10,7 @@ use super::{Engine, EngineError, NetworkMode, Settings, privileges};
 use crate::container::life::index;
 use crate::container::life::record::RecordError;
 use crate::container::request::config::ContainerPath;
-use crate::container::request::mounts::{self, Kind, Mount, Source};
+use crate::container::request::mounts::{self, Kind, Mount, Propagation, Source};
 use crate::container::run::environment;
 use crate::container::tree::files::{self, Files, Surroundings};
 use crate::container::tree::mount_points::{self, MountPoints};
@@ -88,8 +88,8 @@ pub struct MountView {
     pub destination: PathBuf,
     /// The volume's driver.
     pub driver: Option<&'static str>,
-    /// The options that say whether it can be written to.
-    pub mode: &'static str,
+    /// The options that say whether it can be written to, and how mounts below it spread.
+    pub mode: String,
     /// Whether it can be written to.
     pub writable: bool,
     /// How mounts below it spread.
@@ -353,7 +353,7 @@ impl Engine {
     pub fn mounts(&self, record: &Record) -> Vec<MountView> {
         let view = |mount: &Mount| {
             let (source, driver, propagation) = match &mount.source {
-                Source::Bind { path, .. } => (path.clone(), None, "rprivate"),
+                Source::Bind { path, propagation, .. } => (path.clone(), None, propagation.as_str()),
                 Source::Volume { name, .. } => (
                     name.as_ref().map_or(PathBuf::new(), |name| self.layout.volume_data(name)),
                     Some(DRIVER),
@@ -361,13 +361,17 @@ impl Engine {
                 ),
                 Source::Tmpfs { .. } => (PathBuf::new(), None, ""),
             };
+            let access = if mount.read_only { "ro" } else { "" };
+            // The default is not what anybody has asked for.
+            let spread = if propagation == Propagation::default().as_str() { "" } else { propagation };
+            let mode: Vec<&str> = [access, spread].into_iter().filter(|word| !word.is_empty()).collect();
             MountView {
                 kind: mount.kind().as_str(),
                 name: mount.volume().cloned(),
                 source,
                 destination: mount.destination.as_path().to_owned(),
                 driver,
-                mode: if mount.read_only { "ro" } else { "" },
+                mode: mode.join(","),
                 writable: !mount.read_only,
                 propagation,
             }

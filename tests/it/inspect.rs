@@ -71,6 +71,17 @@ fn inspect_shows_mounts_and_volumes() {
     let options =
         ["run", "-d", "--name", "c", "--net", "none", "-v", "data:/data", "-v", &bind, "--tmpfs", "/t"];
     host.mydocker(&[&options[..], &[&host.image, "sleep", "1000"]].concat()).ok();
+    let spread = format!("{}:/src:ro,rslave", source.display());
+    let mount = format!("type=bind,src={},dst=/other,bind-propagation=shared", source.display());
+    let options = ["create", "--name", "spread", "--net", "none", "-v", &spread, "--mount", &mount];
+    host.mydocker(&[&options[..], &[&host.image, "true"]].concat()).ok();
+    let spreading = host.inspect("spread");
+    for (at, mode, propagation) in [(0, "ro,rslave", "rslave"), (1, "shared", "shared")] {
+        let mount = &spreading["Mounts"][at];
+        assert_eq!((&mount["Mode"], &mount["Propagation"]), (&json!(mode), &json!(propagation)));
+    }
+    assert_eq!(spreading["HostConfig"]["Binds"][0], spread);
+    host.mydocker(&["rm", "spread"]).ok();
     let record = host.inspect("c");
     let mounts = record["Mounts"].as_array().expect("an array");
     let at = |path: &str| mounts.iter().find(|mount| mount["Destination"] == path).expect("a mount");
@@ -81,6 +92,7 @@ fn inspect_shows_mounts_and_volumes() {
     );
     let bound = at("/src");
     assert_eq!((&bound["Type"], &bound["RW"], &bound["Mode"]), (&json!("bind"), &json!(false), &json!("ro")));
+    assert_eq!((&bound["Propagation"], &volume["Propagation"]), (&json!("rprivate"), &json!("")));
     assert_eq!(bound["Source"], source.to_str().expect("a plain path"));
     let binds = record["HostConfig"]["Binds"].as_array().expect("an array");
     assert!(binds.contains(&json!("data:/data")) && binds.contains(&json!(bind)), "{binds:?}");

@@ -269,7 +269,10 @@ fn what_cannot_be_mounted_is_refused_and_leaves_nothing() {
     refused(&["-v", "/v:/dev/sub", "--device", "/dev/null:/dev/sub/null"], &["/dev/sub/null", "mounted"]);
     refused(&["-v", "/etc:/x", "--tmpfs", "/x/."], &["/x"]);
     refused(&["-v", "/etc:/"], &["--volume", "root"]);
-    refused(&["-v", "/etc:/x:rshared"], &["--volume", "rshared"]);
+    refused(&["-v", "/etc:/x:rshared,rslave"], &["--volume", "rshared", "rslave"]);
+    refused(&["-v", "data:/x:rshared"], &["--volume", "rshared", "volume"]);
+    refused(&["--mount", "type=bind,src=/etc,dst=/x,bind-propagation=both"], &["--mount", "both"]);
+    refused(&["--mount", "src=data,dst=/x,bind-propagation=rslave"], &["bind-propagation", "type=volume"]);
     refused(&["-v", "a b:/x"], &["--volume", "a b"]);
     refused(&["--mount", "type=bind,src=/etc"], &["--mount", "target"]);
     refused(&["--tmpfs", "/x:size=lots"], &["--tmpfs", "lots"]);

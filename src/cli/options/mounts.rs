@@ -7,11 +7,13 @@ use crate::engine::{Bytes, EngineError, Mount, MountError, Settings, VolumesFrom
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Mounts")]
 pub(super) struct MountOptions {
-    /// Mount a directory or file of the host, or a volume by name: [SOURCE:]DESTINATION[:ro,nocopy]; a missing
-    /// directory or volume is made
+    /// Mount a directory or file of the host, or a volume by name: [SOURCE:]DESTINATION[:OPTIONS]; a missing
+    /// directory or volume is made. Options are ro, nocopy for a volume, and for a directory of the host how later
+    /// mounts below it spread: rprivate (not at all, the default), rslave (into the container), rshared (both ways)
     #[arg(long = "volume", short, value_name = "MOUNT", value_parser = volume)]
     volumes: Vec<Mount>,
-    /// Mount something: type=bind|volume|tmpfs,source=…,target=…[,readonly]; a bind's source must exist
+    /// Mount something: type=bind|volume|tmpfs,source=…,target=…[,readonly][,bind-propagation=…]; a bind's source
+    /// must exist
     #[arg(long = "mount", value_name = "KEY=VALUE,…", value_parser = Mount::from_mount_option)]
     mounts: Vec<Mount>,
     /// Mount an empty file system in memory: DESTINATION[:size=…,mode=…,exec]

@@ -62,8 +62,8 @@ pub enum MountError {
         /// What it could be.
         expected: &'static str,
     },
-    /// A propagation other than private.
-    #[error("the propagation {0} is not supported: mounts of a container are private")]
+    /// A propagation of something that nobody else has mounted.
+    #[error("the propagation {0} is not for a volume: only what is mounted from a path of the host has one")]
     Propagation(String),
     /// An SELinux label is asked for, and there would be a difference.
     #[error("the option {0} is not supported: files are not relabelled for SELinux")]
@@ -143,6 +143,9 @@ pub enum Source {
         create: bool,
         /// What happens to mounts below it.
         submounts: Submounts,
+        /// Whether mounts that are made below it later are seen on the other side.
+        #[serde(default)]
+        propagation: Propagation,
     },
     /// A volume.
     Volume {
@@ -172,6 +175,68 @@ pub enum Submounts {
     Writable,
     /// They are not seen.
     Hide,
+}
+
+/// Whether a mount that is made later, below what the host and the container have both mounted, is seen by the
+/// other one (mount_namespaces(7)). With `r` that holds for what is mounted below it by then, too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Propagation {
+    /// In neither direction, for the mount alone.
+    Private,
+    /// In neither direction.
+    #[default]
+    RPrivate,
+    /// From the host into the container, for the mount alone.
+    Slave,
+    /// From the host into the container.
+    RSlave,
+    /// In both directions, for the mount alone.
+    Shared,
+    /// In both directions.
+    RShared,
+}
+
+impl Propagation {
+    /// All of them.
+    pub(in crate::container) const ALL: [Self; 6] =
+        [Self::Private, Self::RPrivate, Self::Slave, Self::RSlave, Self::Shared, Self::RShared];
+
+    /// As it is asked for and shown.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::RPrivate => "rprivate",
+            Self::Slave => "slave",
+            Self::RSlave => "rslave",
+            Self::Shared => "shared",
+            Self::RShared => "rshared",
+        }
+    }
+
+    /// The one that is called so.
+    fn of(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|propagation| propagation.as_str() == word)
+    }
+
+    /// Whether the mounts below it are meant as well.
+    #[must_use]
+    pub fn is_recursive(self) -> bool {
+        matches!(self, Self::RPrivate | Self::RSlave | Self::RShared)
+    }
+
+    /// Whether the container sees what the host mounts later.
+    #[must_use]
+    pub fn comes_in(self) -> bool {
+        !matches!(self, Self::Private | Self::RPrivate)
+    }
+
+    /// Whether the host sees what the container mounts later.
+    #[must_use]
+    pub fn goes_out(self) -> bool {
+        matches!(self, Self::Shared | Self::RShared)
+    }
 }
 
 impl Mount {

@@ -3,13 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::{Kind, Mount, MountError, Source, Submounts};
+use super::{Kind, Mount, MountError, Propagation, Source, Submounts};
 use crate::container::request::config::ContainerPath;
 use crate::container::request::limits::Bytes;
+use crate::container::request::modules::Modules;
 use crate::names::VolumeName;
-
-/// The directory that is there where SELinux is in force.
-const SELINUX: &str = "/sys/fs/selinux";
 
 /// The options of a tmpfs without a value. Each may stand for the contrary of another, as in mount(8).
 const TMPFS_FLAGS: [&str; 17] = [
@@ -124,25 +122,25 @@ fn volume_option(given: &str, path: &str, options: &str, directory: &Path) -> Re
             "rbind" | "bind" if kind == Kind::Bind => note("submounts", option)?,
             "consistent" | "cached" | "delegated" => note("consistency", option)?,
             "z" | "Z" => {
-                if Path::new(SELINUX).exists() {
+                if Modules::of_host().selinux {
                     return Err(MountError::Relabel(option.to_owned()));
                 }
                 note("label", option)?;
             }
-            "private" | "rprivate" if kind == Kind::Bind => note("propagation", option)?,
-            "shared" | "rshared" | "slave" | "rslave" => {
-                return Err(MountError::Propagation(option.to_owned()));
+            word if Propagation::of(word).is_some() => {
+                if kind != Kind::Bind {
+                    return Err(MountError::Propagation(word.to_owned()));
+                }
+                note("propagation", word)?;
             }
             other => return Err(MountError::Option { option: other.to_owned(), kind }),
         }
     }
     let source = if is_path {
-        let submounts = if options.split(',').any(|option| option == "bind") {
-            Submounts::Hide
-        } else {
-            Submounts::Follow
-        };
-        Source::Bind { path: host_path(given, directory), create: true, submounts }
+        let submounts =
+            if seen.get("submounts") == Some(&"bind") { Submounts::Hide } else { Submounts::Follow };
+        let propagation = seen.get("propagation").and_then(|word| Propagation::of(word)).unwrap_or_default();
+        Source::Bind { path: host_path(given, directory), create: true, submounts, propagation }
     } else {
         let copy = !seen.contains_key("copy");
         Source::Volume { name: Some(volume_name(given)?), anonymous: false, copy, labels: BTreeMap::new() }
@@ -242,13 +240,7 @@ impl Fields {
         if !given.starts_with('/') {
             return Err(MountError::RelativeSource(given));
         }
-        match self.take("bind-propagation").as_deref() {
-            None | Some("private" | "rprivate") => {}
-            Some(other @ ("shared" | "rshared" | "slave" | "rslave")) => {
-                return Err(MountError::Propagation(other.to_owned()));
-            }
-            Some(other) => return Err(value("bind-propagation", other, "private or rprivate")),
-        }
+        let propagation = self.propagation()?;
         let hide = self.flag("bind-nonrecursive")?;
         let submounts = match self.take("bind-recursive").as_deref() {
             Some(_) if hide => {
@@ -261,13 +253,29 @@ impl Fields {
                 return Err(MountError::Missing("readonly, which bind-recursive is about,"));
             }
             Some("writable") => Submounts::Writable,
+            // What came to be mounted below it later could be written to.
+            Some("readonly") if propagation != Propagation::RPrivate => {
+                let given = format!("bind-propagation={}", propagation.as_str());
+                return Err(MountError::Conflict(given, "bind-recursive=readonly".into()));
+            }
             Some("readonly") => Submounts::Follow,
             Some(other) => {
                 return Err(value("bind-recursive", other, "enabled, disabled, writable or readonly"));
             }
         };
         let create = self.flag("bind-create-src")?;
-        Ok(Source::Bind { path: host_path(&given, Path::new("/")), create, submounts })
+        Ok(Source::Bind { path: host_path(&given, Path::new("/")), create, submounts, propagation })
+    }
+
+    /// In whatever case it is written, and none given is the default, as in Docker.
+    fn propagation(&mut self) -> Result<Propagation, MountError> {
+        let given = self.take("bind-propagation").unwrap_or_default();
+        if given.is_empty() {
+            return Ok(Propagation::default());
+        }
+        Propagation::of(&given.to_ascii_lowercase()).ok_or_else(|| {
+            value("bind-propagation", &given, "private, rprivate, slave, rslave, shared or rshared")
+        })
     }
 
     fn volume(&mut self) -> Result<Source, MountError> {
@@ -362,6 +370,36 @@ mod tests {
     }
 
     #[test]
+    fn the_propagation_is_that_asked_for_and_private_without() {
+        let of = |mount: Mount| match mount.source {
+            Source::Bind { propagation, .. } => propagation,
+            other => panic!("{other:?}"),
+        };
+        let mounted = |text: &str| of(Mount::from_mount_option(text).unwrap());
+        for propagation in Propagation::ALL {
+            let word = propagation.as_str();
+            assert_eq!(of(volume(&format!("/a:/b:ro,{word}")).unwrap()), propagation);
+            assert_eq!(mounted(&format!("type=bind,src=/a,dst=/b,bind-propagation={word}")), propagation);
+            assert_eq!(propagation.is_recursive(), word.starts_with('r'), "{word}");
+            assert_eq!(
+                (propagation.comes_in(), propagation.goes_out()),
+                match word.trim_start_matches('r') {
+                    "private" => (false, false),
+                    "slave" => (true, false),
+                    _ => (true, true),
+                }
+            );
+        }
+        assert_eq!(of(volume("/a:/b").unwrap()), Propagation::RPrivate);
+        assert_eq!(mounted("type=bind,src=/a,dst=/b,bind-propagation="), Propagation::RPrivate);
+        assert_eq!(mounted("type=bind,src=/a,dst=/b,bind-propagation=RShared"), Propagation::RShared);
+        // Records from before there was a choice.
+        let old = r#"{"destination":"/b","read_only":false,
+            "source":{"bind":{"path":"/a","create":true,"submounts":"follow"}}}"#;
+        assert_eq!(of(serde_json::from_str(old).unwrap()), Propagation::RPrivate);
+    }
+
+    #[test]
     fn what_v_refuses_says_why() {
         for (bad, part) in [
             ("", "expected"),
@@ -378,8 +416,11 @@ mod tests {
             ("/a:/b:nocopy", "\"nocopy\""),
             ("/a:/b:ro,rw", "exclude"),
             ("/a:/b:ro,ro", "twice"),
-            ("/a:/b:rshared", "rshared"),
-            ("v:/b:rslave", "rslave"),
+            ("/a:/b:rshared,rslave", "exclude"),
+            ("/a:/b:shared,ro,shared", "twice"),
+            ("/a:/b:RShared", "\"RShared\""),
+            ("v:/b:rslave", "rslave is not for a volume"),
+            ("v:/b:ro,private", "private is not for a volume"),
             ("v:/b:", "expected"),
         ] {
             let error = volume(bad).unwrap_err().to_string();
@@ -418,7 +459,14 @@ mod tests {
             ("type=tmpfs,dst=/b,tmpfs-mode=9", "\"9\""),
             ("type=bind,src=/a,dst=/b,volume-nocopy", "volume-nocopy"),
             ("type=volume,src=a,dst=/b,tmpfs-size=1", "tmpfs-size"),
-            ("type=bind,src=/a,dst=/b,bind-propagation=shared", "shared"),
+            ("type=bind,src=/a,dst=/b,bind-propagation=both", "\"both\""),
+            ("type=bind,src=/a,dst=/b,bind-propagation=shared,bind-propagation=slave", "twice"),
+            (
+                "type=volume,src=a,dst=/b,bind-propagation=rslave",
+                "bind-propagation cannot be used with type=volume",
+            ),
+            ("type=tmpfs,dst=/b,bind-propagation=rslave", "bind-propagation cannot be used with type=tmpfs"),
+            ("type=bind,src=/a,dst=/b,ro,bind-recursive=readonly,bind-propagation=rslave", "rslave"),
             ("type=bind,src=/a,dst=/b,bind-recursive=readonly", "readonly"),
             ("type=bind,src=/a,dst=/b,dst=/c", "twice"),
             ("type=bind,src=/a,dst=/b,ro=maybe", "maybe"),

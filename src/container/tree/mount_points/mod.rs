@@ -329,7 +329,7 @@ fn what(layout: &Layout, mount: &Mount, made: &mut Vec<PathBuf>) -> Result<What,
     let destination = || mount.destination.as_path().to_owned();
     let (given, create, submounts) = match &mount.source {
         Source::Tmpfs { options } => return Ok(What::Tmpfs { options: options.clone() }),
-        Source::Bind { path, create, submounts } => (path.clone(), *create, *submounts),
+        Source::Bind { path, create, submounts, .. } => (path.clone(), *create, *submounts),
         Source::Volume { name: Some(name), .. } => (layout.volume_data(name), false, Submounts::Follow),
         // The engine names every volume when the container is made.
         Source::Volume { name: None, .. } => (layout.volumes(), false, Submounts::Follow),
