@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 use crate::cli::human;
 use crate::engine::{
     Bytes, CapabilityName, Cpus, DeviceRequest, DiskUsage, Endpoint, ExposedPort, Family, Limits, LogDriver,
-    LogOptions, Membership, Modules, MountView, Namespace, NumberList, Paths, Rate, Record, Seccomp,
-    Security, Snapshot, State, Swap, Ulimit, Wanted, unpublished_ports,
+    LogOptions, Membership, Modules, MountView, NumberList, Paths, Rate, Record, Seccomp, Security, Snapshot,
+    State, Swap, Ulimit, Wanted, unpublished_ports,
 };
 use crate::names::IfName;
 
@@ -301,17 +301,16 @@ fn limits(limits: &Limits) -> Value {
 /// What it may do.
 fn security(security: &Security) -> Value {
     let names = |names: &[CapabilityName]| -> Vec<String> { names.iter().map(ToString::to_string).collect() };
-    // Docker shows an empty word for a namespace of the container's own, except for these two.
-    let mode = |namespace: Namespace| if namespace.is_host() { "host" } else { "" };
     let namespaces = &security.namespaces;
     json!({
         "Privileged": security.privileged,
         "CapAdd": names(&security.cap_add),
         "CapDrop": names(&security.cap_drop),
         "SecurityOpt": security_options(security),
-        "PidMode": mode(namespaces.pid),
-        "IpcMode": namespaces.ipc.as_str(),
-        "UTSMode": mode(namespaces.uts),
+        // Docker shows an empty word for these namespaces if they are the container's own.
+        "PidMode": if namespaces.pid.is_own() { String::new() } else { namespaces.pid.to_string() },
+        "IpcMode": namespaces.ipc.to_string(),
+        "UTSMode": if namespaces.uts.is_host() { "host" } else { "" },
         "CgroupnsMode": namespaces.cgroup.as_str(),
     })
 }

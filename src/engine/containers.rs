@@ -86,6 +86,7 @@ impl Engine {
         privileges::for_containers()?;
         let (mode, networks) = settle_networks(&mut request)?;
         check_host(&request, &mode)?;
+        self.check_sharing(&request.settings.security.namespaces)?;
         if request.auto_remove && request.settings.restart != RestartPolicy::No {
             let option = format!("--restart {}", request.settings.restart);
             return Err(EngineError::Conflict { option, other: "--rm".to_owned() });
@@ -220,7 +221,7 @@ fn check_host(request: &CreateContainer, mode: &NetworkMode) -> Result<(), Engin
         }
     }
     for name in settings.sysctls.keys() {
-        check_sysctl(name, settings.security.namespaces, mode.is_own())?;
+        check_sysctl(name, &settings.security.namespaces, mode.is_own())?;
     }
     settings.security.check_on(Modules::of_host())?;
     let shared_names = settings.security.namespaces.uts.is_host();

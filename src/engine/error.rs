@@ -22,7 +22,7 @@ use crate::container::tree::files::FilesError;
 use crate::container::tree::mount_points::MountPointError;
 use crate::container::tree::rootfs::RootfsError;
 use crate::image::ImageError;
-use crate::names::{ContainerName, NetworkName};
+use crate::names::{ContainerId, ContainerName, NetworkName};
 use crate::netns::NetNsError;
 use crate::network::NetworkError;
 use crate::volume::VolumeError;
@@ -232,6 +232,22 @@ pub enum EngineError {
     /// The container whose network is to be shared has none at the moment.
     #[error("cannot share the network of container {0}: it is not running")]
     NetworkNotShared(ContainerName),
+    /// The container whose namespace is to be shared is not there any more.
+    #[error("cannot share {what} of container {}: no such container, it was removed", .id.short())]
+    OwnerGone {
+        /// What is to be shared.
+        what: &'static str,
+        /// The container that was.
+        id: ContainerId,
+    },
+    /// The container whose namespace is to be shared keeps it to itself.
+    #[error("cannot share the IPC of container {name}: it has a non-shareable IPC, made with --ipc {mode}")]
+    IpcNotShareable {
+        /// The container.
+        name: ContainerName,
+        /// What it was made with.
+        mode: String,
+    },
     /// A file that the user named.
     #[error("cannot {action} {path}")]
     File {
@@ -278,6 +294,9 @@ impl EngineError {
                 "make an image of all its files with: mydocker export {name} | mydocker import -"
             )),
             Self::NamespaceOfContainer { name, .. } => Some(format!("name the container instead: {name}")),
+            Self::IpcNotShareable { name, .. } => {
+                Some(format!("make container {name} anew with: --ipc shareable"))
+            }
             Self::NoTerminal => Some("leave out -t, or run it from a terminal".to_owned()),
             Self::StillUp { name, .. } => {
                 Some(format!("stop it first with: mydocker stop {name}; or use --force"))

@@ -18,6 +18,7 @@ mod listing;
 mod logs;
 mod networks;
 mod privileges;
+mod sharing;
 mod start;
 mod stats;
 mod supervise;
@@ -47,12 +48,13 @@ pub use crate::container::request::limits::{Bytes, Cpus, LimitError, Limits, Num
 pub use crate::container::request::log::{Driver as LogDriver, Options as LogOptions};
 pub use crate::container::request::modules::Modules;
 pub use crate::container::request::mounts::{Mount, MountError, VolumesFrom};
+pub use crate::container::request::namespaces::{
+    IpcMode, Namespace, NamespaceError, Namespaces, OF_CONTAINER, PidMode,
+};
 pub use crate::container::request::resolution::{ExtraHost, ResolutionError, resolver_option, search_domain};
 pub use crate::container::request::restart::RestartPolicy;
 pub use crate::container::request::seccomp_profile::Profile;
-pub use crate::container::request::security::{
-    CapabilityName, Namespace, Namespaces, Seccomp, Security, SecurityError,
-};
+pub use crate::container::request::security::{CapabilityName, Seccomp, Security, SecurityError};
 pub use crate::container::request::signal::Signal;
 pub use crate::container::request::ulimit::Ulimit;
 pub use crate::container::run::processes::Task;

@@ -260,6 +260,7 @@ impl Engine {
             None
         };
         let shared = self.shared_network(&record.network.mode)?;
+        let joined = self.shared_namespaces(record)?;
         let keep = if config.auto_remove { Keep::Nothing } else { Keep::Layer };
         let rootfs = rootfs::mount_overlay(&self.layout, id, &config.layers, keep)?;
         let mounts = self.prepare_mounts(record, &rootfs)?;

@@ -215,15 +215,30 @@ fn security_modules_are_asked_only_for_what_they_can_do() {
 }
 
 #[test]
-fn inspect_shows_which_security_options_were_asked_for() {
+fn inspect_shows_whose_namespaces_and_which_security_options_were_asked_for() {
     let host = Host::new();
     let create = |name: &str, options: &[&str]| {
         let start = ["create", "--name", name, "--net", "none"];
         host.mydocker(&[&start[..], options, &[&host.image, "true"]].concat()).ok()
     };
     let shown = |name: &str| host.inspect(name)["HostConfig"].clone();
+    let id = create("owner", &["--ipc", "shareable"]);
+    let of_owner = format!("container:{id}");
     create("plain", &[]);
     create("near", &["--pid", "host", "--ipc", "host"]);
+    create("joined", &["--pid", "container:owner", "--ipc", &format!("container:{}", &id[..12])]);
+    create("second", &["--ipc", "container:joined"]);
+    create("alone", &["--ipc", "none"]);
+    for (name, pid, ipc) in [
+        ("owner", "", "shareable"),
+        ("plain", "", "private"),
+        ("near", "host", "host"),
+        ("joined", &of_owner, &of_owner),
+        ("alone", "", "none"),
+    ] {
+        let config = shown(name);
+        assert_eq!((&config["PidMode"], &config["IpcMode"]), (&pid.into(), &ipc.into()), "{name}");
+    }
     create(
         "options",
         &[
@@ -249,6 +264,51 @@ fn inspect_shows_which_security_options_were_asked_for() {
     assert_eq!(shown("plain")["SecurityOpt"], serde_json::json!([]));
     // As Docker: so near to the host, labels would only be in the way.
     assert_eq!(shown("near")["SecurityOpt"], serde_json::json!(["label=disable"]));
+    remove_all(&host);
+    host.assert_nothing_left();
+}
+
+#[test]
+fn whose_namespace_cannot_be_shared_is_refused() {
+    let host = Host::new();
+    let create = |name: &str, options: &[&str]| {
+        let start = ["create", "--name", name, "--net", "none"];
+        host.mydocker(&[&start[..], options, &[&host.image, "true"]].concat())
+    };
+    create("private", &[]).ok();
+    create("none", &["--ipc", "none"]).ok();
+    create("shareable", &["--ipc", "shareable"]).ok();
+    for option in ["--pid", "--ipc"] {
+        create("x", &[option, "container:nobody"]).refused(REFUSED, &["no such container", "nobody"]);
+        create("x", &[option, "container:"]).refused(REFUSED, &[option, "names no container"]);
+        create("x", &[option, "sideways"]).refused(REFUSED, &[option, "sideways", "invalid"]);
+    }
+    for option in ["--uts", "--cgroupns"] {
+        create("x", &[option, "container:private"]).refused(REFUSED, &[option, "container:private"]);
+    }
+    create("x", &["--pid", "shareable"]).refused(REFUSED, &["--pid", "shareable"]);
+    for owner in ["private", "none"] {
+        let refused = create("x", &["--ipc", &format!("container:{owner}")]);
+        refused.refused(&[125], &[owner, "non-shareable IPC"]);
+        assert!(refused.stderr.contains("hint: ") && refused.stderr.contains("--ipc shareable"), "{refused}");
+    }
+    let sysctl = ["--ipc", "container:shareable", "--sysctl", "fs.mqueue.msg_max=5"];
+    create("x", &sysctl).refused(REFUSED, &["fs.mqueue.msg_max", "--ipc container"]);
+    create("mine", &["--ipc", "shareable", "--sysctl", "fs.mqueue.msg_max=5"]).ok();
+    // Where /dev/shm is not the container's own, its size is of no matter, as in Docker.
+    for (name, ipc) in [("s1", "none"), ("s2", "host"), ("s3", "container:shareable")] {
+        create(name, &["--ipc", ipc, "--shm-size", "1m"]).ok();
+    }
+    assert_eq!(host.mydocker(&["ps", "-aq", "--filter", "name=x"]).ok(), "", "a refusal leaves nothing");
+    // Only who runs can be joined, and the container can be started again once it does.
+    create("pid", &["--pid", "container:private"]).ok();
+    create("ipc", &["--ipc", "container:shareable"]).ok();
+    for (name, owner, what) in [("pid", "private", "the process ids"), ("ipc", "shareable", "the IPC")] {
+        let needles = [what, owner, "is not running"];
+        host.mydocker(&["start", name]).refused(&[1], &needles);
+        host.mydocker(&["rm", owner]).ok();
+        host.mydocker(&["start", name]).refused(&[1], &[what, "no such container", "removed"]);
+    }
     remove_all(&host);
     host.assert_nothing_left();
 }

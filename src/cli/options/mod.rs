@@ -10,6 +10,7 @@ pub(super) mod life;
 pub(super) mod limits;
 mod logging;
 mod mounts;
+mod namespaces;
 mod networks;
 mod ports;
 mod security;
@@ -106,7 +107,7 @@ impl ContainerOptions {
         self.files.apply(&mut settings);
         self.devices.apply(&mut settings);
         self.limits.apply(&mut settings)?;
-        self.security.apply(&mut settings)?;
+        self.security.apply(&mut settings, context)?;
         let (ports, publish_all) = self.ports.apply(&mut settings);
         let (networks, wanted) = self.networks.resolve(context)?;
         self.logging.apply(&mut settings)?;

@@ -1,9 +1,9 @@
-//! What a container may do, and which of the host's namespaces it is in.
+//! What a container may do.
 
-use crate::cli::CommandError;
-use crate::engine::{
-    CapabilityName, EngineError, Namespace, Namespaces, Profile, Seccomp, Security, SecurityError, Settings,
-};
+use crate::cli::{CommandError, Context};
+use crate::engine::{CapabilityName, EngineError, Profile, Seccomp, Security, SecurityError, Settings};
+
+use super::namespaces::NamespaceOptions;
 
 /// What a container may do
 #[derive(Debug, clap::Args)]
@@ -32,18 +32,8 @@ pub(super) struct SecurityOptions {
     /// A kernel parameter of the container's own network or IPC namespace; may be given more than once
     #[arg(long, value_name = "NAME=VALUE", value_parser = sysctl)]
     sysctl: Vec<(String, String)>,
-    /// The process ids that the container sees: private or host
-    #[arg(long, value_name = "MODE", default_value = "private", hide_default_value = true)]
-    pid: Namespace,
-    /// The shared memory, semaphores and message queues that it sees: private or host
-    #[arg(long, value_name = "MODE", default_value = "private", hide_default_value = true)]
-    ipc: Namespace,
-    /// The host name that it sees: private or host
-    #[arg(long, value_name = "MODE", default_value = "private", hide_default_value = true)]
-    uts: Namespace,
-    /// The control groups that it sees: private or host
-    #[arg(long, value_name = "MODE", default_value = "private", hide_default_value = true)]
-    cgroupns: Namespace,
+    #[command(flatten)]
+    namespaces: NamespaceOptions,
 }
 
 fn sysctl(text: &str) -> Result<(String, String), String> {
@@ -54,7 +44,7 @@ fn sysctl(text: &str) -> Result<(String, String), String> {
 
 impl SecurityOptions {
     /// Fills in this group's part.
-    pub(super) fn apply(self, settings: &mut Settings) -> Result<(), CommandError> {
+    pub(super) fn apply(self, settings: &mut Settings, context: &mut Context) -> Result<(), CommandError> {
         settings.read_only = self.read_only;
         settings.groups = self.group_add;
         // The last one for a name holds.
@@ -63,7 +53,7 @@ impl SecurityOptions {
             privileged: self.privileged,
             cap_add: self.cap_add,
             cap_drop: self.cap_drop,
-            namespaces: Namespaces { pid: self.pid, ipc: self.ipc, uts: self.uts, cgroup: self.cgroupns },
+            namespaces: self.namespaces.resolve(context)?,
             ..Security::default()
         };
         for option in &self.security_opt {

@@ -6,6 +6,7 @@ pub mod limits;
 pub mod log;
 pub mod modules;
 pub mod mounts;
+pub mod namespaces;
 pub mod resolution;
 pub mod restart;
 pub mod seccomp_profile;

@@ -1,4 +1,4 @@
-//! What a container may do beyond or short of the default, and which of the host's namespaces it is in.
+//! What a container may do beyond or short of the default.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,6 +7,7 @@ use caps::Capability;
 use serde::{Deserialize, Serialize};
 
 use crate::container::request::modules::{AppArmorProfile, Modules};
+use crate::container::request::namespaces::{IpcMode, Namespaces};
 use crate::container::request::seccomp_profile::{Profile, ProfileError};
 
 /// Why something about a container's rights makes no sense.
@@ -99,59 +100,6 @@ pub enum Seccomp {
     Unconfined,
     /// Those of a profile of the user's.
     Profile(Profile),
-}
-
-/// Whether the container has a namespace of its own.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Namespace {
-    /// Its own.
-    #[default]
-    Private,
-    /// The host's.
-    Host,
-}
-
-impl FromStr for Namespace {
-    type Err = String;
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "" | "private" => Ok(Self::Private),
-            "host" => Ok(Self::Host),
-            _ => Err(format!("\"{text}\" is not supported: there are private and host")),
-        }
-    }
-}
-
-impl Namespace {
-    /// Whether it is the host's.
-    #[must_use]
-    pub fn is_host(self) -> bool {
-        self == Self::Host
-    }
-
-    /// As it is asked for and shown.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Private => "private",
-            Self::Host => "host",
-        }
-    }
-}
-
-/// Which namespaces are the container's own. The network's is the engine's business.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Namespaces {
-    /// Process ids.
-    pub pid: Namespace,
-    /// System V and POSIX inter-process communication.
-    pub ipc: Namespace,
-    /// Host and domain name.
-    pub uts: Namespace,
-    /// The view of control groups.
-    pub cgroup: Namespace,
 }
 
 /// What a container may do.
@@ -247,7 +195,7 @@ const IPC_SYSCTLS: [&str; 8] = [
 ///
 /// # Errors
 /// [`SecurityError::Sysctl`] says why not.
-pub fn check_sysctl(name: &str, namespaces: Namespaces, own_network: bool) -> Result<(), SecurityError> {
+pub fn check_sysctl(name: &str, namespaces: &Namespaces, own_network: bool) -> Result<(), SecurityError> {
     let refused = |reason| Err(SecurityError::Sysctl { name: name.to_owned(), reason });
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-' | b'/');
     if name.is_empty() || !name.bytes().all(plain) || name.split(['.', '/']).any(str::is_empty) {
@@ -258,7 +206,11 @@ pub fn check_sysctl(name: &str, namespaces: Namespaces, own_network: bool) -> Re
         return if own_network { Ok(()) } else { refused("the network is not the container's own") };
     }
     if IPC_SYSCTLS.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
-        return if namespaces.ipc.is_host() { refused("it is the host's with --ipc host") } else { Ok(()) };
+        return match namespaces.ipc {
+            IpcMode::Host => refused("it is the host's with --ipc host"),
+            IpcMode::Container(_) => refused("it is the other container's with --ipc container:NAME"),
+            IpcMode::Private | IpcMode::Shareable | IpcMode::None => Ok(()),
+        };
     }
     if matches!(dotted.as_str(), "kernel.hostname" | "kernel.domainname") {
         return refused("use --hostname or --domainname");
@@ -286,7 +238,7 @@ mod tests {
 
     #[test]
     fn only_parameters_of_the_containers_own_namespaces_can_be_set() {
-        let own = Namespaces::default();
+        let own = &Namespaces::default();
         for good in ["net.ipv4.ip_forward", "net/ipv4/ip_forward", "kernel.shmmax", "fs.mqueue.msg_max"] {
             check_sysctl(good, own, true).unwrap();
         }
@@ -304,8 +256,15 @@ mod tests {
             assert!(check_sysctl(bad, own, true).is_err(), "{bad:?} was accepted");
         }
         assert!(check_sysctl("net.ipv4.ip_forward", own, false).is_err());
-        let host = Namespaces { ipc: Namespace::Host, ..own };
-        assert!(check_sysctl("kernel.shmmax", host, true).is_err());
+        let other = IpcMode::Container("ab".repeat(32).parse().unwrap());
+        for (ipc, is_own) in
+            [(IpcMode::Shareable, true), (IpcMode::None, true), (IpcMode::Host, false), (other, false)]
+        {
+            let namespaces = Namespaces { ipc, ..Namespaces::default() };
+            for name in ["kernel.shmmax", "kernel/shmmax", "fs.mqueue.msg_max"] {
+                assert_eq!(check_sysctl(name, &namespaces, true).is_ok(), is_own, "{name} {namespaces:?}");
+            }
+        }
     }
 
     #[test]

@@ -1,0 +1,264 @@
+//! Containers that are put into the namespaces of others: who may be joined, and by which process it is found.
+//!
+//! A namespace is found through the first process of the container that was named, whoever made it: that
+//! container may itself have joined another one, which may have been removed since. Whether it is the host's in
+//! the end, the kernel tells.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+
+use super::{Engine, EngineError, Record};
+use crate::container::life::record::{RecordError, State};
+use crate::container::request::namespaces::{IpcMode, Namespaces, PidMode};
+use crate::names::ContainerId;
+use crate::process::Process;
+
+/// A kind of namespace that containers share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Process ids.
+    Pid,
+    /// Inter-process communication.
+    Ipc,
+}
+
+impl Kind {
+    /// What is shared, for people.
+    fn what(self) -> &'static str {
+        match self {
+            Self::Pid => "the process ids",
+            Self::Ipc => "the IPC",
+        }
+    }
+
+    /// For people, too: what cannot be done.
+    fn action(self) -> &'static str {
+        match self {
+            Self::Pid => "share the process ids of",
+            Self::Ipc => "share the IPC of",
+        }
+    }
+
+    /// Its file in `/proc/PID/ns`.
+    fn file(self) -> &'static str {
+        match self {
+            Self::Pid => "pid",
+            Self::Ipc => "ipc",
+        }
+    }
+}
+
+/// Which namespace of one kind a container is started in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Joined {
+    /// A new one.
+    Own,
+    /// The host's, which is that of this process.
+    Host,
+    /// That of another container, whose first process this is.
+    Of(Process),
+}
+
+/// The namespaces that a container is started in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SharedNamespaces {
+    /// Whose process ids it sees.
+    pub(super) pid: Joined,
+    /// Whose shared memory, semaphores and message queues it sees.
+    pub(super) ipc: Joined,
+}
+
+impl Engine {
+    /// Whether the containers that are to be joined are there and let themselves be joined. They need not run
+    /// before the container is started.
+    pub(super) fn check_sharing(&self, namespaces: &Namespaces) -> Result<(), EngineError> {
+        if let PidMode::Container(id) = &namespaces.pid {
+            self.owner(Kind::Pid, id)?;
+        }
+        if let IpcMode::Container(id) = &namespaces.ipc {
+            self.owner(Kind::Ipc, id)?;
+        }
+        Ok(())
+    }
+
+    /// The namespaces that a container is to be started in.
+    ///
+    /// # Errors
+    /// A container whose namespace it shares does not run ([`EngineError::NotRunning`], [`EngineError::Is`]) or
+    /// was removed ([`EngineError::OwnerGone`]).
+    pub(super) fn shared_namespaces(&self, record: &Record) -> Result<SharedNamespaces, EngineError> {
+        let namespaces = &record.config.settings.security.namespaces;
+        let pid = match &namespaces.pid {
+            PidMode::Private => Joined::Own,
+            PidMode::Host => Joined::Host,
+            PidMode::Container(id) => self.joined(Kind::Pid, id)?,
+        };
+        let ipc = match &namespaces.ipc {
+            IpcMode::Private | IpcMode::Shareable | IpcMode::None => Joined::Own,
+            IpcMode::Host => Joined::Host,
+            IpcMode::Container(id) => self.joined(Kind::Ipc, id)?,
+        };
+        Ok(SharedNamespaces { pid, ipc })
+    }
+
+    /// The container whose namespace is shared, and its state.
+    fn owner(&self, kind: Kind, id: &ContainerId) -> Result<(Record, State), EngineError> {
+        let (owner, state) = Record::observe(&self.layout, id).map_err(|error| match error {
+            RecordError::NotFound(id) => EngineError::OwnerGone { what: kind.what(), id },
+            error => error.into(),
+        })?;
+        let ipc = &owner.config.settings.security.namespaces.ipc;
+        if kind == Kind::Ipc && !ipc.is_shareable() {
+            return Err(EngineError::IpcNotShareable { name: owner.name, mode: ipc.to_string() });
+        }
+        Ok((owner, state))
+    }
+
+    fn joined(&self, kind: Kind, id: &ContainerId) -> Result<Joined, EngineError> {
+        let (Record { name, .. }, state) = self.owner(kind, id)?;
+        let action = kind.action();
+        let init = match state {
+            // It is joined while it is paused as well: that takes nothing of its processes.
+            State::Running { init, .. } => init,
+            State::Restarting { .. } => {
+                return Err(EngineError::Is { action, name, state: state.as_str() });
+            }
+            _ => return Err(EngineError::NotRunning { action, name }),
+        };
+        match is_ours(init, kind) {
+            // Asked after its files were: had the pid changed hands before, they were another process's.
+            _ if !init.is_alive() => Err(EngineError::NotRunning { action, name }),
+            Ok(true) => Ok(Joined::Host),
+            Ok(false) => Ok(Joined::Of(init)),
+            Err(source) => {
+                Err(EngineError::Io { action: "look at the namespaces of another container", source })
+            }
+        }
+    }
+}
+
+/// Whether a process is in the namespace of this process.
+fn is_ours(process: Process, kind: Kind) -> io::Result<bool> {
+    let of = |process: &str| {
+        let namespace = fs::metadata(format!("/proc/{process}/ns/{}", kind.file()))?;
+        Ok::<_, io::Error>((namespace.dev(), namespace.ino()))
+    };
+    Ok(of(&process.pid.to_string())? == of("self")?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::life::index;
+    use crate::container::request::config::{Argv, Config, Settings};
+    use crate::container::request::security::Security;
+    use crate::container::request::signal::Signal;
+    use crate::engine::{Connection, NetworkMode};
+    use crate::store::Layout;
+
+    fn engine(directory: &tempfile::TempDir) -> Engine {
+        let layout = Layout::new(directory.path().join("root"), directory.path().join("run"));
+        Engine::new(layout, Vec::new())
+    }
+
+    /// A container that is registered with these namespaces.
+    fn registered(engine: &Engine, name: &str, pid: PidMode, ipc: IpcMode) -> Record {
+        let namespaces = Namespaces { pid, ipc, ..Namespaces::default() };
+        let security = Security { namespaces, ..Security::default() };
+        let config = Config {
+            image: "/".to_owned(),
+            layers: vec!["/".into()],
+            command: Argv::new(vec!["true".to_owned()]).unwrap(),
+            env: Vec::new(),
+            hostname: None,
+            working_dir: None,
+            user: None,
+            tty: false,
+            open_stdin: false,
+            stdin_once: false,
+            auto_remove: false,
+            labels: std::collections::BTreeMap::new(),
+            stop_signal: Signal::TERM,
+            stop_timeout: 10,
+            settings: Settings { security, ..Settings::default() },
+        };
+        let connection = Connection {
+            mode: NetworkMode::None,
+            networks: Vec::new(),
+            ports: Vec::new(),
+            publish_all: false,
+            endpoints: Vec::new(),
+        };
+        let name = Some(name.parse().unwrap());
+        index::create(&engine.layout, ContainerId::generate().unwrap(), name, config, connection).unwrap()
+    }
+
+    /// Registers that this process is the container's first one, and its supervisor.
+    fn run(engine: &Engine, record: &Record) {
+        Record::update(&engine.layout, &record.id, |record| {
+            record.state = State::running(Process::current().unwrap())?;
+            Ok::<(), EngineError>(())
+        })
+        .unwrap();
+    }
+
+    fn refusal(result: Result<SharedNamespaces, EngineError>) -> String {
+        result.unwrap_err().to_string()
+    }
+
+    #[test]
+    fn only_what_is_shareable_can_be_joined() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = engine(&directory);
+        let joining =
+            |id: &ContainerId| Namespaces { ipc: IpcMode::Container(id.clone()), ..Namespaces::default() };
+        for (name, ipc, works) in [
+            ("private", IpcMode::Private, false),
+            ("none", IpcMode::None, false),
+            ("shareable", IpcMode::Shareable, true),
+            ("host", IpcMode::Host, true),
+            ("second", IpcMode::Container(ContainerId::generate().unwrap()), true),
+        ] {
+            let owner = registered(&engine, name, PidMode::Private, ipc);
+            match engine.check_sharing(&joining(&owner.id)) {
+                Ok(()) => assert!(works, "{name}"),
+                Err(error) => {
+                    let text = error.to_string();
+                    assert!(!works && text.contains("non-shareable IPC") && text.contains(name), "{text}");
+                    assert!(error.hint().unwrap().contains("--ipc shareable"));
+                }
+            }
+            // Process ids can be had of everybody.
+            let pid = PidMode::Container(owner.id);
+            engine.check_sharing(&Namespaces { pid, ..Namespaces::default() }).unwrap();
+        }
+        let nobody = ContainerId::generate().unwrap();
+        let error = engine.check_sharing(&joining(&nobody)).unwrap_err().to_string();
+        assert!(error.contains(nobody.short()) && error.contains("no such container"), "{error}");
+    }
+
+    #[test]
+    fn whoever_is_joined_has_to_run() {
+        let directory = tempfile::tempdir().unwrap();
+        let engine = engine(&directory);
+        let owner = registered(&engine, "owner", PidMode::Host, IpcMode::Shareable);
+        let of_owner = (PidMode::Container(owner.id.clone()), IpcMode::Container(owner.id.clone()));
+        let both = registered(&engine, "both", of_owner.0, of_owner.1.clone());
+        let ipc = registered(&engine, "ipc", PidMode::Private, of_owner.1);
+        let shared = |record: &Record| engine.shared_namespaces(record);
+        assert_eq!(
+            refusal(shared(&both)),
+            "cannot share the process ids of container owner: it is not running"
+        );
+        assert_eq!(refusal(shared(&ipc)), "cannot share the IPC of container owner: it is not running");
+        run(&engine, &owner);
+        // The namespaces of this process are the host's, whatever the records say.
+        assert_eq!(shared(&both).unwrap(), SharedNamespaces { pid: Joined::Host, ipc: Joined::Host });
+        assert_eq!(shared(&ipc).unwrap(), SharedNamespaces { pid: Joined::Own, ipc: Joined::Host });
+        assert_eq!(shared(&owner).unwrap(), SharedNamespaces { pid: Joined::Host, ipc: Joined::Own });
+        fs::remove_dir_all(engine.layout.container(&owner.id)).unwrap();
+        let text = refusal(shared(&both));
+        assert!(text.contains(owner.id.short()) && text.contains("was removed"), "{text}");
+    }
+}
