@@ -11,6 +11,7 @@ use std::os::unix::fs::MetadataExt as _;
 use super::{Engine, EngineError, Record};
 use crate::container::life::record::{RecordError, State};
 use crate::container::request::namespaces::{IpcMode, Namespaces, PidMode};
+use crate::container::run::first::{Joined, Sharing};
 use crate::names::ContainerId;
 use crate::process::Process;
 
@@ -49,26 +50,6 @@ impl Kind {
     }
 }
 
-/// Which namespace of one kind a container is started in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Joined {
-    /// A new one.
-    Own,
-    /// The host's, which is that of this process.
-    Host,
-    /// That of another container, whose first process this is.
-    Of(Process),
-}
-
-/// The namespaces that a container is started in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SharedNamespaces {
-    /// Whose process ids it sees.
-    pub(super) pid: Joined,
-    /// Whose shared memory, semaphores and message queues it sees.
-    pub(super) ipc: Joined,
-}
-
 impl Engine {
     /// Whether the containers that are to be joined are there and let themselves be joined. They need not run
     /// before the container is started.
@@ -87,7 +68,7 @@ impl Engine {
     /// # Errors
     /// A container whose namespace it shares does not run ([`EngineError::NotRunning`], [`EngineError::Is`]) or
     /// was removed ([`EngineError::OwnerGone`]).
-    pub(super) fn shared_namespaces(&self, record: &Record) -> Result<SharedNamespaces, EngineError> {
+    pub(super) fn shared_namespaces(&self, record: &Record) -> Result<Sharing, EngineError> {
         let namespaces = &record.config.settings.security.namespaces;
         let pid = match &namespaces.pid {
             PidMode::Private => Joined::Own,
@@ -99,7 +80,7 @@ impl Engine {
             IpcMode::Host => Joined::Host,
             IpcMode::Container(id) => self.joined(Kind::Ipc, id)?,
         };
-        Ok(SharedNamespaces { pid, ipc })
+        Ok(Sharing { pid, ipc })
     }
 
     /// The container whose namespace is shared, and its state.
@@ -203,7 +184,7 @@ mod tests {
         .unwrap();
     }
 
-    fn refusal(result: Result<SharedNamespaces, EngineError>) -> String {
+    fn refusal(result: Result<Sharing, EngineError>) -> String {
         result.unwrap_err().to_string()
     }
 
@@ -254,9 +235,9 @@ mod tests {
         assert_eq!(refusal(shared(&ipc)), "cannot share the IPC of container owner: it is not running");
         run(&engine, &owner);
         // The namespaces of this process are the host's, whatever the records say.
-        assert_eq!(shared(&both).unwrap(), SharedNamespaces { pid: Joined::Host, ipc: Joined::Host });
-        assert_eq!(shared(&ipc).unwrap(), SharedNamespaces { pid: Joined::Own, ipc: Joined::Host });
-        assert_eq!(shared(&owner).unwrap(), SharedNamespaces { pid: Joined::Host, ipc: Joined::Own });
+        assert_eq!(shared(&both).unwrap(), Sharing { pid: Joined::Host, ipc: Joined::Host });
+        assert_eq!(shared(&ipc).unwrap(), Sharing { pid: Joined::Own, ipc: Joined::Host });
+        assert_eq!(shared(&owner).unwrap(), Sharing { pid: Joined::Host, ipc: Joined::Own });
         fs::remove_dir_all(engine.layout.container(&owner.id)).unwrap();
         let text = refusal(shared(&both));
         assert!(text.contains(owner.id.short()) && text.contains("was removed"), "{text}");

@@ -27,6 +27,7 @@ use crate::container::life::record::{Exit, RecordError, State};
 use crate::container::life::restart::{self, Life};
 use crate::container::life::supervisor::{self, Ended, Options, Supervisor, SupervisorError};
 use crate::container::request::log::Driver;
+use crate::container::request::modules::Modules;
 use crate::container::request::restart::RestartPolicy;
 use crate::container::run::cgroup;
 use crate::container::run::first::{self, Network, Parts};
@@ -260,7 +261,8 @@ impl Engine {
             None
         };
         let shared = self.shared_network(&record.network.mode)?;
-        let joined = self.shared_namespaces(record)?;
+        let sharing = self.shared_namespaces(record)?;
+        config.settings.security.check_on(Modules::of_host())?;
         let keep = if config.auto_remove { Keep::Nothing } else { Keep::Layer };
         let rootfs = rootfs::mount_overlay(&self.layout, id, &config.layers, keep)?;
         let mounts = self.prepare_mounts(record, &rootfs)?;
@@ -269,7 +271,7 @@ impl Engine {
             (None, Some(path)) => Network::Shared(path),
             (None, None) => Network::Host,
         };
-        let parts = Parts { rootfs, network, mounts: mounts.points() };
+        let parts = Parts { rootfs, network, sharing, mounts: mounts.points() };
         let mut task = first::create(&self.layout, id, config, parts)?;
         let init = task.process();
         if let Some(netns) = &netns {

@@ -20,12 +20,8 @@ pub fn set_mount_attributes(
     propagation: libc::c_ulong,
     recursive: bool,
 ) -> io::Result<()> {
-    let attributes = libc::mount_attr {
-        attr_set: u64::from(set.bits()),
-        attr_clr: 0,
-        propagation: u64::from(propagation),
-        userns_fd: 0,
-    };
+    let attributes =
+        libc::mount_attr { attr_set: u64::from(set.bits()), attr_clr: 0, propagation, userns_fd: 0 };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: mount_setattr(2) reads a NUL-terminated path and `size` bytes of one `mount_attr`; both outlive the
     // call.

@@ -63,14 +63,17 @@ pub enum DeviceError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Access {
-    read: bool,
-    write: bool,
-    make: bool,
+    /// Reading.
+    pub read: bool,
+    /// Writing.
+    pub write: bool,
+    /// Making nodes.
+    pub make: bool,
 }
 
 impl Access {
     /// Everything.
-    const ALL: Self = Self { read: true, write: true, make: true };
+    pub(in crate::container) const ALL: Self = Self { read: true, write: true, make: true };
 
     fn parse(text: &str) -> Option<Self> {
         let has = |letter| text.contains(letter);

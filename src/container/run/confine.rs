@@ -7,6 +7,8 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io::Write as _;
 use std::os::fd::{AsFd as _, BorrowedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use caps::{Capability, CapsHashSet};
 use nix::errno::Errno;
@@ -22,6 +24,8 @@ use super::init;
 use super::seccomp::Filters;
 use super::stdio::Theirs;
 use super::step::{At as _, Failure, Processes, Step};
+use crate::container::request::config::Config;
+use crate::container::request::seccomp_profile::ProfileError;
 use crate::container::request::ulimit::Ulimit;
 use crate::container::tree::user::Identity;
 use crate::sys;
@@ -59,6 +63,32 @@ pub(super) enum Becomes {
 }
 
 impl Confinement {
+    /// What a process of a container with this configuration becomes.
+    ///
+    /// # Errors
+    /// The user's seccomp profile cannot be compiled.
+    pub(super) fn new(
+        config: &Config,
+        command: Command,
+        directory: &Path,
+        identity: Identity,
+        capabilities: CapsHashSet,
+    ) -> Result<Self, ProfileError> {
+        let security = &config.settings.security;
+        Ok(Self {
+            command,
+            directory: CString::new(directory.as_os_str().as_bytes()).unwrap_or_default(),
+            limits: config.settings.ulimits.clone(),
+            filters: Filters::of(security, &capabilities)?,
+            promises: security.promises(),
+            profile: security.profile().map(|profile| profile.as_str().to_owned()),
+            identity,
+            capabilities,
+            tty: config.tty,
+            init: false,
+        })
+    }
+
     /// Carries out the rest, and does not return. `profile` is the file for an AppArmor profile of this process's own.
     pub(super) fn run(
         &self,

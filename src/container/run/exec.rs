@@ -11,10 +11,8 @@
 //!                 └─► process: session → ready → the command
 //! ```
 
-use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -29,8 +27,7 @@ use super::command::Command;
 use super::confine::{Becomes, Confinement};
 use super::environment::environment;
 use super::mounting;
-use super::runtime::{Names, Pending, RuntimeError, Start, Task, io_error, reap};
-use super::seccomp::Filters;
+use super::runtime::{Names, Pending, RuntimeError, Start, Task, io_error};
 use super::stdio::{self, Streams, Theirs};
 use super::step::{At as _, Failure, Message, Processes, Step, channel, errno_of};
 use crate::container::request::config::{Argv, Config, ContainerPath, EnvVar, UserSpec};
@@ -125,19 +122,11 @@ pub fn exec(
             let (streams, theirs) = made.map_err(io_error("make pipes for", Path::new("the command")))?;
             (Some(streams), Some(theirs))
         };
+        let command = Command::new(request.command.words(), &environment);
+        let mut confinement = Confinement::new(config, command, directory, identity, capabilities)?;
+        confinement.tty = request.tty;
         let helper = Helper {
-            confinement: Confinement {
-                command: Command::new(request.command.words(), &environment),
-                directory: CString::new(directory.as_os_str().as_bytes()).unwrap_or_default(),
-                limits: config.settings.ulimits.clone(),
-                filters: Filters::of(security, &capabilities)?,
-                promises: security.promises(),
-                profile: None,
-                identity,
-                capabilities,
-                tty: request.tty,
-                init: false,
-            },
+            confinement,
             streams: theirs,
             is_born_in_group: groups.birthplace().is_some(),
             groups,
@@ -194,19 +183,16 @@ impl Helper {
         drop(theirs);
         drop(self);
         let mut pending = Pending { socket: ours, pid: helper, names, is_ready: false };
-        let mut streams = streams;
-        let pid = loop {
-            match pending.receive()? {
-                Some(Message::Terminal(master)) => streams = Some(Streams::Terminal(master)),
-                Some(Message::Pid(pid)) => break pid,
+        let streams = match streams {
+            Some(streams) => streams,
+            None => match pending.receive()? {
+                Some(Message::Terminal(master)) => Streams::Terminal(master),
                 _ => return Err(pending.killed()),
-            }
+            },
         };
-        pending.pid = pid;
-        reap(helper);
+        let pid = pending.successor()?;
         // Ours, and not reaped: its pid is nobody else's.
         let process = Process::of(pid).map_err(|_| pending.killed())?;
-        let streams = streams.ok_or_else(|| RuntimeError::Killed(""))?;
         let mut task = Task { process, streams, start: Start(Some(pending)) };
         task.wait_until_ready()?;
         Ok(task)

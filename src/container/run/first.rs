@@ -8,10 +8,8 @@
 //! Everything that needs a path of the host is a descriptor before there is a process: it has none of the host's paths
 //! left to get wrong, and what cannot be opened is told in the supervisor's own words.
 
-use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
@@ -29,12 +27,11 @@ use super::confine::{Becomes, Confinement};
 use super::environment::{environment, hostname};
 use super::mounting::{self, Mounts, Wanted};
 use super::runtime::{self, Names, Pending, RuntimeError, Start, Task, io_error};
-use super::seccomp::Filters;
 use super::stdio::{self, Streams, Theirs};
 use super::step::{At as _, Failure, Processes, Step, channel};
 use crate::container::request::config::Config;
 use crate::container::request::device::{self, DeviceError, Node};
-use crate::container::request::security::Namespace;
+use crate::container::request::namespaces::IpcMode;
 use crate::container::tree::detached;
 use crate::container::tree::mount_points::MountPoint;
 use crate::container::tree::rootfs::Rootfs;
@@ -60,6 +57,26 @@ pub enum Network<'a> {
     Shared(&'a Path),
 }
 
+/// Which namespace of one kind a container is started in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Joined {
+    /// A new one.
+    Own,
+    /// The host's, which is that of this process.
+    Host,
+    /// That of another container, whose first process this is.
+    Of(Process),
+}
+
+/// The namespaces that containers can have in common, besides the network's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Sharing {
+    /// Whose process ids it sees.
+    pub pid: Joined,
+    /// Whose shared memory, semaphores and message queues it sees.
+    pub ipc: Joined,
+}
+
 /// What a container is made of besides its configuration.
 #[derive(Debug)]
 pub struct Parts<'a> {
@@ -67,6 +84,8 @@ pub struct Parts<'a> {
     pub rootfs: Rootfs,
     /// Its network namespace.
     pub network: Network<'a>,
+    /// Its other namespaces.
+    pub sharing: Sharing,
     /// What the user has mounted in it.
     pub mounts: &'a [MountPoint],
 }
@@ -80,6 +99,9 @@ struct First {
     is_born_in_group: bool,
     oom_score: Option<i32>,
     network: Option<File>,
+    /// Those of other containers.
+    ipc: Option<File>,
+    pids: Option<File>,
     own_groups_namespace: bool,
     root: OwnedFd,
     mounts: Mounts,
@@ -116,11 +138,14 @@ pub fn create(
         Network::Host => None,
         Network::Own(path) | Network::Shared(path) => Some(open(path)?),
     };
-    let shared_memory = match security.namespaces.ipc {
+    let ipc = parts.sharing.ipc;
+    let shared_memory = match ipc {
+        Joined::Own => None,
         // Who talks to the host's processes does so through the host's memory.
-        Namespace::Host => Some(host_memory()?),
-        Namespace::Private => None,
+        Joined::Host => Some(host_memory()?),
+        Joined::Of(owner) => memory_of(owner)?,
     };
+    let has_shared_memory = ipc == Joined::Own && security.namespaces.ipc != IpcMode::None;
     let wanted = Wanted {
         config,
         hierarchy,
@@ -128,39 +153,33 @@ pub fn create(
         points: parts.mounts,
         nodes: &nodes,
         shared_memory,
-        has_shared_memory: true,
+        has_shared_memory,
     };
     let mounts = Mounts::prepare(wanted)?;
-    let (streams, theirs) = if config.tty {
-        let made = stdio::terminal(&mounts.terminals, identity.uid);
-        let (master, theirs) = made.map_err(|source| step("make the container's terminal", source))?;
-        (Streams::Terminal(master), theirs)
-    } else {
-        let made = stdio::pipes(config.open_stdin, identity.uid);
-        made.map_err(|source| step("make the container's standard streams", source))?
-    };
+    let (streams, theirs) = connect(config, &mounts, identity.uid)?;
     let environment = environment(config, id, &identity, config.tty, &[]);
     let directory = config.working_dir.as_ref().map_or(Path::new("/"), |path| path.as_path());
     // With the host's names there are none to be set: they would be set for the host.
     let own_names = !security.namespaces.uts.is_host();
+    let command = Command::new(config.command.words(), &environment);
+    let mut confinement = Confinement::new(config, command, directory, identity, capabilities)?;
+    // Who sees the processes of others leaves it to their first one to look after orphans.
+    confinement.init = settings.init && parts.sharing.pid == Joined::Own;
     let first = First {
-        confinement: Confinement {
-            command: Command::new(config.command.words(), &environment),
-            directory: CString::new(directory.as_os_str().as_bytes()).unwrap_or_default(),
-            limits: settings.ulimits.clone(),
-            filters: Filters::of(security, &capabilities)?,
-            promises: security.promises(),
-            profile: None,
-            identity,
-            capabilities,
-            tty: config.tty,
-            init: settings.init,
-        },
+        confinement,
         streams: theirs,
         is_born_in_group: groups.birthplace().is_some(),
         groups,
         oom_score: settings.limits.oom_score_adj,
         network,
+        ipc: match ipc {
+            Joined::Of(owner) => Some(namespace_of(owner, "ipc")?),
+            Joined::Own | Joined::Host => None,
+        },
+        pids: match parts.sharing.pid {
+            Joined::Of(owner) => Some(namespace_of(owner, "pid")?),
+            Joined::Own | Joined::Host => None,
+        },
         own_groups_namespace: !security.namespaces.cgroup.is_host(),
         root: parts.rootfs.into_descriptor(),
         mounts,
@@ -170,14 +189,21 @@ pub fn create(
     };
     let names = first.names(config, directory);
     let mut namespaces = CloneFlags::CLONE_NEWNS;
-    for (own, flag) in [
-        (security.namespaces.pid, CloneFlags::CLONE_NEWPID),
-        (security.namespaces.ipc, CloneFlags::CLONE_NEWIPC),
-        (security.namespaces.uts, CloneFlags::CLONE_NEWUTS),
-    ] {
-        namespaces.set(flag, !own.is_host());
-    }
+    namespaces.set(CloneFlags::CLONE_NEWPID, parts.sharing.pid == Joined::Own);
+    namespaces.set(CloneFlags::CLONE_NEWIPC, ipc == Joined::Own);
+    namespaces.set(CloneFlags::CLONE_NEWUTS, own_names);
     first.make(namespaces, names, streams)
+}
+
+/// The streams of a container: a terminal or pipes.
+fn connect(config: &Config, mounts: &Mounts, uid: u32) -> Result<(Streams, Theirs), RuntimeError> {
+    if config.tty {
+        let (master, theirs) = stdio::terminal(&mounts.terminals, uid)
+            .map_err(|source| step("make the container's terminal", source))?;
+        return Ok((Streams::Terminal(master), theirs));
+    }
+    stdio::pipes(config.open_stdin, uid)
+        .map_err(|source| step("make the container's standard streams", source))
 }
 
 fn step(step: &str, source: std::io::Error) -> RuntimeError {
@@ -198,6 +224,27 @@ fn host_memory() -> Result<OwnedFd, RuntimeError> {
     let copied = detached::copy_of(file.as_fd(), true)
         .and_then(|copy| detached::set_attributes(&copy, attributes, 0, false).map(|()| copy));
     copied.map_err(|errno| error(errno.into()))
+}
+
+/// The shared memory of another container, as it sees it; one that has none shares none.
+fn memory_of(owner: Process) -> Result<Option<OwnedFd>, RuntimeError> {
+    let namespace = namespace_of(owner, "mnt")?;
+    match detached::copy_inside(&namespace, Path::new("/dev/shm"), false) {
+        Ok(memory) => Ok(Some(memory)),
+        Err(Errno::ENOENT) => Ok(None),
+        Err(errno) => Err(RuntimeError::Mount {
+            what: "the other container's shared memory".to_owned(),
+            place: "/dev/shm".into(),
+            source: errno.into(),
+        }),
+    }
+}
+
+fn namespace_of(owner: Process, kind: &str) -> Result<File, RuntimeError> {
+    let path = PathBuf::from(format!("/proc/{}/ns/{kind}", owner.pid));
+    let file = File::open(&path).map_err(io_error("open the namespace", &path))?;
+    // Asked after it was opened: had the pid changed hands before, it was another process's.
+    if owner.is_alive() { Ok(file) } else { Err(io_error("open the namespace", &path)(Errno::ESRCH.into())) }
 }
 
 /// Refuses devices in directories that are mounted: others may be changing those while the nodes are made.
@@ -275,10 +322,12 @@ impl First {
             }
             Cloned::Parent { pid, .. } => pid,
         };
+        let becomes = self.becomes();
         // All that only the new process needs is closed here, and the end of the connection above all.
         drop(theirs);
         drop(self);
-        let pending = Pending { socket: ours, pid, names, is_ready: false };
+        let mut pending = Pending { socket: ours, pid, names, is_ready: false };
+        let pid = if becomes == Becomes::Another { pending.successor()? } else { pid };
         let process = Process::of(pid).map_err(|_| pending.killed())?;
         Ok(Task { process, streams, start: Start(Some(pending)) })
     }
@@ -286,12 +335,17 @@ impl First {
     /// The process itself.
     fn run(self, socket: Processes) -> ! {
         match self.enter() {
-            Ok(profile) => self.confinement.run(&self.streams, socket, profile, Becomes::Itself),
+            Ok(profile) => self.confinement.run(&self.streams, socket, profile, self.becomes()),
             Err(failure) => {
                 socket.tell_failure(failure);
                 sys::end_process(127)
             }
         }
+    }
+
+    /// In another container's pid namespace, whose processes may be attackers, only a process that is confined is seen.
+    fn becomes(&self) -> Becomes {
+        if self.pids.is_some() { Becomes::Another } else { Becomes::Itself }
     }
 
     /// Everything that needs the host's privileges.
@@ -305,6 +359,13 @@ impl First {
         }
         if let Some(network) = &self.network {
             setns(network, CloneFlags::CLONE_NEWNET).at(Step::JoinNetwork)?;
+        }
+        if let Some(ipc) = &self.ipc {
+            setns(ipc, CloneFlags::CLONE_NEWIPC).at(Step::JoinIpc)?;
+        }
+        if let Some(pids) = &self.pids {
+            // For /proc and for the process that comes after this one, which itself stays outside.
+            setns(pids, CloneFlags::CLONE_NEWPID).at(Step::JoinPids)?;
         }
         if self.own_groups_namespace {
             // Only now: its root is the group that it is made in.

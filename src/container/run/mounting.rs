@@ -390,9 +390,19 @@ fn user(point: &MountPoint) -> Result<Attachment, RuntimeError> {
                 user_tmpfs(options, read_only).map_err(|failed| error("tmpfs".to_owned(), failed.into()))?;
             Ok(mounted(point.destination.clone(), mount))
         }
-        What::Bind { path, source, submounts } => {
+        What::Bind { path, source, submounts, propagation } => {
             let failed = |errno: Errno| error(path.display().to_string(), errno.into());
-            let copy = detached::copy_of(source.as_fd(), *submounts != Submounts::Hide).map_err(failed)?;
+            let with_submounts = *submounts != Submounts::Hide;
+            let copy = if propagation.goes_out() {
+                detached::shared_copy_of(source.as_fd(), with_submounts).map_err(failed)?
+            } else if propagation.comes_in() {
+                let copy = detached::shared_copy_of(source.as_fd(), with_submounts).map_err(failed)?;
+                let nothing = MountAttributes::empty();
+                detached::set_attributes(&copy, nothing, libc::MS_SLAVE, with_submounts).map_err(failed)?;
+                copy
+            } else {
+                detached::copy_of(source.as_fd(), with_submounts).map_err(failed)?
+            };
             detached::set_attributes(&copy, read_only, 0, *submounts == Submounts::Follow).map_err(failed)?;
             let is_directory = inside::is_directory(source).map_err(failed)?;
             Ok(Attachment { place: point.destination.clone(), is_directory, what: Attached::Mount(copy) })

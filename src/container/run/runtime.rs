@@ -192,6 +192,18 @@ impl Start {
 }
 
 impl Pending {
+    /// The process that goes on in the place of the one that was made, which ends.
+    pub(super) fn successor(&mut self) -> Result<i32, RuntimeError> {
+        match self.receive()? {
+            Some(Message::Pid(pid)) => {
+                reap(self.pid);
+                self.pid = pid;
+                Ok(pid)
+            }
+            _ => Err(self.killed()),
+        }
+    }
+
     /// The next message; a failure is an error, and its process has ended.
     pub(super) fn receive(&self) -> Result<Option<Message>, RuntimeError> {
         match self.socket.receive().map_err(RuntimeError::Clone)? {

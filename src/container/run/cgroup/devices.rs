@@ -127,7 +127,7 @@ mod tests {
         loop {
             let BpfInstruction { code, registers: both, offset, immediate } = program[at];
             let (target, source) = (usize::from(both & 15), usize::from(both >> 4));
-            let operand = u64::from(immediate as u32);
+            let operand = u64::from(immediate.cast_unsigned());
             let jump = |holds: bool| if holds { usize::try_from(offset).unwrap() } else { 0 };
             at += 1;
             match code {
@@ -137,7 +137,7 @@ mod tests {
                 AND_32 => registers[target] &= operand,
                 SHIFT_RIGHT_32 => registers[target] >>= operand,
                 // The immediate is extended with its sign to 64 bits.
-                JUMP_IF_NOT => at += jump(registers[target] != immediate as i64 as u64),
+                JUMP_IF_NOT => at += jump(registers[target] != i64::from(immediate).cast_unsigned()),
                 JUMP_IF_NOT_SAME => at += jump(registers[target] != registers[source]),
                 EXIT => return registers[0] == 1,
                 other => panic!("{other:x}"),

@@ -93,6 +93,9 @@ impl Groups {
 
     /// The group of version 2 of another process: where a container has made groups of its own below its first one, no
     /// process can be in that any more.
+    ///
+    /// # Errors
+    /// [`CgroupError`]: the process has ended, or its group is gone.
     pub fn use_group_of(&mut self, hierarchy: &Hierarchy, pid: i32) -> Result<(), CgroupError> {
         let root = match hierarchy {
             Hierarchy::Unified => Some(Path::new(super::ROOT)),

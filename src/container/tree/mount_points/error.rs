@@ -74,6 +74,25 @@ pub enum MountPointError {
         /// That of the outer mount.
         outer: PathBuf,
     },
+    /// A propagation that the source's mount does not have.
+    #[error("path {} is mounted on {} but it is not a {wanted} mount", .source_path.display(), .mount.display())]
+    NotShared {
+        /// The source.
+        source_path: PathBuf,
+        /// The mount that it is in.
+        mount: PathBuf,
+        /// What that would have to be.
+        wanted: &'static str,
+    },
+    /// What a source's mount does cannot be found out.
+    #[error("cannot find the mount of {}", .source_path.display())]
+    Propagation {
+        /// The source.
+        source_path: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
     /// The image's files could not be copied.
     #[error("cannot fill the volume for {}", .destination.display())]
     Copy {
@@ -105,6 +124,11 @@ impl MountPointError {
             Self::Source { source, .. } if source.kind() == io::ErrorKind::NotFound => {
                 Some("make it first, or use -v, which makes a missing directory".to_owned())
             }
+            Self::NotShared { mount, wanted, .. } => Some(format!(
+                "make it one: mount --make-{} {}",
+                if *wanted == "shared" { "rshared" } else { "rslave" },
+                mount.display()
+            )),
             Self::Kernels { place, .. } if place == Path::new("/dev") => {
                 Some("give the container single devices with --device, or all with --privileged".to_owned())
             }

@@ -7,6 +7,7 @@
 //! containers may be changing the volumes that a destination lies in.
 
 mod error;
+mod shared;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -20,7 +21,7 @@ use nix::fcntl::{AtFlags, OFlag, open, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
 
 use crate::container::request::config::{Config, ContainerPath};
-use crate::container::request::mounts::{Mount, Source, Submounts};
+use crate::container::request::mounts::{Mount, Propagation, Source, Submounts};
 use crate::container::tree::copy_up;
 use crate::container::tree::files::Files;
 use crate::container::tree::inside::{self, kind};
@@ -81,6 +82,8 @@ pub enum What {
         source: OwnedFd,
         /// What happens to mounts below it.
         submounts: Submounts,
+        /// Who sees what is mounted in it later.
+        propagation: Propagation,
     },
     /// A file system in memory.
     Tmpfs {
@@ -206,7 +209,7 @@ fn add_files(
         if points.iter().any(|point| point.destination == place) {
             continue;
         }
-        let what = open_bind(path, destination, Submounts::Hide)?;
+        let what = open_bind(path, destination, Submounts::Hide, Propagation::default())?;
         let point = MountPoint { destination: place, what, read_only: config.settings.read_only };
         // In a directory of the user's, nothing is made that is not there.
         if let Some(outer) = outer(points, &point.destination)
@@ -327,22 +330,31 @@ fn read_link(root: BorrowedFd<'_>, path: &Path) -> Result<Option<OsString>, Errn
 /// What is mounted for a user's wish. A missing directory of the host is made where that is asked for.
 fn what(layout: &Layout, mount: &Mount, made: &mut Vec<PathBuf>) -> Result<What, MountPointError> {
     let destination = || mount.destination.as_path().to_owned();
-    let (given, create, submounts) = match &mount.source {
+    let (given, create, submounts, propagation) = match &mount.source {
         Source::Tmpfs { options } => return Ok(What::Tmpfs { options: options.clone() }),
-        Source::Bind { path, create, submounts, .. } => (path.clone(), *create, *submounts),
-        Source::Volume { name: Some(name), .. } => (layout.volume_data(name), false, Submounts::Follow),
+        Source::Bind { path, create, submounts, propagation } => {
+            (path.clone(), *create, *submounts, *propagation)
+        }
         // The engine names every volume when the container is made.
-        Source::Volume { name: None, .. } => (layout.volumes(), false, Submounts::Follow),
+        Source::Volume { name, .. } => {
+            let data = name.as_ref().map_or_else(|| layout.volumes(), |name| layout.volume_data(name));
+            (data, false, Submounts::Follow, Propagation::default())
+        }
     };
     let failed =
         |source| MountPointError::Source { source_path: given.clone(), destination: destination(), source };
     if create {
         make_missing(&given, made).map_err(failed)?;
     }
-    open_bind(&given, mount.destination.as_path(), submounts)
+    open_bind(&given, mount.destination.as_path(), submounts, propagation)
 }
 
-fn open_bind(path: &Path, destination: &Path, submounts: Submounts) -> Result<What, MountPointError> {
+fn open_bind(
+    path: &Path,
+    destination: &Path,
+    submounts: Submounts,
+    propagation: Propagation,
+) -> Result<What, MountPointError> {
     let source = open(path, OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty()).map_err(|errno| {
         MountPointError::Source {
             source_path: path.to_owned(),
@@ -350,7 +362,10 @@ fn open_bind(path: &Path, destination: &Path, submounts: Submounts) -> Result<Wh
             source: errno.into(),
         }
     })?;
-    Ok(What::Bind { path: path.to_owned(), source, submounts })
+    if propagation.comes_in() {
+        shared::check(path, &source, propagation)?;
+    }
+    Ok(What::Bind { path: path.to_owned(), source, submounts, propagation })
 }
 
 /// Makes a directory with what is missing above it, and notes each.
