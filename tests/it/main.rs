@@ -40,6 +40,8 @@ mod devices;
 #[cfg(test)]
 mod dry_run;
 #[cfg(test)]
+mod exec_attack;
+#[cfg(test)]
 mod execve;
 #[cfg(test)]
 mod files;
@@ -55,6 +57,8 @@ mod host;
 mod image_store;
 #[cfg(test)]
 mod images;
+#[cfg(test)]
+mod insider;
 #[cfg(test)]
 mod inspect;
 #[cfg(test)]
