@@ -122,6 +122,8 @@ mod stats;
 #[cfg(test)]
 mod stuck;
 #[cfg(test)]
+mod swap_attack;
+#[cfg(test)]
 mod sweep;
 #[cfg(test)]
 mod tracer;
