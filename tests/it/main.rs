@@ -100,6 +100,8 @@ mod ports6;
 #[cfg(test)]
 mod privileges;
 #[cfg(test)]
+mod process_state;
+#[cfg(test)]
 mod program;
 #[cfg(test)]
 mod restart;
