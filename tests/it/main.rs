@@ -36,13 +36,19 @@ mod copy;
 #[cfg(test)]
 mod demo;
 #[cfg(test)]
+mod device_program;
+#[cfg(test)]
 mod devices;
 #[cfg(test)]
 mod dry_run;
 #[cfg(test)]
 mod exec_attack;
 #[cfg(test)]
+mod exec_edges;
+#[cfg(test)]
 mod execve;
+#[cfg(test)]
+mod failing_steps;
 #[cfg(test)]
 mod files;
 #[cfg(test)]
