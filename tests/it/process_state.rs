@@ -361,10 +361,14 @@ fn a_terminals_size_and_device_are_the_containers_own_in_run_and_exec() {
     let exec = ["exec", "-it", "c", "sh", "-c", "tty; stty size; stat -c %u:%g $(tty)"];
     let output = host.command(&exec).on_a_terminal().run_in(&host.space).ok().replace('\r', "");
     assert_eq!(output, "/dev/pts/0\n33 111\n0:5");
-    // It belongs to whoever sits at it.
-    let exec = ["exec", "-it", "-u", "1234", "c", "sh", "-c", "stat -c %u $(tty); echo x > $(tty)"];
-    let output = host.command(&exec).on_a_terminal().run_in(&host.space).ok().replace('\r', "");
-    assert_eq!(output, "1234\nx");
+    // It belongs to whoever sits at it, from the beginning: the command may look at once.
+    let look = ["sh", "-c", "stat -c %u $(tty); echo x > $(tty)"];
+    let exec = [&["exec", "-it", "-u", "1234", "c"], &look[..]].concat();
+    let run = [&["run", "--rm", "-it", "--net", "none", "-u", "1234", &host.image], &look[..]].concat();
+    for words in [&exec, &exec, &exec, &run, &run] {
+        let output = host.command(words).on_a_terminal().run_in(&host.space).ok().replace('\r', "");
+        assert_eq!(output, "1234\nx", "{words:?}");
+    }
     host.mydocker(&["rm", "-f", "c"]).ok();
     host.assert_nothing_left();
 }
