@@ -19,7 +19,7 @@ pub use bpf::{Instruction as BpfInstruction, attach_device_program, load_device_
 pub use mounts::{MountAttributes, set_mount_attributes};
 pub use process::{
     Cloned, FilterInstruction, adopt_descriptor, clone_process, clone_sibling, duplicate_to, fork,
-    load_seccomp_filter, new_session_keyring, reset_signals, set_capabilities,
+    ignored_signals, load_seccomp_filter, new_session_keyring, reset_signals, set_capabilities,
 };
 
 /// A terminal's size in character cells.
@@ -365,7 +365,7 @@ pub fn exec_self<S: AsRef<OsStr>>(arguments: &[S], stdin: Stdio) -> io::Error {
     use std::os::unix::process::CommandExt as _;
     match own_command(arguments) {
         Ok((mut command, _tree)) => {
-            reset_signals();
+            reset_signals(ignored_signals().unwrap_or(u64::MAX));
             command.stdin(stdin).exec()
         }
         Err(error) => error,

@@ -1,5 +1,6 @@
 //! Making processes, and what a process does to itself before it executes a container's command.
 
+use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
 
 use nix::errno::Errno;
@@ -109,18 +110,32 @@ fn check_single_thread() -> nix::Result<()> {
     Err(Errno::EBUSY)
 }
 
-/// Gives every signal its default action and blocks none, as a program expects to find them.
+/// The signals that this process ignores: bit N-1 for signal N. Only these survive execve(2), besides those that are
+/// blocked; what has a handler gets its default action there.
+///
+/// # Errors
+/// `/proc` is not mounted.
+pub fn ignored_signals() -> io::Result<u64> {
+    let mut buffer = [0; 4096];
+    let text = crate::process::read_at_once("/proc/self/status".as_ref(), &mut buffer)?;
+    let text = String::from_utf8_lossy(text);
+    let mask = text.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Gives the signals in `ignored` their default action and blocks none, as a program expects to find them.
 ///
 /// Rust's runtime ignores `SIGPIPE`, the C library ignores a signal of its own in processes that it spawns,
 /// and our event loops block `SIGCHLD`; all that would survive execve(2).
-pub fn reset_signals() {
+pub fn reset_signals(ignored: u64) {
     // The kernel's `struct sigaction` is at most four words; all zero, it is SIG_DFL without flags or mask.
     let default = [0_u64; 4];
     let no_old = std::ptr::null_mut::<u64>();
-    for signal in 1..=libc::SIGRTMAX() {
+    for signal in (1..=libc::SIGRTMAX()).filter(|signal| ignored >> (signal - 1) & 1 == 1) {
         // SAFETY: rt_sigaction(2) reads one `struct sigaction` and writes none when the last pointer is null;
         // SIG_DFL is no code of ours that could run. Not through the C library, which refuses signals 32
-        // and 33. SIGKILL and SIGSTOP are refused by the kernel, and at their default anyway.
+        // and 33.
         unsafe { libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), no_old, size_of::<u64>()) };
     }
     // The call cannot fail with a valid set.

@@ -56,12 +56,18 @@ fn a_start_that_is_stopped_at_any_moment_holds_nobody_up() {
         end(&host);
     }
     let is_in_the_way = in_the_way(&host);
+    let is_ours_in_the_way =
+        |step: &Step| is_in_the_way(&Step { locked: step.own_locks.clone(), ..step.clone() });
     let locked: Vec<&Step> = steps.iter().filter(|step| is_in_the_way(step)).collect();
     println!("{} of {} steps with a lock that others may want", locked.len(), steps.len());
     for step in &locked {
         println!("{step} {:?}", step.locked);
+        // What the container's own process does meanwhile, without any lock, keeps nobody waiting.
+        if !is_ours_in_the_way(step) {
+            continue;
+        }
         let name = step.call.split(' ').next().unwrap_or_default().trim_end_matches('3');
-        assert!(!SLOW.contains(&name), "{step} while {:?} is locked", step.locked);
+        assert!(!SLOW.contains(&name), "{step} while {:?} is locked", step.own_locks);
     }
     assert!(!locked.is_empty(), "an address is given out under a lock");
     for step in (0..steps.len()).step_by(steps.len() / STOPS) {

@@ -50,8 +50,10 @@ pub(crate) struct Step {
     pub(crate) call: String,
     /// Whether there were other processes of mydocker at the time.
     pub(crate) in_company: bool,
-    /// The files that they had locked, where it was asked for.
+    /// The files that any of them had locked, where it was asked for.
     pub(crate) locked: Vec<PathBuf>,
+    /// Those among them that the process which took the step had locked.
+    pub(crate) own_locks: Vec<PathBuf>,
 }
 
 impl std::fmt::Display for Step {
@@ -140,6 +142,19 @@ pub(crate) fn trace_stopped(
         drop(release);
         traced.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     })
+}
+
+/// The files that a process has locked.
+fn locked_by(pid: i32) -> Vec<PathBuf> {
+    let process = PathBuf::from(format!("/proc/{pid}"));
+    let mut locked = Vec::new();
+    for entry in std::fs::read_dir(process.join("fdinfo")).into_iter().flatten().flatten() {
+        let described = std::fs::read_to_string(entry.path()).unwrap_or_default();
+        if described.lines().any(|line| line.starts_with("lock:")) {
+            locked.extend(std::fs::read_link(process.join("fd").join(entry.file_name())));
+        }
+    }
+    locked
 }
 
 /// What is done to a command beside watching it.
@@ -379,8 +394,12 @@ impl Tracer {
         let Some(call) = describe(tid, number, &arguments) else { return };
         let step = self.steps.len();
         task.step = Some(step);
-        let locked = if self.plan.locks { self.locked() } else { Vec::new() };
-        self.steps.push(Step { role, call, in_company: self.roles.len() > 1, locked });
+        let (mut locked, mut own_locks) = (Vec::new(), Vec::new());
+        if self.plan.locks {
+            locked.extend(self.roles.keys().flat_map(|pid| locked_by(*pid)));
+            own_locks = locked_by(process);
+        }
+        self.steps.push(Step { role, call, in_company: self.roles.len() > 1, locked, own_locks });
         if let Some(stop) =
             self.plan.stop.take_if(|stop| step >= stop.step && (stop.may_stop)(&self.steps[step]))
         {
@@ -389,21 +408,6 @@ impl Tracer {
             stop.is_released.recv().ok();
         }
         self.kill_at(step, Moment::Before, process);
-    }
-
-    /// The files that the traced processes have locked.
-    fn locked(&self) -> Vec<PathBuf> {
-        let mut locked = Vec::new();
-        for pid in self.roles.keys() {
-            let process = PathBuf::from(format!("/proc/{pid}"));
-            for entry in std::fs::read_dir(process.join("fdinfo")).into_iter().flatten().flatten() {
-                let described = std::fs::read_to_string(entry.path()).unwrap_or_default();
-                if described.lines().any(|line| line.starts_with("lock:")) {
-                    locked.extend(std::fs::read_link(process.join("fd").join(entry.file_name())));
-                }
-            }
-        }
-        locked
     }
 
     fn kill_at(&mut self, step: usize, moment: Moment, doer: i32) {

@@ -127,9 +127,11 @@ fn reduce(keep: impl Fn(Capability) -> bool) -> Result<(), CapabilityError> {
     let error = |source| CapabilityError::Own { action: "give up", source };
     let read = |set| caps::read(None, set).map_err(error);
     // The bounding set first: dropping from it needs SETPCAP.
-    for capability in read(CapSet::Bounding)? {
-        if !keep(capability) {
-            caps::drop(None, CapSet::Bounding, capability).map_err(error)?;
+    for capability in caps::all().into_iter().filter(|capability| !keep(*capability)) {
+        match caps::drop(None, CapSet::Bounding, capability) {
+            // One that this kernel does not have.
+            Err(_) if nix::errno::Errno::last() == nix::errno::Errno::EINVAL => {}
+            dropped => dropped.map_err(error)?,
         }
     }
     // Inheritable before permitted, effective before both: each has to stay within the next.

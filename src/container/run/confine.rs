@@ -51,6 +51,8 @@ pub(super) struct Confinement {
     pub(super) tty: bool,
     /// Whether a process of ours stays beside the command.
     pub(super) init: bool,
+    /// The signals that it would ignore as its maker does.
+    ignored_signals: u64,
 }
 
 /// Whether the process itself becomes the command, or one that is made in its place.
@@ -86,6 +88,7 @@ impl Confinement {
             capabilities,
             tty: config.tty,
             init: false,
+            ignored_signals: sys::ignored_signals().unwrap_or(u64::MAX),
         })
     }
 
@@ -145,7 +148,7 @@ impl Confinement {
         if let (Some(mut file), Some(name)) = (profile, &self.profile) {
             file.write_all(format!("exec {name}").as_bytes()).at(Step::Profile)?;
         }
-        sys::reset_signals();
+        sys::reset_signals(self.ignored_signals);
         if self.promises {
             prctl::set_no_new_privs().at(Step::Promise)?;
             self.filters.load().at(Step::Filter)?;
@@ -197,7 +200,10 @@ impl Confinement {
             sys::end_process(127);
         }
         let execute = || {
-            sys::reset_signals();
+            if self.init {
+                // Blocked while there were two.
+                sys::reset_signals(0);
+            }
             execve(program, &self.command.words, &self.command.environment)
                 .map_err(|errno| Refusal(Step::Exec, errno))
         };

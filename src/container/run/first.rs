@@ -266,12 +266,20 @@ fn sysctls(config: &Config, network: Network<'_>) -> Vec<(PathBuf, String)> {
             all.entry(name.to_owned()).or_insert_with(|| value.to_owned());
         }
     }
-    let path = |name: &str| {
-        // With a slash in it, dots are part of names (sysctl.d(5)): those of devices have some.
-        let file = if name.contains('/') { name.to_owned() } else { name.replace('.', "/") };
-        Path::new("/sys").join(file)
+    all.into_iter().map(|(name, value)| (sysctl_file(&name), value)).collect()
+}
+
+/// The file of a kernel parameter below `/proc`. The first of dot and slash is what separates its parts, and the other
+/// one stands for a dot in a name, as devices have some (sysctl.d(5)).
+fn sysctl_file(name: &str) -> PathBuf {
+    let swap = |c| match c {
+        '.' => '/',
+        '/' => '.',
+        other => other,
     };
-    all.into_iter().map(|(name, value)| (path(&name), value)).collect()
+    let is_path = name.find(['.', '/']).is_some_and(|at| name[at..].starts_with('/'));
+    let file = if is_path { name.to_owned() } else { name.chars().map(swap).collect() };
+    Path::new("/sys").join(file)
 }
 
 impl First {
@@ -398,5 +406,35 @@ impl First {
         // The host's root lies on top of the container's now.
         umount2(".", MntFlags::MNT_DETACH)?;
         chdir("/")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::request::config::tests::minimal;
+
+    #[test]
+    fn kernel_parameters_are_files() {
+        for (name, file) in [
+            ("net.ipv4.ip_forward", "/sys/net/ipv4/ip_forward"),
+            ("net/ipv4/ip_forward", "/sys/net/ipv4/ip_forward"),
+            ("net/ipv4/conf/eth0.5/forwarding", "/sys/net/ipv4/conf/eth0.5/forwarding"),
+            ("net.ipv4.conf.eth0/5.forwarding", "/sys/net/ipv4/conf/eth0.5/forwarding"),
+        ] {
+            assert_eq!(sysctl_file(name), Path::new(file), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_network_of_its_own_has_dockers_parameters_unless_the_user_has_others() {
+        let mut config = minimal(&["sh"]);
+        assert!(sysctls(&config, Network::Host).is_empty());
+        let own = Network::Own(Path::new("/run/netns/x"));
+        assert_eq!(sysctls(&config, own).len(), 2);
+        config.settings.sysctls.insert("net.ipv4.ip_unprivileged_port_start".into(), "80".into());
+        let set = sysctls(&config, own);
+        let start = set.iter().find(|(path, _)| path.ends_with("ip_unprivileged_port_start"));
+        assert_eq!((set.len(), start.map(|(_, value)| value.as_str())), (2, Some("80")));
     }
 }

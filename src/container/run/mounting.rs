@@ -490,3 +490,77 @@ pub(super) fn set_oom_score(score: i32) -> Result<(), Errno> {
     let written = file.and_then(|file| Ok(nix::unistd::write(&file, score.to_string().as_bytes())?));
     written.map(drop).map_err(|error| super::step::errno_of(&error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::container::request::mounts::Propagation;
+
+    #[test]
+    fn the_last_of_contradicting_options_counts() {
+        let wanted = ["exec", "size=1m", "mode=700", "size=2m", "ro"].map(str::to_owned);
+        assert_eq!(tmpfs_options(&wanted), ["nodev", "exec", "mode=700", "size=2m", "nosuid"]);
+    }
+
+    #[test]
+    fn a_container_has_a_dev_of_its_own() {
+        assert!(nix::unistd::geteuid().is_root(), "mounting needs root");
+        let node = Node {
+            path: "/dev/below/zzz".into(),
+            kind: Kind::Char,
+            major: 1,
+            minor: 5,
+            mode: 0o640,
+            uid: 7,
+            gid: 8,
+            access: crate::container::request::device::Access::ALL,
+        };
+        let instead = Node { path: "/dev/null".into(), ..node.clone() };
+        let dev = device_directory(&[node, instead]).unwrap();
+        let look = |name: &str| {
+            nix::sys::stat::fstatat(&dev, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).unwrap()
+        };
+        for (name, major, minor) in NODES.into_iter().filter(|(name, ..)| *name != "null") {
+            let stat = look(name);
+            assert_eq!(stat.st_rdev, nix::sys::stat::makedev(major, minor), "{name}");
+            assert_eq!(stat.st_mode & 0o7777, 0o666, "{name}");
+        }
+        for name in ["below/zzz", "null"] {
+            let stat = look(name);
+            assert_eq!((stat.st_mode & 0o7777, stat.st_uid, stat.st_gid), (0o640, 7, 8), "{name}");
+            assert_eq!(stat.st_rdev, nix::sys::stat::makedev(1, 5), "{name}");
+        }
+        assert_eq!(inside::kind(&look("fd")), SFlag::S_IFLNK);
+    }
+
+    #[test]
+    fn what_a_tmpfs_refuses_is_told_in_the_kernels_words() {
+        let options = vec!["size=much".to_owned()];
+        let point = MountPoint { destination: "/x".into(), what: What::Tmpfs { options }, read_only: false };
+        let error = user(&point).unwrap_err();
+        let RuntimeError::Mount { place, source, .. } = &error else { panic!("{error}") };
+        assert_eq!(place, Path::new("/x"));
+        assert!(source.to_string().contains("size"), "{source}");
+    }
+
+    #[test]
+    fn a_copy_of_a_mount_is_read_only_where_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let bind = |read_only| {
+            let source = std::fs::File::open(directory.path()).unwrap().into();
+            let what = What::Bind {
+                path: directory.path().to_owned(),
+                source,
+                submounts: Submounts::Follow,
+                propagation: Propagation::default(),
+            };
+            let point = MountPoint { destination: "/x".into(), what, read_only };
+            let attachment = user(&point).unwrap();
+            assert!(attachment.is_directory);
+            let Attached::Mount(mount) = attachment.what else { panic!("it is ready") };
+            mkdirat(&mount, "made", Mode::from_bits_truncate(0o755))
+        };
+        assert_eq!(bind(true), Err(Errno::EROFS));
+        assert_eq!(bind(false), Ok(()));
+    }
+}

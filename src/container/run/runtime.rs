@@ -336,7 +336,6 @@ pub(super) fn prepare_directory(layout: &Layout, id: &ContainerId) -> Result<(),
 /// The first thing that could not be removed; the others were tried none the less.
 pub fn delete(layout: &Layout, id: &ContainerId) -> Result<(), RuntimeError> {
     let hierarchy = Hierarchy::of_host()?;
-    cgroup::kill_all(hierarchy, id);
     let groups = cgroup::remove(hierarchy, id);
     // Children of this process that were killed with the groups.
     while matches!(waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive)

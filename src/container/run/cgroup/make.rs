@@ -52,9 +52,18 @@ impl Groups {
         limits: &Limits,
         devices: Option<(&[Node], &Devices)>,
     ) -> Result<Self, CgroupError> {
-        prepare(hierarchy)?;
+        if *hierarchy == Hierarchy::Unified {
+            prepare(hierarchy)?;
+        }
         for directory in hierarchy.directories(&path(id)) {
-            make_directory(&directory)?;
+            match make_directory(&directory) {
+                // The first container, or the first one in this tree.
+                Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
+                    prepare(hierarchy)?;
+                    make_directory(&directory)?;
+                }
+                made => made?,
+            }
             if is_cpuset(&directory) {
                 copy_cpuset(&directory)?;
             }
@@ -143,12 +152,20 @@ impl Groups {
 
     /// Denies all devices but those of the rules; without any, allows all.
     fn restrict_devices(&self, rules: Option<&[Rule]>) -> Result<(), CgroupError> {
-        let tree = self.legacy.iter().find(|group| group.path.join("devices.deny").exists());
+        let tree = self.legacy.iter().find(|group| {
+            has_controller(&group.path, "devices")
+                || self.legacy.len() == 1 && group.path.join("devices.deny").exists()
+        });
         match (tree, rules) {
             (Some(group), None) => group.write("devices.allow", "a"),
             (Some(group), Some(rules)) => {
                 group.write("devices.deny", "a")?;
-                rules.iter().try_for_each(|rule| group.write("devices.allow", &rule.to_string()))
+                let path = group.path.join("devices.allow");
+                let error =
+                    |source| CgroupError { action: Cow::Borrowed("write"), path: path.clone(), source };
+                let mut file = OpenOptions::new().write(true).open(&path).map_err(error)?;
+                // One rule each time.
+                rules.iter().try_for_each(|rule| file.write_all(rule.to_string().as_bytes()).map_err(error))
             }
             (None, None) => Ok(()),
             (None, Some(rules)) => {
@@ -254,8 +271,19 @@ fn move_to_leaf(directory: &Path) -> Result<(), CgroupError> {
     Ok(())
 }
 
+/// Whether a group is in the tree of version 1 that has this controller.
+fn has_controller(group: &Path, controller: &str) -> bool {
+    let tree = group.strip_prefix(super::ROOT).ok().and_then(|below| below.iter().next());
+    match tree.and_then(|tree| tree.to_str()) {
+        // One tree with all of them.
+        Some("mydocker") => controller == "cpuset" && group.join("cpuset.mems").exists(),
+        Some(names) => names.split(',').any(|name| name == controller),
+        None => false,
+    }
+}
+
 fn is_cpuset(directory: &Path) -> bool {
-    directory.join("cpuset.mems").exists() && directory.join("tasks").exists()
+    has_controller(directory, "cpuset") && directory.join("tasks").exists()
 }
 
 /// A new group of the cpuset tree of version 1 has no processors and no memory, and nobody can join it: it gets those

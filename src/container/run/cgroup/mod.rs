@@ -331,7 +331,7 @@ pub fn thaw(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(), CgroupError> 
 }
 
 /// Kills what is in a container's groups, whatever it is.
-pub fn kill_all(hierarchy: &Hierarchy, id: &ContainerId) {
+fn kill_all(hierarchy: &Hierarchy, id: &ContainerId) {
     // What version 1 has frozen does not even take SIGKILL.
     thaw(hierarchy, id).ok();
     for directory in hierarchy.directories(&path(id)) {
@@ -344,9 +344,19 @@ pub fn kill_all(hierarchy: &Hierarchy, id: &ContainerId) {
 /// # Errors
 /// [`CgroupError`] if processes do not leave within twenty seconds, or the system refuses.
 pub fn remove(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(), CgroupError> {
+    let mut left = hierarchy.directories(&path(id));
+    // As a rule its processes have ended, and all that is to do is this.
+    left.retain(|directory| match std::fs::remove_dir(directory) {
+        Ok(()) => false,
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    });
+    if left.is_empty() {
+        return Ok(());
+    }
+    kill_all(hierarchy, id);
     let deadline = Instant::now() + PATIENCE;
     let mut first_error = None;
-    for directory in hierarchy.directories(&path(id)) {
+    for directory in left {
         if let Err(error) = remove_group(&directory, deadline) {
             first_error.get_or_insert(error);
         }
