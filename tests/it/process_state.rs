@@ -199,8 +199,8 @@ fn expected_mounts(host: &Host, case: &Case) -> BTreeMap<String, String> {
         mounts.insert(groups.to_owned(), format!("tmpfs {system}"));
         let here = std::fs::read_to_string("/proc/self/mounts").expect("the mounts of this machine");
         let trees = here.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-        for tree in trees.filter(|words| words[2] == "cgroup" && words[1].starts_with(groups)) {
-            mounts.insert(tree[1].to_owned(), format!("cgroup {system}"));
+        for tree in trees.filter(|words| words[2].starts_with("cgroup") && words[1].starts_with(groups)) {
+            mounts.insert(tree[1].to_owned(), format!("{} {system}", tree[2]));
         }
     }
     if case.is_privileged {

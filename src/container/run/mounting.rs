@@ -139,11 +139,13 @@ impl Mounts {
             move |error: FsError| RuntimeError::Mount { what, place, source: error.into() }
         };
         let own = |path: &str| points.iter().any(|point| Path::new(path).starts_with(&point.destination));
+        let dev = device_directory().map_err(failed("tmpfs", "/dev"))?;
+        nodes.iter().try_for_each(|node| add_node(&dev, node))?;
         let mut list = vec![
             opened("/proc", "proc", PLAIN),
             opened("/sys", "sysfs", PLAIN | read_only_unless(security.privileged)),
             opened("/dev/mqueue", "mqueue", PLAIN),
-            mounted("/dev", device_directory(nodes).map_err(failed("tmpfs", "/dev"))?),
+            mounted("/dev", dev),
         ];
         let terminals = terminals().map_err(failed("devpts", "/dev/pts"))?;
         let copy = terminals.try_clone().map_err(|source| RuntimeError::Mount {
@@ -309,8 +311,8 @@ fn memory(size: u64) -> Result<OwnedFd, FsError> {
     tmpfs(&[("mode", "1777"), ("size", &size.to_string())], PLAIN)
 }
 
-/// The container's /dev with its nodes and links.
-fn device_directory(nodes: &[Node]) -> Result<OwnedFd, FsError> {
+/// A container's /dev with the nodes and links that every container has.
+fn device_directory() -> Result<OwnedFd, FsError> {
     let attributes = MountAttributes::MOUNT_ATTR_NOSUID | MountAttributes::MOUNT_ATTR_STRICTATIME;
     let dev = tmpfs(&[("mode", "755"), ("size", "65536k")], attributes)?;
     let all = Mode::from_bits_truncate(0o666);
@@ -320,28 +322,27 @@ fn device_directory(nodes: &[Node]) -> Result<OwnedFd, FsError> {
     for (target, name) in LINKS {
         symlinkat(target, &dev, name)?;
     }
-    for node in nodes {
+    Ok(dev)
+}
+
+/// Adds a device of the host's to a container's /dev, in place of one of every container's if need be.
+fn add_node(dev: &OwnedFd, node: &Node) -> Result<(), RuntimeError> {
+    let make = || -> Result<(), Errno> {
         let below = node.path.strip_prefix("/dev").map_err(|_| Errno::EINVAL)?;
         if let Some(parent) = below.parent() {
-            inside::make(&dev, &Path::new("/").join(parent), true)?;
+            inside::make(dev, &Path::new("/").join(parent), true)?;
         }
         let kind = if node.kind == Kind::Block { SFlag::S_IFBLK } else { SFlag::S_IFCHR };
         let device = nix::sys::stat::makedev(node.major.into(), node.minor.into());
-        // Instead of one of every container's.
-        match nix::unistd::unlinkat(&dev, below, nix::unistd::UnlinkatFlags::NoRemoveDir) {
+        match nix::unistd::unlinkat(dev, below, nix::unistd::UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => {}
-            Err(errno) => return Err(errno.into()),
+            Err(errno) => return Err(errno),
         }
-        make_node(&dev, below, kind, device, Mode::from_bits_truncate(node.mode))?;
-        fchownat(
-            &dev,
-            below,
-            Some(Uid::from_raw(node.uid)),
-            Some(Gid::from_raw(node.gid)),
-            nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW,
-        )?;
-    }
-    Ok(dev)
+        make_node(dev, below, kind, device, Mode::from_bits_truncate(node.mode))?;
+        let (owner, group) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
+        fchownat(dev, below, Some(owner), Some(group), nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW)
+    };
+    make().map_err(|errno| RuntimeError::Node { path: node.path.clone(), source: errno.into() })
 }
 
 fn make_node(dev: &OwnedFd, name: &Path, kind: SFlag, device: u64, mode: Mode) -> Result<(), Errno> {
@@ -516,7 +517,10 @@ mod tests {
             access: crate::container::request::device::Access::ALL,
         };
         let instead = Node { path: "/dev/null".into(), ..node.clone() };
-        let dev = device_directory(&[node, instead]).unwrap();
+        let dev = device_directory().unwrap();
+        for node in [node, instead] {
+            add_node(&dev, &node).unwrap();
+        }
         let look = |name: &str| {
             nix::sys::stat::fstatat(&dev, name, nix::fcntl::AtFlags::AT_SYMLINK_NOFOLLOW).unwrap()
         };

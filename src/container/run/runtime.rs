@@ -62,6 +62,15 @@ pub enum RuntimeError {
         #[source]
         source: io::Error,
     },
+    /// A device node cannot be made.
+    #[error("cannot make the device {} in the container", .path.display())]
+    Node {
+        /// Its path in the container.
+        path: PathBuf,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// A file, socket or descriptor of ours.
     #[error("cannot {action} {path}")]
     Io {
@@ -194,13 +203,17 @@ impl Start {
 impl Pending {
     /// The process that goes on in the place of the one that was made, which ends.
     pub(super) fn successor(&mut self) -> Result<i32, RuntimeError> {
-        match self.receive()? {
-            Some(Message::Pid(pid)) => {
-                reap(self.pid);
-                self.pid = pid;
-                Ok(pid)
+        loop {
+            match self.receive()? {
+                Some(Message::Pid(pid)) => {
+                    reap(self.pid);
+                    self.pid = pid;
+                    return Ok(pid);
+                }
+                // It may be faster than the one that tells of it.
+                Some(Message::Ready) => self.is_ready = true,
+                _ => return Err(self.killed()),
             }
-            _ => Err(self.killed()),
         }
     }
 
