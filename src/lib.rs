@@ -3,7 +3,7 @@
 //! No other program is ever run.
 //!
 //! ```text
-//! main ─► cli ─► engine ─┬─► container ─► (libcontainer) ─┐
+//! main ─► cli ─► engine ─┬─► container ───────────────────┐
 //!                        ├─► image, volume ───────────────┤  container, image ─► archive
 //!                        └─► network ─► nft, netlink ─────┴─► store, netns, sysctl ─► sys
 //!                                                                  names, process ◄─ everyone

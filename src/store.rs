@@ -9,8 +9,8 @@
 //! │   └── network/NAME                            │   ├── forwarding     sysctls that mydocker switched on
 //! ├── containers/ID/config.json                   │   ├── endpoints/NETWORK/ADDRESS
 //! ├── containers/ID/ID-json.log                   │   └── namespaces/INODE/NETWORK -> ADDRESS
-//! ├── names/NAME -> ID                            ├── containers/ID/…    sockets, OCI bundle
-//! ├── overlay2/ID/{upper,work,merged}              └── libcontainer/ID/   state of the OCI runtime library
+//! ├── names/NAME -> ID                            └── containers/ID/…    sockets
+//! ├── overlay2/ID/{upper,work}
 //! ├── volumes/NAME/{_data,record}
 //! └── image/
 //!     ├── repositories.json                       which images there are, and their names
@@ -151,7 +151,7 @@ impl Layout {
         self.container_names().join(name)
     }
 
-    /// The directory of one container's copy-on-write file system: `upper`, `work`, `merged`.
+    /// The directory of one container's copy-on-write file system: `upper` and `work`.
     #[must_use]
     pub fn overlay(&self, id: &ContainerId) -> PathBuf {
         self.root.join("overlay2").join(id)
@@ -223,16 +223,10 @@ impl Layout {
         self.images().join("tmp")
     }
 
-    /// What one running container needs until it ends: sockets and the OCI bundle.
+    /// What one running container needs until it ends: sockets.
     #[must_use]
     pub fn container_run(&self, id: &ContainerId) -> PathBuf {
         self.run_root.join("containers").join(id)
-    }
-
-    /// The state directory of the OCI runtime library.
-    #[must_use]
-    pub fn libcontainer(&self) -> PathBuf {
-        self.run_root.join("libcontainer")
     }
 
     /// Where a container's network namespace is pinned. Not below `RUN_ROOT`: `ip netns` looks there.

@@ -22,6 +22,19 @@ pub use process::{
     ignored_signals, load_seccomp_filter, new_session_keyring, reset_signals, set_capabilities,
 };
 
+/// The oldest kernel that everything is known to work on: that of the oldest distribution that is still maintained.
+pub const OLDEST_KERNEL: &str = "5.15";
+
+/// Whether the kernel has a system call. It is called with nothing that makes sense, so that it only refuses.
+#[must_use]
+pub fn has_call(number: i64) -> bool {
+    let none = u64::MAX;
+    // SAFETY: no address that is passed can be read or written, and no call takes a descriptor of -1, a range of
+    // descriptors that ends before it begins, or structures of no length: it returns an error and changes nothing.
+    let result = unsafe { libc::syscall(number, none, 0, 0, 0, 0, 0) };
+    nix::errno::Errno::result(result) != Err(nix::errno::Errno::ENOSYS)
+}
+
 /// A terminal's size in character cells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowSize {

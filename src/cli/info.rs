@@ -68,7 +68,7 @@ fn document(info: &HostInfo, images: usize, [all, running, paused]: [usize; 3]) 
         "DockerRootDir": info.root,
         "RunRootDir": info.run_root,
         "ServerVersion": env!("CARGO_PKG_VERSION"),
-        "DefaultRuntime": "libcontainer",
+        "DefaultRuntime": "mydocker",
         "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
         "Warnings": info.warnings,
     })

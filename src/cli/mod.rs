@@ -63,7 +63,6 @@ use std::sync::{Arc, Mutex};
 
 use clap::error::ErrorKind;
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::layer::{self, Layer, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::engine::Layout;
@@ -354,26 +353,12 @@ fn log_to_stderr(level: LevelFilter, format: LogFormat) -> LogFile {
         .with_writer(move || writer.clone())
         .with_target(false);
     match format {
-        LogFormat::Text => builder.with_ansi(false).finish().with(RuntimeNoise { level }).init(),
+        LogFormat::Text => builder.with_ansi(false).finish().init(),
         LogFormat::Json => {
-            builder.event_format(output::JsonLines).finish().with(RuntimeNoise { level }).init();
+            builder.event_format(output::JsonLines).finish().init();
         }
     }
     file
-}
-
-/// Keeps what the OCI runtime library says to itself out of the log, unless everything is wanted: its errors
-/// come back as errors and are told once, and it warns of what is so by intent.
-struct RuntimeNoise {
-    level: LevelFilter,
-}
-
-impl<S: tracing::Subscriber> Layer<S> for RuntimeNoise {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>, _: layer::Context<'_, S>) -> bool {
-        let library =
-            metadata.target().starts_with("libcontainer") || metadata.target().starts_with("libcgroups");
-        !library || self.level >= LevelFilter::DEBUG
-    }
 }
 
 /// `KEY=VALUE`, or `KEY` alone with an empty value, as Docker's labels.

@@ -281,6 +281,7 @@ impl EngineError {
             Self::Image(error) => error.hint(),
             Self::Volume(error) => error.hint(),
             Self::MountPoint(error) => error.hint(),
+            Self::Runtime(error) => error.hint(),
             Self::Index(IndexError::NameTaken { name, .. }) => {
                 Some(format!("choose another --name, or remove that container with: mydocker rm {name}"))
             }

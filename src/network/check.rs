@@ -16,6 +16,7 @@ use super::{BridgeDriver, DriverError, Networks};
 use crate::names::{IfName, NetworkName};
 use crate::netns;
 use crate::nft::{self, CommitError, Obstacle, Passage, Skeleton, Transaction, Way};
+use crate::sys::OLDEST_KERNEL;
 use crate::sysctl;
 
 /// Of so many hundredths of its room the connection tracking is nearly full.
@@ -192,7 +193,9 @@ impl Finding {
     pub fn remedy(&self) -> String {
         match self {
             Self::Kernel(_) => {
-                "use a kernel that has it (Linux 5.7 or later, as any distribution builds it)".to_owned()
+                format!(
+                    "use a kernel that has it (Linux {OLDEST_KERNEL} or later, as any distribution builds it)"
+                )
             }
             Self::Bridge { network, fault: Fault::NotABridge(device) } => format!(
                 "rename or remove the device {device}, or remove the network with: mydocker network remove {network}"

@@ -78,15 +78,17 @@ impl Facts {
         !self.program.ends_with("/busybox")
     }
 
-    /// Whatever it has that the attacker, the container's first process, has not.
-    fn excess(&self, own: &Self) -> Vec<String> {
+    /// Whatever it has that the attacker, the container's first process, has not; its mounts may be others where
+    /// there is somebody whose they must not be.
+    fn excess(&self, own: &Self, not_of: Option<&str>) -> Vec<String> {
         let mut excess = Vec::new();
         let mut unless = |fine: bool, what: String| {
             if !fine {
                 excess.push(what)
             }
         };
-        unless(self.mounts == own.mounts, format!("the mounts {}", self.mounts));
+        let fine = not_of.map_or(self.mounts == own.mounts, |others| self.mounts != others);
+        unless(fine, format!("the mounts {}", self.mounts));
         unless(self.root == "/", format!("the root {}", self.root));
         unless(self.effective & !own.effective == 0, format!("the capabilities {:x}", self.effective));
         unless(self.bounding & !own.bounding == 0, format!("the bounding set {:x}", self.bounding));
@@ -178,10 +180,16 @@ impl<'a> Ambush<'a> {
     /// Brings processes into the container, and looks at what the attacker made of that.
     #[track_caller]
     fn spring(self, options: &[&str]) {
+        self.spring_by(&[&["exec"], options, &["c", "true"]].concat(), None);
+    }
+
+    /// The same by another command, whose processes have mounts of their own: anybody's but those of `not_of`.
+    #[track_caller]
+    fn spring_by(self, words: &[&str], not_of: Option<&str>) {
         let is_long = std::env::var("MYDOCKER_SWEEP").is_ok_and(|value| value == "all");
         let execs = if is_long { EXECS.1 } else { EXECS.0 };
         for _ in 0..execs {
-            let output = self.host.mydocker(&[&["exec"], options, &["c", "true"]].concat());
+            let output = self.host.mydocker(words);
             assert_eq!(output.code(), 0, "{output}");
         }
         let found = self.found();
@@ -193,7 +201,7 @@ impl<'a> Ambush<'a> {
         assert!(!seized.is_empty(), "not one of {execs} processes was seized: {log}");
         let excess: Vec<String> = seized
             .iter()
-            .map(|facts| (facts, facts.excess(own)))
+            .map(|facts| (facts, facts.excess(own, not_of)))
             .filter(|(_, excess)| !excess.is_empty())
             .map(|(facts, excess)| format!("{} ({:?}) had {}", facts.pid, facts.program, excess.join(", ")))
             .collect();
@@ -226,6 +234,14 @@ fn a_tracer_that_administrates_gets_hold_of_nothing_more() {
 fn a_tracer_gets_hold_of_nothing_more_when_it_is_another_user_that_is_brought_in() {
     let host = Host::new();
     Ambush::lay(&host, "note", &[]).spring(&["-u", "1234"]);
+}
+
+#[test]
+fn a_tracer_gets_hold_of_nothing_of_a_container_that_is_put_to_its_own() {
+    let host = Host::new();
+    let hosts = host.space.run(|| std::fs::read_link("/proc/thread-self/ns/mnt").expect("its own mounts"));
+    let words = ["run", "--rm", "--net", "none", "--pid", "container:c", &host.image, "true"];
+    Ambush::lay(&host, "note", &[]).spring_by(&words, hosts.to_str());
 }
 
 #[test]

@@ -31,7 +31,7 @@ const STAYS_IN_ROOT: &[&str] = &[
 ];
 const STAYS_IN_RUN_ROOT: &[&str] = &["boot-id", "network/lock"];
 /// What holds files of containers, below either directory.
-const OF_CONTAINERS: &[&str] = &["containers", "names", "overlay2", "libcontainer", "network/endpoints"];
+const OF_CONTAINERS: &[&str] = &["containers", "names", "overlay2", "network/endpoints"];
 
 impl Host {
     /// Ends every process of this host at once, supervisors and containers alike, as a crash would.

@@ -120,6 +120,8 @@ mod seeds;
 #[cfg(test)]
 mod session;
 #[cfg(test)]
+mod sharing;
+#[cfg(test)]
 mod space;
 #[cfg(test)]
 mod state_files;

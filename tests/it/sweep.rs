@@ -2,7 +2,7 @@
 //! understood by the commands that follow.
 //!
 //! A step is a system call that changes something, made by any process of mydocker that the command brings
-//! about or talks to: the client, the supervisors, the OCI library's helpers (see `tracer`). The kill comes right
+//! about or talks to: the client, the supervisors, the containers' processes until they are their commands (see `tracer`). The kill comes right
 //! before it (then it is not carried out) or right after, and meets all of mydocker's processes, or only the one
 //! that makes the call, or only the client. After each kill, in an order that changes from kill to kill:
 //!

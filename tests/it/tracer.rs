@@ -9,7 +9,7 @@
 //! ```
 //!
 //! Followed is whatever runs mydocker's own file: the client, the supervisor that it starts, the supervisors
-//! that ran before, and the helpers that the OCI library clones. A container's command is let go of at its
+//! that ran before, and the processes that become commands in containers. A container's command is let go of at its
 //! execve(2). Only the thread that seized a process may trace it, and it waits with `__WNOTHREAD`, so that the
 //! children of tests in other threads are left to these.
 

@@ -25,6 +25,7 @@ use super::cgroup::{Groups, Hierarchy};
 use super::command::Command;
 use super::confine::{Becomes, Confinement};
 use super::environment::{environment, hostname};
+use super::kernel;
 use super::mounting::{self, Mounts, Wanted};
 use super::runtime::{self, Names, Pending, RuntimeError, Start, Task, io_error};
 use super::stdio::{self, Streams, Theirs};
@@ -123,6 +124,10 @@ pub fn create(
     config: &Config,
     parts: Parts<'_>,
 ) -> Result<Task, RuntimeError> {
+    let lacking = kernel::missing();
+    if !lacking.is_empty() {
+        return Err(RuntimeError::Kernel(lacking.join(", ")));
+    }
     let hierarchy = Hierarchy::of_host()?;
     let settings = &config.settings;
     let security = &settings.security;

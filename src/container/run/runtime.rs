@@ -26,6 +26,7 @@ use crate::container::tree::user::UserError;
 use crate::names::ContainerId;
 use crate::process::Process;
 use crate::store::{self, Layout};
+use crate::sys;
 
 /// How long a process that has told of a failure may take to end.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -82,6 +83,9 @@ pub enum RuntimeError {
         #[source]
         source: io::Error,
     },
+    /// The kernel is too old.
+    #[error("this kernel cannot run containers: it has no {0}")]
+    Kernel(String),
     /// There could be no process.
     #[error("cannot make a process for the container")]
     Clone(#[source] io::Error),
@@ -109,6 +113,15 @@ pub enum RuntimeError {
 }
 
 impl RuntimeError {
+    /// What the user can do about it, where there is something.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Kernel(_) => Some(format!("use Linux {} or later", sys::OLDEST_KERNEL)),
+            _ => None,
+        }
+    }
+
     /// The exit status that Docker's `run` and `exec` have for it.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

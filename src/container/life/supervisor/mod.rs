@@ -446,7 +446,7 @@ impl Supervisor {
     /// Takes note of children that have ended.
     fn reap(&mut self) {
         loop {
-            // All children, because the library leaves some of its own behind.
+            // All children: one that failed to start may have been left behind.
             let (pid, code) = match waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, code)) => (pid, code),
                 Ok(WaitStatus::Signaled(pid, signal, _)) => (pid, 128 + signal as i32),

@@ -79,6 +79,8 @@ fn apply(hierarchy: &Hierarchy, id: &ContainerId, setting: &Setting) -> Result<(
         (Err(error), Some((other, value))) if error.source.kind() == io::ErrorKind::NotFound => {
             attempt(other, value)
         }
+        // The kernel does not count swap.
+        (Err(error), None) if *file == SWAP && error.source.kind() == io::ErrorKind::NotFound => Ok(()),
         (done, _) => done,
     }
 }
@@ -98,6 +100,7 @@ fn order_memory(group: &Path, settings: &mut [Setting]) {
 
 const MEMORY: &str = "memory.limit_in_bytes";
 const MEMORY_AND_SWAP: &str = "memory.memsw.limit_in_bytes";
+const SWAP: &str = "memory.swap.max";
 
 fn legacy(limits: &Limits, swap: bool) -> Vec<Setting> {
     let mut settings = Vec::new();
@@ -160,7 +163,7 @@ fn unified(limits: &Limits, swap: bool) -> Vec<Setting> {
             Swap::Unlimited => "max".to_owned(),
             Swap::Total(Bytes(total)) => total.saturating_sub(memory).to_string(),
         };
-        settings.push(setting("memory", "memory.swap.max", alone));
+        settings.push(setting("memory", SWAP, alone));
     }
     if let Some(Bytes(bytes)) = limits.memory_reservation {
         settings.push(setting("memory", "memory.low", bytes));

@@ -117,8 +117,8 @@ impl Hierarchy {
     #[must_use]
     pub fn accounts_swap(&self) -> bool {
         match self {
-            // The root group has no such file; where swap is not counted, no group has one, and the library
-            // writes it only for limits of memory.
+            // The root group has no such file; where swap is not counted, no group has one, and
+            // writing its limit is passed over.
             Self::Unified => Path::new("/proc/swaps").exists(),
             Self::Legacy { trees, .. } => {
                 trees.iter().any(|mount| mount.join("memory.memsw.limit_in_bytes").exists())
