@@ -71,7 +71,13 @@ pub enum RootfsError {
     },
     /// The kernel refused the mount.
     #[error("cannot mount the container's root file system")]
-    Mount(#[source] io::Error),
+    Mount {
+        /// The number of the error.
+        errno: Errno,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
+    },
     /// The mount could not be taken off.
     #[error("cannot unmount {path}")]
     Unmount {
@@ -156,7 +162,6 @@ pub(in crate::container) fn mount_layer(
     keep: Keep,
 ) -> Result<Rootfs, RootfsError> {
     let directory = layout.overlay(id);
-    let [upper, work] = ["upper", "work"].map(|name| open_layer(&directory.join(name)));
     // A mark of an earlier mount that was not to be kept and has ended, which would refuse this one.
     let mark = directory.join("work/work/incompat");
     store::remove_tree_if_exists(&mark).map_err(|source| RootfsError::Directory {
@@ -164,14 +169,14 @@ pub(in crate::container) fn mount_layer(
         path: mark,
         source,
     })?;
-    let writable = Writable { upper: upper?, work: work?, keep };
-    let lower = open_layers(layers)?;
-    overlay(&lower, Some(&writable), attributes).map_err(|error| match error.errno {
+    let [upper, work] = ["upper", "work"].map(|name| directory.join(name));
+    let overlay = Overlay { lower: layers, writable: Some(Writable { upper, work, keep }), attributes };
+    overlay.mount().map_err(|error| match error {
         // overlayfs says EINVAL for an upper layer on a file system without what it needs.
-        Errno::EINVAL | Errno::EOPNOTSUPP => {
-            RootfsError::Unsupported { path: directory.clone(), source: error.into() }
+        RootfsError::Mount { errno: Errno::EINVAL | Errno::EOPNOTSUPP, source } => {
+            RootfsError::Unsupported { path: directory.clone(), source }
         }
-        _ => RootfsError::Mount(error.into()),
+        error => error,
     })
 }
 
@@ -181,22 +186,18 @@ pub(in crate::container) fn mount_layer(
 /// [`RootfsError`].
 pub(in crate::container) fn mount_readable(layers: &[PathBuf]) -> Result<Rootfs, RootfsError> {
     let attributes = MountAttributes::MOUNT_ATTR_RDONLY | MountAttributes::MOUNT_ATTR_NODEV;
-    let lower = open_layers(layers)?;
-    let mount = |errno: Errno| RootfsError::Mount(errno.into());
-    if let [only] = &lower[..] {
+    if let [only] = layers {
         // overlayfs wants two, and one is what it is by itself.
-        let root = detached::copy_of(only.as_fd(), false).map_err(mount)?;
-        detached::set_attributes(&root, attributes, 0, false).map_err(mount)?;
+        let root = detached::copy_of(open_layer(only)?.as_fd(), false).map_err(refused)?;
+        detached::set_attributes(&root, attributes, 0, false).map_err(refused)?;
         return Ok(Rootfs { root });
     }
-    overlay(&lower, None, attributes).map_err(|error| RootfsError::Mount(error.into()))
+    Overlay { lower: layers, writable: None, attributes }.mount()
 }
 
-fn open_layers(layers: &[PathBuf]) -> Result<Vec<OwnedFd>, RootfsError> {
-    if layers.len() > LAYERS_MAX {
-        return Err(RootfsError::TooMany { layers: layers.len() });
-    }
-    layers.iter().map(|layer| open_layer(layer)).collect()
+fn refused(error: impl Into<FsError>) -> RootfsError {
+    let error: FsError = error.into();
+    RootfsError::Mount { errno: error.errno, source: error.into() }
 }
 
 fn open_layer(path: &Path) -> Result<OwnedFd, RootfsError> {
@@ -209,77 +210,115 @@ fn open_layer(path: &Path) -> Result<OwnedFd, RootfsError> {
 
 /// The directories of a layer that can be written to.
 struct Writable {
-    upper: OwnedFd,
-    work: OwnedFd,
+    upper: PathBuf,
+    work: PathBuf,
     keep: Keep,
 }
 
-/// Mounts an overlay. Directories are named by their descriptors: short, nothing in them needs to be escaped, and the
-/// container's table of mounts tells no path of the host.
+/// An overlay that is to be mounted. Directories are named by their descriptors: short, nothing in them needs to be
+/// escaped, and the container's table of mounts tells no path of the host.
 ///
 /// `index=off`: the index refuses a lower directory that was replaced by a copy, and would be of use only
 /// for NFS exports. `metacopy=off`, `redirect_dir=off`: the upper layer is complete in itself, so that it
 /// can be committed or copied without the kernel's help (Documentation/filesystems/overlayfs.rst).
-fn overlay(
-    lower: &[OwnedFd],
-    writable: Option<&Writable>,
+struct Overlay<'a> {
+    /// Topmost first.
+    lower: &'a [PathBuf],
+    writable: Option<Writable>,
     attributes: MountAttributes,
-) -> Result<Rootfs, FsError> {
-    let name = |fd: &OwnedFd| sys::descriptor_path(fd.as_fd());
-    let mut options = vec![("index", "off".to_owned()), ("metacopy", "off".to_owned())];
-    if let Some(writable) = writable {
-        options.push(("redirect_dir", "off".to_owned()));
-        options.push(("upperdir", name(&writable.upper)));
-        options.push(("workdir", name(&writable.work)));
-    }
-    let is_volatile = writable.is_some_and(|writable| writable.keep == Keep::Nothing);
-    let begin = || -> Result<FileSystem, FsError> {
-        let mut system = FileSystem::new("overlay")?.option("source", "overlay")?;
-        for (key, value) in &options {
-            system = system.option(key, value)?;
-        }
-        if is_volatile { system.flag("volatile") } else { Ok(system) }
-    };
-    let joined = lower.iter().map(name).collect::<Vec<_>>().join(":");
-    let mounted = if joined.len() <= OPTION_MAX {
-        begin()?.option("lowerdir", &joined)?.mount(attributes)
-    } else {
-        // One by one (Linux 6.8).
-        let one_by_one =
-            lower.iter().try_fold(begin()?, |system, layer| system.option("lowerdir+", &name(layer)));
-        match one_by_one {
-            Ok(system) => system.mount(attributes),
-            Err(_) => {
-                options.push(("lowerdir", joined));
-                let mut text: String = options.iter().map(|(key, value)| format!("{key}={value},")).collect();
-                text.push_str(if is_volatile { "volatile" } else { "xino=auto" });
-                return overlay_by_page(&text, attributes);
-            }
-        }
-    };
-    Ok(Rootfs { root: mounted? })
 }
 
-/// The older call, which takes all options in one page: in a mount namespace that ends with it, from which a copy is
-/// taken along. The thread is for that namespace.
-fn overlay_by_page(options: &str, attributes: MountAttributes) -> Result<Rootfs, FsError> {
-    // The thread has its own /proc/self/fd by the same numbers: it is the same process.
-    let work = || -> Result<Rootfs, Errno> {
-        unshare(CloneFlags::CLONE_NEWNS)?;
-        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-        mount(None::<&str>, "/", None::<&str>, private, None::<&str>)?;
-        // Whatever there is: it is covered for nobody else.
-        mount(Some("overlay"), "/proc/sys", Some("overlay"), MsFlags::empty(), Some(options))?;
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let top = open("/proc/sys", flags, Mode::empty())?;
-        let root = detached::copy_of(top.as_fd(), false)?;
-        detached::set_attributes(&root, attributes, 0, false)?;
-        Ok(Rootfs { root })
-    };
-    let made = std::thread::scope(|scope| {
-        scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-    });
-    made.map_err(FsError::from)
+/// What an overlay is made of, held open.
+struct Opened {
+    /// What keeps the names in the options valid.
+    _directories: Vec<OwnedFd>,
+    lower: Vec<String>,
+    options: Vec<(&'static str, String)>,
+}
+
+impl Overlay<'_> {
+    fn mount(&self) -> Result<Rootfs, RootfsError> {
+        if self.lower.len() > LAYERS_MAX {
+            return Err(RootfsError::TooMany { layers: self.lower.len() });
+        }
+        let opened = self.open()?;
+        let joined = opened.lower.join(":");
+        let mounted = if joined.len() <= OPTION_MAX {
+            self.begin(&opened).and_then(|system| system.option("lowerdir", &joined)?.mount(self.attributes))
+        } else {
+            // One by one (Linux 6.8).
+            let one_by_one = self.begin(&opened).and_then(|system| {
+                opened.lower.iter().try_fold(system, |system, layer| system.option("lowerdir+", layer))
+            });
+            match one_by_one {
+                Ok(system) => system.mount(self.attributes),
+                Err(_) => return self.mount_by_page(),
+            }
+        };
+        Ok(Rootfs { root: mounted.map_err(refused)? })
+    }
+
+    fn is_volatile(&self) -> bool {
+        self.writable.as_ref().is_some_and(|writable| writable.keep == Keep::Nothing)
+    }
+
+    /// Opens its directories as the calling thread sees them.
+    fn open(&self) -> Result<Opened, RootfsError> {
+        let mut directories = Vec::new();
+        let mut name = |path: &Path| -> Result<String, RootfsError> {
+            let directory = open_layer(path)?;
+            let name = sys::descriptor_path(directory.as_fd());
+            directories.push(directory);
+            Ok(name)
+        };
+        let lower = self.lower.iter().map(|layer| name(layer)).collect::<Result<_, _>>()?;
+        let mut options = vec![("index", "off".to_owned()), ("metacopy", "off".to_owned())];
+        if let Some(Writable { upper, work, .. }) = &self.writable {
+            options.push(("redirect_dir", "off".to_owned()));
+            options.push(("upperdir", name(upper)?));
+            options.push(("workdir", name(work)?));
+        }
+        Ok(Opened { _directories: directories, lower, options })
+    }
+
+    fn begin(&self, opened: &Opened) -> Result<FileSystem, FsError> {
+        let mut system = FileSystem::new("overlay")?.option("source", "overlay")?;
+        for (key, value) in &opened.options {
+            system = system.option(key, value)?;
+        }
+        if self.is_volatile() { system.flag("volatile") } else { Ok(system) }
+    }
+
+    /// The older call, which takes all options in one page: in a mount namespace that ends with the call, from which a
+    /// copy is taken along. The thread is for that namespace.
+    fn mount_by_page(&self) -> Result<Rootfs, RootfsError> {
+        let work = || -> Result<Rootfs, RootfsError> {
+            unshare(CloneFlags::CLONE_NEWNS).map_err(refused)?;
+            let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+            mount(None::<&str>, "/", None::<&str>, private, None::<&str>).map_err(refused)?;
+            // Once more: what was opened outside is of mounts that this namespace does not have.
+            let opened = self.open()?;
+            let mut text: Vec<String> =
+                opened.options.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            text.push(format!("lowerdir={}", opened.lower.join(":")));
+            if self.is_volatile() {
+                text.push("volatile".to_owned());
+            }
+            // Whatever is there: it is covered for nobody else. Not the directory through which layers are named.
+            let place = "/sys";
+            let options = text.join(",");
+            mount(Some("overlay"), place, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+                .map_err(refused)?;
+            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            let top = open(place, flags, Mode::empty()).map_err(refused)?;
+            let root = detached::copy_of(top.as_fd(), false).map_err(refused)?;
+            detached::set_attributes(&root, self.attributes, 0, false).map_err(refused)?;
+            Ok(Rootfs { root })
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(work).join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
 }
 
 /// Makes the directories of the container's own layer over `layers` (topmost first), if need be.
@@ -422,6 +461,46 @@ mod tests {
         assert!(matches!(mount_overlay(&layout, &id, &[], Keep::Layer), Err(RootfsError::NoLayer)));
         let many = vec![image; 500];
         assert!(matches!(mount_overlay(&layout, &id, &many, Keep::Layer), Err(RootfsError::TooMany { .. })));
+    }
+
+    #[test]
+    fn many_layers_are_mounted_by_the_newer_and_by_the_older_call() {
+        let (directory, layout, id, _) = fixture("root");
+        let layers: Vec<PathBuf> = (0..40)
+            .map(|number| {
+                let layer = directory.path().join(format!("layer{number}"));
+                std::fs::create_dir(&layer).unwrap();
+                write(&layer.join("top"), &number.to_string());
+                write(&layer.join(number.to_string()), "");
+                layer
+            })
+            .collect();
+        let check = |rootfs: &Rootfs| {
+            assert_eq!(std::fs::read_to_string(rootfs.path().join("top")).unwrap(), "0");
+            assert!((0..40).all(|number| rootfs.path().join(number.to_string()).exists()));
+            write(&rootfs.path().join("top"), "written");
+            assert_eq!(std::fs::read_to_string(layers[0].join("top")).unwrap(), "0");
+        };
+        let rootfs = mount_overlay(&layout, &id, &layers, Keep::Nothing).unwrap();
+        check(&rootfs);
+        drop(rootfs);
+        remove(&layout, &id).unwrap();
+        prepare_layer(&layout, &id, &layers).unwrap();
+        let [upper, work] = ["upper", "work"].map(|name| layout.overlay(&id).join(name));
+        for keep in [Keep::Layer, Keep::Nothing] {
+            let writable = Some(Writable { upper: upper.clone(), work: work.clone(), keep });
+            let overlay = Overlay { lower: &layers, writable, attributes: MountAttributes::empty() };
+            let rootfs = overlay.mount_by_page().unwrap();
+            assert!((0..40).all(|number| rootfs.path().join(number.to_string()).exists()));
+            write(&rootfs.path().join("top"), "written");
+            assert_eq!(std::fs::read_to_string(upper.join("top")).unwrap(), "written");
+            // It is mounted nowhere.
+            let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+            assert!(
+                !table.lines().any(|line| line.contains(" /sys ") && line.contains("overlay")),
+                "{table}"
+            );
+        }
     }
 
     #[test]

@@ -238,32 +238,28 @@ fn enable_controllers(directory: &Path) -> Result<(), CgroupError> {
     let read = |file: &str| std::fs::read_to_string(directory.join(file)).unwrap_or_default();
     let (there, enabled) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
     let has = |text: &str, name: &str| text.split_ascii_whitespace().any(|word| word == name);
-    for name in CONTROLLERS.iter().filter(|name| has(&there, name) && !has(&enabled, name)) {
-        let path = directory.join("cgroup.subtree_control");
-        let enable = || write(&path, &format!("+{name}"));
-        let enabled = match enable() {
-            // In a namespace of groups the topmost one is no root: it cannot have processes of its own and let
-            // those below it have controllers.
-            Err(error) if matches!(error.raw_os_error(), Some(nix::libc::EBUSY | nix::libc::EOPNOTSUPP)) => {
-                move_to_leaf(directory)?;
-                enable()
-            }
-            done => done,
-        };
-        enabled.map_err(|source| CgroupError {
-            action: Cow::Owned(format!("write +{name} to")),
-            path,
-            source,
-        })?;
+    let wanted: Vec<&&str> =
+        CONTROLLERS.iter().filter(|name| has(&there, name) && !has(&enabled, name)).collect();
+    // In a namespace of groups the topmost one is no root, which alone has no such file: it cannot have processes of
+    // its own and let those below it have controllers.
+    if !wanted.is_empty() && directory.join("cgroup.type").exists() {
+        move_to_leaf(directory)?;
     }
-    Ok(())
+    wanted.into_iter().try_for_each(|name| {
+        let path = directory.join("cgroup.subtree_control");
+        let action = Cow::Owned(format!("write +{name} to"));
+        write(&path, &format!("+{name}")).map_err(|source| CgroupError { action, path, source })
+    })
 }
 
 /// Moves the processes of a group into one below it, `init`, as others do that run in a container.
 fn move_to_leaf(directory: &Path) -> Result<(), CgroupError> {
+    let text = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
+    if text.is_empty() {
+        return Ok(());
+    }
     let leaf = directory.join("init");
     make_directory(&leaf)?;
-    let text = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
     for pid in text.lines() {
         // One that has ended is not there any more.
         write(&leaf.join("cgroup.procs"), pid).ok();
