@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
@@ -126,7 +127,7 @@ pub(super) fn container(
             "LowerDir": record.config.layers,
             "UpperDir": paths.overlay.join("upper"),
             "WorkDir": paths.overlay.join("work"),
-            "MergedDir": paths.overlay.join("merged"),
+            "MergedDir": merged(snapshot, paths),
         } },
         "HostConfig": host_config(record, mounts),
         "Mounts": mounts.iter().map(mount_document).collect::<Vec<_>>(),
@@ -365,6 +366,15 @@ fn port_bindings(record: &Record) -> Value {
         }
     }
     json!(bindings)
+}
+
+/// Where the root file system of a container can be reached: through its first process, since it is mounted nowhere
+/// else. Of one that does not run, what Docker would make.
+fn merged(snapshot: &Snapshot, paths: &Paths) -> PathBuf {
+    match snapshot.state {
+        State::Running { init, .. } => PathBuf::from(format!("/proc/{}/root", init.pid)),
+        _ => paths.overlay.join("merged"),
+    }
 }
 
 /// The ports that are published, as the kernel has them: the container's, and where each leads from.

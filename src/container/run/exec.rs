@@ -16,9 +16,11 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::capability;
@@ -230,7 +232,9 @@ impl Helper {
         let streams = match self.streams.take() {
             Some(streams) => streams,
             None => {
-                let terminals = File::open("/dev/pts").at(Step::Terminal)?;
+                // A directory or nothing: in the container anything may be there, and opening a FIFO would wait.
+                let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+                let terminals = open("/dev/pts", flags, Mode::empty()).at(Step::Terminal)?;
                 let made = stdio::terminal(&terminals, self.confinement.identity.uid);
                 let (master, streams) = made.map_err(|error| errno_of(&error)).at(Step::Terminal)?;
                 socket.send_terminal(master.as_fd()).at(Step::Terminal)?;

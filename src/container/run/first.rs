@@ -226,9 +226,7 @@ fn host_memory() -> Result<OwnedFd, RuntimeError> {
     let attributes = MountAttributes::MOUNT_ATTR_NOSUID
         | MountAttributes::MOUNT_ATTR_NODEV
         | MountAttributes::MOUNT_ATTR_NOEXEC;
-    let copied = detached::copy_of(file.as_fd(), true)
-        .and_then(|copy| detached::set_attributes(&copy, attributes, 0, false).map(|()| copy));
-    copied.map_err(|errno| error(errno.into()))
+    detached::copy_with(file.as_fd(), true, attributes).map_err(|errno| error(errno.into()))
 }
 
 /// The shared memory of another container, as it sees it; one that has none shares none.

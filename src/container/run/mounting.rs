@@ -241,10 +241,12 @@ impl Mounts {
                 found => found.at_nth(Step::Hide, position)?,
             };
             let covered = if !inside::is_directory(&place).at_nth(Step::Hide, position)? {
-                detached::copy_of(null.as_fd(), false).and_then(|null| detached::attach(null, &place))
+                // Nothing that is attached in this namespace is shared.
+                detached::shared_copy_of(null.as_fd(), false).and_then(|null| detached::attach(null, &place))
             } else if is_attached {
                 // Only of a mount that is attached can a copy be made (before Linux 6.15).
-                detached::copy_of(self.nothing.as_fd(), false).and_then(|copy| detached::attach(copy, &place))
+                let copy = detached::shared_copy_of(self.nothing.as_fd(), false);
+                copy.and_then(|copy| detached::attach(copy, &place))
             } else {
                 is_attached = true;
                 detached::attach(&self.nothing, &place)
@@ -362,17 +364,14 @@ fn group_mounts(hierarchy: &Hierarchy, groups: &Groups, writable: bool) -> Resul
     for (name, directory) in groups.trees() {
         // One tree that is mounted on the place itself.
         if name.as_os_str() == "mydocker" {
-            let copy = detached::copy_of(directory, false)?;
-            detached::set_attributes(&copy, attributes, 0, false)?;
-            return Ok(vec![mounted(GROUPS, copy)]);
+            return Ok(vec![mounted(GROUPS, detached::copy_with(directory, false, attributes)?)]);
         }
         mkdirat(&top, name, Mode::from_bits_truncate(0o755))?;
         let text = name.to_str().unwrap_or_default();
         for controller in text.split(',').filter(|controller| *controller != text) {
             symlinkat(name, &top, controller)?;
         }
-        let copy = detached::copy_of(directory, false)?;
-        detached::set_attributes(&copy, attributes, 0, false)?;
+        let copy = detached::copy_with(directory, false, attributes)?;
         trees.push(mounted(Path::new(GROUPS).join(name), copy));
     }
     detached::set_attributes(&top, read_only_unless(writable), 0, false)?;
@@ -404,7 +403,10 @@ fn user(point: &MountPoint) -> Result<Attachment, RuntimeError> {
             } else {
                 detached::copy_of(source.as_fd(), with_submounts).map_err(failed)?
             };
-            detached::set_attributes(&copy, read_only, 0, *submounts == Submounts::Follow).map_err(failed)?;
+            if point.read_only {
+                detached::set_attributes(&copy, read_only, 0, *submounts == Submounts::Follow)
+                    .map_err(failed)?;
+            }
             let is_directory = inside::is_directory(source).map_err(failed)?;
             Ok(Attachment { place: point.destination.clone(), is_directory, what: Attached::Mount(copy) })
         }
@@ -461,9 +463,7 @@ fn protect(root: BorrowedFd<'_>, path: &Path) -> Result<(), Errno> {
         Err(Errno::ENOENT) => return Ok(()),
         found => found?,
     };
-    let copy = detached::copy_of(place.as_fd(), true)?;
-    detached::set_attributes(&copy, MountAttributes::MOUNT_ATTR_RDONLY, 0, true)?;
-    detached::attach(copy, place)
+    detached::attach(detached::copy_with(place.as_fd(), true, MountAttributes::MOUNT_ATTR_RDONLY)?, place)
 }
 
 /// Writes a kernel parameter through our own mount of /proc, which nothing of the image can be in place of.

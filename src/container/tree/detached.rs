@@ -108,8 +108,17 @@ fn number(errno: rustix::io::Errno) -> Errno {
 /// `submounts`. It shares no mounts with anybody: what is mounted in the copy is not seen on the host, and the other
 /// way round.
 pub(in crate::container) fn copy_of(file: BorrowedFd<'_>, submounts: bool) -> Result<OwnedFd, Errno> {
+    copy_with(file, submounts, MountAttributes::empty())
+}
+
+/// The same with these attributes, the mounts below it included.
+pub(in crate::container) fn copy_with(
+    file: BorrowedFd<'_>,
+    submounts: bool,
+    set: MountAttributes,
+) -> Result<OwnedFd, Errno> {
     let copy = shared_copy_of(file, submounts)?;
-    set_attributes(&copy, MountAttributes::empty(), libc::MS_PRIVATE, submounts)?;
+    set_attributes(&copy, set, libc::MS_PRIVATE, submounts)?;
     Ok(copy)
 }
 
