@@ -21,8 +21,10 @@ use crate::raw;
 const STAGE: &str = "MYDOCKER_BENCH_STAGE";
 const INIT: &str = "init";
 const WORK: &str = "work";
-/// Where the files go.
-const DIRECTORY: &str = "MYDOCKER_BENCH_DIRECTORY";
+/// Which of this program's tasks is done inside.
+const TASK: &str = "MYDOCKER_BENCH_TASK";
+/// Where the files go. A control group of the same name is removed in the end, in every tree, with all below it.
+pub(crate) const DIRECTORY: &str = "MYDOCKER_BENCH_DIRECTORY";
 
 /// The directories of the run.
 pub(crate) struct Place {
@@ -56,23 +58,23 @@ pub(crate) fn result(directory: &Path) -> PathBuf {
     directory.join("result")
 }
 
-/// Does the part of this process, if it is one of those inside.
-pub(crate) fn inside(work: impl FnOnce(&Place)) -> bool {
+/// Does the part of this process, if it is one of those inside. `work` is handed the name of its task.
+pub(crate) fn inside(work: impl FnOnce(&str, &Place)) -> bool {
     match std::env::var(STAGE).as_deref() {
         Ok(INIT) => be_init(),
         Ok(WORK) => {
             let place = Place { directory: INSIDE.into() };
             make_image(&place.image());
-            work(&place);
+            work(&std::env::var(TASK).unwrap(), &place);
         }
         _ => return false,
     }
     true
 }
 
-/// Starts this program again, inside, and removes what is left of it in the end, however that comes. `collect`
-/// reads what the work has written, before it goes.
-pub(crate) fn start<T>(collect: impl FnOnce(&Path) -> T) -> Outcome<T> {
+/// Starts this program again, inside, for this task, and removes what is left of it in the end, however that comes.
+/// `collect` reads what the work has written, before it goes.
+pub(crate) fn start<T>(task: &str, collect: impl FnOnce(&Path) -> T) -> Outcome<T> {
     assert!(nix::unistd::geteuid().is_root(), "the benchmarks make namespaces: run them as root");
     // Whoever interrupts this program interrupts the work; this process lives on and tidies up.
     let mut awaited = SigSet::empty();
@@ -92,7 +94,7 @@ pub(crate) fn start<T>(collect: impl FnOnce(&Path) -> T) -> Outcome<T> {
         let child = scope.spawn(|| {
             let new = CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID;
             unshare(new).unwrap();
-            let child = again(INIT).env(DIRECTORY, directory.path()).spawn();
+            let child = again(INIT).env(TASK, task).env(DIRECTORY, directory.path()).spawn();
             wait_for(child.unwrap(), &awaited)
         });
         child.join().unwrap()
@@ -144,8 +146,12 @@ impl Cgroups {
         Self { new: all.filter(|cgroup| !cgroup.exists()).collect() }
     }
 
-    /// Of mydocker's those of the containers below `directory`; podman never removes any itself.
+    /// Of mydocker's those of the containers below `directory`; podman never removes any itself. And what the work
+    /// itself has made.
     fn remove(&self, directory: &Path) {
+        for hierarchy in Self::hierarchies() {
+            remove_cgroup(&hierarchy.join(directory.file_name().unwrap()));
+        }
         let listed = |path: &Path| fs::read_dir(path).into_iter().flatten().flatten();
         for root in listed(directory) {
             for container in listed(&root.path().join("containers")) {

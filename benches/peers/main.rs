@@ -70,10 +70,10 @@ fn main() {
     if !asked {
         return println!("peers: not asked for; see `make bench-peers`");
     }
-    if hideout::inside(measure) {
+    if hideout::inside(|_, place| measure(place)) {
         return;
     }
-    if let Err(reason) = hideout::start(|_| ()) {
+    if let Err(reason) = hideout::start("peers", |_| ()) {
         panic!("peers: {reason}");
     }
 }

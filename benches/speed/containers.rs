@@ -28,7 +28,7 @@ const LISTINGS: usize = 31;
 
 /// Measures in another process, inside, and returns what it found.
 pub(crate) fn all() -> Outcome<Vec<Figure>> {
-    let text = hideout::start(|directory| fs::read(hideout::result(directory)))?;
+    let text = hideout::start(GROUP, |directory| fs::read(hideout::result(directory)))?;
     let text = text.map_err(|error| format!("the result cannot be read: {error}"))?;
     serde_json::from_slice::<Outcome<Vec<Figure>>>(&text).map_err(|error| error.to_string())?
 }

@@ -7,8 +7,11 @@
 //! | `rules` | the table: ports, networks, ranges, rebuilding, next to anything between nothing and 10,000 ports |
 //! | `links` | a namespace connected to a network and disconnected from it |
 //! | `datapath` | connections through a published port |
+//! | `process` | `true` in a container of its own and in one that runs, next to the bare system calls, `crun` and `runc`; only if all is measured, or `-- process` |
 //! | `containers` | a thousand containers: starting, listing, removing, their memory; only if all is measured, or `-- containers` |
 //! | `floor`, `floor_link` | the messages that the floors send |
+//! | `floor_process` | what the floors of `process` do |
+//! | `oci` | how `process` uses `crun` and `runc` |
 //!
 //! **The floor** of a case has the same name and ends in `(floor)`: the same work of the kernel, with messages and
 //! paths that were made before, no answer read, nothing looked up and nothing written down. The ratio of the two
@@ -21,6 +24,7 @@
 //!
 //! | variable | meaning |
 //! |---|---|
+//! | `MYDOCKER_BENCH_ROUNDS` | how often each case of `process` takes its turn; 40 times without |
 //! | `MYDOCKER_BENCH_CONTAINERS` | how many containers; 1,000 without |
 //! | `MYDOCKER_BENCH_BINARY` | the mydocker that starts them; the one that was built with this program without |
 
@@ -32,18 +36,20 @@
 #![expect(clippy::print_stdout, reason = "a benchmark reports to whoever started it")]
 
 mod allocator;
-#[expect(dead_code, reason = "nobody reads here what a program said")]
 #[path = "../peers/command.rs"]
 mod command;
 mod containers;
 mod datapath;
 mod floor;
 mod floor_link;
+mod floor_process;
 #[expect(dead_code, reason = "only some of what the other benchmarks need is needed here")]
 #[path = "../peers/hideout.rs"]
 mod hideout;
 mod links;
 mod machine;
+mod oci;
+mod process;
 mod raw;
 mod report;
 mod rules;
@@ -59,10 +65,18 @@ fn main() {
     if let Some(order) = std::env::var_os(allocator::CONTENDER) {
         return allocator::contend(&order);
     }
+    // So are the floors of containers.
+    if let Some(order) = std::env::var_os(floor_process::FLOOR) {
+        return floor_process::be(&order);
+    }
     if let Some(text) = raw::wanted_tables() {
         return print!("{}", table::markdown(&text));
     }
-    if hideout::inside(containers::measure) {
+    let inside = hideout::inside(|task, place| match task {
+        process::GROUP => process::measure(place),
+        _ => containers::measure(place),
+    });
+    if inside {
         return;
     }
     let started = SystemTime::now();
@@ -79,21 +93,33 @@ fn main() {
     links::all(&mut criterion);
     let mut others = datapath::all(&mut criterion);
     criterion.final_summary();
-    if wants_containers() {
-        println!("containers: they take minutes");
+    if wants(process::GROUP) {
+        println!("{}: it takes a minute", process::GROUP);
+        match process::all() {
+            Ok((figures, notes)) => {
+                others.extend(figures);
+                facts.extend(notes);
+            }
+            Err(reason) => miss(&mut facts, process::GROUP, &reason),
+        }
+    }
+    if wants(containers::GROUP) {
+        println!("{}: they take minutes", containers::GROUP);
         match containers::all() {
             Ok(figures) => others.extend(figures),
-            Err(reason) => {
-                println!("missing: {}: {reason}", containers::GROUP);
-                facts.push(format!("{} are missing: {reason}", containers::GROUP));
-            }
+            Err(reason) => miss(&mut facts, containers::GROUP, &reason),
         }
     }
     report::report(&output, started, &facts, others);
 }
 
+fn miss(facts: &mut Vec<String>, group: &str, reason: &str) {
+    println!("missing: {group}: {reason}");
+    facts.push(format!("{group}: missing: {reason}"));
+}
+
 /// Criterion does not tell which names it was asked for.
-fn wants_containers() -> bool {
+fn wants(group: &str) -> bool {
     let mut words = std::env::args().skip(1).filter(|word| word != "--bench");
-    words.next().is_none_or(|word| word == containers::GROUP)
+    words.next().is_none_or(|word| word == group)
 }

@@ -17,7 +17,7 @@ pub(crate) const FLOOR: &str = " (floor)";
 pub(crate) struct Figure {
     pub(crate) group: String,
     pub(crate) case: String,
-    /// `median ns`, `p99 ns`, `connections/s`, `KiB`.
+    /// `median ns`, `min ns`, `p90 ns`, `p99 ns`, `median CPU ns`, `connections/s`, `KiB`.
     pub(crate) measure: String,
     pub(crate) value: f64,
 }
@@ -89,8 +89,11 @@ pub(crate) fn report(directory: &Path, started: SystemTime, facts: &[String], ot
 
 fn with_measure(measure: &str, value: f64) -> String {
     match measure {
+        "min ns" => "min ",
         "p50 ns" => "p50 ",
+        "p90 ns" => "p90 ",
         "p99 ns" => "p99 ",
+        "median CPU ns" => "CPU ",
         _ => "",
     }
     .to_owned()

@@ -6,6 +6,7 @@ use crate::raw;
 use crate::report::with_unit;
 
 const MEDIAN: &str = "median ns";
+const CPU: &str = "median CPU ns";
 
 /// What is shown: what it is called there, the group, the case, the measure.
 const ROWS: &[(&str, &str, &str, &str)] = &[
@@ -50,6 +51,19 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("… the slowest of 100", "datapath", "connect to the last of 10000 ports", "p99 ns"),
     ("TCP connections, four clients", "datapath", "connect to the last of 1 ports", "connections/s"),
     ("… next to 10,000 ports", "datapath", "connect to the last of 10000 ports", "connections/s"),
+    ("`run --rm IMAGE true`", "process", "run --rm true", MEDIAN),
+    ("… processor time", "process", "run --rm true", CPU),
+    (
+        "… with crun, its overlay and a filter of ten calls",
+        "process",
+        "crun run true, a filter of ten calls",
+        MEDIAN,
+    ),
+    ("… with runc, likewise", "process", "runc run true, a filter of ten calls", MEDIAN),
+    ("`exec CONTAINER true`", "process", "exec true", MEDIAN),
+    ("… processor time", "process", "exec true", CPU),
+    ("… with crun", "process", "crun exec true, a filter of ten calls", MEDIAN),
+    ("… with runc", "process", "runc exec true, a filter of ten calls", MEDIAN),
     ("`run -d -p`, the first ten containers", "containers", "run -d, 1 to 10", MEDIAN),
     ("… the last ten of 1,000", "containers", "run -d, 991 to 1000", MEDIAN),
     ("`ps` without any container", "containers", "ps next to 0 containers", MEDIAN),
