@@ -246,14 +246,16 @@ impl Overlay<'_> {
         let mounted = if joined.len() <= OPTION_MAX {
             self.begin(&opened).and_then(|system| system.option("lowerdir", &joined)?.mount(self.attributes))
         } else {
-            // One by one (Linux 6.8).
+            // One by one (Linux 6.8). Whether older ones refuse the option or the mount depends on their age.
             let one_by_one = self.begin(&opened).and_then(|system| {
-                opened.lower.iter().try_fold(system, |system, layer| system.option("lowerdir+", layer))
+                let layers = &mut opened.lower.iter();
+                let system = layers.try_fold(system, |system, layer| system.option("lowerdir+", layer))?;
+                system.mount(self.attributes)
             });
-            match one_by_one {
-                Ok(system) => system.mount(self.attributes),
-                Err(_) => return self.mount_by_page(),
+            if one_by_one.is_err() {
+                return self.mount_by_page();
             }
+            one_by_one
         };
         Ok(Rootfs { root: mounted.map_err(refused)? })
     }
