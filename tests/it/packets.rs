@@ -356,7 +356,8 @@ fn r2_a_tcp_client_that_is_still_trying_reaches_the_new_container() {
         let web = host.container("web", "front", &["-p", "8080:80"]);
         let server = Server::tcp(&web.space, "0.0.0.0:80");
         trying.join().unwrap().expect("the kernel sends the first packet again");
-        assert_eq!(server.clients(), [OUTSIDE]);
+        // The kernel connects before the server accepts.
+        eventually("the client to be accepted", || (server.clients() == [OUTSIDE]).then_some(()));
     });
     let patience = Some(PATIENCE);
     old.set_read_timeout(patience).unwrap();
