@@ -56,6 +56,10 @@ const BLOCK: usize = log::ENTRY_MAX;
 /// the listener ready meanwhile: without a pause, the loop would turn without end.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long a container has run when its supervisor gives back the memory of the code that led to its start. One that
+/// ends sooner has no use for that, and would have to read the code again.
+const SETTLED: Duration = Duration::from_millis(500);
+
 /// Why a supervisor cannot do its work.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} as the container's supervisor")]
@@ -122,6 +126,8 @@ pub struct Supervisor {
     spool: PathBuf,
     buffer: Vec<u8>,
     ended: Option<Ended>,
+    /// When the memory of the code that led here is given back.
+    forgets_at: Option<Instant>,
 }
 
 /// What is left to be waited for after the container's end.
@@ -211,6 +217,7 @@ impl Supervisor {
             spool: options.spool,
             buffer: vec![0; BLOCK],
             ended: None,
+            forgets_at: None,
         };
         if let Some(listener) = &supervisor.listener {
             listener.set_nonblocking(true).map_err(failed("listen for clients"))?;
@@ -240,8 +247,7 @@ impl Supervisor {
     /// # Errors
     /// poll(2) fails, for lack of memory.
     pub fn run(&mut self) -> Result<Ended, SupervisorError> {
-        // Only memory is at stake.
-        sys::forget_code().ok();
+        self.forgets_at = Some(Instant::now() + SETTLED);
         loop {
             self.reap();
             if let Some(ended) = self.ended {
@@ -249,6 +255,11 @@ impl Supervisor {
                 return Ok(ended);
             }
             self.turn()?;
+            if self.forgets_at.is_some_and(|at| at <= Instant::now()) {
+                self.forgets_at = None;
+                // Only memory is at stake.
+                sys::forget_code().ok();
+            }
         }
     }
 
@@ -382,7 +393,8 @@ impl Supervisor {
             let mail = if client.has_mail() { PollFlags::POLLOUT } else { PollFlags::empty() };
             watch(Source::Client(index), client.stream().as_fd(), PollFlags::POLLIN | mail);
         }
-        let deadline = self.clients.iter().filter_map(Client::stall_deadline).chain(pause).min();
+        let stalled = self.clients.iter().filter_map(Client::stall_deadline);
+        let deadline = stalled.chain(pause).chain(self.forgets_at).min();
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
             // Rounded up, so that the last turn does not spin.
             let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
