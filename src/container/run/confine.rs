@@ -19,8 +19,10 @@ use nix::sys::signal::Signal;
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{chdir, execve, getcwd, setsid};
 
+use super::cgroup::Groups;
 use super::command::Command;
 use super::init;
+use super::mounting;
 use super::seccomp::Filters;
 use super::stdio::Theirs;
 use super::step::{At as _, Failure, Processes, Step};
@@ -210,6 +212,19 @@ impl Confinement {
         let words = || self.command.words.iter().map(|word| word.to_str().unwrap_or_default());
         let refused = if self.init { init::run(&words().collect::<Vec<_>>(), execute) } else { execute() };
         refused.map_err(|Refusal(step, errno)| Failure { step, detail: 0, errno })
+    }
+}
+
+/// What a process does first: it is tied to its supervisor's life, hidden from other processes, and in the container's
+/// groups before it does anything that counts.
+pub(super) fn begin(groups: &Groups, is_born_in_group: bool, oom_score: Option<i32>) -> Result<(), Failure> {
+    prctl::set_pdeathsig(Signal::SIGKILL).at(Step::Session)?;
+    prctl::set_dumpable(false).at(Step::Session)?;
+    let joined = groups.join(!is_born_in_group);
+    joined.map_err(|(detail, errno)| Failure { step: Step::JoinGroup, detail, errno })?;
+    match oom_score {
+        Some(score) => mounting::set_oom_score(score).at(Step::OomScore),
+        None => Ok(()),
     }
 }
 

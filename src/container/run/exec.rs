@@ -18,15 +18,13 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, setns};
-use nix::sys::prctl;
-use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::capability;
 use super::cgroup::{self, Groups, Hierarchy};
 use super::command::Command;
-use super::confine::{Becomes, Confinement};
+use super::confine::{Becomes, Confinement, begin};
 use super::environment::environment;
 use super::mounting;
 use super::runtime::{Names, Pending, RuntimeError, Start, Task, io_error};
@@ -138,10 +136,7 @@ pub fn exec(
         let names = Names {
             program: request.command.program().to_owned(),
             directory: directory.to_owned(),
-            groups: (0..)
-                .map(|at| helper.groups.name(at))
-                .take_while(|path| !path.as_os_str().is_empty())
-                .collect(),
+            groups: helper.groups.names(),
             limits: config.settings.ulimits.iter().map(ToString::to_string).collect(),
             profile: helper.confinement.profile.clone().unwrap_or_default(),
             has_memory_limit: config.settings.limits.memory.is_some(),
@@ -213,13 +208,7 @@ impl Helper {
 
     /// Everything that needs the host's privileges.
     fn enter(&mut self, socket: &Processes) -> Result<(Theirs, Option<File>), Failure> {
-        prctl::set_pdeathsig(Signal::SIGKILL).at(Step::Session)?;
-        prctl::set_dumpable(false).at(Step::Session)?;
-        let joined = self.groups.join(!self.is_born_in_group);
-        joined.map_err(|(detail, errno)| Failure { step: Step::JoinGroup, detail, errno })?;
-        if let Some(score) = self.oom_score {
-            mounting::set_oom_score(score).at(Step::OomScore)?;
-        }
+        begin(&self.groups, self.is_born_in_group, self.oom_score)?;
         // Our own: the container may have mounted anything on its /proc.
         let profile = match self.confinement.profile {
             Some(_) => {

@@ -16,14 +16,12 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
-use nix::sys::prctl;
-use nix::sys::signal::Signal;
 use nix::unistd::{chdir, fchdir, pivot_root, sethostname};
 
 use super::capability;
 use super::cgroup::{Groups, Hierarchy};
 use super::command::Command;
-use super::confine::{Becomes, Confinement};
+use super::confine::{Becomes, Confinement, begin};
 use super::environment::{environment, hostname};
 use super::kernel;
 use super::mounting::{self, Mounts, Wanted};
@@ -295,10 +293,7 @@ impl First {
         Names {
             program: config.command.program().to_owned(),
             directory: directory.to_owned(),
-            groups: (0..)
-                .map(|at| self.groups.name(at))
-                .take_while(|path| !path.as_os_str().is_empty())
-                .collect(),
+            groups: self.groups.names(),
             mounts: self.mounts.attachments.iter().map(|attachment| attachment.place.clone()).collect(),
             sysctls: self.sysctls.iter().map(sysctl).collect(),
             hidden: self.mounts.hidden.clone(),
@@ -361,13 +356,7 @@ impl First {
 
     /// Everything that needs the host's privileges.
     fn enter(&self) -> Result<Option<File>, Failure> {
-        prctl::set_pdeathsig(Signal::SIGKILL).at(Step::Session)?;
-        prctl::set_dumpable(false).at(Step::Session)?;
-        let joined = self.groups.join(!self.is_born_in_group);
-        joined.map_err(|(detail, errno)| Failure { step: Step::JoinGroup, detail, errno })?;
-        if let Some(score) = self.oom_score {
-            mounting::set_oom_score(score).at(Step::OomScore)?;
-        }
+        begin(&self.groups, self.is_born_in_group, self.oom_score)?;
         if let Some(network) = &self.network {
             setns(network, CloneFlags::CLONE_NEWNET).at(Step::JoinNetwork)?;
         }

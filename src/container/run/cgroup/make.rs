@@ -124,7 +124,7 @@ impl Groups {
     }
 
     /// Lets the calling process, which must have one thread, join the groups; those of version 2 only if `all`. Returns
-    /// the position of the one that refuses, in the order of [`Groups::name`].
+    /// the position of the one that refuses, in the order of [`Groups::names`].
     pub(in crate::container::run) fn join(&self, all: bool) -> Result<(), (usize, Errno)> {
         let unified = self.unified.iter().filter(|_| all);
         for (position, group) in self.legacy.iter().chain(unified).enumerate() {
@@ -135,10 +135,9 @@ impl Groups {
         Ok(())
     }
 
-    /// The path of one of the groups, for messages.
-    pub(in crate::container::run) fn name(&self, position: usize) -> PathBuf {
-        let group = self.legacy.iter().chain(&self.unified).nth(position);
-        group.map(|group| group.path.clone()).unwrap_or_default()
+    /// The paths of the groups, for messages.
+    pub(in crate::container::run) fn names(&self) -> Vec<PathBuf> {
+        self.legacy.iter().chain(&self.unified).map(|group| group.path.clone()).collect()
     }
 
     /// The directories of the groups, each with the name that its tree has below `/sys/fs/cgroup`.
