@@ -335,7 +335,10 @@ fn kill_all(hierarchy: &Hierarchy, id: &ContainerId) {
     // What version 1 has frozen does not even take SIGKILL.
     thaw(hierarchy, id).ok();
     for directory in hierarchy.directories(&path(id)) {
-        kill_members(&directory);
+        // All at once, those that are being forked and those in groups below included (version 2, Linux 5.14).
+        if write(&directory.join("cgroup.kill"), "1").is_err() {
+            kill_members(&directory);
+        }
     }
 }
 
