@@ -86,11 +86,23 @@ impl Groups {
         };
         let below = path(id);
         let below = below.strip_prefix("/").unwrap_or(&below);
-        let group = |tree: &Path, join: &str| Group::open(&tree.join(below), join);
+        let is_legacy = *hierarchy != Hierarchy::Unified;
+        let group = |tree: &Path, join: &str| match Group::open(&tree.join(below), join) {
+            // A tree that limits nothing: earlier versions made no groups in it.
+            Err(error)
+                if error.source.kind() == io::ErrorKind::NotFound
+                    && is_legacy
+                    && (tree.ends_with("systemd") || tree.ends_with("unified")) =>
+            {
+                Ok(None)
+            }
+            opened => opened.map(Some),
+        };
+        // Moving oneself through this file, a process with one thread takes no lock that all forks take.
+        let legacy: Result<Vec<_>, _> = trees.iter().map(|tree| group(tree, "tasks")).collect();
         Ok(Self {
-            unified: unified.map(|tree| group(tree, "cgroup.procs")).transpose()?,
-            // Moving oneself through this file, a process with one thread takes no lock that all forks take.
-            legacy: trees.iter().map(|tree| group(tree, "tasks")).collect::<Result<_, _>>()?,
+            unified: unified.map(|tree| group(tree, "cgroup.procs")).transpose()?.flatten(),
+            legacy: legacy?.into_iter().flatten().collect(),
         })
     }
 
