@@ -129,8 +129,8 @@ impl Place<'_> {
     }
 }
 
-/// `MAJOR.MINOR`, whatever follows.
-fn version(text: &str) -> Option<(u32, u32)> {
+/// `MAJOR.MINOR` of a kernel, whatever follows.
+pub(in crate::container) fn version(text: &str) -> Option<(u32, u32)> {
     let mut parts = text.split(|c: char| !c.is_ascii_digit());
     Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }

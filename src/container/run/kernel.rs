@@ -4,6 +4,7 @@
 
 use nix::libc;
 
+use crate::container::request::seccomp_profile::version;
 use crate::sys;
 
 /// The calls, each with the first kernel that has it.
@@ -29,12 +30,6 @@ pub fn missing() -> Vec<String> {
     }
     let lacking = CALLS.iter().filter(|(_, number, _)| !sys::has_call(*number));
     lacking.map(|(name, _, since)| format!("{name} (Linux {since})")).collect()
-}
-
-/// `MAJOR.MINOR`, whatever follows.
-fn version(text: &str) -> Option<(u32, u32)> {
-    let mut parts = text.split(|c: char| !c.is_ascii_digit());
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 #[cfg(test)]
