@@ -7,16 +7,17 @@ use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
-use std::process::{Child, Stdio};
 
 use nix::libc;
 
 mod bpf;
 mod mounts;
+mod own_binary;
 mod process;
 
 pub use bpf::{Instruction as BpfInstruction, attach_device_program, load_device_program};
 pub use mounts::{MountAttributes, set_mount_attributes};
+pub use own_binary::{Place, SpawnError, exec_self, spawn_self};
 pub use process::{
     Cloned, FilterInstruction, adopt_descriptor, clone_process, clone_sibling, duplicate_to, fork,
     ignored_signals, load_seccomp_filter, new_session_keyring, reset_signals, set_capabilities,
@@ -338,70 +339,4 @@ pub fn forget_code() -> io::Result<()> {
         unsafe { libc::madvise(address, end - start, libc::MADV_DONTNEED) };
     }
     Ok(())
-}
-
-/// Our own binary on a mount of its own that is read-only and not in any mount namespace.
-///
-/// A process started from it shows inside a container as `/proc/PID/exe`; through this mount nobody can
-/// open the file for writing, whatever they do to get at it (CVE-2019-5736).
-fn read_only_self() -> io::Result<OwnedFd> {
-    let path = c"/proc/self/exe";
-    let flags = libc::OPEN_TREE_CLONE | libc::OPEN_TREE_CLOEXEC;
-    // SAFETY: open_tree(2) reads a NUL-terminated path and returns a new descriptor or -1.
-    let result = unsafe { libc::syscall(libc::SYS_open_tree, libc::AT_FDCWD, path.as_ptr(), flags) };
-    let fd = RawFd::try_from(nix::errno::Errno::result(result)?).map_err(io::Error::other)?;
-    // SAFETY: the kernel just returned this descriptor to us; nobody else owns it.
-    let tree = unsafe { OwnedFd::from_raw_fd(fd) };
-    mounts::set_mount_attributes(tree.as_fd(), MountAttributes::MOUNT_ATTR_RDONLY, 0, false)?;
-    Ok(tree)
-}
-
-/// Starts our own binary again with `arguments`, with the three standard descriptors as given. This is the
-/// only process that mydocker itself ever starts.
-///
-/// # Errors
-/// The kernel could not start it.
-pub fn spawn_self<S: AsRef<OsStr>>(
-    arguments: &[S],
-    stdin: Stdio,
-    stdout: Stdio,
-    stderr: Stdio,
-) -> io::Result<Child> {
-    let (mut command, _tree) = own_command(arguments)?;
-    command.stdin(stdin).stdout(stdout).stderr(stderr).spawn()
-}
-
-/// Replaces this process by our own binary, started anew with `arguments` and this standard input. What it
-/// has learned, opened and allocated is gone; what the kernel knows it by (its pid, its start, its children)
-/// stays. Returns only what keeps it from happening.
-pub fn exec_self<S: AsRef<OsStr>>(arguments: &[S], stdin: Stdio) -> io::Error {
-    use std::os::unix::process::CommandExt as _;
-    match own_command(arguments) {
-        Ok((mut command, _tree)) => {
-            reset_signals(ignored_signals().unwrap_or(u64::MAX));
-            command.stdin(stdin).exec()
-        }
-        Err(error) => error,
-    }
-}
-
-/// Our own binary as a command, and what has to be open until it is executed.
-fn own_command<S: AsRef<OsStr>>(arguments: &[S]) -> io::Result<(std::process::Command, Option<OwnedFd>)> {
-    use std::os::unix::process::CommandExt as _;
-    // Without the mount (Linux before 5.12, or a process that itself runs from such a mount on Linux before
-    // 6.15) the file is named directly: /proc/self/exe is the very file this process runs, even if the path
-    // it was started by now leads to another one.
-    let tree = read_only_self();
-    let program = match &tree {
-        Ok(tree) => format!("/proc/self/fd/{}", tree.as_raw_fd()),
-        Err(_) => "/proc/self/exe".to_owned(),
-    };
-    #[expect(clippy::disallowed_methods, reason = "the one re-execution of our own binary")]
-    let mut command = std::process::Command::new(program);
-    command.arg0("mydocker").args(arguments);
-    // What a shell or service manager left open for us is not for a process that outlives us.
-    close_on_exec_from(3)?;
-    // Nor is its environment, which a container could find in a process of ours.
-    command.env_clear();
-    Ok((command, tree.ok()))
 }

@@ -177,10 +177,22 @@ impl Engine {
         signal: Signal,
         grace: Grace,
     ) -> Result<(), EngineError> {
-        signal::send(init, signal)?;
-        cgroup::thaw(super::hierarchy()?, id).map_err(RuntimeError::from)?;
-        if !signal::wait(init, grace.patience())? {
-            signal::send(init, Signal::KILL)?;
+        let hierarchy = super::hierarchy()?;
+        let asked = signal::send(init, signal);
+        cgroup::thaw(hierarchy, id).map_err(RuntimeError::from)?;
+        let ended = match asked {
+            Ok(_) => signal::wait(init, grace.patience())?,
+            // It cannot be asked.
+            Err(error) if error.is_refusal() => false,
+            Err(error) => return Err(error.into()),
+        };
+        if !ended {
+            match signal::send(init, Signal::KILL) {
+                Err(error) if !error.is_refusal() || !cgroup::kill_all(hierarchy, id) => {
+                    return Err(error.into());
+                }
+                _ => {}
+            }
             signal::wait(init, None)?;
         }
         Ok(())

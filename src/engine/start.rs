@@ -4,7 +4,6 @@
 use std::io::{self, IsTerminal as _, Stderr, Stdin, Stdout};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::process::Stdio;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -16,10 +15,12 @@ use crate::container::life::protocol::Order;
 use crate::container::life::record::{RecordError, State};
 use crate::container::life::signal;
 use crate::container::request::config::{Argv, ContainerPath, EnvVar, UserSpec};
+use crate::container::run::cgroup::Groups;
 use crate::container::run::exec;
+use crate::container::run::runtime::RuntimeError;
 use crate::names::ContainerId;
 use crate::process::Process;
-use crate::sys;
+use crate::sys::{self, SpawnError};
 
 /// What a supervisor is started for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -270,11 +271,15 @@ impl Engine {
     fn spawn_supervisor(&self, order: &Order<Job>) -> Result<UnixStream, EngineError> {
         let error = |source| EngineError::Io { action: "start a supervisor", source };
         let (ours, theirs) = attach::pair().map_err(error)?;
+        let groups = Groups::of_supervisors(super::hierarchy()?).map_err(RuntimeError::from)?;
         // Its standard error is ours until the command runs; its log goes there.
-        let child = sys::spawn_self(&self.supervisor, theirs.into(), Stdio::null(), Stdio::inherit())
-            .map_err(error)?;
+        let spawned = sys::spawn_self(&self.supervisor, theirs.as_fd(), &groups.place());
         // It is not waited for: its end is told over the socket, and it is nobody's child once we have ended.
-        drop(child);
+        spawned.map_err(|failure| match failure {
+            SpawnError::Start(source) => error(source),
+            SpawnError::Join(position, source) => RuntimeError::from(groups.refused(position, source)).into(),
+        })?;
+        drop(theirs);
         order.send(&ours)?;
         Ok(ours)
     }

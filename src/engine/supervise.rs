@@ -11,12 +11,11 @@
 //! Where the restart policy asks for it, the record is `restarting` instead of `exited`, and after the delay this
 //! process executes its own binary anew: nothing that was allocated for one run is carried on to the next.
 
+use std::os::fd::AsFd as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use chrono::{DateTime, Utc};
 
 use super::start::Job;
 use super::{Engine, EngineError, NetworkMode, Record, one_line, update};
@@ -25,7 +24,7 @@ use crate::container::life::log::Writer;
 use crate::container::life::protocol::{Failure, Order};
 use crate::container::life::record::{Exit, RecordError, State};
 use crate::container::life::restart::{self, Life};
-use crate::container::life::supervisor::{self, Ended, Options, Supervisor, SupervisorError};
+use crate::container::life::supervisor::{self, Ended, Options, Stop, Supervisor, SupervisorError};
 use crate::container::request::log::Driver;
 use crate::container::request::modules::Modules;
 use crate::container::request::restart::RestartPolicy;
@@ -117,8 +116,8 @@ impl Engine {
             super::hierarchy().is_ok_and(|hierarchy| cgroup::was_out_of_memory(hierarchy, id));
         let endpoints = self.endpoints_of(id, &endpoints);
         let taken_down = self.take_down(id, &endpoints);
-        let Ended { code, at } = ended?;
-        let (next, rest) = self.conclude(id, code, at, out_of_memory)?;
+        let ended = ended?;
+        let (next, rest) = self.conclude(id, ended, out_of_memory)?;
         for late in rest.iter().filter(|endpoint| !endpoints.contains(endpoint)) {
             self.networks.disconnect(late)?;
         }
@@ -127,11 +126,11 @@ impl Engine {
                 if goes {
                     self.forget(id, true)?;
                 }
-                supervisor.finish(code)?;
+                supervisor.finish(ended.code)?;
                 taken_down
             }
             Next::Again(delay) => {
-                if supervisor.rest(code, delay)? {
+                if supervisor.rest(ended.code, delay)? {
                     return Err(self.execute_again(id));
                 }
                 self.give_up(id)
@@ -144,8 +143,7 @@ impl Engine {
     fn conclude(
         &self,
         id: &ContainerId,
-        code: u8,
-        at: DateTime<Utc>,
+        Ended { code, at, asked }: Ended,
         out_of_memory: bool,
     ) -> Result<(Next, Vec<Endpoint>), EngineError> {
         Record::update(&self.layout, id, |record| {
@@ -157,7 +155,9 @@ impl Engine {
             let exit = Exit { code: status, started, finished: Some(at), error: None, out_of_memory };
             let endpoints = std::mem::take(&mut record.network.endpoints);
             let ran = started.and_then(|started| (at - started).to_std().ok()).unwrap_or_default();
-            let Some(delay) = restart::next(record.config.settings.restart, &record.life, code, ran) else {
+            let delay = restart::next(record.config.settings.restart, &record.life, code, ran);
+            // Who asks this process to end, as a host does that is shut down, wants no further run by it.
+            let Some(delay) = delay.filter(|_| !asked) else {
                 record.state = State::Exited(exit);
                 return Ok((Next::Over { goes: record.is_to_go() }, endpoints));
             };
@@ -173,7 +173,7 @@ impl Engine {
             let (ours, theirs) =
                 attach::pair().map_err(|source| EngineError::Io { action: "start a supervisor", source })?;
             Order { job: Job::Again(id.clone()), subscribe: false, feeds: false, size: None }.send(&ours)?;
-            let source = sys::exec_self(&self.supervisor, theirs.into());
+            let source = sys::exec_self(&self.supervisor, theirs.as_fd());
             Err::<(), _>(EngineError::Io { action: "start a supervisor", source })
         })();
         let error = executed.err().unwrap_or(EngineError::ConnectionLost);
@@ -183,22 +183,22 @@ impl Engine {
 
     /// Writes down that a container that was to be started again is not.
     fn give_up(&self, id: &ContainerId) -> Result<(), EngineError> {
-        self.if_still_ours(id, |record| record.life.stopped = true).map(drop)
+        self.if_still_ours(id, |_| false).map(drop)
     }
 
     /// Makes this process the one that starts the container again; `None` if nobody wants it any more.
     fn claim_again(&self, id: &ContainerId) -> Result<Option<Record>, EngineError> {
         self.if_still_ours(id, |record| {
-            record.life.stopped |= record.config.settings.restart == RestartPolicy::No;
+            !record.life.stopped && record.config.settings.restart != RestartPolicy::No
         })
     }
 
-    /// Claims a container that this process is to start again, if it still is to: `prepare` may say that the
-    /// container is to stay as it is.
+    /// Claims a container that this process is to start again, if it still is to; where `wanted` says no, the container
+    /// stays as it is.
     fn if_still_ours(
         &self,
         id: &ContainerId,
-        prepare: impl FnOnce(&mut Record),
+        wanted: impl FnOnce(&Record) -> bool,
     ) -> Result<Option<Record>, EngineError> {
         let me = Process::current().map_err(|source| EngineError::Io { action: "read /proc", source })?;
         let changed = Record::update(&self.layout, id, |record| {
@@ -206,8 +206,7 @@ impl Engine {
             if supervisor != me {
                 return Ok(None);
             }
-            prepare(record);
-            if record.life.stopped {
+            if !wanted(record) {
                 record.state = State::Exited(exit);
                 return Ok(None);
             }
@@ -287,7 +286,11 @@ impl Engine {
             feeds: order.feeds,
             size: order.size,
             stdin_once: config.stdin_once,
-            stop_signal: config.stop_signal,
+            stop: Stop {
+                signal: config.stop_signal,
+                timeout: Duration::from_secs(config.stop_timeout.into()),
+                container: Some(id.clone()),
+            },
             spool: self.layout.container(id),
         };
         let mut supervisor = Supervisor::new(task, options)?;
@@ -397,7 +400,11 @@ impl Engine {
                 feeds: order.feeds,
                 size: order.size,
                 stdin_once: true,
-                stop_signal: record.config.stop_signal,
+                stop: Stop {
+                    signal: record.config.stop_signal,
+                    timeout: Duration::from_secs(record.config.stop_timeout.into()),
+                    container: None,
+                },
                 spool: self.layout.container(id),
             };
             let mut supervisor = Supervisor::new(task, options)?;

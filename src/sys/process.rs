@@ -45,12 +45,26 @@ struct CloneArguments {
 /// `EBUSY`: there are more threads, or the control group has controllers for groups below it; `EAGAIN`: a limit of
 /// processes is reached; or the namespaces cannot be made.
 pub fn clone_process(namespaces: CloneFlags, group: Option<BorrowedFd<'_>>) -> nix::Result<Cloned> {
+    check_single_thread()?;
+    clone3(namespaces, group)
+}
+
+/// Makes a copy of this process that executes something or ends before this one goes on, in `group` as
+/// [`clone_process`] does. This process may have several threads, of which the copy has the calling one only: it must
+/// not do what needs a lock that another may have held, such as to allocate.
+///
+/// # Errors
+/// As [`clone_process`].
+pub(super) fn clone_and_wait(group: Option<BorrowedFd<'_>>) -> nix::Result<Cloned> {
+    clone3(CloneFlags::CLONE_VFORK, group)
+}
+
+fn clone3(flags: CloneFlags, group: Option<BorrowedFd<'_>>) -> nix::Result<Cloned> {
     /// `CLONE_INTO_CGROUP`: larger than the C library's type for flags.
     const INTO_CGROUP: u64 = 0x2_0000_0000;
-    check_single_thread()?;
     let mut pidfd: RawFd = -1;
     let mut arguments = CloneArguments {
-        flags: u64::from((namespaces.bits() | libc::CLONE_PIDFD).unsigned_abs()),
+        flags: u64::from((flags.bits() | libc::CLONE_PIDFD).unsigned_abs()),
         pidfd: (&raw mut pidfd).expose_provenance() as u64,
         exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
         ..CloneArguments::default()
@@ -60,8 +74,8 @@ pub fn clone_process(namespaces: CloneFlags, group: Option<BorrowedFd<'_>>) -> n
         arguments.cgroup = u64::from(group.as_raw_fd().unsigned_abs());
     }
     // SAFETY: clone3(2) reads `arguments`, whose size is given, and writes one descriptor to `pidfd`; both outlive the
-    // call. Without CLONE_VM and with no stack the child goes on with a copy of this one's memory, as after fork(2),
-    // and with a single thread no lock can be held by a thread that the copy does not have.
+    // call. Without CLONE_VM and with no stack the child goes on with a copy of this one's memory, as after fork(2).
+    // Locks that other threads held stay locked in it: who calls this has none, or sees to it that it needs none.
     let result = unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArguments>()) };
     match Errno::result(result)? {
         0 => Ok(Cloned::Child),

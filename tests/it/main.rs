@@ -118,6 +118,8 @@ mod run;
 #[cfg(test)]
 mod seeds;
 #[cfg(test)]
+mod service;
+#[cfg(test)]
 mod session;
 #[cfg(test)]
 mod sharing;

@@ -25,6 +25,15 @@ pub struct ProcessError {
     source: io::Error,
 }
 
+impl ProcessError {
+    /// Whether the kernel does not let the caller do it: to root this happens where a profile of AppArmor or SELinux
+    /// denies it.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self.source.raw_os_error(), Some(libc::EPERM | libc::EACCES))
+    }
+}
+
 /// A descriptor of exactly `process`, or `None` if that process has ended.
 fn open(process: Process) -> io::Result<Option<OwnedFd>> {
     match sys::pidfd_open(process.pid) {

@@ -37,6 +37,7 @@ use crate::container::life::log;
 use crate::container::life::protocol::{Reply, Request, Stream};
 use crate::container::life::signal;
 use crate::container::request::signal::Signal;
+use crate::container::run::cgroup::{self, Hierarchy};
 use crate::container::run::runtime::{RuntimeError, Start, Task};
 use crate::container::run::terminal;
 use crate::names::ContainerId;
@@ -92,10 +93,21 @@ pub struct Options {
     pub size: Option<(u16, u16)>,
     /// Whether the container's input ends with that of its client.
     pub stdin_once: bool,
-    /// What the container is sent when the supervisor is asked to end.
-    pub stop_signal: Signal,
+    /// What is done when the supervisor is asked to end.
+    pub stop: Stop,
     /// Where output waits for clients that are stopped: a directory on a disk.
     pub spool: PathBuf,
+}
+
+/// How a process is ended when its supervisor is asked to end (`SIGTERM`), as it is when the host is shut down.
+#[derive(Debug)]
+pub struct Stop {
+    /// What it is sent.
+    pub signal: Signal,
+    /// How long it may take to end before it is killed.
+    pub timeout: Duration,
+    /// The container that goes on if it is paused: what is frozen cannot end.
+    pub container: Option<ContainerId>,
 }
 
 /// How a container's first process ended.
@@ -105,6 +117,8 @@ pub struct Ended {
     pub code: u8,
     /// When.
     pub at: DateTime<Utc>,
+    /// Whether the supervisor had been asked to end.
+    pub asked: bool,
 }
 
 /// The supervisor of one process in a container.
@@ -122,7 +136,11 @@ pub struct Supervisor {
     log: Option<log::Writer>,
     signals: SignalFd,
     stdin_once: bool,
-    stop_signal: Signal,
+    stop: Stop,
+    /// Whether this process was asked to end.
+    asked: bool,
+    /// When the process is killed that has not ended as it was asked to.
+    kills_at: Option<Instant>,
     spool: PathBuf,
     buffer: Vec<u8>,
     ended: Option<Ended>,
@@ -161,11 +179,18 @@ pub fn begin() -> Result<UnixStream, SupervisorError> {
     nix::unistd::dup2_stdin(&nothing).map_err(failed("let go of standard input"))?;
     // A process that leads a group already cannot make a session, and has one to itself anyway.
     nix::unistd::setsid().ok();
+    // One that comes while the container is being started counts once it runs.
+    watched_signals().thread_block().map_err(failed("block signals"))?;
     std::env::set_current_dir("/").map_err(failed("leave the directory"))?;
     nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
     // Started from a descriptor, it would be called by a number; only for listings.
     nix::sys::prctl::set_name(c"mydocker").ok();
     Ok(UnixStream::from(connection))
+}
+
+/// The signals that a supervisor waits for, instead of being ended by them.
+fn watched_signals() -> SigSet {
+    [NixSignal::SIGCHLD, NixSignal::SIGTERM, NixSignal::SIGINT, NixSignal::SIGHUP].into_iter().collect()
 }
 
 /// Lets go of the standard error that this process has from its client.
@@ -192,10 +217,7 @@ impl Supervisor {
     /// # Errors
     /// [`SupervisorError`], for lack of descriptors or memory.
     pub fn new(task: Task, options: Options) -> Result<Self, SupervisorError> {
-        let mut watched = SigSet::empty();
-        for signal in [NixSignal::SIGCHLD, NixSignal::SIGTERM, NixSignal::SIGINT, NixSignal::SIGHUP] {
-            watched.add(signal);
-        }
+        let watched = watched_signals();
         watched.thread_block().map_err(failed("block signals"))?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
         let signals = SignalFd::with_flags(&watched, flags).map_err(failed("watch signals"))?;
@@ -213,7 +235,9 @@ impl Supervisor {
             log: options.log,
             signals,
             stdin_once: options.stdin_once,
-            stop_signal: options.stop_signal,
+            stop: options.stop,
+            asked: false,
+            kills_at: None,
             spool: options.spool,
             buffer: vec![0; BLOCK],
             ended: None,
@@ -255,6 +279,10 @@ impl Supervisor {
                 return Ok(ended);
             }
             self.turn()?;
+            if self.kills_at.is_some_and(|at| at <= Instant::now()) {
+                self.kills_at = None;
+                self.kill();
+            }
             if self.forgets_at.is_some_and(|at| at <= Instant::now()) {
                 self.forgets_at = None;
                 // Only memory is at stake.
@@ -266,13 +294,14 @@ impl Supervisor {
     /// Tells all clients that the container has ended and been taken down, waits until they have taken what
     /// is still on its way to them, and ends the service.
     ///
-    /// A client that takes nothing keeps this process, and nothing else, for as long as it lives.
+    /// A client that takes nothing keeps this process, and nothing else, for as long as it lives or until this process
+    /// is asked to end.
     ///
     /// # Errors
     /// poll(2) fails, for lack of memory.
     pub fn finish(mut self, code: u8) -> Result<(), SupervisorError> {
         self.say_goodbye(code);
-        while self.see_off(PollTimeout::NONE)? != Left::Nobody {}
+        while self.see_off(PollTimeout::NONE)? == Left::Clients {}
         Ok(())
     }
 
@@ -394,7 +423,7 @@ impl Supervisor {
             watch(Source::Client(index), client.stream().as_fd(), PollFlags::POLLIN | mail);
         }
         let stalled = self.clients.iter().filter_map(Client::stall_deadline);
-        let deadline = stalled.chain(pause).chain(self.forgets_at).min();
+        let deadline = stalled.chain(pause).chain(self.forgets_at).chain(self.kills_at).min();
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
             // Rounded up, so that the last turn does not spin.
             let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -412,10 +441,29 @@ impl Supervisor {
     fn take_signals(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
             if i32::try_from(info.ssi_signo) == Ok(NixSignal::SIGTERM as i32) {
-                // The host is shutting down: the container gets the chance to end in order.
-                self.signal(self.stop_signal);
+                self.end();
             }
         }
+    }
+
+    fn kill(&self) {
+        let refused = signal::send(self.process, Signal::KILL).is_err();
+        if let (true, Some(id), Ok(hierarchy)) = (refused, &self.stop.container, Hierarchy::of_host()) {
+            cgroup::kill_all(hierarchy, id);
+        }
+    }
+
+    /// Asks the process to end, and sees to it that it does.
+    fn end(&mut self) {
+        if std::mem::replace(&mut self.asked, true) {
+            return;
+        }
+        self.signal(self.stop.signal);
+        if let (Some(id), Ok(hierarchy)) = (&self.stop.container, Hierarchy::of_host()) {
+            // Where that fails, the process is killed in time.
+            cgroup::thaw(hierarchy, id).ok();
+        }
+        self.kills_at = Some(Instant::now() + self.stop.timeout);
     }
 
     fn signal(&self, signal: Signal) {
@@ -468,7 +516,8 @@ impl Supervisor {
                 Err(_) => return,
             };
             if pid.as_raw() == self.process.pid && self.ended.is_none() {
-                self.ended = Some(Ended { code: u8::try_from(code).unwrap_or(u8::MAX), at: Utc::now() });
+                let code = u8::try_from(code).unwrap_or(u8::MAX);
+                self.ended = Some(Ended { code, at: Utc::now(), asked: self.asked });
             }
         }
     }
@@ -520,7 +569,7 @@ mod tests {
                 feeds: true,
                 size: None,
                 stdin_once: true,
-                stop_signal: Signal::TERM,
+                stop: Stop { signal: Signal::TERM, timeout: Duration::ZERO, container: None },
                 spool: directory.path().to_owned(),
             };
             let task = Task::fake(process, Streams::Pipes { stdin, stdout, stderr });

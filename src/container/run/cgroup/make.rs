@@ -20,6 +20,9 @@ use crate::sys;
 /// The controllers of version 2 that a container's groups have.
 const CONTROLLERS: [&str; 5] = ["cpu", "cpuset", "io", "memory", "pids"];
 
+/// The group of all supervisors, below the root of each tree.
+const SUPERVISORS: &str = "/mydocker/supervisors";
+
 /// A container's groups, held open so that a process can join them that sees none of their paths.
 #[derive(Debug)]
 pub struct Groups {
@@ -80,18 +83,44 @@ impl Groups {
     /// # Errors
     /// [`CgroupError`]: they are not there.
     pub fn open(hierarchy: &Hierarchy, id: &ContainerId) -> Result<Self, CgroupError> {
+        Self::open_at(hierarchy, &path(id))
+    }
+
+    /// The groups that all supervisors are in, made where they are not there yet. A supervisor leaves the groups that it
+    /// was started in, so that a service manager which ends them leaves the container alone.
+    ///
+    /// # Errors
+    /// [`CgroupError`].
+    pub fn of_supervisors(hierarchy: &Hierarchy) -> Result<Self, CgroupError> {
+        let path = Path::new(SUPERVISORS);
+        match Self::open_at(hierarchy, path) {
+            // The first container since the host was booted.
+            Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
+                prepare(hierarchy)?;
+                for directory in hierarchy.directories(path) {
+                    make_directory(&directory)?;
+                    if is_cpuset(&directory) {
+                        copy_cpuset(&directory)?;
+                    }
+                }
+                Self::open_at(hierarchy, path)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_at(hierarchy: &Hierarchy, path: &Path) -> Result<Self, CgroupError> {
         let (trees, unified): (&[PathBuf], Option<&Path>) = match hierarchy {
             Hierarchy::Unified => (&[], Some(Path::new(super::ROOT))),
             Hierarchy::Legacy { trees, unified } => (trees, unified.as_deref()),
         };
-        let below = path(id);
-        let below = below.strip_prefix("/").unwrap_or(&below);
-        let is_legacy = *hierarchy != Hierarchy::Unified;
+        let below = path.strip_prefix("/").unwrap_or(path);
+        // Earlier versions made no groups for containers in trees that limit nothing.
+        let may_lack = *hierarchy != Hierarchy::Unified && path != Path::new(SUPERVISORS);
         let group = |tree: &Path, join: &str| match Group::open(&tree.join(below), join) {
-            // A tree that limits nothing: earlier versions made no groups in it.
             Err(error)
                 if error.source.kind() == io::ErrorKind::NotFound
-                    && is_legacy
+                    && may_lack
                     && (tree.ends_with("systemd") || tree.ends_with("unified")) =>
             {
                 Ok(None)
@@ -104,6 +133,22 @@ impl Groups {
             unified: unified.map(|tree| group(tree, "cgroup.procs")).transpose()?.flatten(),
             legacy: legacy?.into_iter().flatten().collect(),
         })
+    }
+
+    /// Where a process is to be put that our own binary is executed in.
+    #[must_use]
+    pub fn place(&self) -> sys::Place<'_> {
+        sys::Place {
+            birthplace: self.birthplace(),
+            joins: self.legacy.iter().map(|group| group.join.as_fd()).collect(),
+        }
+    }
+
+    /// Why a process could not join the group at this position among those of [`Groups::place`].
+    #[must_use]
+    pub fn refused(&self, position: usize, source: io::Error) -> CgroupError {
+        let path = self.legacy.get(position).map_or_else(|| super::ROOT.into(), |group| group.path.clone());
+        CgroupError { action: Cow::Borrowed("join"), path, source }
     }
 
     /// The group of version 2 that a new process can be born in.

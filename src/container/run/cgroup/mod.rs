@@ -6,6 +6,8 @@
 //! both        version 1, and /sys/fs/cgroup/unified/mydocker/ID
 //! ```
 //!
+//! Supervisors are in `mydocker/supervisors` of each tree, whoever started them.
+//!
 //! Removal needs nothing but the container's id: it has to work after a supervisor was killed at any moment.
 
 mod devices;
@@ -330,16 +332,20 @@ pub fn thaw(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(), CgroupError> 
     }
 }
 
-/// Kills what is in a container's groups, whatever it is.
-fn kill_all(hierarchy: &Hierarchy, id: &ContainerId) {
+/// Kills what is in a container's groups, whatever it is. True if the kernel does it, which no process is safe from;
+/// otherwise each process was sent `SIGKILL`, which a security module may have refused.
+pub fn kill_all(hierarchy: &Hierarchy, id: &ContainerId) -> bool {
     // What version 1 has frozen does not even take SIGKILL.
     thaw(hierarchy, id).ok();
+    let mut by_kernel = false;
     for directory in hierarchy.directories(&path(id)) {
         // All at once, those that are being forked and those in groups below included (version 2, Linux 5.14).
-        if write(&directory.join("cgroup.kill"), "1").is_err() {
-            kill_members(&directory);
+        match write(&directory.join("cgroup.kill"), "1") {
+            Ok(()) => by_kernel = true,
+            Err(_) => kill_members(&directory),
         }
     }
+    by_kernel
 }
 
 /// Kills what is left in a container's groups and removes them; "already gone" is success.
