@@ -1,6 +1,8 @@
 //! Taking a container's run down, and removing the container: whoever does it, the supervisor at the end, or a
 //! command that finds a supervisor dead. Every step is tried, "already gone" is success, and the first error is reported.
 
+use chrono::{DateTime, Utc};
+
 use super::connection::Membership;
 use super::containers::{Record, Snapshot};
 use super::lifecycle::Grace;
@@ -73,8 +75,8 @@ impl Engine {
             record.network.endpoints.clear();
             record.state = match &record.state {
                 State::Exited(exit) | State::Restarting { exit, .. } => State::Exited(exit.clone()),
-                State::Running { started, .. } => State::Exited(lost(Some(*started))),
-                State::Created | State::Starting { .. } => State::Exited(lost(None)),
+                State::Running { started, .. } => State::Exited(lost(record.status()?, Some(*started))),
+                State::Created | State::Starting { .. } => State::Exited(lost(record.status()?, None)),
                 removed @ (State::Removing { .. } | State::Dead) => removed.clone(),
             };
             Ok(Some(record.clone()))
@@ -144,7 +146,14 @@ impl Engine {
     }
 }
 
-fn lost(started: Option<chrono::DateTime<chrono::Utc>>) -> Exit {
-    let error = Some("its supervisor was killed".to_owned());
-    Exit { code: LOST, started, finished: None, error, out_of_memory: false }
+/// The end of a container that nobody saw: `observed` tells why, and it counts from now, when it is found.
+fn lost(observed: State, started: Option<DateTime<Utc>>) -> Exit {
+    let finished = Some(Utc::now());
+    match observed {
+        State::Exited(exit) => Exit { finished, ..exit },
+        _ => {
+            let error = Some("its supervisor was killed".to_owned());
+            Exit { code: LOST, started, finished, error, out_of_memory: false }
+        }
+    }
 }

@@ -116,6 +116,11 @@ fn a_container_whose_supervisor_was_killed_is_seen_and_cleaned_up_by_every_comma
         if command[0] != "rm" {
             let status = host.inspect("c")["State"]["Status"].clone();
             assert_eq!(status, if command[0] == "restart" { "running" } else { "exited" }, "{command:?}");
+            if status == "exited" {
+                let listed = host.mydocker(&["ps", "-a", "--format", "{{.Status}}"]).ok();
+                assert!(listed.starts_with("Exited (137) ") && listed.ends_with(" ago"), "{listed}");
+                assert_ne!(host.inspect("c")["State"]["FinishedAt"], "0001-01-01T00:00:00Z");
+            }
             host.mydocker(&["rm", "-f", "c"]).ok();
         }
         host.assert_no_container_left();

@@ -215,3 +215,18 @@ fn starts_at_the_same_time_share_one_volume_and_its_contents() {
     host.mydocker(&["volume", "rm", "shared"]).ok();
     host.assert_nothing_left();
 }
+
+#[test]
+fn a_volume_is_not_copied_into_itself() {
+    let host = Host::new();
+    let root = host.root("");
+    let root = root.to_str().unwrap().trim_end_matches('/');
+    for place in [root.to_owned(), format!("{root}/volumes"), format!("{root}/volumes/v/_data")] {
+        let words = ["run", "--rm", "--net", "none", "-v", &format!("v:{place}"), "/", "ls", "-A", &place];
+        let output = host.mydocker(&words);
+        assert_eq!(output.ok(), "", "{place}");
+        assert!(output.stderr.contains("starts empty"), "{output}");
+        host.mydocker(&["volume", "rm", "v"]).ok();
+    }
+    host.assert_nothing_left();
+}

@@ -152,7 +152,14 @@ pub fn prepare(
         if let (Source::Volume { copy: true, .. }, What::Bind { path, .. }, true) =
             (&mount.source, &what, first_start)
         {
-            fill(root, &prepared.points, &place, path)?;
+            if holds(&config.layers, &place, path) {
+                tracing::warn!(
+                    "the volume at {} starts empty: what the image has there holds the volume itself",
+                    place.display()
+                );
+            } else {
+                fill(root, &prepared.points, &place, path)?;
+            }
             filled = true;
         }
         let point = MountPoint { destination: place, what, read_only: mount.read_only };
@@ -386,6 +393,14 @@ fn make_missing(path: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
 fn outer<'a>(points: &'a [MountPoint], place: &Path) -> Option<&'a MountPoint> {
     let around = points.iter().filter(|point| place.starts_with(&point.destination));
     around.max_by_key(|point| point.destination.components().count())
+}
+
+/// Whether a volume lies in the directory that would be copied into it: with the host's own root directory as the
+/// image, the copy would have no end.
+fn holds(layers: &[PathBuf], place: &Path, data: &Path) -> bool {
+    let below = place.strip_prefix("/").unwrap_or(place);
+    let Ok(data) = data.canonicalize() else { return false };
+    layers.iter().any(|layer| layer.join(below).canonicalize().is_ok_and(|source| data.starts_with(source)))
 }
 
 /// Copies what the image has at a volume's place into the volume.
