@@ -102,7 +102,7 @@ fn object(engine: &Engine, kind: Option<Kind>, name: &str, size: bool) -> Result
     }
     match engine.volume(name) {
         Err(error) if error.is_not_found() => Err(CommandError {
-            message: format!("no such object: {name}"),
+            message: format!("No such object: {name}"),
             hint: Some("list all containers with: mydocker ps -a".to_owned()),
             run_status: 125,
         }),

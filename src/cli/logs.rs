@@ -37,7 +37,11 @@ struct Tail(Option<u64>);
 fn tail(text: &str) -> Result<Tail, String> {
     match text {
         "all" => Ok(Tail(None)),
-        number => number.parse().map(|n| Tail(Some(n))).map_err(|_| "expected a number or all".to_owned()),
+        // As Docker: any number below zero is no limit.
+        number => match number.parse::<i64>() {
+            Ok(number) => Ok(Tail(u64::try_from(number).ok())),
+            Err(_) => Err("expected a number or all".to_owned()),
+        },
     }
 }
 

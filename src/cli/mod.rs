@@ -61,15 +61,15 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::engine::Layout;
 use crate::engine::{ConfigError, ContainerPath, Engine, EngineError, EnvVar, Left, Reference};
 
-/// Wrong usage.
-const USAGE: u8 = 2;
+/// Wrong usage, of any command: a status that no command in a container is likely to have.
+const USAGE: u8 = 125;
 /// The command failed.
 const FAILED: u8 = 1;
 
@@ -302,7 +302,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // Nobody reads it: nothing to be done.
         error.print().ok();
-        return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        return if error.use_stderr() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS };
     }
     let text = error.render().to_string();
     let mut paragraphs = text.split("\n\n").map(|paragraph| {
@@ -314,7 +314,19 @@ fn usage(error: &clap::Error) -> ExitCode {
     if !hints.is_empty() {
         output::complain(&format!("hint: {}", hints.join("; ")));
     }
-    ExitCode::from(USAGE)
+    ExitCode::from(if is_number_of_arguments(error) { FAILED } else { USAGE })
+}
+
+/// Whether arguments are missing, or there are too many: Docker has a status of its own for that.
+fn is_number_of_arguments(error: &clap::Error) -> bool {
+    match error.kind() {
+        ErrorKind::MissingRequiredArgument => true,
+        ErrorKind::UnknownArgument => matches!(
+            error.get(ContextKind::InvalidArg),
+            Some(ContextValue::String(word)) if !word.starts_with('-')
+        ),
+        _ => false,
+    }
 }
 
 /// Where log lines go: a copy of standard error. Where a container's first process is made, descriptor 2
@@ -434,6 +446,28 @@ fn for_each(
             Err(error) => {
                 CommandError::from(error).report(context.log_format);
                 code = ExitCode::FAILURE;
+            }
+        }
+    }
+    Ok(code)
+}
+
+/// As [`for_each`] where something is removed: with `force`, one that is not there is told of, and is no failure.
+fn remove_each(
+    names: &[String],
+    force: bool,
+    context: &mut Context,
+    mut work: impl FnMut(&mut Engine, &str) -> Result<Vec<String>, EngineError>,
+) -> Result<ExitCode, CommandError> {
+    let mut code = ExitCode::SUCCESS;
+    for name in names {
+        match work(context.engine()?, name) {
+            Ok(removed) => removed.iter().for_each(|line| output::print(&format!("{line}\n"))),
+            Err(error) => {
+                if !(force && error.is_not_found()) {
+                    code = ExitCode::FAILURE;
+                }
+                CommandError::from(error).report(context.log_format);
             }
         }
     }

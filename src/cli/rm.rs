@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{CommandError, Context, for_each, print_each};
+use crate::cli::{CommandError, Context, print_each, remove_each};
 
 /// Remove containers with everything they wrote
 #[derive(Debug, clap::Args)]
@@ -11,7 +11,7 @@ pub(super) struct Args {
     /// Print what would change in the firewall table, as text for nft -f, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Kill those that run
+    /// Kill those that run; one that does not exist is no failure
     #[arg(long, short)]
     force: bool,
     /// Remove the volumes that they have without having named them
@@ -27,5 +27,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     if args.dry_run {
         return print_each(&args.containers, context, |engine, name| engine.dry_stop(name, args.force));
     }
-    for_each(&args.containers, context, |engine, name| engine.remove_container(name, force, volumes))
+    remove_each(&args.containers, force, context, |engine, name| {
+        engine.remove_container(name, force, volumes).map(|()| vec![name.to_owned()])
+    })
 }

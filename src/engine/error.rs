@@ -39,7 +39,7 @@ pub enum EngineError {
         capability: &'static str,
     },
     /// Options that exclude each other.
-    #[error("{option} cannot be used with {other}")]
+    #[error("conflicting options: {option} cannot be used with {other}")]
     Conflict {
         /// One option.
         option: String,
@@ -109,7 +109,7 @@ pub enum EngineError {
     #[error("lost the connection to the container: its supervisor was killed")]
     ConnectionLost,
     /// `-it` needs a terminal.
-    #[error("cannot use standard input as a terminal: it is none")]
+    #[error("cannot connect a terminal: the input device is not a TTY")]
     NoTerminal,
     /// The supervisor reported why it could not start the container.
     #[error("{}", .0.message)]

@@ -11,7 +11,7 @@ use crate::names::{ContainerName, Digest};
 #[derive(Debug, thiserror::Error)]
 pub enum ImageError {
     /// Nothing is named like this.
-    #[error("no such image: {0}")]
+    #[error("No such image: {0}")]
     NotFound(String),
     /// The beginning of more than one id.
     #[error("\"{reference}\" is the beginning of {} image ids: {}", .matches.len(), shorten(.matches))]

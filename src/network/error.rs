@@ -211,7 +211,7 @@ pub enum NetworkError {
         is_range: bool,
     },
     /// Another container publishes the port.
-    #[error("cannot publish {} for {who}: the port is already published by {}", .mapping.host_side(), .holder.as_deref().map_or_else(|| "another container".to_owned(), called))]
+    #[error("cannot publish {} for {who}: port is already allocated, {} publishes it", .mapping.host_side(), .holder.as_deref().map_or_else(|| "another container".to_owned(), called))]
     PortPublished {
         /// The mapping.
         mapping: PortMapping,

@@ -112,7 +112,7 @@ fn keys_leave_a_container_running_and_attach_comes_back_to_it() {
     assert_eq!(client.wait().code(), 0);
     // A terminal of the container's is none of the caller's.
     host.mydocker(&["attach", "c"]).refused(&[1], &["terminal"]);
-    host.mydocker(&["attach", "--detach-keys", "ctrl-P", "c"]).refused(&[2], &["ctrl-P"]);
+    host.mydocker(&["attach", "--detach-keys", "ctrl-P", "c"]).refused(&[125], &["ctrl-P"]);
     // The command of an exec goes on as well.
     let script = "echo here; while ! test -e /tmp/go; do sleep 0.02; done; touch /tmp/gone";
     let mut client = on_a_terminal(&host, &["exec", "-it", "c", "sh", "-c", script]);
@@ -188,7 +188,7 @@ fn only_the_streams_asked_for_are_connected() {
     let output = host.command(&words).input("unseen").run_in(&host.space);
     assert_eq!(output.ok().len(), 64);
     run(&["-d", "-a", "stdout"]).refused(&[125], &["--attach", "--detach"]);
-    run(&["-a", "stdother"]).refused(&[2], &["stdother"]);
+    run(&["-a", "stdother"]).refused(&[125], &["stdother"]);
     host.assert_nothing_left();
 }
 

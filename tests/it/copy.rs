@@ -140,7 +140,7 @@ fn files_go_in_as_dockers_rules_say() {
     host.mydocker(&["cp", "running:/data/new", "stopped:/x"])
         .refused(&[1], &["from one container to another"]);
     host.mydocker(&["cp", "/etc/hosts", "/tmp/x"]).refused(&[1], &["neither"]);
-    host.mydocker(&["cp", "nobody:/x", "/tmp/x"]).refused(&[1], &["no such container: nobody"]);
+    host.mydocker(&["cp", "nobody:/x", "/tmp/x"]).refused(&[1], &["No such container: nobody"]);
     host.mydocker(&["rm", "-f", "running", "stopped"]).ok();
     host.assert_nothing_left();
 }
@@ -268,7 +268,7 @@ fn diff_tells_what_was_added_changed_and_deleted() {
     host.mydocker(&["stop", "-t", "0", "busy"]).ok();
     output.wait();
     assert_eq!(host.mydocker(&["diff", "busy"]).ok(), expected);
-    host.mydocker(&["diff", "nobody"]).refused(&[1], &["no such container: nobody"]);
+    host.mydocker(&["diff", "nobody"]).refused(&[1], &["No such container: nobody"]);
     host.mydocker(&["rm", "busy", "still"]).ok();
     host.assert_nothing_left();
 }
@@ -280,7 +280,7 @@ fn an_export_that_fails_leaves_no_file_and_a_terminal_gets_none() {
     let base = host.scratch("exports");
     let path = |name: &str| base.join(name).to_str().unwrap().to_owned();
     host.mydocker(&["export", "-o", &path("no/such/file"), "still"]).refused(&[1], &["no/such/file"]);
-    host.mydocker(&["export", "-o", &path("x"), "nobody"]).refused(&[1], &["no such container: nobody"]);
+    host.mydocker(&["export", "-o", &path("x"), "nobody"]).refused(&[1], &["No such container: nobody"]);
     assert_eq!(std::fs::read_dir(&base).unwrap().count(), 0);
     host.mydocker(&["export", "-o", &path("x"), "still"]).ok();
     assert_eq!(std::fs::read_dir(&base).unwrap().count(), 1);

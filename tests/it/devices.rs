@@ -103,11 +103,11 @@ fn a_privileged_container_has_the_hosts_devices() {
 fn what_is_no_device_is_refused() {
     let host = Host::new();
     for (option, value, codes) in [
-        ("--device", "null", &[2][..]),
-        ("--device", "/dev/null:/etc/null", &[2]),
-        ("--device", "/dev/null:/dev/null:x", &[2]),
-        ("--device-cgroup-rule", "c 1:3", &[2]),
-        ("--device-cgroup-rule", "x 1:3 r", &[2]),
+        ("--device", "null", &[125][..]),
+        ("--device", "/dev/null:/etc/null", &[125]),
+        ("--device", "/dev/null:/dev/null:x", &[125]),
+        ("--device-cgroup-rule", "c 1:3", &[125]),
+        ("--device-cgroup-rule", "x 1:3 r", &[125]),
         ("--device", "/dev/no-such-device", &[125]),
         ("--device", "/etc/passwd:/dev/passwd", &[125]),
     ] {

@@ -157,7 +157,7 @@ fn nonsense_is_refused_by_name() {
         ("--dns-search", "a b"),
         ("--dns-option", ""),
     ] {
-        host.run(&["--net", "none", option, value], &["true"]).refused(&[2], &[option, value]);
+        host.run(&["--net", "none", option, value], &["true"]).refused(&[125], &[option, value]);
     }
     let alone = ["--net", "none", "--add-host", "up:host-gateway"];
     host.run(&alone, &["true"]).refused(&[125], &["up", "gateway"]);

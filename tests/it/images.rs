@@ -178,9 +178,9 @@ fn images_have_names_and_go_with_the_last_one() {
         &["history", "nosuch"],
         &["image", "inspect", "nosuch"],
     ] {
-        host.mydocker(command).refused(&[1], &["no such image: nosuch"]);
+        host.mydocker(command).refused(&[1], &["No such image: nosuch"]);
     }
-    host.mydocker(&["run", "nosuch"]).refused(&[125], &["no such image: nosuch"]);
+    host.mydocker(&["run", "nosuch"]).refused(&[125], &["No such image: nosuch"]);
     host.assert_nothing_left();
 }
 

@@ -40,7 +40,7 @@ fn inspect_finds_containers_and_networks_and_fills_in_templates() {
     assert_eq!((one_line.ok().lines().count(), &one_line.json()["Name"]), (1, &json!("/web")));
     // A mistake in a template is told on one line.
     host.mydocker(&["inspect", "-f", "{{.State.Nope}}", "web"]).refused(&[1], &["Nope", "character 9"]);
-    host.mydocker(&["inspect", "-f", "{{.State", "web"]).refused(&[1, 2], &["{{.State", "character 1"]);
+    host.mydocker(&["inspect", "-f", "{{.State", "web"]).refused(&[1, 125], &["{{.State", "character 1"]);
     // A network is found by its name as well, and only where it is looked for.
     let both = host.mydocker(&["inspect", "-f", "{{.Name}}", "web", "front"]).ok();
     assert_eq!(both, "/web\nfront");
@@ -51,16 +51,16 @@ fn inspect_finds_containers_and_networks_and_fills_in_templates() {
     wrong.refused(&[1], &["container", "front"]);
     host.mydocker(&["inspect", "--type", "network", "-f", "{{.Id}}", "web"])
         .refused(&[1], &["network", "web"]);
-    host.mydocker(&["inspect", "--type", "planet", "web"]).refused(&[2], &["planet"]);
+    host.mydocker(&["inspect", "--type", "planet", "web"]).refused(&[125], &["planet"]);
     // What is found is printed, whatever is not.
     let mixed = host.mydocker(&["inspect", "nothere", "web"]);
     assert_eq!(mixed.code(), 1);
     let found: serde_json::Value = serde_json::from_str(&mixed.stdout).unwrap();
     assert_eq!((found.as_array().unwrap().len(), &found[0]["Name"]), (1, &json!("/web")));
-    assert!(mixed.stderr.contains("error: no such object: nothere\n"), "{mixed}");
+    assert!(mixed.stderr.contains("error: No such object: nothere\n"), "{mixed}");
     let none = host.mydocker(&["inspect", "a-name-that-is-too-long-for-a-network"]);
     assert_eq!((none.code(), none.stdout.as_str()), (1, "[]\n"));
-    assert!(none.stderr.contains("error: no such object: a-name"), "{none}");
+    assert!(none.stderr.contains("error: No such object: a-name"), "{none}");
 }
 
 #[test]

@@ -267,9 +267,9 @@ fn addresses_are_chosen_given_back_and_wished_for() {
         run(&["--ip6", outside]).refused(REFUSED, &[outside, "fd00:18::/64"]);
     }
     for malformed in ["172.18.0.77", "fd00:18::g", ""] {
-        run(&["--ip6", malformed]).refused(&[2], &["ip6"]);
+        run(&["--ip6", malformed]).refused(&[125], &["ip6"]);
     }
-    run(&["--ip", "fd00:18::77"]).refused(&[2], &["fd00:18::77"]);
+    run(&["--ip", "fd00:18::77"]).refused(&[125], &["fd00:18::77"]);
     host.run(&["--net", "host", "--ip6", "fd00::2"], &["true"]).refused(REFUSED, &["fd00::2", "host"]);
     host.network("four", "10.4.0.0/24", &[]);
     host.run(&["--net", "four", "--ip6", "fd00:18::77"], &["true"])
@@ -319,7 +319,7 @@ fn a_chosen_mac_address_is_used_and_others_learn_it_at_once() {
     assert_eq!(tcp(&client.space, &web.at(81)).seen_as(), "172.18.0.2");
     assert_eq!(tcp(&client.space, &web.at6(80)).seen_as(), "fd00:18::2");
     for bad in ["02:aa:bb:cc:dd", "01:00:5e:00:00:01", "ff:ff:ff:ff:ff:ff", "x"] {
-        host.run(&["--net", "dual", "--mac-address", bad], &["true"]).refused(&[2], &[bad]);
+        host.run(&["--net", "dual", "--mac-address", bad], &["true"]).refused(&[125], &[bad]);
     }
     host.run(&["--net", "none", "--mac-address", "02:aa:bb:cc:dd:01"], &["true"]).refused(REFUSED, &["none"]);
 }

@@ -128,8 +128,8 @@ fn kill_sends_any_signal_to_what_runs_and_to_nothing_else() {
     host.mydocker(&["start", "c"]).ok();
     host.mydocker(&["kill", "c"]).ok();
     assert_eq!(state(&host, "c")["ExitCode"], 137, "it has ended when kill returns");
-    host.mydocker(&["kill", "-s", "NOTHING", "c"]).refused(&[2], &["NOTHING"]);
-    host.mydocker(&["stop", "-s", "NOTHING", "c"]).refused(&[2], &["NOTHING"]);
+    host.mydocker(&["kill", "-s", "NOTHING", "c"]).refused(&[125], &["NOTHING"]);
+    host.mydocker(&["stop", "-s", "NOTHING", "c"]).refused(&[125], &["NOTHING"]);
     // stop's own signal, and one that is waited for without end.
     host.mydocker(&["start", "c"]).ok();
     host.mydocker(&["kill", "-s", "HUP", "c"]).ok();
@@ -158,7 +158,7 @@ fn a_renamed_container_keeps_its_ports_and_is_found_by_the_new_name_only() {
     host.mydocker(&["rename", "new", "other"]).refused(&[1], &["other"]);
     host.mydocker(&["rename", "new", "new"]).refused(&[1], &["new"]);
     host.mydocker(&["rename", "nothere", "x"]).refused(&[1], &["nothere"]);
-    host.mydocker(&["rename", "new", "a b"]).refused(&[2], &["a b"]);
+    host.mydocker(&["rename", "new", "a b"]).refused(&[125], &["a b"]);
     host.mydocker(&["rename", "other", "old"]).ok();
     // Whoever cleans up after its supervisor knows its ports by the new name, too.
     assert!(host.kill_supervisors() >= 1);

@@ -77,7 +77,7 @@ fn logs_repeat_what_the_container_wrote_on_either_output() {
     assert_eq!(host.mydocker(&["logs", "--tail", "2", "many"]).stdout, "5000\nthe end");
     assert_eq!(host.mydocker(&["logs", "--tail", "0", "many"]).stdout, "");
     host.mydocker(&["logs", "nothere"]).refused(&[1], &["nothere"]);
-    host.mydocker(&["logs", "--tail", "some", "many"]).refused(&[1, 2], &["some"]);
+    host.mydocker(&["logs", "--tail", "some", "many"]).refused(&[1, 125], &["some"]);
 }
 
 #[test]
@@ -326,5 +326,5 @@ fn every_command_explains_itself_with_an_example() {
             "the last line of {command} --help is no example: {last}"
         );
     }
-    host.mydocker(&["nosuchcommand"]).refused(&[2], &["nosuchcommand"]);
+    host.mydocker(&["nosuchcommand"]).refused(&[125], &["nosuchcommand"]);
 }

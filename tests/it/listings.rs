@@ -68,7 +68,7 @@ fn ps_shows_what_its_filters_let_pass() {
     {
         host.mydocker(&["ps", "-f", filter]).refused(&[1], &[needle]);
     }
-    host.mydocker(&["ps", "-f", "name"]).refused(&[1, 2], &["name"]);
+    host.mydocker(&["ps", "-f", "name"]).refused(&[1, 125], &["name"]);
     // The formats.
     let ps = |options: &[&str]| host.mydocker(&[&["ps", "-f", "name=^web$"], options].concat()).ok();
     assert_eq!(
@@ -85,7 +85,7 @@ fn ps_shows_what_its_filters_let_pass() {
     let json = host.mydocker(&["ps", "-a", "--format", "json"]).json();
     assert_eq!(json[3]["Labels"], "plain=,tier=back");
     assert!(json[2]["RunningFor"].as_str().expect("a text").ends_with(" ago"));
-    host.mydocker(&["ps", "--format", "{{.ID"]).refused(&[1, 2], &["--format", "{{.ID", "character 1"]);
+    host.mydocker(&["ps", "--format", "{{.ID"]).refused(&[1, 125], &["--format", "{{.ID", "character 1"]);
     host.mydocker(&["ps", "--format", "{{.Nope}}"]).refused(&[1], &["--format", "Nope"]);
     assert_eq!(host.mydocker(&["container", "ls", "-aq"]).ok().lines().count(), 4);
     let networks = host.mydocker(&["network", "ls", "--format", "{{.Name}} {{.IPRange}}"]).ok();
@@ -139,5 +139,5 @@ fn info_version_and_completion_tell_of_this_program() {
         let script = host.mydocker(&["completion", shell]).ok();
         assert!(script.contains("no-trunc") && !script.contains("supervise"), "{shell}");
     }
-    host.mydocker(&["completion", "tcsh"]).refused(&[2], &["tcsh"]);
+    host.mydocker(&["completion", "tcsh"]).refused(&[125], &["tcsh"]);
 }

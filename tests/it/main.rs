@@ -140,6 +140,8 @@ mod sweep;
 #[cfg(test)]
 mod tracer;
 #[cfg(test)]
+mod usage;
+#[cfg(test)]
 mod volumes;
 #[cfg(test)]
 mod wire;

@@ -135,7 +135,7 @@ fn what_is_no_namespace_is_refused_and_nothing_changes() {
     connect("/proc/self/ns/net", &["the host's own"]);
     let mounts = "/proc/self/ns/mnt";
     connect(mounts, &[mounts]);
-    host.mydocker(&["network", "connect", "--netns", "lab", "front", "web"]).refused(&[2], &["--netns"]);
+    host.mydocker(&["network", "connect", "--netns", "lab", "front", "web"]).refused(&[125], &["--netns"]);
     assert_eq!((host.leftovers(Scope::All), host.table()), before);
     // A port that cannot be had takes all of it back.
     let lab = named(&host, "lab");

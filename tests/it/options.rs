@@ -51,7 +51,7 @@ fn the_readme_tells_the_truth_about_every_option() {
         if !works {
             // Refused, not ignored.
             let output = host.mydocker(&["run", "--rm", "--net", "none", option, &host.image, "true"]);
-            output.refused(&[2], &[option]);
+            output.refused(&[125], &[option]);
         }
     }
     for option in &listed {

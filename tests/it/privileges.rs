@@ -279,7 +279,7 @@ fn whose_namespace_cannot_be_shared_is_refused() {
     create("none", &["--ipc", "none"]).ok();
     create("shareable", &["--ipc", "shareable"]).ok();
     for option in ["--pid", "--ipc"] {
-        create("x", &[option, "container:nobody"]).refused(REFUSED, &["no such container", "nobody"]);
+        create("x", &[option, "container:nobody"]).refused(REFUSED, &["No such container", "nobody"]);
         create("x", &[option, "container:"]).refused(REFUSED, &[option, "names no container"]);
         create("x", &[option, "sideways"]).refused(REFUSED, &[option, "sideways", "invalid"]);
     }
@@ -307,7 +307,7 @@ fn whose_namespace_cannot_be_shared_is_refused() {
         let needles = [what, owner, "is not running"];
         host.mydocker(&["start", name]).refused(&[1], &needles);
         host.mydocker(&["rm", owner]).ok();
-        host.mydocker(&["start", name]).refused(&[1], &[what, "no such container", "removed"]);
+        host.mydocker(&["start", name]).refused(&[1], &[what, "No such container", "removed"]);
     }
     remove_all(&host);
     host.assert_nothing_left();

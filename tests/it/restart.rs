@@ -145,9 +145,9 @@ fn a_policy_can_be_changed_and_nonsense_is_refused() {
     assert_eq!(ended(&host, "c")["ExitCode"], 3);
     assert_eq!(restarts(&host, "c"), 2);
     host.mydocker(&["update", "--restart", "no", "nothere"]).refused(&[1], &["nothere"]);
-    host.mydocker(&["update", "--restart", "always:3", "c"]).refused(&[2], &["always"]);
+    host.mydocker(&["update", "--restart", "always:3", "c"]).refused(&[125], &["always"]);
     for bad in ["sometimes", "on-failure:x", "always:1"] {
-        host.run(&["--restart", bad], &["true"]).refused(&[2], &["--restart", bad]);
+        host.run(&["--restart", bad], &["true"]).refused(&[125], &["--restart", bad]);
     }
     host.run(&["--restart", "always"], &["true"]).refused(&[125], &["--restart always", "--rm"]);
     let words = ["run", "-d", "--rm", "--name", "rm", "--net", "none", &host.image, "sleep", "1000"];

@@ -139,7 +139,7 @@ fn seed_2_networks_endpoints_and_the_allocator() {
     let host = Host::new();
     // As printed in the tutorial, with the stray dot: an error that names it, where the original panics.
     let typo = ["network", "create", "--subnet", "192.168.0.0./24", "--driver", "bridge", "testbridge"];
-    host.mydocker(&typo).refused(&[1, 2], &["192.168.0.0./24"]);
+    host.mydocker(&typo).refused(&[1, 125], &["192.168.0.0./24"]);
     let create = ["network", "create", "--subnet", "192.168.0.0/24", "--driver", "bridge", "testbridge"];
     assert_eq!(host.mydocker(&create).ok(), "testbridge");
     // The first address of the subnet is the gateway's.

@@ -97,7 +97,7 @@ fn port_shows_where_published_ports_lead_from() {
     assert_eq!(port(&["81"]).ok(), "0.0.0.0:8081");
     assert_eq!(port(&["53/udp"]).ok(), "127.0.0.1:5353");
     port(&["53"]).refused(&[1], &["53/tcp", "web"]);
-    port(&["8080:80"]).refused(&[2], &["8080:80"]);
+    port(&["8080:80"]).refused(&[125], &["8080:80"]);
     drop(web);
     host.mydocker(&["stop", "-t", "0", "web"]).ok();
     assert_eq!(port(&[]).ok(), "");

@@ -608,7 +608,7 @@ fn remove_everything(host: &Host) {
             if !removed.status.success() {
                 let said = removed.refused(&[1], &[]);
                 assert!(
-                    ["no such container", "being removed"].iter().any(|why| said.contains(why)),
+                    ["No such container", "being removed"].iter().any(|why| said.contains(why)),
                     "{said}"
                 );
             }

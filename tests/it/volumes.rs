@@ -50,10 +50,10 @@ fn a_volume_is_made_listed_shown_and_removed() {
     host.mydocker(&["volume", "rm", "nothing"]).refused(&[1], &["nothing"]);
     host.mydocker(&["volume", "rm", "-f", "nothing"]).ok();
     for bad in ["a/b", "..", "-x", ""] {
-        host.mydocker(&["volume", "create", "--", bad]).refused(&[2], &[bad]);
+        host.mydocker(&["volume", "create", "--", bad]).refused(&[125], &[bad]);
     }
-    host.mydocker(&["volume", "create", "--driver", "nfs", "x"]).refused(&[2], &["nfs"]);
-    host.mydocker(&["volume", "ls", "-f", "colour=red"]).refused(&[2], &["colour"]);
+    host.mydocker(&["volume", "create", "--driver", "nfs", "x"]).refused(&[125], &["nfs"]);
+    host.mydocker(&["volume", "ls", "-f", "colour=red"]).refused(&[125], &["colour"]);
 
     host.mydocker(&["volume", "create", "kept"]).ok();
     std::fs::write(data(&host, &random).join("large"), vec![1; 100_000]).unwrap();

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{CommandError, Context, for_each, print_each};
+use crate::cli::{CommandError, Context, print_each, remove_each};
 
 /// Remove networks that no container uses
 #[derive(Debug, clap::Args)]
@@ -11,6 +11,9 @@ pub(in crate::cli) struct Args {
     /// Print what would change in the firewall table, as text for nft -f, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// A network that does not exist is no failure
+    #[arg(long, short)]
+    force: bool,
     /// The networks
     #[arg(value_name = "NAME", required = true)]
     names: Vec<String>,
@@ -20,5 +23,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     if args.dry_run {
         return print_each(&args.names, context, |engine, name| engine.dry_remove_network(name));
     }
-    for_each(&args.names, context, |engine, name| engine.remove_network(name))
+    remove_each(&args.names, args.force, context, |engine, name| {
+        engine.remove_network(name).map(|()| vec![name.to_owned()])
+    })
 }

@@ -46,7 +46,7 @@ pub enum IndexError {
     #[error("container {0} has this name already")]
     SameName(ContainerName),
     /// Nothing has this name or id.
-    #[error("no such container: {0}")]
+    #[error("No such container: {0}")]
     NotFound(String),
     /// The beginning of more than one id.
     #[error("\"{reference}\" is the beginning of {} container ids: {}", .matches.len(), shorten(.matches))]

@@ -40,7 +40,7 @@ pub const LOST: i32 = 137;
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// There is no container with this id.
-    #[error("no such container: {0}")]
+    #[error("No such container: {0}")]
     NotFound(ContainerId),
     /// The file cannot be read.
     #[error("cannot read the container record {path}")]

@@ -61,7 +61,9 @@ pub enum LimitError {
     #[error("--memory-reservation {0}: the least is 6 MiB")]
     ReservationTooSmall(Bytes),
     /// Two ways to say the same.
-    #[error("--cpus {0}: it cannot be used with --cpu-period or --cpu-quota, which say the same")]
+    #[error(
+        "conflicting options: --cpus {0} cannot be used with --cpu-period or --cpu-quota, which say the same"
+    )]
     CpusTwice(Cpus),
     /// More processors than there are.
     #[error("--cpus {wanted}: this host has {available} processors")]
