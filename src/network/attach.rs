@@ -66,7 +66,7 @@ impl Place<'_> {
     /// The endpoint once it has the address.
     fn endpoint_at(&self, address: IpAddr) -> Endpoint {
         let mut endpoint = self.endpoint.clone();
-        if endpoint.addresses.is_empty() {
+        if self.is_first() {
             endpoint.mac = self.request.mac.unwrap_or_else(|| MacAddress::of(address));
         }
         endpoint.addresses.push(InterfaceAddress {
@@ -74,6 +74,11 @@ impl Place<'_> {
             gateway: plan::default_gateway(self.network, self.block.subnet.family()),
         });
         endpoint
+    }
+
+    /// Whether the endpoint has no address yet.
+    fn is_first(&self) -> bool {
+        self.endpoint.addresses.is_empty()
     }
 
     /// The number that the endpoint's first address has in its subnet.
@@ -147,7 +152,8 @@ impl Networks {
         })
     }
 
-    /// For each address: writes the endpoint's record and takes the address, in this order (see `endpoint`).
+    /// For each address: writes the endpoint's record and takes the address, in this order (see `endpoint`); and
+    /// before the first record, where a namespace finds it (see `namespace`).
     pub(super) fn reserve(
         &mut self,
         network: &Network,
@@ -292,8 +298,24 @@ impl Networks {
         if holder.is_some_and(|holder| holder.is_alive()) {
             return Ok(false);
         }
-        endpoint::save(&self.layout, &place.endpoint_at(address))?;
+        self.begin_in_namespace(place, address)?;
+        if let Err(error) = endpoint::save(&self.layout, &place.endpoint_at(address)) {
+            // The record of the first address is the one that the link leads to.
+            if let Some(namespace) = place.request.namespace.filter(|_| place.is_first()) {
+                namespace.forget(&self.layout, &network.name, &[address]).ok();
+            }
+            return Err(error.into());
+        }
         Ok(true)
+    }
+
+    /// Notes which record is going to be a namespace's, before that is there: no process answers for it, so that
+    /// one which nothing leads to would stay for as long as the namespace.
+    fn begin_in_namespace(&self, place: &Place<'_>, address: IpAddr) -> Result<(), NetworkError> {
+        let Some(namespace) = place.request.namespace.filter(|_| place.is_first()) else { return Ok(()) };
+        namespace
+            .begin(&self.layout, &place.network.name, address)
+            .map_err(|source| NetworkError::Namespace { path: namespace.path().to_owned(), source })
     }
 
     /// Makes the interface. Where the name of either end is taken, another one is tried and recorded.

@@ -17,7 +17,8 @@ impl Networks {
         let in_use = || self.in_use();
         let mut file = SubnetFile::open(&self.layout, &in_use)?;
         let mut is_own = false;
-        for address in &endpoint.addresses {
+        // The first one last: where a namespace has its connection noted, that is what leads to the others.
+        for address in endpoint.addresses.iter().rev() {
             // An address was one of a subnet when it was given out.
             let Ok(subnet) = Subnet::new(address.net) else { continue };
             let holder = endpoint::load(&self.layout, &endpoint.network, address.address())?;
@@ -27,11 +28,13 @@ impl Networks {
                 endpoint::remove(&self.layout, &endpoint.network, address.address())?;
             }
         }
-        drop(file);
+        // Still under the lock of the file: the next namespace of the same number notes its address under it.
+        let addresses: Vec<_> = endpoint.addresses.iter().map(|address| address.address()).collect();
         let forgotten = match &endpoint.namespace {
-            Some(namespace) if is_own => namespace.forget(&self.layout, &endpoint.network),
+            Some(namespace) if is_own => namespace.forget(&self.layout, &endpoint.network, &addresses),
             _ => Ok(()),
         };
+        drop(file);
         forgotten.map_err(|source| NetworkError::Io {
             action: format!("forget the connection of {} to network {}", endpoint.holder(), endpoint.network),
             source,

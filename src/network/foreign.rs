@@ -3,7 +3,7 @@
 //! Everybody who does so holds the lock on the namespace itself meanwhile. Ports lead to the network they were asked
 //! for with, whatever else the namespace is connected to: replies leave by the way that the packets came.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use nix::sys::statfs::{FsType, fstatfs};
@@ -75,7 +75,7 @@ impl Networks {
             mac: request.mac,
         };
         let endpoint = self.reserve(&network, &connect)?;
-        let connected = self.make(&network, endpoint, &namespace, &others, &netns, request.ports)?;
+        let connected = self.make(&network, endpoint, &others, &netns, request.ports)?;
         namespace.complete(&self.layout, request.network).map_err(error)?;
         Ok(connected)
     }
@@ -85,17 +85,10 @@ impl Networks {
         &mut self,
         network: &Network,
         endpoint: Endpoint,
-        namespace: &Namespace,
         others: &[Endpoint],
         netns: &NetNs,
         ports: &[PortRequest],
     ) -> Result<Endpoint, NetworkError> {
-        // An endpoint without an address is not made.
-        let address = endpoint.addresses.first().map_or(IpAddr::from([0; 4]), |address| address.address());
-        if let Err(source) = namespace.begin(&self.layout, &network.name, address) {
-            self.release_addresses(&endpoint)?;
-            return Err(NetworkError::Namespace { path: namespace.path().to_owned(), source });
-        }
         let mut endpoint = self.attach_or_undo(network, endpoint, others, netns)?;
         if let Err(error) = self.publish(std::slice::from_mut(&mut endpoint), &[], ports) {
             self.undo(&endpoint, netns);
@@ -218,7 +211,7 @@ impl Networks {
                 Some(endpoint) if link.is_made => endpoints.push(endpoint),
                 Some(endpoint) => self.undo(&endpoint, netns),
                 // Of an earlier namespace with the same number.
-                None => namespace.forget(&self.layout, &link.network).map_err(error)?,
+                None => namespace.forget(&self.layout, &link.network, &[link.address]).map_err(error)?,
             }
         }
         endpoints.sort_by_key(|endpoint| endpoint.position);

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! The link tells which endpoint record is the namespace's in that network (`endpoint`), so that nobody has to look
-//! through all of them. It is made before the kernel is touched, renamed when all is there, and goes with the
-//! record; one without such a record means nothing.
+//! through all of them. It is made before the record, renamed when all is there, and goes after the record; one
+//! without such a record means nothing.
 
 use std::io;
 use std::net::IpAddr;
@@ -138,11 +138,25 @@ impl Namespace {
         std::fs::rename(directory.join(format!(".{network}")), directory.join(network))
     }
 
-    /// Removes what is noted of the network.
-    pub(super) fn forget(&self, layout: &Layout, network: &NetworkName) -> io::Result<()> {
+    /// Removes what is noted of the network, if it is one of these addresses: any other is that of a namespace
+    /// which has had the same number before, or has it since.
+    pub(super) fn forget(
+        &self,
+        layout: &Layout,
+        network: &NetworkName,
+        addresses: &[IpAddr],
+    ) -> io::Result<()> {
         let directory = self.directory(layout);
-        store::remove_if_exists(&directory.join(network))?;
-        store::remove_if_exists(&directory.join(format!(".{network}")))?;
+        for link in [directory.join(network), directory.join(format!(".{network}"))] {
+            let target = match std::fs::read_link(&link) {
+                Ok(target) => target,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(error),
+            };
+            if addresses.iter().any(|address| target == Path::new(&address.to_string())) {
+                store::remove_if_exists(&link)?;
+            }
+        }
         match std::fs::remove_dir(&directory) {
             Err(error)
                 if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) =>
@@ -212,8 +226,11 @@ mod tests {
         assert_eq!(namespace.links(&layout).unwrap(), [link(false)]);
         namespace.complete(&layout, &front).unwrap();
         assert_eq!(namespace.links(&layout).unwrap(), [link(true)]);
-        namespace.forget(&layout, &front).unwrap();
-        namespace.forget(&layout, &front).unwrap();
+        // What an earlier namespace of the number had is gone long since, or never was.
+        namespace.forget(&layout, &front, &[[10, 0, 0, 3].into()]).unwrap();
+        assert_eq!(namespace.links(&layout).unwrap(), [link(true)]);
+        namespace.forget(&layout, &front, &[address]).unwrap();
+        namespace.forget(&layout, &front, &[address]).unwrap();
         assert!(!layout.namespaces().join("7").exists());
     }
 }
