@@ -112,6 +112,42 @@ fn nothing_is_left_in_a_fresh_host_and_each_kind_of_leftover_is_seen() {
     host.assert_nothing_left();
 }
 
+/// What is beside the tests on a machine in use is made here on a host of the test's own, and what would be a test
+/// there is one level further down.
+#[test]
+fn what_others_have_on_the_machine_is_not_taken_for_ours() {
+    let machine = Host::new();
+    machine.space.ok(&["sh", "-c", "ip netns add x && ip netns add 'with space' && ip netns add cover"]);
+    machine.space.ok(&["mount", "-t", "tmpfs", "tmpfs", "/run/netns"]);
+    machine.space.ok(&["ip", "netns", "add", "x"]);
+    machine.space.ip("link add docker0 type bridge\nlink add testbr0 type bridge\n");
+    machine.space.ok(&["nft", "add table ip filter; add table inet mydocker"]);
+    let start = ["run", "-d", "--name", "beside", "--net", "none", &machine.image, "sleep", "100000"];
+    let id = machine.mydocker(&start).ok();
+    let pin = format!("mount /run/netns/{id}");
+    let others = || {
+        let mut lines = machine.leftovers(Scope::All);
+        lines.retain(|line| !line.starts_with("process "));
+        lines
+    };
+    let before = others();
+    assert!(before.contains(&pin), "{before:?}");
+
+    let host = machine.space.run(Host::new);
+    host.assert_nothing_left();
+    // The same things of its own are found all the same.
+    host.space.ok(&["ip", "netns", "add", "x"]);
+    host.mydocker(&start.map(|word| if word == machine.image { host.image.as_str() } else { word })).ok();
+    let left = host.leftovers(Scope::Containers);
+    for kind in ["mount /run/netns/x", "pin /run/netns/x", "file ", "process ", "cgroup "] {
+        assert!(left.iter().any(|line| line.starts_with(kind)), "{kind} is not among {left:?}");
+    }
+    assert!(!left.iter().any(|line| line.contains(&id)), "{left:?}");
+    drop(host);
+    assert_eq!(others(), before, "the end of a host is nobody else's");
+    assert_eq!(machine.inspect("beside")["State"]["Running"], true);
+}
+
 #[test]
 fn a_cgroup_of_a_container_of_ours_is_seen_and_removed_with_the_host() {
     let host = Host::new();

@@ -112,7 +112,6 @@ impl Host {
              link set eth0 up\nroute add default via 198.51.100.1\n\
              route add ::/0 via 2001:db8:51::1 dev eth0\n"
         ));
-        space.set_sysctl("net/ipv4/ip_forward", "0");
         // A test may be told "nobody listens" more often than the kernel says it to one host, and all tests
         // together more often than it says it to everybody.
         for limit in ["net/ipv4/icmp_ratelimit", "net/ipv4/icmp_ratemask", "net/ipv6/icmp/ratelimit"] {

@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use crate::host::{Host, Ids, devices};
 use crate::program::PATIENCE;
+use crate::space::plain;
 
 /// What [`Host::leftovers`] looks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,10 +182,10 @@ impl Host {
     fn mounts(&self) -> Vec<String> {
         let table = self.space.run(|| std::fs::read_to_string("/proc/thread-self/mountinfo"));
         let table = table.expect("the mount table");
-        let targets = table.lines().filter_map(|line| line.split(' ').nth(4));
+        let targets = table.lines().filter_map(|line| line.split(' ').nth(4)).map(plain);
         let base = self.root.parent().expect("the host's directory");
-        let ours = |target: &&str| Path::new(target).starts_with(base) || target.starts_with("/run/netns/");
-        targets.filter(ours).map(str::to_owned).collect()
+        let ours = |target: &String| Path::new(target).starts_with(base) || target.starts_with("/run/netns/");
+        targets.filter(ours).collect()
     }
 
     /// The processes that belong to this host: that name its directory in their command line, environment or

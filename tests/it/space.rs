@@ -4,7 +4,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
 
 use crate::program::{Output, Program};
@@ -24,7 +24,8 @@ impl Namespace {
     }
 
     /// A new network namespace with `lo` up, in a mount namespace from which nothing propagates, with an
-    /// empty `/run` and a `/sys` that shows this network namespace's devices.
+    /// empty `/run`, without anything that others have mounted there, and a `/sys` that shows this network
+    /// namespace's devices.
     pub(crate) fn with_mounts(name: &str) -> Self {
         Self::make(name, true)
     }
@@ -47,6 +48,8 @@ impl Namespace {
             }
         });
         made.ok(&["ip", "link", "set", "lo", "up"]);
+        // A new namespace begins with what the machine's own has, which Docker and others switch on.
+        made.set_sysctl("net/ipv4/ip_forward", "0");
         made
     }
 
@@ -135,6 +138,8 @@ fn private_mounts() {
         mount(source, target, kind, flags, none).unwrap_or_else(|errno| panic!("{what}: {errno}"));
     };
     mount("stop mount propagation", none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE);
+    // The machine's containers and its named namespaces are not this host's.
+    detach_all("/run");
     mount("a /run of its own", Some("tmpfs"), "/run", Some("tmpfs"), MsFlags::empty());
     // A sysfs shows the network namespace of whoever mounted it. The cgroups mounted below move over.
     std::fs::create_dir("/run/cgroup").expect("a place to keep the cgroup mounts");
@@ -142,4 +147,33 @@ fn private_mounts() {
     mount("a /sys of its own", Some("sysfs"), "/sys", Some("sysfs"), MsFlags::empty());
     mount("restore cgroups", Some("/run/cgroup"), "/sys/fs/cgroup", none, MsFlags::MS_MOVE);
     std::fs::remove_dir("/run/cgroup").expect("the emptied place");
+}
+
+/// Takes a directory's mounts, and those below it, out of the calling thread's mount namespace.
+fn detach_all(directory: &str) {
+    let mounted = || {
+        let table = std::fs::read_to_string("/proc/thread-self/mountinfo").expect("the mount table");
+        let mut targets: Vec<_> =
+            table.lines().filter_map(|line| line.split(' ').nth(4)).map(plain).collect();
+        targets.retain(|target| Path::new(target).starts_with(directory));
+        targets
+    };
+    loop {
+        let targets = mounted();
+        // One that is covered by another is reached in the next round. What its owner takes away meanwhile is gone
+        // here as well.
+        let detach =
+            |target: &String| umount2(target.as_str(), MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+        let detached = targets.iter().rev().filter(|target| detach(target).is_ok()).count();
+        if targets.is_empty() {
+            return;
+        }
+        assert!(detached > 0 || mounted() != targets, "these mounts cannot be detached: {targets:?}");
+    }
+}
+
+/// A path as it is, from how mount tables show it.
+pub(crate) fn plain(shown: &str) -> String {
+    let escapes = [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")];
+    escapes.iter().fold(shown.to_owned(), |path, (escape, character)| path.replace(escape, character))
 }
