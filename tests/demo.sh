@@ -1,12 +1,27 @@
 #!/usr/bin/env bash
 # A tour of mydocker in one minute: a network, a web server on it with a published port, a second container,
-# and back to nothing. Each command is shown before it runs, and the first surprise ends it with a failure.
-# Usage: tests/demo.sh PATH-TO-MYDOCKER     (as root; needs curl, ip and busybox, but no nft, iptables or Docker)
+# another machine, and back to nothing. Each command is shown before it runs, and the first surprise ends it with a
+# failure.
+# It all happens in network and mount namespaces of its own: whatever mydocker, Docker or anybody else has on this
+# machine is left alone, and leaves the demo alone.
+# Usage: tests/demo.sh PATH-TO-MYDOCKER     (as root; needs curl, ip, unshare and busybox, but no nft, iptables or Docker)
 set -euo pipefail
 
+fail() { printf '\nThe demo failed: %s\n' "$1" >&2; exit 1; }
+
 binary=$(realpath "${1:?usage: $0 PATH-TO-MYDOCKER}")
+[ "$(id -u)" = 0 ] || fail "it makes network devices and containers: run it as root"
+if [ "${2:-}" != inside ]; then
+  unshare --net --mount --propagation private bash -c : || fail "namespaces of its own cannot be made here"
+  exec unshare --net --mount --propagation private bash "$0" "$binary" inside
+fi
+
 network=mydemo0
-work=$(mktemp -d /tmp/mydocker-demo.XXXXXX)
+# The address and port where the web server is found from elsewhere, and who looks for it there.
+host_address=198.51.100.10 other_address=198.51.100.20 port=8080
+# Named namespaces, and whatever else is in /run, are the demo's own as well.
+mount -t tmpfs tmpfs /run
+work=$(mktemp -d "${TMPDIR:-/tmp}/mydocker-demo.XXXXXX")
 # State directories of its own: the demo sees none of your containers, and they see nothing of the demo.
 export MYDOCKER_ROOT=$work/root MYDOCKER_RUN_ROOT=$work/run
 # So that the commands below are what you would type.
@@ -20,7 +35,6 @@ if [ -t 1 ]; then bold=$'\e[1m' plain=$'\e[0m'; fi
 say() { printf '\n'; printf '# %s\n' "$@"; }
 show() { printf '%s$ %s%s\n' "$bold" "$*" "$plain"; }
 run() { show "$@"; "$@"; }
-fail() { printf '\nThe demo failed: %s\n' "$1" >&2; exit 1; }
 # Runs a command that has to print exactly this.
 expect() {
   local wanted=$1 got; shift
@@ -43,30 +57,34 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-[ "$(id -u)" = 0 ] || fail "it makes network devices and containers: run it as root"
-[ ! -e "/sys/class/net/$network" ] || fail "there is a device $network already"
-[[ $(mydocker network rules 2>/dev/null) != *"inet mydocker"* ]] ||
-  fail "mydocker has networks on this host; remove them first, the demo ends by removing the table"
+# The demo's host has a link, and on it another machine: a network namespace too.
+ip link set lo up
+ip netns add elsewhere
+ip link add uplink0 type veth peer name eth0 netns elsewhere
+ip address add "$host_address/24" dev uplink0
+ip link set uplink0 up
+ip -n elsewhere address add "$other_address/24" dev eth0
+ip -n elsewhere link set eth0 up
 
-# An address of this host that is not loopback, to reach the published port as another machine would.
-host_address=$(ip -o -4 address show scope global | sed -n 's/.* inet \([0-9.]*\).*/\1/p' | head -n 1)
-port=8080
-while (: </dev/tcp/127.0.0.1/$port) 2>/dev/null; do port=$((port + 1)); done
+say "All of this happens in namespaces of its own: nothing of this machine is changed."
+run ip -brief address show up scope global
 
 say "A network is a bridge, a subnet, and a few elements in one nftables table."
 run mydocker network create "$network"
 run mydocker network list
+run ip -brief link show "$network"
 
 say "A container whose image is this host's own system: / beneath, its own changes on top." \
   "Its web server listens on port 80, published as port $port of the host."
 page='Hello from a container of mydocker.'
-script="mkdir /tmp/www && echo '$page' > /tmp/www/index.html && exec busybox httpd -f -p 80 -h /tmp/www"
+www=/tmp/$network-www
+script="mkdir $www && echo '$page' > $www/index.html && exec busybox httpd -f -p 80 -h $www"
 show mydocker run -d --name web --net "$network" -p "$port:80" / sh -c "\"$script\""
 web=$(mydocker run -d --name web --net "$network" -p "$port:80" / sh -c "$script")
 printf '%s\n' "$web"
 [[ $web =~ ^[0-9a-f]{64}$ ]] || fail "run -d should print an id of 64 hexadecimal digits"
 run mydocker ps
-[ ! -e /tmp/www ] || fail "the container wrote to the host's /tmp"
+[ ! -e "$www" ] || fail "the container wrote to the host's /tmp"
 for _ in $(seq 600); do
   curl -sf -o /dev/null "http://127.0.0.1:$port/" && break
   sleep 0.1
@@ -75,14 +93,15 @@ done
 say "The host reaches it through the published port."
 expect "$page" curl -s --max-time 60 "http://127.0.0.1:$port/"
 
+say "Another machine reaches it through the host's address and the published port."
+expect "$page" ip netns exec elsewhere curl -s --max-time 60 "http://$host_address:$port/"
+
 address=$(mydocker inspect web | sed -n 's/.*"IPAddress": *"\([0-9.]\{7,\}\)".*/\1/p' | head -n 1)
 [ -n "$address" ] || fail "inspect shows no address"
 say "A second container reaches it by its address, $address …"
 expect "$page" mydocker run --rm --net "$network" / curl -s --max-time 60 "http://$address/"
-if [ -n "$host_address" ]; then
-  say "… and through the host's address and the published port."
-  expect "$page" mydocker run --rm --net "$network" / curl -s --max-time 60 "http://$host_address:$port/"
-fi
+say "… and through the host's address and the published port."
+expect "$page" mydocker run --rm --net "$network" / curl -s --max-time 60 "http://$host_address:$port/"
 
 say "What the kernel holds for all of this, in nft's own syntax, read without nft:"
 run mydocker network rules
