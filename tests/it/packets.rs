@@ -337,7 +337,9 @@ fn r2_a_tcp_client_that_is_still_trying_reaches_the_new_container() {
     host.space.ok(&[
         "nft",
         "add table inet other; add chain inet other c { type filter hook input priority 0; policy accept; }; \
-         add rule inet other c tcp dport 8080 tcp sport 5001 counter drop",
+         add rule inet other c tcp dport 8080 tcp sport 5001 counter drop; \
+         add chain inet other f { type filter hook forward priority -10; policy accept; }; \
+         add rule inet other f tcp sport 5001 drop",
     ]);
     // Accepted by the host, and then its listener goes.
     let listener = host.space.run(|| TcpListener::bind("0.0.0.0:8080")).unwrap();
@@ -355,6 +357,8 @@ fn r2_a_tcp_client_that_is_still_trying_reaches_the_new_container() {
         });
         let web = host.container("web", "front", &["-p", "8080:80"]);
         let server = Server::tcp(&web.space, "0.0.0.0:80");
+        // The container would have refused what came before its server.
+        host.space.ok(&["nft", "flush", "chain", "inet", "other", "f"]);
         trying.join().unwrap().expect("the kernel sends the first packet again");
         // The kernel connects before the server accepts.
         eventually("the client to be accepted", || (server.clients() == [OUTSIDE]).then_some(()));
