@@ -6,7 +6,7 @@
 //! main ─► cli ─► engine ─┬─► container ───────────────────┐
 //!                        ├─► image, volume ───────────────┤  container, image ─► archive
 //!                        └─► network ─► nft, netlink ─────┴─► store, netns, sysctl ─► sys
-//!                                                                  names, process ◄─ everyone
+//!                                                                  needs ◄─ whoever asks; names, process ◄─ everyone
 //! ```
 //!
 //! Arrows point downwards only; `tests/architecture.rs` holds the table and checks it.
@@ -17,6 +17,7 @@ pub mod container;
 pub mod engine;
 pub mod image;
 pub mod names;
+pub mod needs;
 pub mod netlink;
 pub mod netns;
 pub mod network;

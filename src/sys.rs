@@ -23,9 +23,6 @@ pub use process::{
     ignored_signals, load_seccomp_filter, new_session_keyring, reset_signals, set_capabilities,
 };
 
-/// The oldest kernel that everything is known to work on: that of the oldest distribution that is still maintained.
-pub const OLDEST_KERNEL: &str = "5.15";
-
 /// Whether the kernel has a system call. It is called with nothing that makes sense, so that it only refuses.
 #[must_use]
 pub fn has_call(number: i64) -> bool {

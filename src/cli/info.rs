@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::cli::listing::ObjectFormat;
-use crate::cli::{CommandError, Context, documents, human, output};
+use crate::cli::{CommandError, Context, LogFormat, documents, failed, human, output};
 use crate::engine::HostInfo;
 
 /// Show what there is to know of this host and of mydocker on it
@@ -32,13 +32,18 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     let running = count(&["running", "restarting"]);
     let paused = count(&["paused"]);
     let all = listing.containers.len();
-    let document = document(&info, engine.images()?.len(), [all, running, paused]);
+    let lacks = engine.lacking();
+    let mut document = document(&info, engine.images()?.len(), [all, running, paused]);
+    document["Warnings"] = lacks.iter().map(|lack| format!("{lack}; {}", lack.remedy)).collect();
     match args.format.render(&document)? {
         Some(text) => output::print(&text),
         None => {
             output::print(&plain(&document));
-            for warning in &info.warnings {
-                output::complain(&format!("warning: {warning}"));
+            for lack in &lacks {
+                failed(&lack.message, Some(&lack.remedy)).warn(log_format);
+                if log_format == LogFormat::Text {
+                    output::complain(&format!("hint: {}", lack.remedy));
+                }
             }
         }
     }
@@ -47,6 +52,9 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
 
 /// Docker's member names.
 fn document(info: &HostInfo, images: usize, [all, running, paused]: [usize; 3]) -> Value {
+    let apparmor = info.apparmor.then_some("name=apparmor");
+    let security: Vec<&str> =
+        apparmor.into_iter().chain(["name=seccomp,profile=builtin", "name=cgroupns"]).collect();
     json!({
         "Containers": all,
         "ContainersRunning": running,
@@ -56,7 +64,7 @@ fn document(info: &HostInfo, images: usize, [all, running, paused]: [usize; 3]) 
         "Driver": "overlay2",
         "LoggingDriver": "json-file",
         "CgroupDriver": "cgroupfs",
-        "CgroupVersion": info.cgroup_version.to_string(),
+        "CgroupVersion": info.cgroup_version.map_or_else(|| "none".to_owned(), |version| version.to_string()),
         "Plugins": { "Volume": ["local"], "Network": ["bridge", "host", "none"], "Log": ["json-file", "none"] },
         "KernelVersion": info.kernel,
         "OperatingSystem": info.system,
@@ -69,8 +77,7 @@ fn document(info: &HostInfo, images: usize, [all, running, paused]: [usize; 3]) 
         "RunRootDir": info.run_root,
         "ServerVersion": env!("CARGO_PKG_VERSION"),
         "DefaultRuntime": "mydocker",
-        "SecurityOptions": ["name=seccomp,profile=builtin", "name=cgroupns"],
-        "Warnings": info.warnings,
+        "SecurityOptions": security,
     })
 }
 

@@ -9,13 +9,12 @@ use caps::Capability;
 
 use super::{Engine, EngineError, Network, Record, privileges};
 use crate::container::life::record::State;
-use crate::container::run::kernel;
 use crate::container::tree::rootfs;
 use crate::names::{ContainerId, ContainerName, NetworkName};
+use crate::needs::{self, Lack, ThisHost, Weight};
 use crate::netns;
 use crate::network::{ContainerFlow, Finding as NetworkFinding, FlowEvent, Running};
 use crate::store::{self, Layout};
-use crate::sys;
 
 /// Something that is wrong, or that is worth knowing.
 #[derive(Debug)]
@@ -24,8 +23,8 @@ pub enum Finding {
     Network(NetworkFinding),
     /// A capability that mydocker needs.
     Capability(Capability),
-    /// A system call that containers need, and the kernel that has it.
-    Kernel(String),
+    /// Something that the host lacks.
+    Lack(Lack),
     /// A container whose supervisor died without taking it down.
     Orphan(ContainerName),
     /// A pinned namespace of a container that does not run, or of none.
@@ -46,7 +45,7 @@ impl fmt::Display for Finding {
         match self {
             Self::Network(finding) => f.write_str(&super::one_line(finding)),
             Self::Capability(capability) => write!(f, "the capability {capability} is missing"),
-            Self::Kernel(call) => write!(f, "the kernel has no {call}, which containers need"),
+            Self::Lack(lack) => lack.fmt(f),
             Self::Orphan(name) => {
                 write!(f, "container {name}: its supervisor was killed and left things behind")
             }
@@ -67,6 +66,7 @@ impl Finding {
     pub fn is_problem(&self) -> bool {
         match self {
             Self::Network(finding) => finding.is_problem(),
+            Self::Lack(lack) => lack.weight == Weight::Required,
             _ => true,
         }
     }
@@ -77,7 +77,7 @@ impl Finding {
         match self {
             Self::Network(finding) => finding.subject(),
             Self::Capability(_) => "capability",
-            Self::Kernel(_) => "kernel",
+            Self::Lack(lack) => lack.subject,
             Self::Orphan(_) => "container",
             Self::LeakedNamespace { .. } => "namespace",
             Self::LeakedMount(_) => "mount",
@@ -90,8 +90,8 @@ impl Finding {
     pub fn remedy(&self) -> String {
         match self {
             Self::Network(finding) => finding.remedy(),
-            Self::Capability(_) => "run mydocker as root with all capabilities".to_owned(),
-            Self::Kernel(_) => format!("use Linux {} or later", sys::OLDEST_KERNEL),
+            Self::Capability(_) => "run mydocker as root with all capabilities; in a unit, without PrivateDevices= and CapabilityBoundingSet=".to_owned(),
+            Self::Lack(lack) => lack.remedy.clone(),
             Self::Orphan(_) | Self::LeakedNamespace { is_ours: true, .. } | Self::LeakedMount(_) => {
                 "put it right with: mydocker network reload".to_owned()
             }
@@ -164,7 +164,9 @@ impl Engine {
         let missing = privileges::missing();
         let blind = missing.contains(&Capability::CAP_NET_ADMIN);
         let mut findings: Vec<Finding> = missing.into_iter().map(Finding::Capability).collect();
-        findings.extend(kernel::missing().into_iter().map(Finding::Kernel));
+        // Of what many hosts do without `mydocker info` tells.
+        let lacks = needs::lacking(&ThisHost, &super::groups()).into_iter();
+        findings.extend(lacks.filter(|lack| lack.weight != Weight::Optional).map(Finding::Lack));
         let listing = self.list_containers()?;
         for snapshot in &listing.containers {
             if snapshot.record.is_orphaned()? {

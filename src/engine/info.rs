@@ -5,19 +5,13 @@ use std::path::PathBuf;
 use nix::sys::utsname::uname;
 
 use super::{Engine, EngineError};
+use crate::container::request::modules::Modules;
 use crate::container::run::usage;
+use crate::needs::{self, Lack, ThisHost};
+use crate::network;
 
 /// Where distributions say what they are called (os-release(5)).
 const RELEASE_FILES: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
-
-/// Controllers, and what cannot be limited without them.
-const LIMITS: [(&str, &str); 5] = [
-    ("memory", "memory"),
-    ("cpu", "processor time"),
-    ("cpuset", "processors"),
-    ("pids", "processes"),
-    ("io", "block input and output"),
-];
 
 /// What there is to know of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +24,10 @@ pub struct HostInfo {
     pub architecture: String,
     /// The distribution.
     pub system: String,
-    /// The version of its control groups.
-    pub cgroup_version: u8,
+    /// The version of its control groups; `None` where none are mounted.
+    pub cgroup_version: Option<u8>,
+    /// Whether AppArmor is at work.
+    pub apparmor: bool,
     /// The processors that we may use.
     pub processors: usize,
     /// The bytes of its memory.
@@ -40,42 +36,42 @@ pub struct HostInfo {
     pub root: PathBuf,
     /// The directory that does not.
     pub run_root: PathBuf,
-    /// What this host cannot do.
-    pub warnings: Vec<String>,
 }
 
 impl Engine {
     /// What there is to know of this host.
     ///
     /// # Errors
-    /// The host has no control groups, or does not tell its name.
+    /// The host does not tell its name.
     pub fn host_info(&self) -> Result<HostInfo, EngineError> {
-        let hierarchy = super::hierarchy()?;
+        let groups = super::groups();
         let names = uname().map_err(|errno| EngineError::Io {
             action: "ask the kernel for its name",
             source: errno.into(),
         })?;
         let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
-        let controllers = hierarchy.controllers();
-        // Version 1 calls it otherwise.
-        let has =
-            |name: &str| controllers.iter().any(|known| known == name || known == "blkio" && name == "io");
-        let missing = LIMITS.iter().filter(|(controller, _)| !has(controller));
         let release = RELEASE_FILES.iter().find_map(|path| std::fs::read_to_string(path).ok());
         Ok(HostInfo {
             name: text(names.nodename()),
             kernel: text(names.release()),
             architecture: text(names.machine()),
             system: release.and_then(|text| pretty_name(&text)).unwrap_or_else(|| text(names.sysname())),
-            cgroup_version: hierarchy.version(),
+            cgroup_version: groups.tree.is_some().then_some(if groups.unified { 2 } else { 1 }),
+            apparmor: Modules::of_host().apparmor,
             processors: std::thread::available_parallelism().map_or(1, usize::from),
             memory: usage::host_memory().unwrap_or(0),
             root: self.layout.root().to_owned(),
             run_root: self.layout.run_root().to_owned(),
-            warnings: missing
-                .map(|(name, what)| format!("{what} cannot be limited: no controller {name}"))
-                .collect(),
         })
+    }
+
+    /// All that this host lacks, what is missed most first.
+    #[must_use]
+    pub fn lacking(&self) -> Vec<Lack> {
+        let mut lacks = needs::lacking(&ThisHost, &super::groups());
+        lacks.extend(network::lacking());
+        lacks.sort_by_key(|lack| lack.weight);
+        lacks
     }
 }
 

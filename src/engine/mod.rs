@@ -33,6 +33,7 @@ use std::path::PathBuf;
 use crate::container::run::cgroup::Hierarchy;
 use crate::container::run::runtime::RuntimeError;
 use crate::names::ContainerId;
+use crate::needs::Groups;
 use crate::network::Networks;
 pub use crate::store::Layout;
 
@@ -119,6 +120,12 @@ impl Engine {
             netns: Layout::netns(id),
         }
     }
+}
+
+/// How the host's control groups are arranged, for those who look for what is missing.
+fn groups() -> Groups {
+    let none = Groups { tree: None, unified: false, beside: false, controllers: Vec::new() };
+    Hierarchy::of_host().map_or(none, Hierarchy::described)
 }
 
 /// The host's control groups.

@@ -18,6 +18,7 @@ use super::plan;
 use super::record::{AddressBlock, Network};
 use super::subnet::Family;
 use crate::names::IfName;
+use crate::needs;
 use crate::netlink::{
     ADD_DEFAULT_ROUTE, Batch, BridgeSpec, Link, MacAddress, RequestError, RouteSocket, VethSpec,
 };
@@ -75,9 +76,9 @@ impl BridgeDriver {
     /// Makes a bridge and a pair and removes them again, to see whether this kernel can. Not in the host's namespace.
     pub(super) fn try_out(&mut self) -> Result<(), DriverError> {
         use std::os::fd::AsFd as _;
-        let unsupported = |what, option| {
+        let unsupported = |what, feature| {
             move |error: RequestError| match error.errno() {
-                Errno::EOPNOTSUPP => DriverError::Unsupported { what, option },
+                Errno::EOPNOTSUPP => DriverError::Unsupported { what, feature },
                 _ => error.into(),
             }
         };
@@ -90,7 +91,7 @@ impl BridgeDriver {
         let mut batch = Batch::new();
         batch.create_bridge(BridgeSpec { name: &bridge, mac, mtu: 1500 });
         batch.get_link(&bridge);
-        let links = self.socket.query(&batch).map_err(unsupported("a bridge", "CONFIG_BRIDGE"))?;
+        let links = self.socket.query(&batch).map_err(unsupported("a bridge", needs::BRIDGE))?;
         let index = links.first().map_or(0, |link| link.index);
         let mut batch = Batch::new();
         batch.create_veth(VethSpec {
@@ -102,7 +103,7 @@ impl BridgeDriver {
             mtu: 1500,
             group: DEVICE_GROUP,
         });
-        self.socket.run(&batch).map_err(unsupported("a veth pair", "CONFIG_VETH"))
+        self.socket.run(&batch).map_err(unsupported("a veth pair", needs::VETH))
     }
 
     /// The host's ends of containers' pairs. Costs as much as there are devices.
@@ -137,7 +138,7 @@ impl BridgeDriver {
         });
         batch.get_link(&network.bridge);
         let made = self.socket.query(&batch).map_err(|error| match error.errno() {
-            Errno::EOPNOTSUPP => DriverError::Unsupported { what: "a bridge", option: "CONFIG_BRIDGE" },
+            Errno::EOPNOTSUPP => DriverError::Unsupported { what: "a bridge", feature: needs::BRIDGE },
             _ => error.into(),
         })?;
         made.first().map(|link| link.index).ok_or_else(|| DriverError::Vanished(network.bridge.clone()))
@@ -196,7 +197,7 @@ impl BridgeDriver {
                     Errno::EEXIST => DriverError::InterfaceExists(endpoint.container_if.clone()),
                     Errno::EXFULL => DriverError::BridgeFull(network.bridge.clone()),
                     Errno::EOPNOTSUPP => {
-                        DriverError::Unsupported { what: "a veth pair", option: "CONFIG_VETH" }
+                        DriverError::Unsupported { what: "a veth pair", feature: needs::VETH }
                     }
                     _ => error.into(),
                 });
@@ -213,7 +214,7 @@ fn set_parameters(parameters: Vec<plan::Parameter>, needs_ipv6: bool) -> Result<
         match sysctl::set(&name, value) {
             Err(error) if error.source.kind() == std::io::ErrorKind::NotFound && name.contains("/ipv6/") => {
                 if needs_ipv6 {
-                    return Err(DriverError::Unsupported { what: "an IPv6 network", option: "CONFIG_IPV6" });
+                    return Err(DriverError::Unsupported { what: "an IPv6 network", feature: needs::IPV6 });
                 }
             }
             other => drop(other?),

@@ -12,11 +12,10 @@ use super::record::{self, Network, Phase};
 use super::reload::Running;
 use super::subnet::{Family, Subnet};
 use super::subnet_file::{Contents, SubnetFile};
-use super::{BridgeDriver, DriverError, Networks};
+use super::{Networks, lacking};
 use crate::names::{IfName, NetworkName};
-use crate::netns;
-use crate::nft::{self, CommitError, Obstacle, Passage, Skeleton, Transaction, Way};
-use crate::sys::OLDEST_KERNEL;
+use crate::needs::{Lack, Weight};
+use crate::nft::{self, Obstacle, Passage, Way};
 use crate::sysctl;
 
 /// Of so many hundredths of its room the connection tracking is nearly full.
@@ -34,9 +33,9 @@ const LEGACY: [(&str, &str); 2] =
 /// Something that is wrong, or that is worth knowing.
 #[derive(Debug, thiserror::Error)]
 pub enum Finding {
-    /// The kernel lacks something that networks are made of.
+    /// The host lacks something that networks are made of.
     #[error("{0}")]
-    Kernel(String),
+    Lack(Lack),
     /// The host does not forward packets.
     #[error("the host does not forward {0} packets: containers reach nobody outside")]
     ForwardingOff(Family),
@@ -163,14 +162,18 @@ impl Finding {
     /// False for what is no fault and only worth knowing.
     #[must_use]
     pub fn is_problem(&self) -> bool {
-        !matches!(self, Self::BridgeNetfilter(_) | Self::LegacyIptables(_))
+        match self {
+            Self::Lack(lack) => lack.weight == Weight::Required,
+            Self::BridgeNetfilter(_) | Self::LegacyIptables(_) => false,
+            _ => true,
+        }
     }
 
     /// One word for what was looked at.
     #[must_use]
     pub fn subject(&self) -> &'static str {
         match self {
-            Self::Kernel(_) => "kernel",
+            Self::Lack(lack) => lack.subject,
             Self::ForwardingOff(_) => "forwarding",
             Self::TableMissing | Self::TableChanged(_) => "table",
             Self::ElementMissing(_) | Self::ElementForeign(_) => "element",
@@ -192,11 +195,7 @@ impl Finding {
     #[must_use]
     pub fn remedy(&self) -> String {
         match self {
-            Self::Kernel(_) => {
-                format!(
-                    "use a kernel that has it (Linux {OLDEST_KERNEL} or later, as any distribution builds it)"
-                )
-            }
+            Self::Lack(lack) => lack.remedy.clone(),
             Self::Bridge { network, fault: Fault::NotABridge(device) } => format!(
                 "rename or remove the device {device}, or remove the network with: mydocker network remove {network}"
             ),
@@ -242,7 +241,7 @@ impl Networks {
     /// The kernel or the file system refuses to answer a question.
     pub fn check(&mut self, running: &Running) -> Result<Vec<Finding>, NetworkError> {
         let mut findings = Vec::new();
-        findings.extend(missing_features());
+        findings.extend(lacking::lacking().into_iter().map(Finding::Lack));
         let networks = match record::load_all(&self.layout) {
             Ok(networks) => networks,
             Err(error) => {
@@ -444,30 +443,6 @@ fn conntrack() -> Result<Option<Finding>, NetworkError> {
     Ok(full.then_some(Finding::ConntrackFull { count, max }))
 }
 
-/// Makes everything that networks are made of in a namespace that ends at once: what this kernel cannot do shows in
-/// what it refuses.
-fn missing_features() -> Vec<Finding> {
-    let tried = netns::run_in_new(|| {
-        let mut missing = Vec::new();
-        let made = nft::Socket::open().and_then(|mut socket| {
-            let mut transaction = Transaction::new();
-            transaction.add_skeleton(Skeleton { guard_ipv4_forwarding: true, guard_ipv6_forwarding: true });
-            socket.commit(transaction)
-        });
-        if let Err(error @ (CommitError::Unsupported { .. } | CommitError::Refused { .. })) = made {
-            missing.push(Finding::Kernel(error.to_string()));
-        }
-        if let Err(error @ DriverError::Unsupported { .. }) =
-            BridgeDriver::open().and_then(|mut d| d.try_out())
-        {
-            missing.push(Finding::Kernel(error.to_string()));
-        }
-        missing
-    });
-    // Who may not make a namespace has other problems, which are told elsewhere.
-    tried.unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::record::tests::network;
@@ -518,7 +493,7 @@ mod tests {
     #[test]
     fn this_kernel_has_what_networks_are_made_of() {
         assert!(nix::unistd::geteuid().is_root(), "this test makes network namespaces: run it as root");
-        assert!(missing_features().is_empty());
+        assert_eq!(lacking::lacking(), []);
         assert!(forwarding(&[]).unwrap().is_empty());
         let mut internal = network("br0", "10.0.0.0/24");
         internal.internal = true;

@@ -5,6 +5,7 @@ use super::faults::{Fault, PortState};
 use super::record::Network;
 use super::subnet::Family;
 use crate::names::IfName;
+use crate::needs::Feature;
 use crate::netlink::RequestError;
 use crate::netns::{NetNs, NetNsError};
 use crate::sysctl::SysctlError;
@@ -129,12 +130,12 @@ pub enum DriverError {
     #[error("the bridge {0} is full: the kernel allows 1,023 ports on one bridge")]
     BridgeFull(IfName),
     /// The kernel was built without something.
-    #[error("this kernel cannot make {what}: it lacks {option}")]
+    #[error("this kernel cannot make {what}: it lacks {}", .feature.option)]
     Unsupported {
         /// The kind of device.
         what: &'static str,
-        /// The build option that is missing.
-        option: &'static str,
+        /// What is missing.
+        feature: Feature,
     },
     /// A device that was just made cannot be found.
     #[error("the device {0} vanished while it was being set up")]

@@ -14,6 +14,7 @@ use super::record::RecordError;
 use super::subnet::{Family, Subnet};
 use super::subnet_file::SubnetFileError;
 use crate::names::{IfName, NameError, NetworkName};
+use crate::needs::{self, Feature};
 use crate::nft::{CommitError, ElementError};
 use crate::sysctl::SysctlError;
 
@@ -406,6 +407,12 @@ impl NetworkError {
             }
             Self::Driver { source: DriverError::NotABridge(_), .. } => {
                 "rename or remove that device".to_owned()
+            }
+            Self::Driver { source: DriverError::Unsupported { feature, .. }, .. } => feature.remedy(),
+            Self::Table { source: CommitError::Unsupported { what, .. }, .. }
+            | Self::NftSocket(CommitError::Unsupported { what, .. }) => {
+                let remedies: Vec<String> = needs::of_rules(what).iter().map(Feature::remedy).collect();
+                remedies.join("; ")
             }
             Self::Record(RecordError::Damaged { path, .. }) => {
                 format!("mend or move {} away; mydocker does not overwrite it", path.display())

@@ -12,6 +12,7 @@ use super::element_bytes::{LIST_ELEMENTS, LIST_SET, LIST_TABLE};
 use super::frames::{Frame, GENMSG, HEADER, attributes, frames, positions};
 use super::skeleton::Object;
 use super::transaction::{Batch, What};
+use crate::needs;
 
 /// Why a transaction was not committed, or a question not answered. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -36,9 +37,9 @@ pub enum CommitError {
     Stale,
     /// This kernel lacks a part of nf_tables.
     #[error(
-        "the kernel does not support {what} ({errno}); it needs the options NF_TABLES, NF_TABLES_INET, NFT_NAT, \
-         NFT_MASQ, NFT_CT and NFT_FIB_INET",
-        errno = .errno.desc()
+        "the kernel does not support {what} ({}): it lacks {}",
+        .errno.desc(),
+        needs::of_rules(what).iter().map(|feature| feature.option).collect::<Vec<_>>().join(" or ")
     )]
     Unsupported {
         /// What the kernel was asked for.

@@ -133,6 +133,42 @@ fn forwarding_the_bridge_and_its_netfilter_are_looked_at() {
     assert!(output.stdout.contains("note: bridge-netfilter: "), "{output}");
 }
 
+/// `info` and `check` name the same, with the same remedy.
+#[test]
+fn what_the_host_lacks_is_named_by_info_as_well() {
+    let host = front();
+    let warnings = || {
+        let info = host.mydocker(&["info", "--format", "json"]).json();
+        let warnings = info["Warnings"].as_array().expect("an array").iter();
+        warnings.map(|text| text.as_str().expect("a text").to_owned()).collect::<Vec<_>>()
+    };
+    let before = warnings();
+    let scratch = host.scratch("namespaces");
+    let file = scratch.join("max_net_namespaces");
+    std::fs::write(&file, "0").expect("a file");
+    let target = "/proc/sys/user/max_net_namespaces";
+    host.space.ok(&["mount", "--bind", file.to_str().expect("a plain path"), target]);
+    let lack = "user.max_net_namespaces is 0: no container can have a net namespace of its own";
+    let remedy = "allow them with: sysctl -w user.max_net_namespaces=10000";
+    assert_eq!(findings(&host), [format!("kernel: {lack}")]);
+    assert!(check(&host).stdout.contains(&format!("problem: kernel: {lack}\n  {remedy}\n")));
+    let expected = [&[format!("{lack}; {remedy}")], &before[..]].concat();
+    assert_eq!(warnings(), expected);
+    let plain = host.mydocker(&["info"]);
+    assert!(plain.stderr.contains(&format!("warning: {lack}\nhint: {remedy}\n")), "{plain}");
+    host.space.ok(&["umount", target]);
+
+    // A host without control groups still tells of itself.
+    host.space.ok(&["mount", "-t", "tmpfs", "none", "/sys/fs/cgroup"]);
+    let info = host.mydocker(&["info"]);
+    assert!(info.ok().contains("Cgroup Version: none"), "{info}");
+    assert!(info.stderr.contains("warning: no control groups are mounted at /sys/fs/cgroup"), "{info}");
+    assert!(findings(&host)[0].starts_with("cgroup: no control groups are mounted"));
+    let run = host.mydocker(&["run", "--net", "none", &host.image, "true"]);
+    run.refused(&[125], &["control group"]);
+    assert!(run.stderr.contains("hint: see what this host lacks with: mydocker info"), "{run}");
+}
+
 #[test]
 fn a_connection_tracking_that_is_nearly_full_is_told() {
     let host = front();

@@ -9,11 +9,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// `Y` where AppArmor was built in and is not switched off.
-const APPARMOR: &str = "/sys/module/apparmor/parameters/enabled";
-
-/// There where SELinux is in force or only reports (its file system is mounted).
-const SELINUX: &str = "/sys/fs/selinux/enforce";
+use crate::needs::{APPARMOR, SELINUX};
 
 /// Docker's word for "no profile".
 const UNCONFINED: &str = "unconfined";

@@ -13,6 +13,8 @@ use seccompiler::{BpfProgram, TargetArch};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::needs::version;
+
 /// Why a profile cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProfileError {
@@ -127,12 +129,6 @@ impl Place<'_> {
             || min_kernel.as_ref().is_some_and(|wanted| self.has_kernel(wanted));
         included && !excluded
     }
-}
-
-/// `MAJOR.MINOR` of a kernel, whatever follows.
-pub(in crate::container) fn version(text: &str) -> Option<(u32, u32)> {
-    let mut parts = text.split(|c: char| !c.is_ascii_digit());
-    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
 }
 
 /// An action in the compiler's words.

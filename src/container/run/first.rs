@@ -23,7 +23,6 @@ use super::cgroup::{Groups, Hierarchy};
 use super::command::Command;
 use super::confine::{Becomes, Confinement, begin};
 use super::environment::{environment, hostname};
-use super::kernel;
 use super::mounting::{self, Mounts, Wanted};
 use super::runtime::{self, Names, Pending, RuntimeError, Start, Task, io_error};
 use super::stdio::{self, Streams, Theirs};
@@ -36,6 +35,7 @@ use crate::container::tree::mount_points::MountPoint;
 use crate::container::tree::rootfs::Rootfs;
 use crate::container::tree::user;
 use crate::names::ContainerId;
+use crate::needs;
 use crate::process::Process;
 use crate::store::Layout;
 use crate::sys::{self, Cloned, MountAttributes};
@@ -122,7 +122,7 @@ pub fn create(
     config: &Config,
     parts: Parts<'_>,
 ) -> Result<Task, RuntimeError> {
-    let lacking = kernel::missing();
+    let lacking = needs::missing_calls();
     if !lacking.is_empty() {
         return Err(RuntimeError::Kernel(lacking.join(", ")));
     }

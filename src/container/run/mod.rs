@@ -18,7 +18,6 @@ pub mod environment;
 pub mod exec;
 pub mod first;
 mod init;
-pub mod kernel;
 mod mounting;
 pub mod processes;
 pub mod runtime;

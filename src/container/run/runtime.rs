@@ -24,9 +24,9 @@ use crate::container::request::device::DeviceError;
 use crate::container::request::seccomp_profile::ProfileError;
 use crate::container::tree::user::UserError;
 use crate::names::ContainerId;
+use crate::needs;
 use crate::process::Process;
 use crate::store::{self, Layout};
-use crate::sys;
 
 /// How long a process that has told of a failure may take to end.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -117,7 +117,8 @@ impl RuntimeError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Kernel(_) => Some(format!("use Linux {} or later", sys::OLDEST_KERNEL)),
+            Self::Kernel(_) => Some(needs::remedy_for_calls()),
+            Self::Cgroup(error) => error.hint(),
             _ => None,
         }
     }

@@ -15,6 +15,7 @@ use super::{CgroupError, Hierarchy, devices, limits, path, write};
 use crate::container::request::device::{Devices, Node, Rule};
 use crate::container::request::limits::Limits;
 use crate::names::ContainerId;
+use crate::needs::DEVICE_PROGRAMS;
 use crate::sys;
 
 /// The controllers of version 2 that a container's groups have.
@@ -235,7 +236,7 @@ impl Groups {
                     .and_then(|program| sys::attach_device_program(group.directory.as_fd(), program.as_fd()));
                 attached.map_err(|source| CgroupError {
                     // EINVAL, ENOSYS: the kernel was built without it.
-                    action: Cow::Borrowed("restrict devices (CONFIG_CGROUP_BPF) in"),
+                    action: Cow::Owned(format!("restrict devices ({}) in", DEVICE_PROGRAMS.option)),
                     path: group.path.clone(),
                     source,
                 })

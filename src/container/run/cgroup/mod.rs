@@ -25,13 +25,11 @@ use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, statfs};
 use nix::unistd::Pid;
 
 use crate::names::ContainerId;
+use crate::needs::{self, CGROUP_ROOT as ROOT};
 use crate::process::read_at_once;
 
 pub use limits::set_limits;
 pub use make::Groups;
-
-/// Where every distribution mounts control groups.
-const ROOT: &str = "/sys/fs/cgroup";
 
 /// How long killed processes may take to leave their groups.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -50,6 +48,16 @@ pub struct CgroupError {
     /// What the system said.
     #[source]
     source: io::Error,
+}
+
+impl CgroupError {
+    /// What the user can do about it, where it may be that the host lacks something.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let of_host =
+            ["find", "make", "restrict", "write +"].iter().any(|action| self.action.starts_with(action));
+        of_host.then(|| "see what this host lacks with: mydocker info".to_owned())
+    }
 }
 
 /// How this host's control groups are arranged.
@@ -155,6 +163,16 @@ impl Hierarchy {
                 trees.iter().flat_map(|mount| controllers_of(mount)).map(str::to_owned).collect()
             }
         }
+    }
+
+    /// How they are arranged, for [`needs::lacking`].
+    #[must_use]
+    pub fn described(&self) -> needs::Groups {
+        let (tree, beside) = match self {
+            Self::Unified => (Some(ROOT.into()), false),
+            Self::Legacy { trees, unified } => (trees.first().cloned(), unified.is_some()),
+        };
+        needs::Groups { tree, unified: *self == Self::Unified, beside, controllers: self.controllers() }
     }
 
     /// The directories of the groups `path`, an absolute path below each tree.
