@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench bench-peers install clean
+.PHONY: help build demo test bench bench-peers install install-built uninstall deb clean
 
 # Where rustup puts cargo, in case the shell does not know yet.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -51,8 +51,35 @@ bench-peers: build ## measure mydocker next to netavark, CNI and podman, in an h
 	  echo 'netavark $(NETAVARK) cannot be built here'
 	MYDOCKER_BENCH_PEERS=1 cargo bench --locked --bench peers
 
-install: build ## install the static binary to /usr/local/bin (PREFIX=DIR: to DIR/bin)
+MAN_PAGES = $(PREFIX)/share/man/man1
+BASH_COMPLETIONS ?= $(PREFIX)/share/bash-completion/completions
+ZSH_COMPLETIONS ?= $(PREFIX)/share/zsh/site-functions
+FISH_COMPLETIONS ?= $(PREFIX)/share/fish/vendor_completions.d
+SYSTEMD_UNITS ?= $(PREFIX)/lib/systemd/system
+# What writes pages and completions: for another architecture's binary, one that runs on this machine.
+GENERATOR ?= $(BINARY)
+# The day of the commit, so that the same source gives the same pages.
+PAGE_DATE = $(shell date -u -d "@$${SOURCE_DATE_EPOCH:-$$(git log -1 --format=%ct 2>/dev/null || date +%s)}" +%F)
+
+install: build install-built ## install binary, manual pages, completions and a unit to /usr/local (PREFIX=DIR, DESTDIR=DIR)
+
+# The same of a binary that is there.
+install-built:
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PREFIX)/bin/mydocker
+	install -d $(addprefix $(DESTDIR),$(MAN_PAGES) $(BASH_COMPLETIONS) $(ZSH_COMPLETIONS) $(FISH_COMPLETIONS) $(SYSTEMD_UNITS))
+	$(GENERATOR) man --date $(PAGE_DATE) $(DESTDIR)$(MAN_PAGES)
+	$(GENERATOR) completion bash >$(DESTDIR)$(BASH_COMPLETIONS)/mydocker
+	$(GENERATOR) completion zsh >$(DESTDIR)$(ZSH_COMPLETIONS)/_mydocker
+	$(GENERATOR) completion fish >$(DESTDIR)$(FISH_COMPLETIONS)/mydocker.fish
+	sed 's|@BINDIR@|$(PREFIX)/bin|' .ci/package/mydocker@.service >$(DESTDIR)$(SYSTEMD_UNITS)/mydocker@.service
+
+uninstall: ## remove what `make install` installed (with the same PREFIX and DESTDIR)
+	rm -f $(DESTDIR)$(PREFIX)/bin/mydocker $(DESTDIR)$(MAN_PAGES)/mydocker.1 $(DESTDIR)$(MAN_PAGES)/mydocker-*.1 \
+	  $(DESTDIR)$(BASH_COMPLETIONS)/mydocker $(DESTDIR)$(ZSH_COMPLETIONS)/_mydocker \
+	  $(DESTDIR)$(FISH_COMPLETIONS)/mydocker.fish $(DESTDIR)$(SYSTEMD_UNITS)/mydocker@.service
+
+deb: build ## build a Debian package of all that, in target/debian
+	.ci/package/deb target/debian
 
 clean: ## remove everything that was built
 	cargo clean

@@ -25,6 +25,7 @@ mod inspect;
 mod kill;
 mod listing;
 mod logs;
+mod man;
 mod network;
 mod options;
 mod output;
@@ -155,6 +156,8 @@ enum Command {
     Info(info::Args),
     Version(version::Args),
     Completion(completion::Args),
+    #[command(hide = true)]
+    Man(man::Args),
     #[command(hide = true)]
     Supervise(supervise::Args),
 }
@@ -289,6 +292,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Info(args) => info::run(args, &mut context),
         Command::Version(args) => version::run(args, &mut context),
         Command::Completion(args) => completion::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Supervise(args) => supervise::run(args, &mut context),
     };
     result.unwrap_or_else(|error| {

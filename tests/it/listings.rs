@@ -129,6 +129,12 @@ fn info_version_and_completion_tell_of_this_program() {
         assert!(plain.lines().any(|other| other == line), "{line} is missing: {plain}");
     }
     host.mydocker(&["info", "-f", "{{.Nope}}"]).refused(&[1], &["Nope"]);
+    // The hidden commands are in no help.
+    let help = host.mydocker(&["--help"]).ok();
+    assert!(
+        help.contains("\n  completion ") && !help.contains("\n  man ") && !help.contains("supervise"),
+        "{help}"
+    );
     let version = env!("CARGO_PKG_VERSION");
     assert_eq!(
         host.mydocker(&["version", "-f", "{{.Client.Version}} {{.Server.Version}}"]).ok(),

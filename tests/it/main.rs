@@ -96,6 +96,8 @@ mod network_options;
 #[cfg(test)]
 mod options;
 #[cfg(test)]
+mod packages;
+#[cfg(test)]
 mod packets;
 #[cfg(test)]
 mod parallel;

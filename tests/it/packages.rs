@@ -1,0 +1,93 @@
+//! What is installed beside the binary: manual pages that render without a complaint, completions, the unit.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use crate::host::Host;
+use crate::program::Output;
+
+const BINARY: &str = env!("CARGO_BIN_EXE_mydocker");
+
+#[test]
+fn the_manual_pages_render_without_a_complaint() {
+    let host = Host::new();
+    let directory = host.scratch("pages").join("man/man1");
+    let text = directory.to_str().expect("a plain path");
+    assert_eq!(host.mydocker(&["man", "--date", "2026-01-02", text]).ok(), "");
+    let pages = files(&directory);
+    assert!(pages.len() > 50 && pages.contains(Path::new("mydocker-network-create.1")), "{pages:?}");
+    let paths: Vec<String> = pages.iter().map(|page| format!("{text}/{}", page.display())).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+    host.space.ok(&[&["mandoc", "-T", "lint", "-W", "warning"], &paths[..]].concat());
+    let shown = host.space.ok(&["mandoc", "-T", "ascii", &format!("{text}/mydocker-run.1")]);
+    // Without the overstriking of bold and underlined letters.
+    let mut plain = String::new();
+    for letter in shown.chars() {
+        if letter == '\u{8}' {
+            plain.pop();
+        } else {
+            plain.push(letter);
+        }
+    }
+    for part in ["mydocker-run - Create a container and run a command in it", "--cap-add", "127", "SEE ALSO"]
+    {
+        assert!(plain.contains(part), "{part} is missing: {plain}");
+    }
+    assert!(plain.contains("mydocker run -d --name web -p 8080:80 / python3 -m http.server 80\n"), "{plain}");
+    host.mydocker(&["man", "/proc/no/such"]).refused(&[1], &["/proc/no/such"]);
+}
+
+#[test]
+fn what_is_installed_can_be_removed_again() {
+    let host = Host::new();
+    let stage = host.scratch("stage");
+    let make = |target: &str| -> Output {
+        let stage = format!("DESTDIR={}", stage.display());
+        let binary = format!("BINARY={BINARY}");
+        let crate_root = env!("CARGO_MANIFEST_DIR");
+        host.space.program(&[
+            "make",
+            "-C",
+            crate_root,
+            "-o",
+            "build",
+            target,
+            &stage,
+            &binary,
+            "PREFIX=/opt/x",
+        ])
+    };
+    make("install-built").ok();
+    let installed = files(&stage);
+    for file in [
+        "bin/mydocker",
+        "share/man/man1/mydocker.1",
+        "share/bash-completion/completions/mydocker",
+        "share/zsh/site-functions/_mydocker",
+        "share/fish/vendor_completions.d/mydocker.fish",
+        "lib/systemd/system/mydocker@.service",
+    ] {
+        assert!(installed.contains(&Path::new("opt/x").join(file)), "{file} is missing: {installed:?}");
+    }
+    let unit = std::fs::read_to_string(stage.join("opt/x/lib/systemd/system/mydocker@.service")).unwrap();
+    assert!(unit.contains("\nExecStart=/opt/x/bin/mydocker start %i\n"), "{unit}");
+    make("uninstall").ok();
+    assert_eq!(files(&stage), BTreeSet::new());
+}
+
+/// The files below a directory.
+fn files(directory: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    let mut left = vec![directory.to_owned()];
+    while let Some(next) = left.pop() {
+        for entry in std::fs::read_dir(&next).unwrap_or_else(|error| panic!("{}: {error}", next.display())) {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                left.push(path);
+            } else {
+                found.insert(path.strip_prefix(directory).expect("below it").to_owned());
+            }
+        }
+    }
+    found
+}
