@@ -143,6 +143,7 @@ mod sweep;
 mod tracer;
 #[cfg(test)]
 mod usage;
+mod users;
 #[cfg(test)]
 mod volumes;
 #[cfg(test)]

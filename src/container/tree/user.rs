@@ -117,11 +117,12 @@ fn read_inside(root: impl AsFd, path: &'static str) -> Result<String, UserError>
 
 fn resolve(user: &str, wanted_group: Option<&str>, passwd: &str, group: &str) -> Result<Identity, UserError> {
     let number = parse_id(user)?;
-    let entry =
-        passwd.lines().filter_map(parse_passwd).find(|entry| entry.name == user || Some(entry.uid) == number);
+    // A number is never looked up as a name: whoever wrote the image would choose the user then.
+    let is_wanted = |entry: &PasswdEntry<'_>| number.map_or(entry.name == user, |uid| entry.uid == uid);
+    let entry = passwd.lines().filter_map(parse_passwd).find(is_wanted);
     let mut identity = match (&entry, number) {
         (Some(entry), _) => Identity {
-            uid: entry.uid,
+            uid: number.unwrap_or(entry.uid),
             gid: entry.gid,
             groups: Vec::new(),
             home: if entry.home.is_empty() { "/".to_owned() } else { entry.home.to_owned() },
@@ -147,18 +148,16 @@ fn resolve(user: &str, wanted_group: Option<&str>, passwd: &str, group: &str) ->
 }
 
 fn resolve_group(wanted: &str, group: &str) -> Result<u32, UserError> {
-    let number = parse_id(wanted)?;
-    let entry = group
-        .lines()
-        .filter_map(parse_group)
-        .find(|(name, gid, _)| *name == wanted || Some(*gid) == number)
-        .map(|(_, gid, _)| gid);
-    entry.or(number).ok_or_else(|| UserError::UnknownGroup(wanted.to_owned()))
+    if let Some(gid) = parse_id(wanted)? {
+        return Ok(gid);
+    }
+    let entry = group.lines().filter_map(parse_group).find(|(name, ..)| *name == wanted);
+    entry.map(|(_, gid, _)| gid).ok_or_else(|| UserError::UnknownGroup(wanted.to_owned()))
 }
 
 /// A number that is an id; `None` for what is not a number.
 fn parse_id(text: &str) -> Result<Option<u32>, UserError> {
-    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Ok(None);
     }
     match text.parse() {
@@ -167,11 +166,17 @@ fn parse_id(text: &str) -> Result<Option<u32>, UserError> {
     }
 }
 
+/// An id in one of the files. The kernel takes the largest number for "leave it as it is", which is root's here: like
+/// all that are out of range it is none.
+fn id_of_field(field: &str) -> Option<u32> {
+    parse_id(field).ok().flatten()
+}
+
 /// `name:password:uid:gid:comment:home:shell` (passwd(5)). Lines that are not like this are passed over.
 fn parse_passwd(line: &str) -> Option<PasswdEntry<'_>> {
     let mut fields = line.split(':');
     let (name, _password) = (fields.next()?, fields.next()?);
-    let (uid, gid) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
+    let (uid, gid) = (id_of_field(fields.next()?)?, id_of_field(fields.next()?)?);
     let home = fields.nth(1).unwrap_or_default();
     (!name.is_empty()).then_some(PasswdEntry { name, uid, gid, home })
 }
@@ -180,7 +185,7 @@ fn parse_passwd(line: &str) -> Option<PasswdEntry<'_>> {
 fn parse_group(line: &str) -> Option<(&str, u32, &str)> {
     let mut fields = line.split(':');
     let (name, _password) = (fields.next()?, fields.next()?);
-    let gid = fields.next()?.parse().ok()?;
+    let gid = id_of_field(fields.next()?)?;
     (!name.is_empty()).then_some((name, gid, fields.next().unwrap_or_default()))
 }
 
@@ -193,9 +198,9 @@ mod tests {
     use super::*;
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n\nbroken\n#c:x:x:x\nbob:x:1000:1001:Bob,,,:/home/bob:\n\
-        7:x:1007:1007::/seven:/bin/sh\nbare:x:5:5";
-    const GROUP: &str =
-        "root:x:0:\nbob:x:1001:\nvideo:x:44:alice,bob\nbobby:x:45:bobby\naudio:x:29:bob\nempty:x:9";
+        7:x:0:0::/seven:/bin/sh\nbare:x:5:5\nlast:x:4294967295:4294967295::/:\nplus:x:+0:+0::/:\nover:x:2147483648:5::/:";
+    const GROUP: &str = "root:x:0:\nbob:x:1001:\nvideo:x:44:alice,bob\nbobby:x:45:bobby\naudio:x:29:bob\nempty:x:9\n44:x:0:\n\
+        4711:x:0:\nlast:x:4294967295:bob\nplus:x:+0:bob";
 
     fn ids(user: &str, group: Option<&str>) -> (u32, u32, Vec<u32>, String) {
         let identity = resolve(user, group, PASSWD, GROUP).unwrap();
@@ -210,8 +215,17 @@ mod tests {
         assert_eq!(ids("bob", Some("video")), (1000, 44, vec![44], "/home/bob".into()));
         assert_eq!(ids("bob", Some("4711")), (1000, 4711, vec![4711], "/home/bob".into()));
         assert_eq!(ids("4711", None), (4711, 0, vec![0], "/".into()));
-        assert_eq!(ids("7", None), (1007, 1007, vec![1007], "/seven".into()));
+        assert_eq!(ids("0000", None), ids("root", None));
+        assert_eq!(ids("01000", None), ids("bob", None));
         assert_eq!(ids("bare", None), (5, 5, vec![5], "/".into()));
+    }
+
+    #[test]
+    fn a_number_is_never_a_name() {
+        assert_eq!(ids("7", None), (7, 0, vec![0], "/".into()));
+        assert_eq!(ids("bob", Some("44")), (1000, 44, vec![44], "/home/bob".into()));
+        assert_eq!(ids("4711", Some("4711")), (4711, 4711, vec![4711], "/".into()));
+        assert_eq!(resolve_group("4711", GROUP).unwrap(), 4711);
     }
 
     #[test]
@@ -219,7 +233,14 @@ mod tests {
         let error = |user, group| resolve(user, group, PASSWD, GROUP).unwrap_err();
         assert!(matches!(error("alice", None), UserError::UnknownUser(name) if name == "alice"));
         assert!(matches!(error("bob", Some("x")), UserError::UnknownGroup(name) if name == "x"));
-        for number in ["2147483648", "99999999999999999999"] {
+        // Numbers that are no ids make no entries: the kernel would leave root's in their place.
+        for name in ["last", "plus", "over"] {
+            assert!(matches!(error(name, None), UserError::UnknownUser(_)), "{name}");
+        }
+        for name in ["last", "plus"] {
+            assert!(matches!(error("bob", Some(name)), UserError::UnknownGroup(_)), "{name}");
+        }
+        for number in ["2147483648", "4294967295", "99999999999999999999"] {
             assert!(matches!(error(number, None), UserError::OutOfRange(_)));
             assert!(matches!(error("0", Some(number)), UserError::OutOfRange(_)));
         }
@@ -248,6 +269,17 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn a_number_is_the_id_whatever_is_in_the_files(
+            uid in 0..=9_u32, gid in 0..=9_u32, more in 0..=9_u32,
+            passwd in "([0-9]:x:[0-9]:[0-9]::/:\n){0,8}", group in "([0-9]:x:[0-9]:\n){0,8}",
+        ) {
+            let identity = resolve(&uid.to_string(), Some(&gid.to_string()), &passwd, &group).unwrap();
+            prop_assert_eq!((identity.uid, identity.gid, identity.groups), (uid, gid, vec![gid]));
+            prop_assert_eq!(resolve(&uid.to_string(), None, &passwd, &group).unwrap().uid, uid);
+            prop_assert_eq!(resolve_group(&more.to_string(), &group).unwrap(), more);
+        }
+
         #[test]
         fn whatever_is_in_the_files_there_is_always_a_group(
             user in "[a-z0-9]{1,4}",
