@@ -1,6 +1,8 @@
 //! The processes of a running container, from `/proc` (proc_pid_stat(5), proc_pid_status(5)).
 
 use std::collections::HashMap;
+use std::fs::File;
+use std::io::Read as _;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -52,13 +54,21 @@ pub struct Task {
     pub priority: i32,
 }
 
+/// How much is read of what the kernel tells of a process. Its arguments are as long as it likes.
+const FILE_MAX: u64 = 64 << 10;
+
 /// The processes in a container's control groups, in the order of their pids. What ends meanwhile is left out.
 #[must_use]
 pub fn list(hierarchy: &Hierarchy, id: &ContainerId) -> Vec<Task> {
     let units = Units::of_this_host();
     let users = std::fs::read_to_string("/etc/passwd").map(|text| user_names(&text)).unwrap_or_default();
     let read = |pid: i32| {
-        let file = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).ok();
+        let file = |name: &str| {
+            let mut bytes = Vec::new();
+            let file = File::open(format!("/proc/{pid}/{name}")).ok()?;
+            file.take(FILE_MAX).read_to_end(&mut bytes).ok()?;
+            Some(bytes)
+        };
         let text = |name: &str| Some(String::from_utf8_lossy(&file(name)?).into_owned());
         let mut task = parse(pid, &text("stat")?, &text("status")?, &units)?;
         task.arguments = arguments(&file("cmdline")?);

@@ -11,7 +11,7 @@
 //! after, nothing is missing that is not made up for by the next one who wants the volume.
 
 use std::collections::HashMap;
-use std::fs::{DirBuilder, File, Metadata, OpenOptions, Permissions};
+use std::fs::{DirBuilder, Metadata, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{
     DirBuilderExt as _, FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _, chown,
@@ -129,7 +129,13 @@ impl Copier {
             return set_times(to, &metadata);
         }
         if kind.is_file() {
-            let mut source = File::open(from).map_err(failed("open", from))?;
+            // Whoever the directory belongs to may have put something else there, or have a lease on it.
+            let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY;
+            let source = OpenOptions::new().read(true).custom_flags(flags).open(from);
+            let mut source = source.map_err(failed("open", from))?;
+            if !source.metadata().map_err(failed("read", from))?.is_file() {
+                return Err(failed("copy", from)(Errno::EBUSY));
+            }
             let mut target = OpenOptions::new()
                 .write(true)
                 .create_new(true)

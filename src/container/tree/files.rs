@@ -15,6 +15,11 @@ use std::net::IpAddr;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::stat::Mode;
+
+use super::inside;
 use crate::container::request::config::Hostname;
 use crate::container::request::resolution::{ExtraHost, HostAddress, Resolution};
 use crate::names::ContainerId;
@@ -104,12 +109,12 @@ impl Files {
     /// # Errors
     /// [`FilesError::Io`].
     pub fn make(&self) -> Result<(), FilesError> {
-        overwrite(&self.hostname, "")?;
+        renew(&self.hostname)?;
         if self.shared {
             return Ok(());
         }
-        overwrite(&self.hosts, "")?;
-        overwrite(&self.resolv_conf, "")
+        renew(&self.hosts)?;
+        renew(&self.resolv_conf)
     }
 }
 
@@ -170,12 +175,15 @@ pub fn change_addresses(
     gone: &[IpAddr],
     here: &[IpAddr],
 ) -> Result<(), FilesError> {
-    let bytes = store::read_if_exists(&files.hosts).map_err(|source| FilesError::Io {
-        action: "read",
-        path: files.hosts.clone(),
-        source,
-    })?;
-    let before = String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned();
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let bytes = match open(&files.hosts, flags, Mode::empty()) {
+        Ok(found) => inside::contents(found),
+        Err(Errno::ENOENT) => Ok(Vec::new()),
+        Err(errno) => Err(errno.into()),
+    };
+    let bytes =
+        bytes.map_err(|source| FilesError::Io { action: "read", path: files.hosts.clone(), source })?;
+    let before = String::from_utf8_lossy(&bytes).into_owned();
     let after = with_addresses(&before, &own_names(hostname, domainname), gone, here);
     if after == before { Ok(()) } else { overwrite(&files.hosts, &after) }
 }
@@ -194,15 +202,32 @@ fn with_addresses(hosts: &str, own_names: &str, gone: &[IpAddr], here: &[IpAddr]
     text
 }
 
-/// In place, because what is mounted is the file and not its name. Nobody but the container that is about to
-/// start has it, and a start that is killed half-way is followed by one that writes it again.
+/// As [`overwrite`], of a container that does not run. Who shares its network may have a lease on the file, and keeps
+/// that; the container gets another one.
+fn renew(path: &Path) -> Result<(), FilesError> {
+    match overwrite(path, "") {
+        Err(FilesError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
+            store::remove_if_exists(path).map_err(|source| FilesError::Io {
+                action: "replace",
+                path: path.to_owned(),
+                source,
+            })?;
+            overwrite(path, "")
+        }
+        written => written,
+    }
+}
+
+/// In place, because what is mounted is the file and not its name. A start that is killed half-way is followed by one
+/// that writes it again. Nobody is waited for: the container, where it runs, may have a lease on the file (fcntl(2)).
 fn overwrite(path: &Path, text: &str) -> Result<(), FilesError> {
     let error = |source| FilesError::Io { action: "write", path: path.to_owned(), source };
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(true)
-        .custom_flags(nix::libc::O_NOFOLLOW)
+        .mode(0o644)
+        .custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK)
         .open(path)
         .map_err(error)?;
     // Everybody in the container reads it, whatever the umask here.

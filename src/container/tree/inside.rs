@@ -1,12 +1,16 @@
 //! Paths inside a container's root, which is held by its descriptor: links of the container lead nowhere else, and
 //! what was opened stays what it is, whatever happens to its name.
 
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
+
+use crate::sys;
 
 /// How often openat2(2) is asked again when something was renamed while it looked: a container that renames without
 /// pause makes every twelfth attempt fail.
@@ -99,6 +103,36 @@ pub(in crate::container) fn make_directories(
         current = next.map_err(|errno| (so_far.clone(), errno))?;
     }
     Ok(current)
+}
+
+/// The longest file of a container's that is read. No sane list of users or hosts is longer.
+const FILE_MAX: u64 = 1 << 20;
+
+/// The contents of the file at `path`, which the container may have made and may be changing; `None` if there is none.
+/// See [`contents`].
+pub(in crate::container) fn read(root: impl AsFd, path: &Path) -> io::Result<Option<Vec<u8>>> {
+    match open(root, path, OFlag::O_PATH, Links::Follow) {
+        Ok(found) => contents(found).map(Some),
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// The contents of a file that a container may write to: of a regular one only, and of at most 1 MiB. Nobody is waited
+/// for, neither the other end of a FIFO nor who has a lease on the file (fcntl(2)); and nothing else is opened, as a
+/// device may act on that alone.
+pub(in crate::container) fn contents(found: impl AsFd) -> io::Result<Vec<u8>> {
+    if kind(&fstat(&found)?) != SFlag::S_IFREG {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file"));
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = nix::fcntl::open(sys::descriptor_path(found.as_fd()).as_str(), flags, Mode::empty())?;
+    let mut bytes = Vec::new();
+    let length = File::from(file).take(FILE_MAX + 1).read_to_end(&mut bytes)?;
+    if u64::try_from(length).is_ok_and(|length| length > FILE_MAX) {
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 1 MiB"));
+    }
+    Ok(bytes)
 }
 
 /// What kind of file it is.

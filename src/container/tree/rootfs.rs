@@ -8,7 +8,7 @@
 //! It is mounted nowhere: the mount is a descriptor, which the container's first process attaches in a mount namespace
 //! of its own. When all that hold it have ended, it is gone.
 
-use std::fs::{DirBuilder, File, Permissions};
+use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
@@ -341,8 +341,8 @@ pub(in crate::container) fn prepare_layer(
         })
     };
     if !upper.exists() {
-        let metadata = File::open(top).and_then(|top| top.metadata());
-        let metadata = metadata.map_err(|source| RootfsError::Layer { path: top.clone(), source })?;
+        let metadata =
+            std::fs::metadata(top).map_err(|source| RootfsError::Layer { path: top.clone(), source })?;
         if !metadata.is_dir() {
             return Err(RootfsError::NotADirectory { path: top.clone() });
         }
@@ -515,7 +515,7 @@ mod tests {
         symlink("/real", image.join("inside")).unwrap();
         std::fs::create_dir(image.join("real")).unwrap();
         let path = |text: &str| ContainerPath::new(Path::new(text)).unwrap();
-        let root = File::open(&image).unwrap();
+        let root = std::fs::File::open(&image).unwrap();
         ensure_directory(&root, &path("/a/b/c")).unwrap();
         ensure_directory(&root, &path("/")).unwrap();
         assert!(image.join("a/b/c").is_dir());

@@ -1,19 +1,15 @@
 //! Who runs a command in a container: names are looked up in the container's own `/etc/passwd` and
 //! `/etc/group`, which are read as text. The C library's lookups would load code that the container chose.
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
-use super::inside::{self, Links};
+use super::inside;
 use crate::container::request::config::UserSpec;
-
-/// No sane file of users is larger; a container that makes one gets an error instead of our memory.
-const FILE_MAX: u64 = 4 << 20;
 
 /// The largest id Docker takes: some file systems and programs treat ids as signed.
 const ID_MAX: u32 = u32::MAX >> 1;
@@ -96,23 +92,8 @@ pub fn lookup(root: &Path, user: Option<&UserSpec>, more: &[String]) -> Result<I
 
 /// The text of a file below `root`; empty if there is none.
 fn read_inside(root: impl AsFd, path: &'static str) -> Result<String, UserError> {
-    let error = |source| UserError::Read { path, source };
-    // Not blocking, in case it is a FIFO that nobody writes to.
-    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = match inside::open(root, Path::new(path), flags, Links::Follow) {
-        Ok(fd) => File::from(fd),
-        Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => return Ok(String::new()),
-        Err(errno) => return Err(error(errno.into())),
-    };
-    if !file.metadata().map_err(error)?.is_file() {
-        return Err(error(io::Error::new(io::ErrorKind::InvalidData, "it is not a regular file")));
-    }
-    let mut bytes = Vec::new();
-    let size = file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(error)?;
-    if u64::try_from(size).is_ok_and(|size| size > FILE_MAX) {
-        return Err(error(io::Error::new(io::ErrorKind::FileTooLarge, "it is larger than 4 MiB")));
-    }
-    Ok(String::from_utf8_lossy(&bytes).into_owned())
+    let bytes = inside::read(root, Path::new(path)).map_err(|source| UserError::Read { path, source })?;
+    Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
 }
 
 fn resolve(user: &str, wanted_group: Option<&str>, passwd: &str, group: &str) -> Result<Identity, UserError> {
