@@ -4,9 +4,10 @@
 //! bind-mounted on (the pin). Work inside another namespace is a closure, and the calling thread is back in its own
 //! namespace however that ends: a process that cannot come back ends instead.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
@@ -63,8 +64,10 @@ impl NetNs {
     /// [`NetNsError::Create`] or [`NetNsError::Pin`]; nothing is left behind.
     pub fn create_pinned(path: &Path) -> Result<Self, NetNsError> {
         let pin_error = |source| NetNsError::Pin { path: path.to_owned(), source };
-        std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/"))).map_err(pin_error)?;
-        File::options().write(true).create_new(true).open(path).map_err(pin_error)?;
+        // With the modes that ip-netns(8) gives them.
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        DirBuilder::new().recursive(true).mode(0o755).create(directory).map_err(pin_error)?;
+        File::options().write(true).create_new(true).mode(0o600).open(path).map_err(pin_error)?;
         let made = run_in_new(|| {
             mount(Some(OWN), path, None::<&str>, MsFlags::MS_BIND, None::<&str>)
                 .map_err(|errno| pin_error(errno.into()))
@@ -81,7 +84,10 @@ impl NetNs {
     /// [`NetNsError::Enter`] where the path cannot be opened. That it is a network namespace shows when it
     /// is entered.
     pub fn open(path: &Path) -> Result<Self, NetNsError> {
-        let file = File::open(path).map_err(|source| NetNsError::Enter { path: path.to_owned(), source })?;
+        // Not blocking, in case it is a FIFO that nobody writes to.
+        let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY;
+        let file = File::options().read(true).custom_flags(flags).open(path);
+        let file = file.map_err(|source| NetNsError::Enter { path: path.to_owned(), source })?;
         Ok(Self { path: path.to_owned(), file })
     }
 

@@ -8,8 +8,10 @@
 //! │   ├── ipam/lock                               │   ├── lock
 //! │   └── network/NAME                            │   ├── forwarding     sysctls that mydocker switched on
 //! ├── containers/ID/config.json                   │   ├── endpoints/NETWORK/ADDRESS
-//! ├── containers/ID/ID-json.log                   │   └── namespaces/INODE/NETWORK -> ADDRESS
-//! ├── names/NAME -> ID                            └── containers/ID/…    sockets
+//! ├── containers/ID/ID-json.log                   │   ├── namespaces/INODE/NETWORK -> ADDRESS
+//! ├── names/NAME -> ID                            │   └── namespace-locks/NUMBER
+//! │                                               ├── names.lock
+//! │                                               └── containers/ID/…    sockets, connection.lock
 //! ├── overlay2/ID/{upper,work}
 //! ├── volumes/NAME/{_data,record}
 //! └── image/
@@ -24,9 +26,9 @@
 mod lock;
 mod tree;
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::names::{ContainerId, ContainerName, Digest, NetworkName, VolumeName};
@@ -91,6 +93,13 @@ impl Layout {
         self.run_root.join("network/lock")
     }
 
+    /// The lock that is held while a network namespace of this number, which is no container's, is connected or
+    /// disconnected. There are a few of these files, which stay; two namespaces may have one in common.
+    #[must_use]
+    pub fn namespace_lock(&self, inode: u64) -> PathBuf {
+        self.run_root.join(format!("network/namespace-locks/{}", inode % 64))
+    }
+
     /// Which forwarding sysctls mydocker switched on and has to switch off again.
     #[must_use]
     pub fn forwarding(&self) -> PathBuf {
@@ -143,6 +152,12 @@ impl Layout {
     #[must_use]
     pub fn container_names(&self) -> PathBuf {
         self.root.join("names")
+    }
+
+    /// The lock that is held while links of [`Layout::container_names`] are replaced or removed.
+    #[must_use]
+    pub fn names_lock(&self) -> PathBuf {
+        self.run_root.join("names.lock")
     }
 
     /// The link that holds one container name.
@@ -229,6 +244,13 @@ impl Layout {
         self.run_root.join("containers").join(id)
     }
 
+    /// The lock that is held while a running container is connected or disconnected. On the namespace itself it would
+    /// be the container's to hold as well.
+    #[must_use]
+    pub fn connection_lock(&self, id: &ContainerId) -> PathBuf {
+        self.container_run(id).join("connection.lock")
+    }
+
     /// Where a container's network namespace is pinned. Not below `RUN_ROOT`: `ip netns` looks there.
     #[must_use]
     pub fn netns(id: &ContainerId) -> PathBuf {
@@ -253,15 +275,21 @@ pub enum Durability {
 /// # Errors
 /// Any error of the file system; the old file is then still in place.
 pub fn write_atomic(path: &Path, contents: &[u8], durability: Durability) -> io::Result<()> {
+    write_atomic_with(path, contents, durability, 0o600)
+}
+
+/// As [`write_atomic`], with the file's mode.
+///
+/// # Errors
+/// As [`write_atomic`].
+pub fn write_atomic_with(path: &Path, contents: &[u8], durability: Durability, mode: u32) -> io::Result<()> {
     let directory = path.parent().unwrap_or(Path::new("/"));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    // The process keeps two writers apart; the leading dot keeps listings from taking it for a record.
-    let temporary = directory.join(format!(".{name}.{}", Process::current()?));
+    let (temporary, mut file) = create_temporary(path)?;
     let written = (|| {
-        let mut options = OpenOptions::new();
-        // The directory may be anybody's: a user's pid file may be wanted in /tmp.
-        options.write(true).create(true).truncate(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW);
-        let mut file = options.open(&temporary)?;
+        if mode != 0o600 {
+            // Of the file that is held: its name may lead to another one by now, where the directory is anybody's.
+            file.set_permissions(Permissions::from_mode(mode))?;
+        }
         file.write_all(contents)?;
         if durability == Durability::Synced {
             file.sync_all()?;
@@ -275,6 +303,36 @@ pub fn write_atomic(path: &Path, contents: &[u8], durability: Durability) -> io:
         File::open(directory)?.sync_all()?;
     }
     written
+}
+
+/// A new file beside `path`. It is made and never found: the directory may be anybody's (a pid file may be wanted in
+/// `/tmp`), and so would be what lies there under its name.
+fn create_temporary(path: &Path) -> io::Result<(PathBuf, File)> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let process = Process::current()?;
+    let mut attempt = 0;
+    loop {
+        // The process keeps two writers apart; the leading dot keeps listings from taking it for a record.
+        let again = if attempt == 0 { String::new() } else { format!(".{attempt}") };
+        let temporary = directory.join(format!(".{name}{again}.{process}"));
+        match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary) {
+            // Another thread's, or somebody is playing.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < ATTEMPTS => attempt += 1,
+            made => return made.map(|file| (temporary, file)),
+        }
+    }
+}
+
+/// How many names of temporary files are tried.
+const ATTEMPTS: u32 = 100;
+
+/// Makes a directory of ours with what is missing above it. Nobody else may enter it, whatever the umask.
+///
+/// # Errors
+/// Any error of the file system but "exists already".
+pub fn make_directories(path: &Path) -> io::Result<()> {
+    DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Reads a file; a file that does not exist is `None`.
@@ -370,6 +428,29 @@ mod tests {
             assert_eq!(std::fs::read(&path).unwrap(), b"second");
         }
         assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_write_uses_nothing_that_lies_in_its_way() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let theirs = path(&format!(".record.{}", Process::current().unwrap()));
+        let make: [&dyn Fn(); 3] = [
+            &|| std::fs::hard_link(path("victim"), &theirs).unwrap(),
+            &|| std::os::unix::fs::symlink(path("victim"), &theirs).unwrap(),
+            &|| nix::unistd::mkfifo(&theirs, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+        ];
+        for make in make {
+            write_atomic(&path("victim"), b"victim", Durability::Process).unwrap();
+            make();
+            write_atomic_with(&path("record"), b"x", Durability::Process, 0o644).unwrap();
+            assert_eq!(std::fs::read(path("record")).unwrap(), b"x");
+            assert_eq!(std::fs::metadata(path("record")).unwrap().permissions().mode() & 0o7777, 0o644);
+            assert_eq!(std::fs::read(path("victim")).unwrap(), b"victim");
+            assert_eq!(std::fs::metadata(path("victim")).unwrap().permissions().mode() & 0o7777, 0o600);
+            std::fs::remove_file(&theirs).unwrap();
+        }
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
     }
 
     #[test]

@@ -96,6 +96,14 @@ mod scan {
             self.path.file_stem().is_some_and(|stem| stem == "tests")
         }
 
+        /// Whether the statement around a token has this one as well.
+        fn statement_has(&self, at: usize, wanted: &str) -> bool {
+            let ends = |token: &&Token| matches!(token.text.as_str(), ";" | "{" | "}");
+            let before = self.tokens[..at].iter().rev().take_while(|token| !ends(token));
+            let after = self.tokens[at..].iter().take_while(|token| !ends(token));
+            before.chain(after).any(|token| token.text == wanted)
+        }
+
         fn text(&self, at: usize) -> &str {
             self.tokens.get(at).map_or("", |token| token.text.as_str())
         }
@@ -390,6 +398,26 @@ mod scan {
         found.iter().map(|(line, what)| format!("{}:{line}: {what}", source.path.display())).collect()
     }
 
+    /// What a file or directory would be made with by whatever umask the caller has.
+    fn made_without_a_mode(source: &Source) -> Vec<String> {
+        let mut found = Vec::new();
+        for at in (0..source.tokens.len()).filter(|at| source.is_product(*at)) {
+            let is_call = source.text(at + 1) == "(";
+            let makes = match source.text(at) {
+                "create_dir" | "create_dir_all" => is_call,
+                "create" | "create_new" => {
+                    is_call && source.text(at + 2) == "true" && !source.statement_has(at, "mode")
+                }
+                "DirBuilder" => source.text(at + 2) == "new" && !source.statement_has(at, "mode"),
+                _ => false,
+            };
+            if makes {
+                found.push(format!("{}:{}: no mode", source.path.display(), source.tokens[at].line));
+            }
+        }
+        found
+    }
+
     fn empty_names(source: &Source) -> Vec<String> {
         let module = source.module();
         let empty = |name: &&String| {
@@ -444,6 +472,11 @@ mod scan {
     #[test]
     fn unsafe_code_and_new_processes_stay_behind_the_fence() {
         check(outside_the_fence);
+    }
+
+    #[test]
+    fn files_and_directories_are_made_with_a_mode() {
+        check(made_without_a_mode);
     }
 
     #[test]
@@ -543,6 +576,14 @@ mod scan {
             broken("src/container/life/log/mod.rs", "use crate::container::run::X; use super::y;").is_empty()
         );
         assert!(broken("src/engine/mod.rs", "use crate::container::life::X;").is_empty());
+    }
+
+    #[test]
+    fn what_is_made_without_a_mode_is_reported() {
+        let text = "fn f() { fs::create_dir_all(p)?; }\nfn g() { o.write(true).create(true).open(p)?; }\n\
+            fn h() { DirBuilder::new().recursive(true).create(p)?; }\n\
+            fn i() { DirBuilder::new().mode(7).create(p)?; o.mode(7).create_new(true).open(p)?; o.create(&p); }";
+        assert_eq!(made_without_a_mode(&Source::new("src/store.rs", text)).len(), 3);
     }
 
     #[test]

@@ -12,7 +12,6 @@
 //! process executes its own binary anew: nothing that was allocated for one run is carried on to the next.
 
 use std::os::fd::AsFd as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -445,13 +444,9 @@ enum Next {
 
 /// Writes the pid file that the user asked for, readable by everybody.
 fn write_pid(path: &Path, init: Process) -> Result<(), EngineError> {
-    let written = store::write_atomic(path, format!("{}\n", init.pid).as_bytes(), Durability::Process);
-    let readable = || std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644));
-    written.and_then(|()| readable()).map_err(|source| EngineError::File {
-        action: "write the pid file",
-        path: path.to_owned(),
-        source,
-    })
+    let text = format!("{}\n", init.pid);
+    store::write_atomic_with(path, text.as_bytes(), Durability::Process, 0o644)
+        .map_err(|source| EngineError::File { action: "write the pid file", path: path.to_owned(), source })
 }
 
 fn exit_of_failure(error: &EngineError) -> Exit {

@@ -370,7 +370,7 @@ impl Networks {
         let error =
             |source| NetworkError::Io { action: format!("note the use of network {}", network.name), source };
         if !plan::is_usual(network, endpoint) {
-            std::fs::create_dir_all(self.layout.announcing()).map_err(error)?;
+            store::make_directories(&self.layout.announcing()).map_err(error)?;
             store::write_atomic(&mark, b"", Durability::Process).map_err(error)?;
         } else if !mark.exists() {
             return Ok(());

@@ -175,7 +175,7 @@ pub(super) fn save(layout: &Layout, endpoint: &Endpoint) -> Result<(), RecordErr
         match store::write_atomic(&path, &text, Durability::Process) {
             // Only the first endpoint of a network finds no directory.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(directory(layout, &endpoint.network)).map_err(error)?;
+                store::make_directories(&directory(layout, &endpoint.network)).map_err(error)?;
                 store::write_atomic(&path, &text, Durability::Process).map_err(error)?;
             }
             other => other.map_err(error)?,

@@ -105,7 +105,7 @@ impl SwitchedOn {
         let (decided, news) = Self::foresee(layout, needed)?;
         if news {
             let path = layout.forwarding();
-            std::fs::create_dir_all(path.parent().unwrap_or(layout.run_root()))?;
+            store::make_directories(path.parent().unwrap_or(layout.run_root()))?;
             store::write_atomic(&path, &serde_json::to_vec(&decided)?, Durability::Process)?;
         }
         Ok((decided, news))

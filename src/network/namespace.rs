@@ -9,10 +9,11 @@
 //! through all of them. It is made before the record, renamed when all is there, and goes after the record; one
 //! without such a record means nothing.
 
+use std::fs::DirBuilder;
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{MetadataExt as _, symlink};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::fstat;
@@ -92,11 +93,11 @@ impl Namespace {
     /// on there is a place for more.
     pub(super) fn links(&self, layout: &Layout) -> io::Result<Vec<Link>> {
         let directory = self.directory(layout);
-        match std::fs::create_dir(&directory) {
+        match DirBuilder::new().mode(0o700).create(&directory) {
             Ok(()) => return Ok(Vec::new()),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(&directory)?;
+                store::make_directories(&directory)?;
                 return Ok(Vec::new());
             }
             Err(error) => return Err(error),
@@ -125,7 +126,7 @@ impl Namespace {
         match symlink(&address, &link) {
             // Somebody has just cleared away what an earlier namespace of this number left there.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(&directory)?;
+                store::make_directories(&directory)?;
                 symlink(&address, &link)
             }
             other => other,

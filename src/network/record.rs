@@ -413,7 +413,7 @@ pub(super) fn save(layout: &Layout, network: &Network) -> Result<(), RecordError
     let error = |source| RecordError::Io { path: path.clone(), source };
     let form = Form::new(network).ok_or_else(|| error(io::ErrorKind::InvalidInput.into()))?;
     let text = serde_json::to_vec(&form).map_err(|e| error(e.into()))?;
-    std::fs::create_dir_all(layout.networks()).map_err(error)?;
+    store::make_directories(&layout.networks()).map_err(error)?;
     store::write_atomic(&path, &text, Durability::Synced).map_err(error)
 }
 

@@ -77,7 +77,7 @@ impl Lock {
     fn take(path: &Path, how: FlockArg) -> io::Result<Self> {
         let file = match Self::make(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                std::fs::create_dir_all(path.parent().unwrap_or(Path::new("/")))?;
+                super::make_directories(path.parent().unwrap_or(Path::new("/")))?;
                 Self::make(path)?
             }
             other => other?,

@@ -2,6 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::cli::CommandError;
@@ -111,7 +112,7 @@ impl IdFile {
     /// Makes the file, if there is to be one.
     pub(in crate::cli) fn reserve(path: Option<&Path>) -> Result<Self, CommandError> {
         let Some(path) = path else { return Ok(Self { file: None, kept: true }) };
-        match OpenOptions::new().write(true).create_new(true).open(path) {
+        match OpenOptions::new().write(true).create_new(true).mode(0o644).open(path) {
             Ok(file) => Ok(Self { file: Some((path.to_owned(), file)), kept: false }),
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Err(CommandError {
                 message: format!("cannot write the container's id to {}: the file exists", path.display()),

@@ -11,9 +11,11 @@ mod shared;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
+use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
@@ -379,7 +381,7 @@ fn open_bind(
 fn make_missing(path: &Path, made: &mut Vec<PathBuf>) -> io::Result<()> {
     let missing: Vec<&Path> = path.ancestors().take_while(|path| path.symlink_metadata().is_err()).collect();
     for directory in missing.into_iter().rev() {
-        match std::fs::create_dir(directory) {
+        match DirBuilder::new().mode(0o755).create(directory) {
             Ok(()) => made.push(directory.to_owned()),
             // Somebody else was faster.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
