@@ -8,10 +8,11 @@
 //! disconnect  record: no membership → routes, ports, interface, address → record: no endpoint
 //! ```
 //!
-//! Whoever does this holds the lock on the container's namespace meanwhile, so that a membership without an
+//! Whoever does this holds a lock of the container's meanwhile (not on its namespace, which the container could hold), so that a membership without an
 //! endpoint, or an endpoint without a membership, tells of somebody who was killed: the next command finishes that
 //! first. The supervisor takes no such lock when the container ends; who comes too late takes his endpoint back.
 
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
@@ -19,12 +20,12 @@ use super::connection::{Membership, NetworkMode, Wanted};
 use super::containers::Record;
 use super::start::GLANCE;
 use super::volumes::hostname;
-use super::{Engine, EngineError, privileges};
+use super::{Engine, EngineError, one_line, privileges};
 use crate::container::life::record::State;
 use crate::container::life::signal;
 use crate::container::tree::files;
 use crate::names::{ContainerId, ContainerName, NetworkName};
-use crate::netns::NetNs;
+use crate::netns::{NetNs, NetNsError};
 use crate::network::{ConnectRequest, Endpoint, NamespaceRequest, NetworkError, PortRequest};
 use crate::process::Process;
 use crate::store::{Layout, Lock};
@@ -262,25 +263,26 @@ impl Engine {
     /// Keeps others from connecting and disconnecting a running container, and finishes what somebody who was
     /// killed has left. `None` if it does not run any more.
     fn hold(&mut self, id: &ContainerId) -> Result<Option<Held>, EngineError> {
-        let pin = Layout::netns(id);
-        let file = |source| EngineError::File { action: "lock the namespace", path: pin.clone(), source };
-        let lock = match Lock::on(&pin) {
-            Ok(lock) => lock,
-            // It ends just now: the next look at its state shows it, or that it is another run already.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                let record = Record::load(&self.layout, id)?;
-                if record.is_orphaned()? {
-                    return Err(EngineError::NotRunning {
-                        action: "connect or disconnect",
-                        name: record.name,
-                    });
-                }
-                std::thread::sleep(GLANCE);
-                return Ok(None);
+        let path = self.layout.connection_lock(id);
+        // It ends just now: the next look at its state shows it, or that it is another run already.
+        let ends = || {
+            let record = Record::load(&self.layout, id)?;
+            if record.is_orphaned()? {
+                return Err(EngineError::NotRunning { action: "connect or disconnect", name: record.name });
             }
-            Err(error) => return Err(file(error)),
+            std::thread::sleep(GLANCE);
+            Ok(None)
         };
-        let netns = NetNs::open(&pin)?;
+        let lock = match Lock::exclusive_there(&path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return ends(),
+            lock => lock.map_err(|source| EngineError::File { action: "lock", path, source })?,
+        };
+        let netns = match NetNs::open(&Layout::netns(id)) {
+            Err(NetNsError::Enter { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+                return ends();
+            }
+            netns => netns?,
+        };
         let record = Record::load(&self.layout, id)?;
         let State::Running { init, supervisor, .. } = record.status()? else { return Ok(None) };
         let mut held = Held { record, owners: [supervisor, init], netns, _lock: lock };
@@ -411,7 +413,8 @@ impl Engine {
         });
         if let Err(error) = told {
             // It is connected all the same.
-            tracing::warn!(container = %record.name, %error, "cannot change the container's /etc/hosts");
+            let error = one_line(&error);
+            tracing::warn!(container = %record.name, error, "cannot change the container's /etc/hosts");
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Namespaces that are no container's are connected and disconnected: those of `ip netns`, of other runtimes.
 //!
-//! Everybody who does so holds the lock on the namespace itself meanwhile. Ports lead to the network they were asked
+//! Everybody who does so holds a lock meanwhile: a file of ours, as whoever is in the namespace could hold the namespace
+//! itself. Ports lead to the network they were asked
 //! for with, whatever else the namespace is connected to: replies leave by the way that the packets came.
 
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
@@ -52,7 +54,7 @@ impl Networks {
         let network = self.usable(request.network)?;
         let (netns, namespace) = open(request.path)?;
         let error = |source| NetworkError::Namespace { path: request.path.to_owned(), source };
-        let _lock = Lock::on(request.path).map_err(error)?;
+        let _lock = self.lock_namespace(&namespace).map_err(error)?;
         let others = self.endpoints_in(&namespace, &netns)?;
         if let Some(endpoint) = others.iter().find(|endpoint| endpoint.network == *request.network) {
             let network = endpoint.network.clone();
@@ -78,6 +80,10 @@ impl Networks {
         let connected = self.make(&network, endpoint, &others, &netns, request.ports)?;
         namespace.complete(&self.layout, request.network).map_err(error)?;
         Ok(connected)
+    }
+
+    fn lock_namespace(&self, namespace: &Namespace) -> io::Result<Lock> {
+        Lock::exclusive(&self.layout.namespace_lock(namespace.inode()))
     }
 
     /// Everything of an endpoint that has its addresses; if that fails, nothing of it is left.
@@ -109,7 +115,7 @@ impl Networks {
             Err(error) => return if self.clear_away(path, network)? { Ok(()) } else { Err(error) },
         };
         let error = |source| NetworkError::Namespace { path: path.to_owned(), source };
-        let _lock = Lock::on(path).map_err(error)?;
+        let _lock = self.lock_namespace(&namespace).map_err(error)?;
         let mut others = self.endpoints_in(&namespace, &netns)?;
         let Some(at) = others.iter().position(|endpoint| endpoint.network == *network) else {
             if self.clear_away(path, network)? {

@@ -55,6 +55,11 @@ impl Namespace {
         &self.path
     }
 
+    /// The kernel's number for it.
+    pub(super) fn inode(&self) -> u64 {
+        self.inode
+    }
+
     /// Whether it is still to be found there.
     #[must_use]
     pub fn is_there(&self) -> bool {

@@ -85,16 +85,9 @@ impl Lock {
         Self::wait_for(file, path, how)
     }
 
+    /// Nobody else can open the file: whoever can, can hold the lock.
     fn make(path: &Path) -> io::Result<File> {
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
-    }
-
-    /// Takes the lock on a file or directory itself, which must exist.
-    ///
-    /// # Errors
-    /// As [`Lock::exclusive`].
-    pub fn on(path: &Path) -> io::Result<Self> {
-        Self::wait_for(File::open(path)?, path, FlockArg::LockExclusiveNonblock)
     }
 
     fn wait_for(mut file: File, path: &Path, how: FlockArg) -> io::Result<Self> {

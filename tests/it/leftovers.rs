@@ -30,7 +30,9 @@ const STAYS_IN_ROOT: &[&str] = &[
     "image/lock",
     "image/repositories.json",
 ];
-const STAYS_IN_RUN_ROOT: &[&str] = &["boot-id", "network/lock"];
+const STAYS_IN_RUN_ROOT: &[&str] = &["boot-id", "network/lock", "names.lock"];
+/// Locks that stay, a few of them.
+const LOCKS_IN_RUN_ROOT: &str = "network/namespace-locks";
 /// What holds files of containers, below either directory.
 const OF_CONTAINERS: &[&str] = &["containers", "names", "overlay2", "network/endpoints"];
 
@@ -167,7 +169,8 @@ impl Host {
             for path in files_below(base) {
                 let below = path.strip_prefix(base).unwrap_or(&path);
                 let of_a_container = OF_CONTAINERS.iter().any(|directory| below.starts_with(directory));
-                let stays = allowed.iter().any(|stays| below == Path::new(stays));
+                let stays = allowed.iter().any(|stays| below == Path::new(stays))
+                    || (base == &self.run_root && below.starts_with(LOCKS_IN_RUN_ROOT));
                 if of_a_container || (scope == Scope::All && !stays) {
                     left.push(format!("file {}", path.display()));
                 }

@@ -60,6 +60,8 @@ mod heal;
 #[cfg(test)]
 mod host;
 #[cfg(test)]
+mod hostile;
+#[cfg(test)]
 mod image_store;
 #[cfg(test)]
 mod images;

@@ -162,8 +162,8 @@ pub fn take_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> Res
             Err(IndexError::NameTaken { name: name.clone(), holder })
         };
     }
-    let names = layout.container_names();
-    let _lock = Lock::on(&names).map_err(io_error("lock", &names))?;
+    let lock = layout.names_lock();
+    let _lock = Lock::exclusive(&lock).map_err(io_error("lock", &lock))?;
     if let Some(holder) = living_holder(layout, &link)? {
         return Err(IndexError::NameTaken { name: name.clone(), holder });
     }
@@ -257,11 +257,8 @@ fn is_called(layout: &Layout, id: &ContainerId, link: &Path) -> bool {
 pub fn release_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> Result<(), IndexError> {
     let link = layout.container_name(name);
     // Nobody takes a dead link over between our look and our removal.
-    let names = layout.container_names();
-    let _lock = match Lock::on(&names) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        lock => lock.map_err(io_error("lock", &names))?,
-    };
+    let lock = layout.names_lock();
+    let _lock = Lock::exclusive(&lock).map_err(io_error("lock", &lock))?;
     match std::fs::read_link(&link) {
         Ok(target) if target == id.as_ref() as &Path => {
             store::remove_if_exists(&link).map_err(io_error("remove", &link))
