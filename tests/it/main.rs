@@ -24,6 +24,8 @@ mod archives;
 #[cfg(test)]
 mod attach;
 #[cfg(test)]
+mod calls;
+#[cfg(test)]
 mod check;
 #[cfg(test)]
 mod clients;

@@ -192,8 +192,12 @@ fn security_modules_are_asked_only_for_what_they_can_do() {
         let options = ["create", "--name", name, "--net", "none", "--security-opt", option];
         host.mydocker(&[&options[..], &[&host.image, "true"]].concat())
     };
-    for (name, option) in [("a", "apparmor=unconfined"), ("b", "apparmor:unconfined"), ("c", "label=disable")]
-    {
+    for (name, option) in [
+        ("a", "apparmor=unconfined"),
+        ("b", "apparmor:unconfined"),
+        ("c", "label=disable"),
+        ("f", "label:disable"),
+    ] {
         create(name, option).ok();
     }
     if !apparmor {

@@ -55,7 +55,8 @@ const LINKS: [(&str, &str); 6] = [
     ("pts/ptmx", "ptmx"),
 ];
 
-/// Files of the kernel that tell about the host or its hardware.
+/// Files of the kernel that tell about the host or its hardware: with those of [`throttling`], what Docker masks as of
+/// November 2026.
 const HIDDEN: [&str; 13] = [
     "/proc/acpi",
     "/proc/asound",
@@ -102,7 +103,7 @@ pub(super) struct Mounts {
     pub(super) terminals: OwnedFd,
     /// What covers hidden directories.
     nothing: OwnedFd,
-    pub(super) hidden: Vec<&'static str>,
+    pub(super) hidden: Vec<String>,
     pub(super) protected: Vec<&'static str>,
     /// Whether the root itself is read-only.
     read_only: bool,
@@ -450,11 +451,28 @@ fn tmpfs_options(wanted: &[String]) -> Vec<String> {
 }
 
 /// What is hidden, and what is shown but cannot be written.
-fn paths(security: &Security) -> (Vec<&'static str>, Vec<&'static str>) {
+fn paths(security: &Security) -> (Vec<String>, Vec<&'static str>) {
     if security.privileged || security.system_paths {
         return (Vec::new(), Vec::new());
     }
-    (HIDDEN.to_vec(), PROTECTED.to_vec())
+    let mut hidden = HIDDEN.map(str::to_owned).to_vec();
+    hidden.extend(throttling(Path::new(CPUS)));
+    (hidden, PROTECTED.to_vec())
+}
+
+/// Where the kernel tells about its processors.
+const CPUS: &str = "/sys/devices/system/cpu";
+
+/// How often each processor was slowed down for heat, which tells what others compute. Virtual machines have none.
+fn throttling(cpus: &Path) -> Vec<String> {
+    let counters = |number: u32| cpus.join(format!("cpu{number}/thermal_throttle"));
+    if !counters(0).exists() {
+        return Vec::new();
+    }
+    let possible = std::fs::read_to_string(cpus.join("possible")).unwrap_or_default();
+    let last = possible.trim_end().rsplit(['-', ',']).next().and_then(|last| last.parse().ok()).unwrap_or(0);
+    let all = (0..=last).map(counters).filter(|path| path.exists());
+    all.map(|path| path.to_string_lossy().into_owned()).collect()
 }
 
 /// Mounts something read-only on itself. What the kernel does not have needs no protection.
@@ -496,6 +514,30 @@ pub(super) fn set_oom_score(score: i32) -> Result<(), Errno> {
 mod tests {
     use super::*;
     use crate::container::request::mounts::Propagation;
+
+    #[test]
+    fn the_heat_of_every_processor_is_hidden() {
+        let directory = tempfile::tempdir().unwrap();
+        let cpus = directory.path();
+        assert_eq!(throttling(cpus), [""; 0]);
+        for cpu in ["cpu0", "cpu1", "cpu11", "cpu12", "cpufreq"] {
+            std::fs::create_dir_all(cpus.join(cpu).join("thermal_throttle")).unwrap();
+        }
+        let hidden = |possible: &str| {
+            let path = cpus.join("possible");
+            crate::store::write_atomic(&path, possible.as_bytes(), crate::store::Durability::Process)
+                .unwrap();
+            throttling(cpus)
+                .iter()
+                .map(|path| path.split('/').rev().nth(1).unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(hidden("0-11\n"), ["cpu0", "cpu1", "cpu11"]);
+        assert_eq!(hidden("0,2-12\n"), ["cpu0", "cpu1", "cpu11", "cpu12"]);
+        assert_eq!(hidden("0\n"), ["cpu0"]);
+        assert_eq!(hidden("nonsense"), ["cpu0"]);
+        assert!(throttling(cpus)[0].ends_with("/cpu0/thermal_throttle"));
+    }
 
     #[test]
     fn the_last_of_contradicting_options_counts() {

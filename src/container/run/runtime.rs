@@ -278,7 +278,7 @@ pub(super) struct Names {
     pub(super) groups: Vec<PathBuf>,
     pub(super) mounts: Vec<PathBuf>,
     pub(super) sysctls: Vec<String>,
-    pub(super) hidden: Vec<&'static str>,
+    pub(super) hidden: Vec<String>,
     pub(super) protected: Vec<&'static str>,
     pub(super) limits: Vec<String>,
     pub(super) profile: String,
@@ -319,7 +319,9 @@ impl Names {
                 let name = self.sysctls.get(detail).map_or("", String::as_str);
                 format!("set --sysctl {name}")
             }
-            Step::Hide => format!("hide {} from the container", text(&self.hidden)),
+            Step::Hide => {
+                format!("hide {} from the container", self.hidden.get(detail).map_or("", String::as_str))
+            }
             Step::Protect => format!("make {} read-only", text(&self.protected)),
             Step::ReadOnlyRoot => "make the root file system read-only".to_owned(),
             Step::Pivot => "change to the container's root".to_owned(),

@@ -4,8 +4,8 @@
 //! A call outside the list fails with `EPERM`, except those that programs only try: `clone3`, whose flags a
 //! filter cannot see, and calls newer than the list fail with `ENOSYS`, and programs fall back.
 //!
-//! Programs for another instruction set of the same machine (32-bit x86) have their own call numbers, which
-//! the list does not cover: they are killed.
+//! Programs for 32-bit x86 run on x86-64 as well, with call numbers of their own, and have a part of the filter of
+//! their own. Those for any other instruction set of the same machine are killed.
 
 mod program;
 mod table;
@@ -20,6 +20,7 @@ use crate::container::request::seccomp_profile::ProfileError;
 use crate::container::request::security::{Seccomp, Security};
 use crate::sys::{self, FilterInstruction};
 use program::Verdict;
+use table::InstructionSet;
 
 /// Filters ready to be loaded, in this order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,8 +31,11 @@ impl Filters {
     /// call brings that call with it.
     #[must_use]
     pub fn for_capabilities(capabilities: &CapsHashSet) -> Self {
-        let verdicts: Vec<(u32, Verdict)> = verdicts(capabilities).into_iter().collect();
-        Self(vec![program::compile(&verdicts, table::bits(libc::EPERM))])
+        let sets = table::INSTRUCTION_SETS.iter().map(|set| {
+            let verdicts = verdicts(capabilities, *set).into_iter();
+            (set.architecture, verdicts.collect())
+        });
+        Self(vec![program::compile(&sets.collect::<Vec<_>>(), table::bits(libc::EPERM))])
     }
 
     /// The filters that the user asked for.
@@ -65,80 +69,26 @@ impl Filters {
 }
 
 /// What happens to each call that the list knows.
-fn verdicts(capabilities: &CapsHashSet) -> BTreeMap<u32, Verdict> {
-    let number = |call: i64| u32::try_from(call).unwrap_or(u32::MAX);
+fn verdicts(capabilities: &CapsHashSet, set: InstructionSet) -> BTreeMap<u32, Verdict> {
+    let allowed = table::WITH_CAPABILITY.iter().filter(|(wanted, _)| capabilities.contains(wanted));
+    let allowed = table::ALWAYS.iter().chain(allowed.flat_map(|(_, calls)| *calls));
     let mut verdicts: BTreeMap<u32, Verdict> =
-        table::ALWAYS.iter().map(|&call| (number(call), Verdict::Allow)).collect();
-    for (_, calls) in table::WITH_CAPABILITY.iter().filter(|(wanted, _)| capabilities.contains(wanted)) {
-        verdicts.extend(calls.iter().map(|&call| (number(call), Verdict::Allow)));
-    }
-    for &(call, alternatives) in table::WITH_ARGUMENTS {
+        allowed.filter_map(|call| Some((set.number(call)?, Verdict::Allow))).collect();
+    for (call, alternatives) in table::WITH_ARGUMENTS {
         // What a capability allows without conditions stays so.
-        let refused = table::bits(libc::EPERM);
-        verdicts.entry(number(call)).or_insert(Verdict::If(alternatives, refused));
+        if let Some(number) = set.number(call) {
+            verdicts.entry(number).or_insert(Verdict::If(alternatives, table::bits(libc::EPERM)));
+        }
     }
     let unknown = Verdict::Errno(table::bits(libc::ENOSYS));
     let newer = table::NEWEST + 1..=table::NEWEST + table::NEWER;
-    verdicts.extend(newer.map(|call| (number(call), unknown.clone())));
-    // Its flags are behind a pointer, so that new namespaces could not be told from new threads.
+    verdicts.extend(newer.map(|call| (call, unknown.clone())));
     let admin = capabilities.contains(&Capability::CAP_SYS_ADMIN);
-    verdicts.insert(number(libc::SYS_clone3), if admin { Verdict::Allow } else { unknown });
+    if let Some(number) = set.number(&table::CLONE3) {
+        verdicts.insert(number, if admin { Verdict::Allow } else { unknown });
+    }
     verdicts
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn capabilities(list: &[Capability]) -> CapsHashSet {
-        list.iter().copied().collect()
-    }
-
-    fn of(capabilities: &CapsHashSet, call: i64) -> Option<Verdict> {
-        verdicts(capabilities).remove(&u32::try_from(call).unwrap())
-    }
-
-    #[test]
-    fn a_capability_brings_its_system_calls() {
-        let none = capabilities(&[]);
-        let admin = capabilities(&[Capability::CAP_SYS_ADMIN]);
-        for call in [libc::SYS_mount, libc::SYS_unshare, libc::SYS_setns, libc::SYS_bpf] {
-            assert_eq!((of(&none, call), of(&admin, call)), (None, Some(Verdict::Allow)), "{call}");
-        }
-        // Without the capability clone has conditions, with it none.
-        assert!(matches!(of(&none, libc::SYS_clone), Some(Verdict::If(..))));
-        assert_eq!(of(&admin, libc::SYS_clone), Some(Verdict::Allow));
-        assert_eq!(of(&none, libc::SYS_clone3), Some(Verdict::Errno(table::bits(libc::ENOSYS))));
-        assert_eq!(of(&admin, libc::SYS_clone3), Some(Verdict::Allow));
-    }
-
-    #[test]
-    fn what_reaches_the_host_is_never_in_the_list() {
-        let all = caps::all();
-        for call in [libc::SYS_kexec_load, libc::SYS_keyctl, libc::SYS_add_key, libc::SYS_swapon] {
-            assert_eq!(of(&all, call), None, "{call}");
-        }
-        let plain = capabilities(&[]);
-        for call in [libc::SYS_io_uring_setup, libc::SYS_userfaultfd, libc::SYS_reboot, libc::SYS_init_module]
-        {
-            assert_eq!(of(&plain, call), None, "{call}");
-        }
-    }
-
-    #[test]
-    fn the_filter_is_short_and_nothing_is_listed_twice() {
-        for set in [capabilities(&[]), caps::all()] {
-            let Filters(programs) = Filters::for_capabilities(&set);
-            assert!(programs.len() == 1 && programs[0].len() < 200, "{}", programs[0].len());
-        }
-        let mut calls = table::ALWAYS.to_vec();
-        calls.sort_unstable();
-        let before = calls.len();
-        calls.dedup();
-        assert_eq!(calls.len(), before);
-        for (call, _) in table::WITH_ARGUMENTS {
-            assert!(!table::ALWAYS.contains(call), "{call} would lose its conditions");
-        }
-        assert!(table::ALWAYS.iter().all(|&call| call <= table::NEWEST));
-    }
-}
+mod tests;
