@@ -1,6 +1,5 @@
 //! `mydocker diff`
 
-use std::os::unix::ffi::OsStrExt as _;
 use std::process::ExitCode;
 
 use crate::cli::{CommandError, Context, output};
@@ -16,17 +15,18 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
-    let mut text = Vec::new();
+    let mut text = String::new();
     for change in context.engine()?.changes(&args.container)? {
         let kind = match change.kind {
-            ChangeKind::Added => b"A ",
-            ChangeKind::Changed => b"C ",
-            ChangeKind::Deleted => b"D ",
+            ChangeKind::Added => "A ",
+            ChangeKind::Changed => "C ",
+            ChangeKind::Deleted => "D ",
         };
-        text.extend_from_slice(kind);
-        text.extend_from_slice(change.path.as_os_str().as_bytes());
-        text.push(b'\n');
+        text.push_str(kind);
+        // The container chose it: it is to be one line and nothing else.
+        text.push_str(&output::escaped(&change.path.to_string_lossy()));
+        text.push('\n');
     }
-    output::print(&String::from_utf8_lossy(&text));
+    output::print(&text);
     Ok(ExitCode::SUCCESS)
 }

@@ -142,7 +142,7 @@ impl ObjectFormat {
     pub(super) fn render(&self, object: &Value) -> Result<Option<String>, CommandError> {
         match self {
             Self::Plain => Ok(None),
-            Self::Json => Ok(Some(format!("{object}\n"))),
+            Self::Json => Ok(Some(output::plain_json(&object.to_string()).into_owned() + "\n")),
             Self::Template(template) => Ok(Some(format!("{}\n", template.render(object)?))),
         }
     }

@@ -350,7 +350,12 @@ impl LogFile {
 impl Write for LogFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.0.lock().map_err(|_| io::ErrorKind::Other)?.as_mut() {
-            Some(file) => file.write(bytes),
+            // A whole event: one line, whatever the names in it are made of.
+            Some(file) => {
+                let text = String::from_utf8_lossy(bytes);
+                let line = text.strip_suffix('\n').unwrap_or(&text);
+                file.write_all(format!("{}\n", output::escaped(line)).as_bytes()).map(|()| bytes.len())
+            }
             None => Ok(bytes.len()),
         }
     }

@@ -1,7 +1,9 @@
 //! Results on standard output: aligned tables, JSON, names. A reader that has gone away is no error.
 
+use std::borrow::Cow;
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal as _, Write};
+use std::sync::OnceLock;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -33,17 +35,77 @@ pub(super) fn try_print(text: &str) -> bool {
     stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
 }
 
-/// Prints a line to standard error.
+/// Prints a line to standard error. What is in it may come from a container, an image or another user: it stays one
+/// line, and does not draw on the user's terminal.
 pub(super) fn complain(text: &str) {
     // Nobody reads it: nothing to be done.
-    writeln!(io::stderr().lock(), "{text}").ok();
+    writeln!(io::stderr().lock(), "{}", escaped(text)).ok();
+}
+
+/// A text with its control characters written out: as in a string of Rust's or C's, or of JSON's.
+pub(super) fn escaped(text: &str) -> Cow<'_, str> {
+    if !text.contains(char::is_control) {
+        return Cow::Borrowed(text);
+    }
+    let mut plain = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match c {
+            '\n' => plain.push_str("\\n"),
+            '\t' => plain.push_str("\\t"),
+            '\r' => plain.push_str("\\r"),
+            c if c.is_control() => plain.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => plain.push(c),
+        }
+    }
+    Cow::Owned(plain)
+}
+
+/// A document as a template may fill it in where a terminal shows what comes of it: all texts are [`escaped`]. Whoever
+/// reads it otherwise gets it as it is.
+pub(super) fn for_reader(document: &Value) -> Cow<'_, Value> {
+    static IS_TERMINAL: OnceLock<bool> = OnceLock::new();
+    if *IS_TERMINAL.get_or_init(|| io::stdout().is_terminal()) {
+        Cow::Owned(with_plain_texts(document))
+    } else {
+        Cow::Borrowed(document)
+    }
+}
+
+fn with_plain_texts(document: &Value) -> Value {
+    match document {
+        Value::String(text) => escaped(text).into(),
+        Value::Array(list) => list.iter().map(with_plain_texts).collect(),
+        Value::Object(members) => {
+            let plain = members.iter().map(|(name, value)| (escaped(name).into(), with_plain_texts(value)));
+            Value::Object(plain.collect())
+        }
+        other => other.clone(),
+    }
+}
+
+/// JSON in which no control character stands for itself. Those above ASCII may, as far as JSON is concerned, but some
+/// terminals obey them. They can only stand in strings.
+pub(super) fn plain_json(json: &str) -> Cow<'_, str> {
+    let obeyed = |c: char| c.is_control() && c > ' ';
+    if !json.contains(obeyed) {
+        return Cow::Borrowed(json);
+    }
+    let mut plain = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if obeyed(c) {
+            plain.push_str(&escaped(c.encode_utf8(&mut [0; 4])));
+        } else {
+            plain.push(c);
+        }
+    }
+    Cow::Owned(plain)
 }
 
 /// Asks on standard error, and reads the answer from standard input. No answer means no.
 pub(super) fn confirm(question: &str) -> bool {
     let mut stderr = io::stderr().lock();
     // Who cannot be asked can still answer.
-    write!(stderr, "{question} [y/N] ").and_then(|()| stderr.flush()).ok();
+    write!(stderr, "{} [y/N] ", escaped(question)).and_then(|()| stderr.flush()).ok();
     let mut answer = String::new();
     let answered = io::stdin().read_line(&mut answer).is_ok_and(|length| length > 0);
     if !answered {
@@ -61,7 +123,7 @@ pub(super) fn json(value: &impl Serialize) {
 /// A value as JSON, as people read it.
 pub(super) fn json_text(value: &impl Serialize) -> String {
     // What is printed has names for its members, so that it can always be written.
-    serde_json::to_string_pretty(value).map(|text| text + "\n").unwrap_or_default()
+    serde_json::to_string_pretty(value).map(|text| plain_json(&text).into_owned() + "\n").unwrap_or_default()
 }
 
 /// Rows under titles, each column as wide as its widest cell, three spaces apart.
@@ -190,6 +252,21 @@ mod tests {
             (&"error".into(), &"no \"x\"".into(), &"try y".into())
         );
         assert!(chrono::DateTime::parse_from_rfc3339(line["time"].as_str().unwrap()).is_ok());
+    }
+
+    #[test]
+    fn nothing_from_outside_draws_on_a_terminal() {
+        let hostile = "a\x1b[31m\nb\t\r\u{9b}2J\x7f\u{0}ä\\";
+        let plain = "a\\u001b[31m\\nb\\t\\r\\u009b2J\\u007f\\u0000ä\\";
+        assert_eq!(escaped(hostile), plain);
+        assert!(matches!(escaped("plain ä"), Cow::Borrowed(_)));
+        let document = serde_json::json!({ hostile: [hostile, { "x": hostile }], "n": 1 });
+        let shown = with_plain_texts(&document);
+        assert_eq!(shown, serde_json::json!({ plain: [plain, { "x": plain }], "n": 1 }));
+        // JSON stays the same document.
+        let text = json_text(&document);
+        assert!(!text.contains(|c: char| c.is_control() && c != '\n'), "{text}");
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), document);
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod printf;
 
 use serde_json::Value;
 
+use crate::cli::output;
 use parser::Node;
 
 /// Why a template cannot be read or filled in. The text is complete and names the place.
@@ -121,7 +122,8 @@ impl Template {
 
     /// Fills the template in.
     pub(super) fn render(&self, data: &Value) -> Result<String, TemplateError> {
-        eval::render(&self.nodes, data, false).map_err(|located| locate(&self.source, located))
+        eval::render(&self.nodes, &output::for_reader(data), false)
+            .map_err(|located| locate(&self.source, located))
     }
 
     /// Fills the template in with the titles of its columns: functions that change a text leave titles as
