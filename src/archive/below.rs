@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
@@ -71,25 +71,43 @@ impl Below {
         retry(|| openat2(&self.root, path, how))
     }
 
-    /// Opens the directory that the names lead to; what is missing is made with mode 0755.
-    pub(super) fn make_directories(&self, names: &[&OsStr]) -> io::Result<OwnedFd> {
-        let mut path = OsString::from(".");
-        let mut current = self.directory(&path)?;
-        for name in names {
-            path.push("/");
-            path.push(name);
-            current = match self.directory(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                    match mkdirat(&current, *name, Mode::from_bits_truncate(0o755)) {
-                        Ok(()) | Err(Errno::EEXIST) => {}
-                        Err(errno) => return Err(errno.into()),
-                    }
-                    let made = self.directory(&path)?;
+    /// Opens the directory that the names lead to; what is missing is made with mode 0755, and `on_change` is told
+    /// before which directory, by the number of its names, is going to have a new one.
+    ///
+    /// The kernel walks the whole path for each look, so that there are only a few: not one for each name.
+    pub(super) fn make_directories(
+        &self,
+        names: &[&OsStr],
+        on_change: impl FnOnce(usize, &OwnedFd) -> io::Result<()>,
+    ) -> io::Result<OwnedFd> {
+        let open = |count: usize| self.directory(names[..count].iter().collect::<PathBuf>());
+        match open(names.len()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            opened => return opened,
+        }
+        // The longest beginning that is there.
+        let (mut there, mut missing) = (0, names.len());
+        let mut current = open(0)?;
+        while there + 1 < missing {
+            let middle = usize::midpoint(there, missing);
+            match open(middle) {
+                Ok(opened) => (there, current) = (middle, opened),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => missing = middle,
+                Err(error) => return Err(error),
+            }
+        }
+        on_change(there, &current)?;
+        for (at, name) in names.iter().enumerate().skip(there) {
+            current = match mkdirat(&current, *name, Mode::from_bits_truncate(0o755)) {
+                Ok(()) => {
+                    let made = openat(&current, *name, FIND | OFlag::O_DIRECTORY, Mode::empty())?;
                     // Whatever the caller's umask is.
                     set_mode(&made, 0o755)?;
                     made
                 }
-                opened => opened?,
+                // Somebody else was faster; or it is a link.
+                Err(Errno::EEXIST) => open(at + 1)?,
+                Err(errno) => return Err(errno.into()),
             };
         }
         Ok(current)
@@ -151,6 +169,18 @@ pub(super) fn find_at(directory: impl AsFd, name: &OsStr) -> io::Result<Option<O
         Err(Errno::ENOENT) => Ok(None),
         Err(errno) => Err(errno.into()),
     }
+}
+
+/// Whether something is mounted on the name, in whatever mount namespace the directory is.
+pub(super) fn is_mounted_on(directory: impl AsFd, name: &OsStr) -> io::Result<bool> {
+    use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT;
+    let found = statx(directory, name, flags, StatxFlags::TYPE)?;
+    if found.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT) {
+        return Ok(found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT));
+    }
+    // Before Linux 5.8 the kernel does not say so: better nothing is replaced than a mount removed.
+    Ok(true)
 }
 
 /// A new file `name`, open for writing. It must not exist, not even as a link to nothing.

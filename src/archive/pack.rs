@@ -55,8 +55,8 @@ struct Level {
 pub struct Packer<'a, W> {
     writer: Writer<W>,
     purpose: Purpose,
-    /// The first name of each file that has more than one.
-    names: HashMap<(u64, u64), OsString>,
+    /// The first name of each file that has more than one, and how many were not met yet.
+    names: HashMap<(u64, u64), (OsString, u64)>,
     /// Whether a file is left out, by its name in the stream.
     leave_out: &'a dyn Fn(&OsStr, &FileStat) -> bool,
 }
@@ -88,6 +88,12 @@ impl<'a, W: Write> Packer<'a, W> {
                 continue;
             };
             let path = join(&level.path, &name);
+            if self.purpose == Purpose::Layer && name.as_bytes().starts_with(WHITEOUT) {
+                // There, such a name hides a file of the layers below, whoever made it.
+                tracing::warn!(path = %path.display(),
+                    "a file is left out: a layer cannot have names that start with \".wh.\"");
+                continue;
+            }
             // It may have gone since.
             let Some(child) = find_at(&level.directory, &name).map_err(failed("open", &path))? else {
                 continue;
@@ -121,11 +127,16 @@ impl<'a, W: Write> Packer<'a, W> {
         let mut entry = describe(path, &stat);
         let kind = kind_of(&stat);
         if kind != SFlag::S_IFDIR && stat.st_nlink > 1 {
-            if let Some(first) = self.names.get(&(stat.st_dev, stat.st_ino)) {
+            let key = (stat.st_dev, stat.st_ino);
+            if let Some((first, left)) = self.names.get_mut(&key) {
                 entry.kind = Kind::HardLink(first.clone());
+                *left = left.saturating_sub(1);
+                if *left == 0 {
+                    self.names.remove(&key);
+                }
                 return self.writer.append(&entry, io::empty()).map(|()| None);
             }
-            self.names.insert((stat.st_dev, stat.st_ino), path.to_owned());
+            self.names.insert(key, (path.to_owned(), stat.st_nlink.saturating_sub(1)));
         }
         if kind == SFlag::S_IFSOCK {
             // A socket is nothing without the process that listens.

@@ -2,6 +2,7 @@
 //!
 //! Extended headers are held in memory and therefore bounded; nothing else is.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStringExt as _;
@@ -14,7 +15,7 @@ use super::{ArchiveError, Entry, Kind, Time};
 /// The unit of tar streams.
 const BLOCK: u64 = 512;
 
-/// The largest extended header that is read. The kernel's own limits for names (4 KiB) and attributes (64 KiB
+/// How long the extended headers of one entry may be that are read. The kernel's own limits for names (4 KiB) and attributes (64 KiB
 /// a file) leave plenty of room.
 const EXTENSION_MAX: u64 = 1 << 20;
 
@@ -46,7 +47,9 @@ struct Extensions {
     uid: Option<u64>,
     gid: Option<u64>,
     modified: Option<Time>,
-    xattrs: Vec<(OsString, Vec<u8>)>,
+    xattrs: BTreeMap<OsString, Vec<u8>>,
+    /// How long they are together.
+    length: u64,
     sparse: bool,
 }
 
@@ -75,16 +78,20 @@ impl<R: Read> Reader<R> {
             let size = self.number(&header.as_old().size, "a size")?;
             match header.entry_type() {
                 EntryType::XHeader => {
-                    let text = self.extension(size)?;
+                    let text = self.extension(size, &mut extensions)?;
                     self.parse_pax(&text, &mut extensions)?;
                 }
                 EntryType::XGlobalHeader => {
                     // What archivers say of themselves; no attribute of a file that anything depends on.
-                    self.extension(size)?;
+                    self.extension(size, &mut Extensions::default())?;
                     continue;
                 }
-                EntryType::GNULongName => extensions.path = Some(until_nul(self.extension(size)?)),
-                EntryType::GNULongLink => extensions.link = Some(until_nul(self.extension(size)?)),
+                EntryType::GNULongName => {
+                    extensions.path = Some(until_nul(self.extension(size, &mut extensions)?));
+                }
+                EntryType::GNULongLink => {
+                    extensions.link = Some(until_nul(self.extension(size, &mut extensions)?));
+                }
                 // A volume's label is no file.
                 kind if kind.as_byte() == b'V' => {
                     self.expect_data(size)?;
@@ -192,7 +199,16 @@ impl<R: Read> Reader<R> {
             nanoseconds: 0,
         });
         self.expect_data(size)?;
-        Ok(Entry { path, kind, mode, uid, gid, modified, size, xattrs: extensions.xattrs })
+        Ok(Entry {
+            path,
+            kind,
+            mode,
+            uid,
+            gid,
+            modified,
+            size,
+            xattrs: extensions.xattrs.into_iter().collect(),
+        })
     }
 
     /// Says that so many bytes of data follow.
@@ -203,10 +219,11 @@ impl<R: Read> Reader<R> {
         if size > u64::MAX / 2 { Err(self.damaged("a size")) } else { Ok(()) }
     }
 
-    /// The contents of an extended header.
-    fn extension(&mut self, size: u64) -> Result<Vec<u8>, ArchiveError> {
-        if size > EXTENSION_MAX {
-            return Err(self.damaged("an extended header of more than 1 MiB"));
+    /// The contents of an extended header. All of one entry are as long together as one may be.
+    fn extension(&mut self, size: u64, others: &mut Extensions) -> Result<Vec<u8>, ArchiveError> {
+        others.length = others.length.saturating_add(size);
+        if others.length > EXTENSION_MAX {
+            return Err(self.damaged("extended headers of more than 1 MiB"));
         }
         self.expect_data(size)?;
         let mut text = Vec::new();
@@ -238,8 +255,7 @@ impl<R: Read> Reader<R> {
                 _ => {
                     if let Some(name) = key.strip_prefix(XATTR) {
                         let name = OsString::from_vec(name.to_vec());
-                        extensions.xattrs.retain(|(other, _)| *other != name);
-                        extensions.xattrs.push((name, value.to_vec()));
+                        extensions.xattrs.insert(name, value.to_vec());
                     }
                 }
             }
@@ -445,6 +461,18 @@ mod tests {
         let sparse =
             [extended(&[(b"GNU.sparse.major", b"1")]), block(&header("s", EntryType::Regular, 0), b"")];
         assert!(matches!(all(&sparse.concat()), Err(ArchiveError::Unsupported { .. })));
+        // Nor do many of them make one entry larger.
+        for kind in [EntryType::XHeader, EntryType::GNULongName, EntryType::GNULongLink] {
+            let text = if kind == EntryType::XHeader {
+                extended(&[(b"SCHILY.xattr.user.x", &[b'x'; 1000])])
+            } else {
+                block(&header("x", kind, 1000), &[b'x'; 1000])
+            };
+            let entry = block(&header("x", EntryType::Regular, 0), b"");
+            assert_eq!(all(&[&text.repeat(500)[..], &entry].concat()).unwrap().len(), 1);
+            let result = all(&[&text.repeat(1100)[..], &entry].concat());
+            assert!(matches!(result, Err(ArchiveError::Damaged { .. })), "{kind:?}");
+        }
         let huge = header("x", EntryType::XHeader, EXTENSION_MAX + 1);
         assert!(matches!(all(huge.as_bytes()), Err(ArchiveError::Damaged { .. })));
     }

@@ -355,3 +355,25 @@ fn deep_trees_are_packed() {
     let mut rest = Vec::new();
     assert_eq!(reader.read_to_end(&mut rest).unwrap(), 0);
 }
+
+#[test]
+fn a_layers_directories_keep_their_times_in_whatever_order_things_come() {
+    let target = tempfile::tempdir().unwrap();
+    let at = |path: &str, kind, seconds| {
+        (Entry { modified: Time { seconds, nanoseconds: 0 }, ..entry(path, kind) }, &b""[..])
+    };
+    let entries = [
+        at("./", Kind::Directory, 100),
+        at("a", Kind::Directory, 200),
+        at("a/b", Kind::Directory, 300),
+        at("c", Kind::Directory, 400),
+        at("a/b/late", Kind::File, 1),
+        at("c/new/deep/file", Kind::File, 1),
+        at("a/later", Kind::Directory, 500),
+        at("top", Kind::File, 1),
+    ];
+    unpack_to(&stream(&entries), target.path(), Target::Layer).unwrap();
+    for (path, seconds) in [("", 100), ("a", 200), ("a/b", 300), ("c", 400), ("a/later", 500)] {
+        assert_eq!(target.path().join(path).metadata().unwrap().mtime(), seconds, "{path}");
+    }
+}

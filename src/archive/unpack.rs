@@ -12,7 +12,9 @@ use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, makedev, mkdirat, mknodat};
 use nix::unistd::{linkat, symlinkat};
 
-use super::below::{create_at, find_at, kind_of, remove_at, reopen, set_mode, set_modified, set_owner};
+use super::below::{
+    create_at, find_at, is_mounted_on, kind_of, remove_at, reopen, set_mode, set_modified, set_owner,
+};
 use super::compression::read_error;
 use super::{ArchiveError, Below, Entry, Kind, OPAQUE, OPAQUE_WHITEOUT, Reader, Time, WHITEOUT};
 use crate::sys;
@@ -64,7 +66,7 @@ pub fn unpack(
         target,
         owners,
         parent: None,
-        directories: Vec::new(),
+        open: OpenDirectories::default(),
         buffer: vec![0; 128 * 1024],
         done: Unpacked::default(),
     };
@@ -72,9 +74,15 @@ pub fn unpack(
         unpacker.done.entries += 1;
         unpacker.entry(&entry, reader)?;
     }
-    unpacker.set_directory_times();
+    unpacker.open.leave(0, |path, time| set_directory_time(below, path, time));
     Ok(unpacker.done)
 }
+
+/// The bits of a mode by which a program runs as its owner or group.
+const SET_ID: u32 = 0o6000;
+
+/// The attribute by which a program has capabilities (capabilities(7)).
+const CAPABILITY: &str = "security.capability";
 
 struct Unpacker<'a> {
     below: &'a Below,
@@ -82,16 +90,68 @@ struct Unpacker<'a> {
     owners: Owners,
     /// The last directory that something was put into: files of one directory mostly come together.
     parent: Option<(Vec<OsString>, OwnedFd)>,
-    /// Directories and their times, which are set when nothing changes in them any more.
-    directories: Vec<(PathBuf, Time)>,
+    open: OpenDirectories,
     buffer: Vec<u8>,
     done: Unpacked,
+}
+
+/// The directories on the way to the last entry whose times are to be set when nothing changes in them any more: when
+/// the archive goes on elsewhere. Not kept to its end, which may be far.
+#[derive(Debug, Default)]
+struct OpenDirectories {
+    /// The names that lead to the innermost of them.
+    names: Vec<OsString>,
+    /// By how many names each is reached, and its time; the outermost first.
+    times: Vec<(usize, Time)>,
+}
+
+impl OpenDirectories {
+    /// An entry comes that these names lead to: what it does not lie in is left.
+    fn go_to(&mut self, names: &[&OsStr], set: impl FnMut(PathBuf, Time)) {
+        let common = self.names.iter().zip(names).take_while(|(own, other)| own == *other).count();
+        self.leave(common + 1, set);
+        self.names.truncate(common);
+    }
+
+    /// Leaves those that are reached by so many names or more.
+    fn leave(&mut self, count: usize, mut set: impl FnMut(PathBuf, Time)) {
+        while let Some((reached_by, time)) = self.times.pop_if(|(reached_by, _)| *reached_by >= count) {
+            set(self.names[..reached_by].iter().collect(), time);
+        }
+    }
+
+    /// The directory that these names lead to, which the last entry is or lies in, is to have this time.
+    fn note(&mut self, names: &[&OsStr], time: Time) {
+        while self.times.pop_if(|(reached_by, _)| *reached_by >= names.len()).is_some() {}
+        let known = self.names.len().min(names.len());
+        self.names.truncate(known);
+        self.names.extend(names[known..].iter().map(|name| (*name).to_owned()));
+        self.times.push((names.len(), time));
+    }
+
+    /// Whether the directory's time is known.
+    fn has(&self, count: usize) -> bool {
+        self.times.last().is_some_and(|(reached_by, _)| *reached_by == count)
+    }
+}
+
+fn set_directory_time(below: &Below, path: PathBuf, time: Time) {
+    // Whatever has taken its place by now, or does not exist any more, has its own time.
+    if let Err(error) = below.directory(&path).and_then(|directory| set_modified(directory, time)) {
+        tracing::debug!(path = %path.display(), %error, "the time of a directory is not set");
+    }
+}
+
+fn modified(stat: &FileStat) -> Time {
+    Time { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) }
 }
 
 impl Unpacker<'_> {
     fn entry(&mut self, entry: &Entry, reader: &mut Reader<impl Read>) -> Result<(), ArchiveError> {
         let names = Entry::components(&entry.path);
         let names = names.ok_or_else(|| ArchiveError::Escapes { path: entry.shown() })?;
+        let below = self.below;
+        self.open.go_to(&names, |path, time| set_directory_time(below, path, time));
         let Some((name, parents)) = names.split_last() else {
             return self.root(entry);
         };
@@ -123,7 +183,7 @@ impl Unpacker<'_> {
         if self.target == Target::Layer {
             let root = self.below.directory(".").map_err(failed("open", entry))?;
             self.describe(entry, &root)?;
-            self.directories.push((".".into(), entry.modified));
+            self.open.note(&[], entry.modified);
         }
         Ok(())
     }
@@ -136,7 +196,16 @@ impl Unpacker<'_> {
         {
             return clone(directory);
         }
-        let directory = self.below.make_directories(names).map_err(failed("open the directory of", entry))?;
+        let mut note = |count: usize, directory: &OwnedFd| -> io::Result<()> {
+            // A layer's directory that the archive comes back to keeps the time that it was given.
+            if self.target == Target::Layer && !self.open.has(count) {
+                self.open.note(&names[..count], modified(&fstat(directory)?));
+            }
+            Ok(())
+        };
+        let error = |error| failed("open the directory of", entry)(error);
+        let directory = self.below.make_directories(names, &mut note).map_err(error)?;
+        note(names.len(), &directory).map_err(error)?;
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         self.parent = Some((names, clone(&directory)?));
         Ok(directory)
@@ -157,6 +226,12 @@ impl Unpacker<'_> {
         if is_directory {
             // It, or one below it, may be the one that is held.
             self.parent = None;
+        }
+        // Of a tree in another mount namespace, the kernel would take the mount away with the name.
+        if self.target == Target::Container
+            && is_mounted_on(directory, name).map_err(failed("look at", entry))?
+        {
+            return Err(failed("replace", entry)(Errno::EBUSY.into()));
         }
         remove_at(directory, name).map_err(failed("replace", entry))
     }
@@ -187,7 +262,7 @@ impl Unpacker<'_> {
             sys::set_xattr(&made, OPAQUE.as_ref(), b"y").map_err(failed("mark", entry))?;
         }
         self.describe(entry, &made)?;
-        self.directories.push((names.iter().collect(), entry.modified));
+        self.open.note(names, entry.modified);
         Ok(())
     }
 
@@ -232,11 +307,14 @@ impl Unpacker<'_> {
                 Err(ArchiveError::File { source, .. })
                     if source.raw_os_error() == Some(Errno::EBUSY as i32) && entry.kind == Kind::File =>
                 {
-                    let there = find_at(directory, name).map_err(failed("open", entry))?;
-                    let file = there.map(|there| reopen(there, OFlag::O_WRONLY | OFlag::O_TRUNC)).transpose();
-                    let file = file.map_err(failed("open", entry))?;
-                    let file = file.ok_or_else(|| failed("open", entry)(Errno::ENOENT.into()))?;
-                    return self.contents(entry, file, reader).map(drop);
+                    let there = self.find(entry, directory, name)?;
+                    let stat = fstat(&there).map_err(failed_errno("look at", entry))?;
+                    // What else is mounted there is a device of the host, or somebody's socket.
+                    if kind_of(&stat) != SFlag::S_IFREG {
+                        return Err(failed("replace", entry)(Errno::EBUSY.into()));
+                    }
+                    let file = reopen(there, OFlag::O_WRONLY | OFlag::O_TRUNC);
+                    return self.contents(entry, file.map_err(failed("write to", entry))?, reader).map(drop);
                 }
                 made_way => made_way?,
             }
@@ -303,10 +381,18 @@ impl Unpacker<'_> {
             Owners::All(uid, gid) => (uid, gid),
         };
         set_owner(made, uid, gid).map_err(failed("set the owner of", entry))?;
+        // What a program may do by itself was said for its owner there. For another one, and for anybody on the host,
+        // it would be the word of whoever made the archive.
+        let may = self.target != Target::Host && (uid, gid) == (entry.uid, entry.gid);
         if !matches!(entry.kind, Kind::Symlink(_)) {
-            set_mode(made, entry.mode).map_err(failed("set the mode of", entry))?;
+            let mode = if may { entry.mode } else { entry.mode & !SET_ID };
+            set_mode(made, mode).map_err(failed("set the mode of", entry))?;
         }
-        for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_kept(name)) {
+        let is_data = |name: &OsStr| match self.target {
+            Target::Host => name.as_bytes().starts_with(b"user."),
+            _ => may || name != CAPABILITY,
+        };
+        for (name, value) in entry.xattrs.iter().filter(|(name, _)| is_kept(name) && is_data(name)) {
             match sys::set_xattr(made, name, value) {
                 // A file system without them, or a kind of file that cannot have them: the file counts more.
                 Err(error) if matches!(raw(&error), Some(Errno::EOPNOTSUPP | Errno::EPERM)) => {
@@ -343,16 +429,6 @@ impl Unpacker<'_> {
             Some(_) => Ok(()),
             None => mknodat(&directory, hidden, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0))
                 .map_err(failed_errno("create", entry)),
-        }
-    }
-
-    fn set_directory_times(&self) {
-        for (path, time) in self.directories.iter().rev() {
-            // Whatever has taken its place by now, or does not exist any more, has its own time.
-            let set = self.below.directory(path).and_then(|directory| set_modified(directory, *time));
-            if let Err(error) = set {
-                tracing::debug!(path = %path.display(), %error, "the time of a directory is not set");
-            }
         }
     }
 }
@@ -398,4 +474,34 @@ fn failed(action: &'static str, entry: &Entry) -> impl FnOnce(io::Error) -> Arch
 fn failed_errno(action: &'static str, entry: &Entry) -> impl FnOnce(Errno) -> ArchiveError {
     let error = failed(action, entry);
     move |errno| error(errno.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_directories_on_the_way_are_remembered() {
+        let mut open = OpenDirectories::default();
+        let mut set: Vec<(PathBuf, i64)> = Vec::new();
+        let time = |seconds| Time { seconds, nanoseconds: 0 };
+        let names = |path: &'static str| path.split('/').map(OsStr::new).collect::<Vec<_>>();
+        open.note(&[], time(1));
+        for (path, seconds) in [("a", 2), ("a/b", 3), ("a/b", 4), ("a/b/c", 5), ("a/d", 6), ("e/f", 7)] {
+            open.go_to(&names(path), |path, time| set.push((path, time.seconds)));
+            open.note(&names(path), time(seconds));
+        }
+        open.go_to(&names("e/f/file"), |path, time| set.push((path, time.seconds)));
+        let so_far = [("a/b/c", 5), ("a/b", 4), ("a/d", 6), ("a", 2)];
+        assert_eq!(set, so_far.map(|(path, seconds)| (PathBuf::from(path), seconds)));
+        for number in 0..10_000 {
+            let name = number.to_string();
+            open.go_to(&[OsStr::new("g"), OsStr::new(&name)], |path, time| set.push((path, time.seconds)));
+            open.note(&[OsStr::new("g"), OsStr::new(&name)], time(number));
+            assert!(open.times.len() <= 2 && open.names.len() <= 2);
+        }
+        open.leave(0, |path, time| set.push((path, time.seconds)));
+        assert_eq!(set.len(), 4 + 1 + 10_000 + 1);
+        assert_eq!(set.last(), Some(&(PathBuf::new(), 1)));
+    }
 }

@@ -8,9 +8,10 @@
 //! disconnect  record: no membership → routes, ports, interface, address → record: no endpoint
 //! ```
 //!
-//! Whoever does this holds a lock of the container's meanwhile (not on its namespace, which the container could hold), so that a membership without an
-//! endpoint, or an endpoint without a membership, tells of somebody who was killed: the next command finishes that
-//! first. The supervisor takes no such lock when the container ends; who comes too late takes his endpoint back.
+//! Whoever does this holds a lock of the container's meanwhile (not on its namespace, which the container could hold as
+//! well), so that a membership without an endpoint, or an endpoint without a membership, tells of somebody who was
+//! killed: the next command finishes that first. The supervisor takes no such lock when the container ends; who comes
+//! too late takes his endpoint back.
 
 use std::io;
 use std::net::IpAddr;

@@ -99,6 +99,19 @@ impl Place {
         Ok((file, is_directory, name))
     }
 
+    /// Refuses what would be left out, were it met on the way.
+    fn check_kind(&self, file: &OwnedFd, target: Target) -> Result<(), EngineError> {
+        let mode = fstat(file).map_err(self.failed_errno("look at"))?.st_mode;
+        let why = match SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) {
+            SFlag::S_IFSOCK => "a socket is nothing without the process that listens",
+            SFlag::S_IFCHR | SFlag::S_IFBLK if target == Target::Host => {
+                "a device of a container is not made on the host"
+            }
+            _ => return Ok(()),
+        };
+        Err(self.failed("copy")(io::Error::new(io::ErrorKind::Unsupported, why)))
+    }
+
     /// The directory that something of this kind and name goes into, and under which name: Docker's rules.
     fn destination(
         &self,
@@ -150,6 +163,7 @@ impl Engine {
         privileges::for_containers()?;
         let (from, to) = (self.place(source, false)?, self.place(target, true)?);
         let (file, is_directory, name) = from.source(options.follow)?;
+        from.check_kind(&file, to.target)?;
         let (directory, name) = to.destination(is_directory, name, &from.shown)?;
         let below = Below::new(directory);
         let done: Result<Unpacked, EngineError> = archive::piped(
@@ -179,6 +193,8 @@ impl Engine {
         privileges::for_containers()?;
         let from = self.place(source, false)?;
         let (file, _, name) = from.source(follow)?;
+        // The archive is data, whoever reads it.
+        from.check_kind(&file, Target::Container)?;
         let mut packer = Packer::new(BufWriter::with_capacity(128 * 1024, stream), Purpose::Tree, &nothing);
         packer.add(&file, &name).and_then(|()| packer.finish().map(drop))?;
         Ok(())

@@ -8,7 +8,7 @@ use tar::{Archive, Builder, EntryType, Header};
 use crate::host::Host;
 
 /// A file capability as the kernel keeps it, with a newline among its bytes.
-const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+pub(crate) const CAPABILITY: [u8; 20] = [1, 0, 0, 2, 0, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
 
 /// One entry: its name, kind, link, and contents.
 pub(crate) type Entry<'a> = (&'a str, EntryType, &'a str, &'a [u8]);
@@ -22,7 +22,7 @@ pub(crate) fn tar(entries: &[Entry<'_>]) -> Vec<u8> {
     builder.into_inner().expect("an archive in memory")
 }
 
-fn append(
+pub(crate) fn append(
     builder: &mut Builder<Vec<u8>>,
     path: &str,
     kind: EntryType,
@@ -72,7 +72,7 @@ pub(crate) fn import(host: &Host, name: &str, options: &[&str], entries: &[Entry
     host.mydocker(&[&["import"], options, &[archive.as_str(), name]].concat()).ok()
 }
 
-fn xattr(name: &str, value: &[u8]) -> Vec<u8> {
+pub(crate) fn xattr(name: &str, value: &[u8]) -> Vec<u8> {
     let rest = "SCHILY.xattr.".len() + name.len() + value.len() + 3;
     let length =
         (1..).map(|digits| rest + digits).find(|l| l.to_string().len() + rest == *l).expect("a length");

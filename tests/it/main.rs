@@ -101,6 +101,7 @@ mod network_options;
 mod options;
 #[cfg(test)]
 mod packages;
+mod outcome;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
