@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test bench bench-peers install install-built uninstall deb clean
+.PHONY: help build demo test test-vm bench bench-peers install install-built uninstall deb clean
 
 # Where rustup puts cargo, in case the shell does not know yet.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -30,6 +30,11 @@ demo: ## build, then show a network, a web server and its published port (root)
 test: ## run all tests, with real packets in namespaces of their own (root)
 	.ci/dependencies test
 	cargo test --locked
+
+test-vm: ## boot Debian 12 and 13 with their own kernels in QEMU, and check the built binary there (root; 40 minutes without KVM)
+	.ci/dependencies vm
+	$(MAKE) --no-print-directory build
+	tests/vm/run $(BINARY)
 
 # Where the raw figures go, each file with its date; a path of its own for a trial: RESULTS=/tmp/trial.
 RESULTS ?= benches/results
