@@ -112,6 +112,12 @@ impl Socket {
     }
 }
 
+/// The question for the table itself.
+pub(super) fn get_table() -> NfTablesMessage {
+    let name = TableAttribute::Name(TABLE.to_owned());
+    NfTablesMessage::GetTable(TableMessage { attributes: vec![name] })
+}
+
 /// One attempt to read the whole table.
 pub(super) struct Dump<'a> {
     pub(super) socket: &'a mut Socket,
@@ -121,9 +127,7 @@ pub(super) struct Dump<'a> {
 
 impl Dump<'_> {
     fn table(&mut self) -> Result<Option<Table>, Interrupted> {
-        let name = TableAttribute::Name(TABLE.to_owned());
-        let request = NfTablesMessage::GetTable(TableMessage { attributes: vec![name] });
-        let Some(tables) = self.ask(request, 0)? else { return Ok(None) };
+        let Some(tables) = self.ask(get_table(), 0)? else { return Ok(None) };
         let mut table = Table::parse(tables.first().map(Vec::as_slice).unwrap_or_default());
 
         let attributes = vec![SetAttribute::Table(TABLE.to_owned())];

@@ -8,10 +8,9 @@ use nix::errno::Errno;
 
 use super::TABLE;
 use super::element::Element;
-use super::element_bytes::{LIST_ELEMENTS, LIST_SET, LIST_TABLE};
-use super::frames::{Frame, GENMSG, HEADER, attributes, frames, positions};
+use super::frames::{Frame, HEADER, attributes};
 use super::skeleton::Object;
-use super::transaction::{Batch, What};
+use super::transaction::What;
 use crate::needs;
 
 /// Why a transaction was not committed, or a question not answered. Nothing was changed.
@@ -72,6 +71,8 @@ pub enum Missing {
     Table,
     /// One of its sets or maps: somebody else changed the table.
     Set(&'static str),
+    /// One of its chains, or what the rules of that chain refer to.
+    Chain(&'static str),
     /// An element that was to be deleted.
     Element(Element),
 }
@@ -81,19 +82,21 @@ impl fmt::Display for Missing {
         match self {
             Self::Table => write!(f, "the table inet {TABLE}"),
             Self::Set(name) => write!(f, "the set {name} of the table inet {TABLE}"),
+            Self::Chain(name) => {
+                write!(f, "the chain {name} of the table inet {TABLE}, or a set that its rules use,")
+            }
             Self::Element(element) => element.fmt(f),
         }
     }
 }
 
-/// The kernel's answer to one message that it did not carry out.
+/// The kernel's answer to one message that it did not carry out. Kernels differ in whether they point at an attribute
+/// of the message as well; the number of the message is there in all of them, and all that is gone by.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refusal {
     /// The number of the message.
     pub(super) seq: u32,
     pub(super) errno: Errno,
-    /// Where in the message the guilty attribute begins. Older kernels (for elements: before 6.0) do not say.
-    pub(super) offset: Option<usize>,
     /// The kernel's own words; hardly ever there.
     pub(super) text: Option<String>,
 }
@@ -103,7 +106,6 @@ impl Refusal {
     pub(super) fn read(frame: Frame<'_>) -> Option<Self> {
         const NLMSG_ERROR: u16 = 2;
         const NLMSGERR_ATTR_MSG: u16 = 1;
-        const NLMSGERR_ATTR_OFFS: u16 = 2;
         if frame.kind != NLMSG_ERROR {
             return None;
         }
@@ -112,45 +114,21 @@ impl Refusal {
         if errno == 0 {
             return None;
         }
-        let mut refusal =
-            Self { seq: frame.seq, errno: Errno::from_raw(errno.wrapping_neg()), offset: None, text: None };
+        let mut refusal = Self { seq: frame.seq, errno: Errno::from_raw(errno.wrapping_neg()), text: None };
         if frame.flags & NLM_F_ACK_TLVS != 0 {
             // Behind the number comes the header of the refused message, and nothing else of it (NETLINK_CAP_ACK).
-            for (kind, value) in attributes(payload.get(4 + HEADER..).unwrap_or_default()) {
-                match kind {
-                    NLMSGERR_ATTR_MSG => refusal.text = Some(super::expr::text(value)),
-                    NLMSGERR_ATTR_OFFS => {
-                        let offset = value.try_into().ok().map(u32::from_ne_bytes);
-                        refusal.offset = offset.and_then(|offset| usize::try_from(offset).ok());
-                    }
-                    _ => {}
-                }
-            }
+            let mut tlvs = attributes(payload.get(4 + HEADER..).unwrap_or_default());
+            refusal.text =
+                tlvs.find(|(kind, _)| *kind == NLMSGERR_ATTR_MSG).map(|(_, value)| super::expr::text(value));
         }
         Some(refusal)
     }
 
-    /// True where an element is refused because of one that is there: `EEXIST`, on some kernels `ENOTEMPTY` or
-    /// `EBUSY` for an overlap.
-    pub(super) fn is_conflict(&self) -> bool {
-        matches!(self.errno, Errno::EEXIST | Errno::ENOTEMPTY | Errno::EBUSY)
-    }
-
-    /// What the attribute at [`Refusal::offset`] of the message is.
-    pub(super) fn guilty(&self, message: &[u8]) -> Option<Guilty> {
-        let offset = self.offset?;
-        let message = frames(message).next()?.bytes;
-        let (start, kind) =
-            positions(message, HEADER + GENMSG).take_while(|(start, _)| *start <= offset).last()?;
-        match kind {
-            LIST_TABLE => Some(Guilty::Table),
-            LIST_SET => Some(Guilty::Set),
-            LIST_ELEMENTS => {
-                let items = positions(message, start + 4).take_while(|(start, _)| *start <= offset).count();
-                Some(Guilty::Item(items.checked_sub(1)?))
-            }
-            _ => None,
-        }
+    /// True where it is about one element: that it, its set or its table is not there, or, for one that is to be
+    /// created, that another is there: `EEXIST`, on some kernels `ENOTEMPTY` or `EBUSY` for an overlap.
+    pub(super) fn names_element(&self, create: bool) -> bool {
+        let is_conflict = matches!(self.errno, Errno::EEXIST | Errno::ENOTEMPTY | Errno::EBUSY);
+        self.errno == Errno::ENOENT || create && is_conflict
     }
 
     /// What the kernel did not want, for a refusal that is about no element. `table_is_new`: the transaction
@@ -177,110 +155,43 @@ impl Refusal {
             (Errno::ENOENT, What::Object(_)) if table_is_new => {
                 CommitError::Unsupported { what: named, errno }
             }
-            (Errno::ENOENT, What::Object(_)) => CommitError::Missing { what: Missing::Table },
+            (Errno::ENOENT, What::Object(object)) => {
+                CommitError::Missing { what: object.chain().map_or(Missing::Table, Missing::Chain) }
+            }
             _ => CommitError::Refused { what: named, errno, text },
         }
     }
-}
-
-/// What a refusal points at in a message about elements.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Guilty {
-    /// The name of the table.
-    Table,
-    /// The name of the set.
-    Set,
-    /// The n-th item.
-    Item(usize),
-}
-
-impl Batch {
-    /// True if it makes the table, in whatever way.
-    pub(super) fn makes_table(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step.what, What::Object(Object::Table { .. })))
-    }
-
-    /// The message with that number, as bytes, and what it does.
-    pub(super) fn message(&self, seq: u32) -> Option<(&[u8], &What)> {
-        let step = self.steps.get(usize::try_from(seq).ok()?)?;
-        Some((self.bytes.get(step.start..)?, &step.what))
-    }
-}
-
-/// The element that the n-th item belongs to.
-pub(super) fn element_of_item(elements: &[Element], item: usize) -> Option<&Element> {
-    let mut items = 0;
-    elements.iter().find(|element| {
-        items += element.item_count();
-        item < items
-    })
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::frames::frames;
     use super::super::rules::Chain;
     use super::super::skeleton::Skeleton;
     use super::super::transaction::Transaction;
     use super::*;
 
     proptest! {
-        /// Answers with an error in them, whatever else is in them, and wherever they say that the fault is.
+        /// Answers with an error in them, whatever else is in them.
         #[test]
-        fn any_refusal_is_read_without_panic(
-            mut answer in prop::collection::vec(any::<u8>(), 16..200),
-            is_long in any::<bool>(),
-            offset in any::<usize>(),
-        ) {
+        fn any_refusal_is_read_without_panic(mut answer in prop::collection::vec(any::<u8>(), 16..200)) {
             let length = u32::try_from(answer.len()).unwrap();
             answer[..4].copy_from_slice(&length.to_ne_bytes());
             answer[4..6].copy_from_slice(&2_u16.to_ne_bytes());
             let mut transaction = Transaction::new();
             transaction.create(Element::Subnet4("10.0.0.0/24".parse().unwrap()));
             let batch = transaction.finalize();
-            for frame in frames(&answer) {
-                if let Some(mut refusal) = Refusal::read(frame) {
-                    let message = batch.message(refusal.seq).map_or(&batch.bytes[..], |(message, _)| message);
-                    refusal.guilty(message);
-                    refusal.offset = Some(if is_long { offset } else { offset % 200 });
-                    refusal.guilty(message);
-                    refusal.guilty(&answer);
-                }
+            for refusal in frames(&answer).filter_map(Refusal::read) {
+                let _ = batch.what(refusal.seq);
             }
         }
     }
 
     #[test]
-    fn an_offset_leads_to_the_element() {
-        let mut transaction = Transaction::new();
-        for third in 0..4_u8 {
-            transaction.create(Element::Subnet4(format!("10.0.{third}.0/24").parse().unwrap()));
-        }
-        let batch = transaction.finalize();
-        let (message, what) = batch.message(1).unwrap();
-        let What::Elements { create: true, elements } = what else { panic!("{what:?}") };
-        let guilty = |offset| {
-            let refusal = Refusal { seq: 1, errno: Errno::EEXIST, offset: Some(offset), text: None };
-            refusal.guilty(message)
-        };
-        assert_eq!(guilty(20), Some(Guilty::Table));
-        assert_eq!(guilty(36), Some(Guilty::Set));
-        // Behind table (16 bytes) and set (16): the list's header, then items of 16 and 24 bytes.
-        let first = 20 + 16 + 16 + 4;
-        assert_eq!(guilty(first), Some(Guilty::Item(0)));
-        assert_eq!(guilty(first + 16), Some(Guilty::Item(1)));
-        assert_eq!(guilty(first + 40), Some(Guilty::Item(2)));
-        let element = |item| element_of_item(&batch.elements[elements.clone()], item).unwrap().to_string();
-        assert_eq!(element(1), "subnets4 { 10.0.0.0/24 }");
-        assert_eq!(element(2), "subnets4 { 10.0.1.0/24 }");
-        assert_eq!(element(7), "subnets4 { 10.0.3.0/24 }");
-        assert!(element_of_item(&batch.elements, 8).is_none());
-    }
-
-    #[test]
     fn errors_name_what_was_refused() {
-        let refusal = |errno| Refusal { seq: 0, errno, offset: None, text: Some("why".to_owned()) };
+        let refusal = |errno| Refusal { seq: 0, errno, text: Some("why".to_owned()) };
         let error =
             refusal(Errno::EOPNOTSUPP).explain(&What::Object(Object::Table { exclusive: true }), true);
         assert!(error.to_string().contains("NF_TABLES_INET"), "{error}");
@@ -296,6 +207,6 @@ mod tests {
             "{error}"
         );
         let error = refusal(Errno::ENOENT).explain(&rule(), false);
-        assert!(matches!(error, CommitError::Missing { what: Missing::Table }), "{error}");
+        assert!(matches!(error, CommitError::Missing { what: Missing::Chain("guard") }), "{error}");
     }
 }

@@ -69,15 +69,6 @@ pub(super) fn attribute(bytes: &[u8], kind: u16) -> Option<&[u8]> {
     attributes(bytes).find(|(number, _)| *number == kind).map(|(_, value)| value)
 }
 
-/// The attributes from byte `start` of `bytes` on: where each begins, and its number.
-pub(super) fn positions(bytes: &[u8], start: usize) -> impl Iterator<Item = (usize, u16)> {
-    attributes(bytes.get(start..).unwrap_or_default()).scan(start, |next, (kind, value)| {
-        let here = *next;
-        *next += (4 + value.len()).next_multiple_of(4);
-        Some((here, kind))
-    })
-}
-
 /// A number as nf_tables sends it.
 pub(super) fn be32(bytes: &[u8]) -> Option<u32> {
     Some(u32::from_be_bytes(bytes.try_into().ok()?))
@@ -158,18 +149,11 @@ fn push_inner(
 /// The attribute of a batch's beginning with the generation it is meant for (`<linux/netfilter/nfnetlink.h>`).
 const NFNL_BATCH_GENID: u16 = 1;
 
-/// A batch being written. Every message has its place in `steps` as its sequence number.
+/// A batch being written. Every message has its place in `steps`, where it says what it does, as its sequence number.
 #[derive(Debug)]
 pub(super) struct Writer<W> {
     bytes: Vec<u8>,
-    steps: Vec<Step<W>>,
-}
-
-/// Where a message of the batch begins, and what it does.
-#[derive(Debug)]
-pub(super) struct Step<W> {
-    pub(super) start: usize,
-    pub(super) what: W,
+    steps: Vec<W>,
 }
 
 impl<W> Writer<W> {
@@ -194,10 +178,14 @@ impl<W> Writer<W> {
         writer
     }
 
+    /// A batch whose messages are all taken from another one, its beginning first.
+    pub(super) const fn of_taken() -> Self {
+        Self { bytes: Vec::new(), steps: Vec::new() }
+    }
+
     fn step(&mut self, what: W) -> u32 {
-        // A batch has at most some hundred messages.
         let seq = u32::try_from(self.steps.len()).unwrap_or(u32::MAX);
-        self.steps.push(Step { start: self.bytes.len(), what });
+        self.steps.push(what);
         seq
     }
 
@@ -216,13 +204,12 @@ impl<W> Writer<W> {
         what: impl FnOnce(&T) -> W,
     ) -> T {
         let seq = u32::try_from(self.steps.len()).unwrap_or(u32::MAX);
-        let start = self.bytes.len();
         let result = push_with(&mut self.bytes, operation, flags, seq, content);
-        self.steps.push(Step { start, what: what(&result) });
+        self.steps.push(what(&result));
         result
     }
 
-    /// Adds a message that rustables wrote, with a number of ours and without its request for an acknowledgement:
+    /// Adds a message that is written already, with a new number and without its request for an acknowledgement:
     /// acknowledgements come even for a batch that is rolled back, and enough of them overflow the socket.
     pub(super) fn splice(&mut self, what: W, frame: Frame<'_>, flags: u16) {
         let seq = self.step(what);
@@ -234,7 +221,7 @@ impl<W> Writer<W> {
     }
 
     /// Ends the batch.
-    pub(super) fn end(mut self) -> (Vec<u8>, Vec<Step<W>>) {
+    pub(super) fn end(mut self) -> (Vec<u8>, Vec<W>) {
         let seq = u32::try_from(self.steps.len()).unwrap_or(u32::MAX);
         push_inner(
             &mut self.bytes,
@@ -278,9 +265,7 @@ mod tests {
         let seen: Vec<_> = frames(&bytes).map(|frame| (frame.kind, frame.flags, frame.seq)).collect();
         // REQUEST 1, CREATE 0x400, EXCL 0x200; no ACK (4) anywhere.
         assert_eq!(seen, [(16, 1, 0), (0xa00, 0x401, 1), (0xa00, 0x601, 2), (17, 1, 3)]);
-        assert_eq!(steps.iter().map(|step| step.what).collect::<Vec<_>>(), ["begin", "table", "theirs"]);
-        let starts: Vec<_> = steps.iter().map(|step| step.start).collect();
-        assert_eq!(starts, [0, 20, 48]);
+        assert_eq!(steps, ["begin", "table", "theirs"]);
         assert_eq!(&bytes[16..20], [0, 0, 0, 10], "family, version, resource id of nf_tables");
     }
 

@@ -57,6 +57,14 @@ impl Skeleton {
 }
 
 impl Object {
+    /// The chain that it fills or empties, if it does.
+    pub(super) const fn chain(&self) -> Option<&'static str> {
+        match self {
+            Self::Flush(chain) | Self::Rule(Rule { chain, .. }) => Some(chain.name()),
+            Self::Table { .. } | Self::DeleteTable | Self::Set(_) | Self::Chain(_) => None,
+        }
+    }
+
     /// Adds the object to a batch of rustables, if that can express it.
     fn add_to(&self, batch: &mut rustables::Batch) -> bool {
         let table = || rustables::Table::new(ProtocolFamily::Inet).with_name(TABLE);

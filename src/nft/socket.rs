@@ -6,14 +6,16 @@
 use std::io;
 use std::os::fd::AsFd as _;
 
+use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use nix::errno::Errno;
 use nix::libc::{MSG_DONTWAIT, MSG_TRUNC};
 use nix::sys::socket::{setsockopt, sockopt};
 
+use super::dump::get_table;
 use super::element::Element;
 use super::element_bytes::{self, put_elements};
-use super::error::{CommitError, Guilty, Missing, Refusal, element_of_item};
+use super::error::{CommitError, Missing, Refusal};
 use super::frames::{Frame, attribute, attributes, frames, push, push_with};
 use super::schema::Set;
 use super::transaction::{Batch, Transaction, What};
@@ -81,7 +83,7 @@ impl Socket {
                 _ => CommitError::Io(error),
             }
         })?;
-        // Errors shall name the guilty attribute, and not repeat the whole message.
+        // Errors shall say in words what is wrong, where the kernel has any, and not repeat the whole message.
         inner.set_ext_ack(true)?;
         inner.set_cap_ack(true)?;
         Ok(Self { inner, replies: Vec::with_capacity(REPLY) })
@@ -100,8 +102,27 @@ impl Socket {
     /// # Errors
     /// As for [`commit`](Self::commit).
     pub fn send_batch(&mut self, batch: &Batch) -> Result<(), CommitError> {
+        let Some(refusal) = self.carry_out(batch)? else { return Ok(()) };
+        let is_one_of_many = match batch.what(refusal.seq) {
+            Some(What::Elements { create, elements }) => elements.len() > 1 && refusal.names_element(*create),
+            _ => false,
+        };
+        if !is_one_of_many {
+            return Err(self.explain(batch, refusal));
+        }
+        // Which of the elements of a message is meant not every kernel says: so each in a message of its own. Should
+        // what was in the way be gone by now, all is done.
+        let single = batch.spelled_out();
+        match self.carry_out(&single)? {
+            Some(refusal) => Err(self.explain(&single, refusal)),
+            None => Ok(()),
+        }
+    }
+
+    /// Has the kernel carry out a transaction, whole or not at all. Returns the first refusal.
+    fn carry_out(&mut self, batch: &Batch) -> Result<Option<Refusal>, CommitError> {
         if batch.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         self.send(&batch.bytes)?;
         let mut first: Option<Refusal> = None;
@@ -115,9 +136,8 @@ impl Socket {
             }
         })?;
         match first {
-            Some(refusal) => Err(self.explain(batch, refusal)),
             None if overflow => Err(io::Error::from(Errno::ENOBUFS).into()),
-            None => Ok(()),
+            first => Ok(first),
         }
     }
 
@@ -189,20 +209,28 @@ impl Socket {
         })?;
         match refused {
             None => Ok(Answer::Items(found)),
-            Some(refusal) if refusal.errno == Errno::ENOENT => match refusal.guilty(&request) {
-                Some(Guilty::Table | Guilty::Set) => Ok(Answer::TableMissing),
-                Some(Guilty::Item(_)) => Ok(Answer::ElementMissing),
-                None if self.has_set(element.set())? => Ok(Answer::ElementMissing),
-                None => Ok(Answer::TableMissing),
+            Some(refusal) if refusal.errno == Errno::ENOENT => match self.lacks(element.set())? {
+                Some(_) => Ok(Answer::TableMissing),
+                None => Ok(Answer::ElementMissing),
             },
             Some(refusal) => Err(refusal.explain(&What::Elements { create: false, elements: 0..0 }, false)),
         }
     }
 
-    /// Whether the set is there, for kernels that do not say what was missing.
-    pub(super) fn has_set(&mut self, set: Set) -> Result<bool, CommitError> {
+    /// Whether the set is there, and what is not if it is not: "no such thing" is the kernel's answer for a table, a
+    /// set and an element alike.
+    pub(super) fn lacks(&mut self, set: Set) -> Result<Option<Missing>, CommitError> {
+        if self.knows(set.get_message())? {
+            return Ok(None);
+        }
+        let has_table = self.knows(get_table())?;
+        Ok(Some(if has_table { Missing::Set(set.name()) } else { Missing::Table }))
+    }
+
+    /// Whether what a message asks for is there.
+    fn knows(&mut self, question: NfTablesMessage) -> Result<bool, CommitError> {
         let mut request = Vec::with_capacity(64);
-        push(&mut request, set.get_message(), 0, 1);
+        push(&mut request, question, 0, 1);
         self.send(&request)?;
         let mut refused = None;
         self.drain(|frame| refused = refused.take().or_else(|| Refusal::read(frame)))?;
@@ -216,45 +244,30 @@ impl Socket {
     /// Turns a refusal into an error that names what it was about.
     fn explain(&mut self, batch: &Batch, refusal: Refusal) -> CommitError {
         let table_is_new = batch.makes_table();
-        let Some((message, what)) = batch.message(refusal.seq) else {
+        let Some(what) = batch.what(refusal.seq) else {
             return refusal.explain(&What::Batch, table_is_new);
         };
-        let What::Elements { create, elements } = what else { return refusal.explain(what, table_is_new) };
-        let elements = &batch.elements[elements.clone()];
-        let set = elements.first().map_or("", |element| element.set().name());
-        let missing = refusal.errno == Errno::ENOENT;
-        let conflict = *create && refusal.is_conflict();
-        if !(missing || conflict) {
-            return refusal.explain(what, table_is_new);
-        }
-        let element = match refusal.guilty(message) {
-            Some(Guilty::Table) => return CommitError::Missing { what: Missing::Table },
-            Some(Guilty::Set) => return CommitError::Missing { what: Missing::Set(set) },
-            Some(Guilty::Item(item)) => element_of_item(elements, item).cloned(),
-            None => match self.find_guilty(elements, *create) {
-                Ok(found) => found,
-                Err(error) => return error,
-            },
-        };
-        match element.or_else(|| elements.first().cloned()) {
-            Some(element) if missing => CommitError::Missing { what: Missing::Element(element) },
-            Some(element) => CommitError::Exists { element },
-            None => refusal.explain(what, table_is_new),
-        }
-    }
-
-    /// Which of these elements was refused, for kernels that do not say: the first that is there although it was
-    /// to be created, or is not although it was to be deleted.
-    fn find_guilty(&mut self, elements: &[Element], create: bool) -> Result<Option<Element>, CommitError> {
-        for element in elements {
-            match self.contains(element)? {
-                Presence::TableMissing => return Err(CommitError::Missing { what: Missing::Table }),
-                Presence::Present if create => return Ok(Some(element.clone())),
-                Presence::ElementMissing if !create => return Ok(Some(element.clone())),
-                _ => {}
+        let is_missing = refusal.errno == Errno::ENOENT;
+        match what {
+            What::Elements { create, elements } if refusal.names_element(*create) => {
+                let Some(element) = batch.elements.get(elements.start).cloned() else {
+                    return refusal.explain(what, table_is_new);
+                };
+                match self.lacks(element.set()) {
+                    _ if !is_missing => CommitError::Exists { element },
+                    Ok(missing) => {
+                        CommitError::Missing { what: missing.unwrap_or(Missing::Element(element)) }
+                    }
+                    Err(error) => error,
+                }
             }
+            What::Object(_) if is_missing && !table_is_new => match self.knows(get_table()) {
+                Ok(true) => refusal.explain(what, table_is_new),
+                Ok(false) => CommitError::Missing { what: Missing::Table },
+                Err(error) => error,
+            },
+            _ => refusal.explain(what, table_is_new),
         }
-        Ok(None)
     }
 
     /// Sends messages in one piece; the kernel has carried them out when this returns.
@@ -318,9 +331,12 @@ pub(super) fn userdata_text(mut userdata: &[u8], wanted: u8) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::super::element::Published;
+    use super::super::frames::Writer;
     use super::super::proto::Proto;
-    use super::super::skeleton::Skeleton;
+    use super::super::skeleton::{Object, Skeleton};
     use super::*;
     use crate::netns::{self, NetNs};
 
@@ -329,39 +345,112 @@ mod tests {
         Published::new(host, Proto::Tcp, host_port, to, 80, None).unwrap().into()
     }
 
-    /// Kernels before 6.0 do not say which of the elements of a message they refuse.
-    #[test]
-    fn the_culprit_is_found_without_the_kernels_help() {
+    /// Opens a socket in a network namespace of its own that is pinned there.
+    fn alone(pin: &Path) -> Socket {
         assert!(
             nix::unistd::geteuid().is_root(),
             "this test makes a network namespace and must be run as root"
         );
+        let socket = NetNs::create_pinned(pin).unwrap().run(Socket::open).unwrap().unwrap();
+        // What a kernel says beyond the number of a message is nothing to go by.
+        socket.inner.set_ext_ack(false).unwrap();
+        socket
+    }
+
+    fn subnet(text: &str) -> Element {
+        Element::Subnet4(text.parse().unwrap())
+    }
+
+    #[track_caller]
+    fn missing(result: Result<(), CommitError>) -> Missing {
+        match result {
+            Err(CommitError::Missing { what }) => what,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[track_caller]
+    fn taken(socket: &mut Socket, elements: &[Element]) -> Element {
+        let mut create = Transaction::new();
+        create.extend(elements.iter().cloned());
+        match socket.commit(create) {
+            Err(CommitError::Exists { element }) => element,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_culprit_is_found_without_the_kernels_help() {
         let dir = tempfile::tempdir().unwrap();
         let pin = dir.path().join("netns");
-        let ns = NetNs::create_pinned(&pin).unwrap();
-        let mut socket = ns.run(Socket::open).unwrap().unwrap();
-        socket.inner.set_ext_ack(false).unwrap();
-
+        let mut socket = alone(&pin);
         assert_eq!(socket.contains(&port(1)).unwrap(), Presence::TableMissing);
         let mut delete = Transaction::new();
         delete.delete(port(1)).delete(port(2));
-        let result = socket.commit(delete.clone());
-        assert!(matches!(result, Err(CommitError::Missing { what: Missing::Table })), "{result:?}");
+        assert_eq!(missing(socket.commit(delete.clone())), Missing::Table);
+        let mut renew = Transaction::new();
+        renew.renew_forwarding_guards(Skeleton::default());
+        assert_eq!(missing(socket.commit(renew.clone())), Missing::Table);
+
+        // A table of that name that is not ours.
+        let mut bare = Writer::begin(0, What::Batch, None);
+        super::super::skeleton::write(vec![Object::Table { exclusive: true }], &mut bare);
+        let (bytes, steps) = bare.end();
+        socket.send_batch(&Batch { bytes, steps, elements: Vec::new() }).unwrap();
+        assert_eq!(socket.contains(&port(1)).unwrap(), Presence::TableMissing);
+        assert_eq!(missing(socket.commit(delete.clone())), Missing::Set("published4"));
+        assert_eq!(missing(socket.commit(renew)), Missing::Chain("forward"));
+        assert!(matches!(
+            socket.taken_ports(),
+            Err(CommitError::Missing { what: Missing::Set("published4") })
+        ));
 
         let mut transaction = Transaction::new();
-        transaction.add_skeleton(Skeleton::default()).create(port(1));
+        transaction.rebuild(Skeleton::default()).create(port(1)).create(subnet("10.1.0.0/16"));
         socket.commit(transaction).unwrap();
         assert_eq!(socket.contains(&port(2)).unwrap(), Presence::ElementMissing);
-        match socket.commit(delete) {
-            Err(CommitError::Missing { what: Missing::Element(element) }) => assert_eq!(element, port(2)),
-            other => panic!("{other:?}"),
+        assert_eq!(missing(socket.commit(delete)), Missing::Element(port(2)));
+        assert_eq!(taken(&mut socket, &[port(3), port(1), port(2)]), port(1));
+        // Overlaps: no look-up finds what encloses an interval that is there.
+        for overlapping in ["10.1.2.0/24", "10.0.0.0/8", "10.1.0.0/16"] {
+            let elements = [subnet("10.200.0.0/16"), port(4), subnet(overlapping), subnet("172.16.0.0/16")];
+            let elements = if overlapping == "10.0.0.0/8" { &elements[1..] } else { &elements[..] };
+            assert_eq!(taken(&mut socket, elements), subnet(overlapping));
         }
-        let mut create = Transaction::new();
-        create.create(port(3)).create(port(1)).create(port(2));
-        match socket.commit(create) {
-            Err(CommitError::Exists { element }) => assert_eq!(element, port(1)),
-            other => panic!("{other:?}"),
+        // More than one message of them, in which everything is taken that may be.
+        let many: Vec<Element> = (0..2500).map(|n| port(10_000 + n)).collect();
+        let mut all = Transaction::new();
+        all.extend(many.clone());
+        socket.commit(all).unwrap();
+        assert_eq!(taken(&mut socket, &[&[port(5)], &many[..]].concat()), many[0]);
+        assert_eq!(taken(&mut socket, &[&[port(5)], &many[2400..]].concat()), many[2400]);
+        netns::unpin(&pin).unwrap();
+    }
+
+    /// What has become possible in the meantime is done: the second attempt is the transaction itself.
+    #[test]
+    fn spelled_out_a_transaction_does_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let pin = dir.path().join("netns");
+        let mut socket = alone(&pin);
+        let mut transaction = Transaction::new();
+        transaction.add_skeleton(Skeleton::default()).create(port(1)).create(port(2));
+        transaction.create(subnet("10.1.0.0/16")).delete(port(2)).create(port(3));
+        let batch = transaction.finalize().spelled_out();
+        let single = |step: &&What| matches!(step, What::Elements { elements, .. } if elements.len() == 1);
+        assert_eq!(batch.steps.iter().filter(single).count(), 5);
+        socket.send_batch(&batch).unwrap();
+        for (element, is_there) in
+            [(port(1), true), (port(2), false), (port(3), true), (subnet("10.1.0.0/16"), true)]
+        {
+            let wanted = if is_there { Presence::Present } else { Presence::ElementMissing };
+            assert_eq!(socket.contains(&element).unwrap(), wanted, "{element}");
         }
+        // At a generation that is over it is refused as the first attempt would be.
+        let mut late = Transaction::new();
+        late.create(port(4)).create(port(5)).only_at(1);
+        let result = socket.send_batch(&late.finalize().spelled_out());
+        assert!(matches!(result, Err(CommitError::Stale)), "{result:?}");
         netns::unpin(&pin).unwrap();
     }
 

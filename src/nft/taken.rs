@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::dump::{ATTEMPTS, Dump, Interrupted};
 use super::element_bytes::LIST_ELEMENTS;
-use super::error::{CommitError, Missing, Refusal};
+use super::error::{CommitError, Refusal};
 use super::frames::{attribute, attributes, be32, push_with};
 use super::listing::Element;
 use super::proto::Proto;
@@ -45,30 +45,34 @@ pub struct TakenPorts {
     pub ports: Vec<TakenPort>,
 }
 
+/// Where published ports are.
+const SETS: [Set; 4] = [Set::Published4, Set::Published6, Set::PublishedRanges4, Set::PublishedRanges6];
+
 impl Socket {
     /// Every published port.
     ///
     /// # Errors
-    /// [`CommitError::Missing`] where there is no table, [`CommitError::Stale`] where the rule set never stood
+    /// [`CommitError::Missing`] where there is no table, or it lacks a set, [`CommitError::Stale`] where the rule set never stood
     /// still, any other where the kernel refuses to answer.
     pub fn taken_ports(&mut self) -> Result<TakenPorts, CommitError> {
         for _ in 0..ATTEMPTS {
             let generation = self.generation()?;
             let mut dump = Dump { socket: self, generation: None };
-            let ports = [Set::Published4, Set::Published6, Set::PublishedRanges4, Set::PublishedRanges6]
-                .into_iter()
-                .try_fold(Vec::new(), |mut ports, set| {
-                    for message in dump.elements(set.name())? {
-                        let list = attribute(&message, LIST_ELEMENTS).unwrap_or_default();
-                        ports.extend(attributes(list).filter_map(|(_, item)| taken(&Element::parse(item))));
-                    }
-                    Ok(ports)
-                });
+            let ports = SETS.into_iter().try_fold(Vec::new(), |mut ports, set| {
+                for message in dump.elements(set.name())? {
+                    let list = attribute(&message, LIST_ELEMENTS).unwrap_or_default();
+                    ports.extend(attributes(list).filter_map(|(_, item)| taken(&Element::parse(item))));
+                }
+                Ok(ports)
+            });
             match ports {
                 Ok(ports) => return Ok(TakenPorts { generation, ports }),
-                Err(Interrupted::Changed) if self.has_set(Set::Published4)? => {}
                 Err(Interrupted::Changed) => {
-                    return Err(CommitError::Missing { what: Missing::Table });
+                    for set in SETS {
+                        if let Some(what) = self.lacks(set)? {
+                            return Err(CommitError::Missing { what });
+                        }
+                    }
                 }
                 Err(Interrupted::Failed(error)) => return Err(error),
             }

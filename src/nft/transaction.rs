@@ -7,8 +7,9 @@ use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 use super::TABLE;
 use super::element::Element;
 use super::element_bytes::put_elements;
-use super::frames::{Step, Writer};
+use super::frames::{Writer, frames};
 use super::rules::Chain;
+use super::schema::Set;
 use super::skeleton::{Object, Skeleton, TABLE_COMMENT, write};
 
 /// `NFT_MSG_NEWSETELEM`.
@@ -169,19 +170,12 @@ impl Run {
     /// Writes the messages, and moves the elements to the end of `done`.
     fn flush(&mut self, writer: &mut Writer<What>, done: &mut Vec<Element>) {
         let create = self.create;
-        let (operation, flags) =
-            if create { (NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL) } else { (DELSETELEM, 0) };
         self.elements.sort_by_key(Element::set);
         let mut start = done.len();
         for of_one_set in self.elements.chunk_by(|a, b| a.set() == b.set()) {
             let mut rest = of_one_set;
             while let Some(set) = rest.first().map(Element::set) {
-                let count = writer.message_with(
-                    operation,
-                    flags,
-                    |message| put_elements(message, set, rest, create),
-                    |count| What::Elements { create, elements: start..start + count },
-                );
+                let count = write_elements(writer, create, set, rest, start);
                 start += count;
                 rest = &rest[count..];
             }
@@ -190,8 +184,26 @@ impl Run {
     }
 }
 
+/// Writes one message with as many of the elements of a set as fit. Returns how many; they are those of the batch from
+/// number `start` on.
+fn write_elements(
+    writer: &mut Writer<What>,
+    create: bool,
+    set: Set,
+    elements: &[Element],
+    start: usize,
+) -> usize {
+    let (operation, flags) = if create { (NEWSETELEM, NLM_F_CREATE | NLM_F_EXCL) } else { (DELSETELEM, 0) };
+    writer.message_with(
+        operation,
+        flags,
+        |message| put_elements(message, set, elements, create),
+        |count| What::Elements { create, elements: start..start + count },
+    )
+}
+
 /// What a message of a batch does: the index for the kernel's errors.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum What {
     /// The batch as a whole.
     Batch,
@@ -205,7 +217,7 @@ pub(super) enum What {
 #[derive(Debug)]
 pub struct Batch {
     pub(super) bytes: Vec<u8>,
-    pub(super) steps: Vec<Step<What>>,
+    pub(super) steps: Vec<What>,
     pub(super) elements: Vec<Element>,
 }
 
@@ -226,6 +238,35 @@ impl Batch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.steps.len() <= 1
+    }
+
+    /// True if it makes the table, in whatever way.
+    pub(super) fn makes_table(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, What::Object(Object::Table { .. })))
+    }
+
+    /// What the message with that number does.
+    pub(super) fn what(&self, seq: u32) -> Option<&What> {
+        self.steps.get(usize::try_from(seq).ok()?)
+    }
+
+    /// The same changes with a message for each element, so that the number of a message says which one it is about.
+    pub(super) fn spelled_out(&self) -> Self {
+        let mut writer = Writer::of_taken();
+        // Behind the last step comes the end of the batch.
+        for (frame, step) in frames(&self.bytes).zip(&self.steps) {
+            let What::Elements { create, elements } = step else {
+                writer.splice(step.clone(), frame, 0);
+                continue;
+            };
+            for number in elements.clone() {
+                let element = &self.elements[number];
+                let one = std::slice::from_ref(element);
+                write_elements(&mut writer, *create, element.set(), one, number);
+            }
+        }
+        let (bytes, steps) = writer.end();
+        Self { bytes, steps, elements: self.elements.clone() }
     }
 }
 
