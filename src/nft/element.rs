@@ -326,20 +326,25 @@ impl Element {
             }
         }
     }
-}
 
-impl fmt::Display for Element {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {{ ", self.set().name())?;
+    /// Writes key, comment and datum as nft does: what stands in a `create element`.
+    pub(super) fn write_item(&self, f: &mut impl fmt::Write) -> fmt::Result {
         self.write_key(f)?;
         if let Some(comment) = self.comment() {
             write!(f, " comment \"{comment}\"")?;
         }
         match self {
-            Self::Published(published) => write!(f, " : {} . {}", published.to(), published.to_port)?,
-            Self::PublishedRange(range) => write!(f, " : {}", range.to())?,
-            _ => {}
+            Self::Published(published) => write!(f, " : {} . {}", published.to(), published.to_port),
+            Self::PublishedRange(range) => write!(f, " : {}", range.to()),
+            _ => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for Element {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {{ ", self.set().name())?;
+        self.write_item(f)?;
         f.write_str(" }")
     }
 }

@@ -277,8 +277,8 @@ impl fmt::Display for Transaction {
         let makes_table =
             |operation: &Operation| matches!(operation, Operation::Rebuild(_) | Operation::AddSkeleton(_));
         let verb = if self.operations.iter().any(makes_table) { "add" } else { "create" };
-        for operation in &self.operations {
-            match operation {
+        for run in self.operations.chunk_by(|one, next| one.is_like(next)) {
+            match &run[0] {
                 Operation::Rebuild(skeleton) => {
                     write!(f, "add table inet {TABLE}\ndelete table inet {TABLE}\n{skeleton}")?;
                 }
@@ -295,14 +295,43 @@ impl fmt::Display for Transaction {
                     }
                 }
                 Operation::DeleteTable => writeln!(f, "delete table inet {TABLE}")?,
-                Operation::Create(element) => writeln!(f, "{verb} element inet {TABLE} {element}")?,
-                Operation::Delete(element) => {
-                    write!(f, "delete element inet {TABLE} {} {{ ", element.set().name())?;
-                    element.write_key(f)?;
-                    writeln!(f, " }}")?;
-                }
+                Operation::Create(_) => write_run(f, verb, run)?,
+                Operation::Delete(_) => write_run(f, "delete", run)?,
             }
         }
         Ok(())
     }
+}
+
+impl Operation {
+    /// The element that it creates or deletes.
+    const fn element(&self) -> Option<&Element> {
+        match self {
+            Self::Create(element) | Self::Delete(element) => Some(element),
+            _ => None,
+        }
+    }
+
+    /// Whether both create an element, or both delete one.
+    const fn is_like(&self, other: &Self) -> bool {
+        matches!((self, other), (Self::Create(_), Self::Create(_)) | (Self::Delete(_), Self::Delete(_)))
+    }
+}
+
+/// Writes what creates or deletes all these elements, one command for each set: two commands that each create an
+/// element in an empty interval set are refused where nft is 1.0.6 and Linux 6.1 ("File exists"), because each of
+/// them brings along nft's mark that the lowest addresses are not in the set.
+fn write_run(f: &mut fmt::Formatter<'_>, verb: &str, run: &[Operation]) -> fmt::Result {
+    let mut elements: Vec<&Element> = run.iter().filter_map(Operation::element).collect();
+    elements.sort_by_key(|element| element.set());
+    for of_one_set in elements.chunk_by(|one, next| one.set() == next.set()) {
+        write!(f, "{verb} element inet {TABLE} {} {{", of_one_set[0].set().name())?;
+        let (space, end) = if of_one_set.len() == 1 { (" ", " ") } else { ("\n\t", "\n") };
+        for (number, element) in of_one_set.iter().enumerate() {
+            f.write_str(if number == 0 { space } else { ",\n\t" })?;
+            if verb == "delete" { element.write_key(f)? } else { element.write_item(f)? }
+        }
+        writeln!(f, "{end}}}")?;
+    }
+    Ok(())
 }
