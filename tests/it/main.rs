@@ -98,6 +98,8 @@ mod network;
 #[cfg(test)]
 mod network_options;
 #[cfg(test)]
+mod nft_text;
+#[cfg(test)]
 mod options;
 #[cfg(test)]
 mod packages;

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 
 use crate::host::{HOST, Host};
+use crate::nft_text::meant;
 use crate::program::{Output, Program};
 
 /// Refused by `network …`: failed, or wrong usage.
@@ -354,6 +355,7 @@ fn rules_are_printed_in_a_syntax_that_nft_reads_back_as_the_same_table() {
     let other = crate::space::Namespace::new("other");
     crate::program::Program::new(&["nft", "-f", "-"]).input(&rules).run_in(&other).ok();
     assert_eq!(other.ok(&["nft", "list", "table", "inet", "mydocker"]), host.table().trim_end());
+    assert_eq!(meant(&rules).trim_end(), meant(&host.table()).trim_end());
     assert!(rules.contains("127.0.0.1 . udp . 5353") && rules.contains(": 172.18.0.2 . 53"), "{rules}");
 }
 

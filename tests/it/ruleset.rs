@@ -9,6 +9,8 @@ use mydocker::netns::{self, NetNs};
 use mydocker::nft::{Claim, CommitError, Element, Missing, Presence, Proto, Published, PublishedRange};
 use mydocker::nft::{Skeleton, Socket, Transaction};
 
+use crate::nft_text::meant;
+
 const RULESET: &str = include_str!("testdata/ruleset.nft");
 const ELEMENTS: &str = include_str!("testdata/elements.nft");
 
@@ -68,8 +70,9 @@ impl Host {
         self.nft(&["-f", "-"], script);
     }
 
+    /// The table as nft lists it, see [`meant`].
     fn list(&self) -> String {
-        self.nft(&["list", "table", "inet", "mydocker"], "")
+        meant(&self.nft(&["list", "table", "inet", "mydocker"], ""))
     }
 }
 
@@ -133,6 +136,11 @@ fn sample() -> Vec<Element> {
     elements
 }
 
+/// The table as our own code lists it, see [`meant`].
+fn dumped(socket: &mut Socket) -> String {
+    meant(&socket.dump().unwrap().expect("a table"))
+}
+
 fn creating(elements: impl IntoIterator<Item = Element>) -> Transaction {
     let mut transaction = Transaction::new();
     transaction.extend(elements);
@@ -145,7 +153,7 @@ fn our_table_lists_like_the_design() {
     designed.load(RULESET);
     let (ours, mut socket) = Host::with_table();
     assert_eq!(ours.list(), designed.list());
-    assert_eq!(Skeleton::default().to_string(), designed.list(), "the text of the empty table");
+    assert_eq!(meant(&Skeleton::default().to_string()), designed.list(), "the text of the empty table");
     designed.load(ELEMENTS);
     socket.commit(creating(sample())).unwrap();
     assert_eq!(ours.list(), designed.list());
@@ -178,7 +186,7 @@ fn guards_come_first_in_forward_and_go_again() {
             designed.load(&rules(family));
         }
         let skeleton = Skeleton { guard_ipv4_forwarding: ipv4, guard_ipv6_forwarding: ipv6 };
-        assert_eq!(skeleton.to_string(), designed.list());
+        assert_eq!(meant(&skeleton.to_string()), designed.list());
         let mut renew = Transaction::new();
         renew.renew_forwarding_guards(skeleton);
         socket.commit(renew.clone()).unwrap();
@@ -402,7 +410,8 @@ fn without_the_table_everything_says_so() {
     host.load("table inet mydocker {\n chain forward {\n }\n}\n");
     let mut renew = Transaction::new();
     renew.renew_forwarding_guards(Skeleton::default());
-    missing(socket.commit(renew));
+    let result = socket.commit(renew);
+    assert!(matches!(result, Err(CommitError::Missing { what: Missing::Chain("forward") })), "{result:?}");
     socket.commit(delete_table).unwrap();
     assert_eq!(host.nft(&["list", "ruleset"], ""), "");
     socket.commit(Transaction::new()).unwrap();
@@ -515,9 +524,9 @@ fn of_two_that_make_the_table_one_succeeds_and_both_elements_stay() {
 #[test]
 fn the_dump_is_what_nft_lists() {
     let (host, mut socket) = Host::with_table();
-    assert_eq!(socket.dump().unwrap().unwrap(), host.list());
+    assert_eq!(dumped(&mut socket), host.list());
     socket.commit(creating(sample())).unwrap();
-    assert_eq!(socket.dump().unwrap().unwrap(), host.list());
+    assert_eq!(dumped(&mut socket), host.list());
     // Every form of an element, and more than one message's worth of answers.
     let mut transaction = Transaction::new();
     transaction
@@ -536,7 +545,7 @@ fn the_dump_is_what_nft_lists() {
     transaction.create(range("fd00:51::1", 1, 65535, "fd00:18::4"));
     transaction.create(port("::ffff:1.2.3.4", Proto::Sctp, 1, "fd00::1:0:0:2", 65535));
     socket.commit(transaction).unwrap();
-    assert_eq!(socket.dump().unwrap().unwrap(), host.list());
+    assert_eq!(dumped(&mut socket), host.list());
 }
 
 #[test]
