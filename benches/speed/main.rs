@@ -16,7 +16,7 @@
 //! **The floor** of a case has the same name and ends in `(floor)`: the same work of the kernel, with messages and
 //! paths that were made before, no answer read, nothing looked up and nothing written down. The ratio of the two
 //! is what mydocker adds. The list at the end has it for each case, and so has the file that is written into the
-//! directory `MYDOCKER_BENCH_RESULTS`, if that is set; next to it goes the README's table, made from that file.
+//! directory `MYDOCKER_BENCH_RESULTS`, if that is set; next to it goes the same as a table, for `benches/README.md`.
 //! `MYDOCKER_BENCH_TABLES_OF=FILE` prints that table again and measures nothing.
 //!
 //! Everything happens in network namespaces that are held by descriptors only: they go with this process, however

@@ -1,4 +1,4 @@
-//! The figures that the README shows, as one table made from a raw file.
+//! The figures that `benches/README.md` shows, as one table made from a raw file.
 
 use std::fmt::Write as _;
 

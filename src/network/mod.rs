@@ -18,6 +18,8 @@
 //!
 //! Order rules: a record is written before the kernel is touched and removed after; an address is given back
 //! only when its interface has left the bridge; a port is ours only if its exclusive creation succeeded.
+//!
+#![doc = include_str!("networks.md")]
 
 mod allot;
 mod attach;

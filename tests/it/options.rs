@@ -1,4 +1,4 @@
-//! The table of Docker's options in the README, held against what the program itself says.
+//! The table of Docker's options in `src/cli/options/docker.md`, held against what the program itself says.
 
 use std::collections::BTreeMap;
 
@@ -6,10 +6,9 @@ use crate::host::Host;
 
 /// The rows of the table: the long option, and whether it is said to work.
 fn table() -> BTreeMap<String, bool> {
-    let readme = include_str!("../../README.md");
-    let (_, section) = readme.split_once("### Docker's options").expect("the section");
-    let rows = section.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
-    rows.take_while(|line| line.starts_with('|'))
+    let page = include_str!("../../src/cli/options/docker.md");
+    let rows = page.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    rows.inspect(|line| assert!(line.starts_with('|'), "something follows the table: {line}"))
         .map(|line| {
             let cells: Vec<&str> = line.split('|').map(str::trim).collect();
             let option = cells[1].rsplit(' ').next().unwrap().trim_matches('`').to_owned();
@@ -40,7 +39,7 @@ const OWN: [&str; 7] =
     ["--dry-run", "--help", "--pidfile", "--root", "--run-root", "--log-level", "--log-format"];
 
 #[test]
-fn the_readme_tells_the_truth_about_every_option() {
+fn the_table_tells_the_truth_about_every_option() {
     let host = Host::new();
     let table = table();
     assert!(table.len() > 90, "{} options only", table.len());
@@ -56,7 +55,7 @@ fn the_readme_tells_the_truth_about_every_option() {
     }
     for option in &listed {
         let known = table.contains_key(option) || OWN.contains(&option.as_str());
-        assert!(known, "{option} is missing in the README's table");
+        assert!(known, "{option} is missing in the table of options");
     }
     host.assert_nothing_left();
 }

@@ -2,6 +2,8 @@
 //!
 //! One file for each group. What an option says is checked where it is parsed; each group then fills in its
 //! part of the request.
+//!
+#![doc = include_str!("docker.md")]
 
 mod devices;
 pub(super) mod env_files;
