@@ -10,6 +10,16 @@
 //! ```
 //!
 //! Arrows point downwards only; `tests/architecture.rs` holds the table and checks it.
+//!
+//! | page | explains |
+//! |---|---|
+//! | [`nft`] (`src/nft/ruleset.md`) | the firewall table: every set, chain and rule, and why |
+//! | [`network`] (`src/network/networks.md`) | what networks do, as users meet it |
+//! | [`engine`] (`src/engine/commands.md`) | the path of each command through the modules |
+//! | [`store`] (`src/store/layout.md`, `src/store/locks.md`) | every file: who writes it, under which lock, what a kill leaves |
+//! | below (`src/exposures.md`) | the attacks and failures that tests are named after |
+//!
+#![doc = include_str!("exposures.md")]
 
 pub mod archive;
 pub mod cli;

@@ -1,27 +1,9 @@
 //! Where things lie on disk, and the three ways in which files are touched: whole-file atomic writes,
 //! exclusive creation, and advisory locks.
 //!
-//! ```text
-//! ROOT  (survives a reboot)                       RUN_ROOT  (does not)
-//! ├── network/                                    ├── boot-id            the boot all this belongs to
-//! │   ├── ipam/subnet.json                        ├── network/
-//! │   ├── ipam/lock                               │   ├── lock
-//! │   └── network/NAME                            │   ├── forwarding     sysctls that mydocker switched on
-//! ├── containers/ID/config.json                   │   ├── endpoints/NETWORK/ADDRESS
-//! ├── containers/ID/ID-json.log                   │   ├── namespaces/INODE/NETWORK -> ADDRESS
-//! ├── names/NAME -> ID                            │   └── namespace-locks/NUMBER
-//! │                                               ├── names.lock
-//! │                                               └── containers/ID/…    sockets, connection.lock
-//! ├── overlay2/ID/{upper,work}
-//! ├── volumes/NAME/{_data,record}
-//! └── image/
-//!     ├── repositories.json                       which images there are, and their names
-//!     ├── configs/sha256/DIGEST
-//!     ├── layers/sha256/DIGEST/{diff,layer.json}
-//!     ├── l/LINK -> ../layers/sha256/DIGEST/diff
-//!     ├── tmp/PID-START-RANDOM/                   layers that are being made or removed
-//!     └── lock
-//! ```
+#![doc = include_str!("store/layout.md")]
+//!
+#![doc = include_str!("store/locks.md")]
 
 mod lock;
 mod tree;

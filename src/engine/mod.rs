@@ -2,6 +2,8 @@
 //!
 //! The engine joins containers, networks and images, which know nothing of each other. It prints nothing and
 //! parses no command line.
+//!
+#![doc = include_str!("commands.md")]
 
 mod connect;
 mod connection;

@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `element`, `proto` | [`Element`]: what is put in and taken out, and its nft text |
 //! | `element_bytes` | elements as the kernel takes them |
-//! | `schema` | the thirteen sets and maps: types, flags, comments |
+//! | `schema` | the fourteen sets and maps: types, flags, comments |
 //! | `expr`, `expr_text` | the expressions that rules are made of: to bytes, from bytes, to nft's syntax |
 //! | `rules`, `vocabulary` | the rules of the seven chains, and the parts they are put together from |
 //! | `skeleton` | [`Skeleton`]: all of that as one list of objects |
@@ -27,6 +27,8 @@
 //! the table, the chains and every rule that it can express; netlink-packet-netfilter builds the sets and the
 //! remaining rules (concatenated keys in 4-byte registers, `fib`, inverted look-ups, `ct status`) and all
 //! requests; elements are written by hand, for speed.
+//!
+#![doc = include_str!("ruleset.md")]
 
 mod claim;
 mod dump;

@@ -98,7 +98,7 @@ fn concatenated(fields: &[Type]) -> (u32, u32) {
     }
 }
 
-/// The thirteen sets and maps, in the order in which they stand in the table.
+/// The fourteen sets and maps, in the order in which they stand in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Set {
     Bridges,
@@ -342,7 +342,7 @@ impl fmt::Display for TypeList<'_> {
 mod tests {
     use super::*;
 
-    /// The table of numbers in the design, key type, key length, data type, data length.
+    /// nft's own numbers: key type, key length, data type, data length.
     #[test]
     fn type_numbers() {
         let numbers = |set: Set| {
