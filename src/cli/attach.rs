@@ -5,18 +5,18 @@ use std::process::ExitCode;
 use crate::cli::{CommandError, Context, left};
 use crate::engine::{Attachment, DetachKeys};
 
-/// Connect to the input and output of a running container
+/// Connect your terminal or streams to a running container
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker attach --detach-keys ctrl-x web")]
 pub(super) struct Args {
-    /// Do not pass standard input on
+    /// Do not connect standard input
     #[arg(long)]
     no_stdin: bool,
-    /// Whether signals are passed on to a container without a terminal
+    /// Pass the signals that mydocker gets on to the container, unless it has a terminal
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true,
           default_missing_value = "true", action = clap::ArgAction::Set)]
     sig_proxy: bool,
-    /// The keys that leave the container running; ctrl-p,ctrl-q without
+    /// The keys that detach from the container and leave it running
     #[arg(long, value_name = "KEYS", default_value_t)]
     detach_keys: DetachKeys,
     /// The container, by name or id

@@ -6,21 +6,21 @@ use crate::cli::import::change;
 use crate::cli::{CommandError, Context, output, reference};
 use crate::engine::{Change, CommitImage, Reference};
 
-/// Make an image of a container: its image with what the container wrote
+/// Make an image of a container: its own image, with the container's changes as one more layer
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker commit -m 'with tools' -c 'CMD [\"sh\"]' web web:tools")]
 pub(super) struct Args {
-    /// Who makes the image
+    /// The author of the image
     #[arg(long, short, value_name = "NAME", default_value = "", hide_default_value = true)]
     author: String,
-    /// What is said of the image in its history
+    /// A comment for the image's history
     #[arg(long, short, value_name = "TEXT", default_value = "", hide_default_value = true)]
     message: String,
     /// Change the configuration by an instruction of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL,
     /// STOPSIGNAL, USER, VOLUME or WORKDIR; may be given more than once
     #[arg(long, short, value_name = "INSTRUCTION", value_parser = change)]
     change: Vec<Change>,
-    /// Hold up the container's processes meanwhile
+    /// Pause the container while its files are read
     #[arg(
         long, short, value_name = "BOOL", default_value_t = true, default_missing_value = "true", num_args = 0..=1,
         require_equals = true, action = clap::ArgAction::Set
@@ -29,7 +29,7 @@ pub(super) struct Args {
     /// The container, by name or id
     #[arg(value_name = "CONTAINER")]
     container: String,
-    /// What the image is to be called
+    /// The name of the new image
     #[arg(value_name = "NAME[:TAG]", value_parser = reference)]
     name: Option<Reference>,
 }

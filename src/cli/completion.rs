@@ -6,7 +6,7 @@ use clap::CommandFactory as _;
 
 use crate::cli::{Arguments, CommandError, output};
 
-/// Print a script that completes mydocker's command lines in a shell
+/// Print a completion script for a shell
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  source <(mydocker completion bash)")]
 pub(super) struct Args {

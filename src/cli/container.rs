@@ -7,7 +7,7 @@ use crate::cli::{
     ps, rename, restart, rm, start, stats, stop, top, unpause, update, wait,
 };
 
-/// Manage containers: the same commands, grouped as Docker does
+/// Manage containers: the same commands under Docker's longer names
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker container ls -a")]
 pub(super) struct Args {

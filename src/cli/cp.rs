@@ -11,21 +11,21 @@ use crate::engine::{CopyEnd, CopyOptions};
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "mydocker cp [OPTIONS] CONTAINER:PATH DEST|-\n       mydocker cp [OPTIONS] SRC|- CONTAINER:PATH",
-    after_help = "A directory is copied with all in it; SRC/. stands for what is in it. - stands for a tar archive on standard
-input or output. A word that starts with / or . is a path of the host, whatever follows.
+    after_help = "A directory is copied with everything in it, SRC/. copies only what is in it. - is a tar archive on standard
+input or output. A word that starts with / or . is a path of the host, even if it contains a colon.
 
 Examples:
   mydocker cp web:/etc/hosts .
   mydocker cp site/. web:/www"
 )]
 pub(super) struct Args {
-    /// Keep owners; otherwise files in a container become root's, and files on the host yours
+    /// Keep the owners of files (default: root in a container, you on the host)
     #[arg(long, short)]
     archive: bool,
-    /// Copy what a link leads to if SRC is one
+    /// If SRC is a symbolic link, copy what it leads to
     #[arg(long, short = 'L')]
     follow_link: bool,
-    /// Do not say how much was copied
+    /// Do not print how much was copied
     #[arg(long, short)]
     quiet: bool,
     /// What is copied

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::cli::{CommandError, Context, output};
 use crate::engine::ChangeKind;
 
-/// Show what a container added (A), changed (C) and deleted (D) in the files of its image
+/// Show which files a container added (A), changed (C) and deleted (D)
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker diff web")]
 pub(super) struct Args {

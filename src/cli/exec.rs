@@ -12,7 +12,7 @@ use crate::engine::{ContainerPath, DetachKeys, ExecRequest, UserSpec};
 #[command(override_usage = "mydocker exec [OPTIONS] CONTAINER COMMAND [ARGUMENT]...")]
 #[command(after_help = "Example:\n  mydocker exec -it web sh")]
 pub(super) struct Args {
-    /// Return once the command runs
+    /// Run the command in the background
     #[arg(long, short)]
     detach: bool,
     /// Keep standard input open
@@ -21,22 +21,22 @@ pub(super) struct Args {
     /// Give the command a terminal
     #[arg(long, short)]
     tty: bool,
-    /// Set an environment variable, beside the container's own; a NAME alone takes over yours
+    /// Set an environment variable in addition to the container's; NAME alone takes the value of your own
     #[arg(long, short, value_name = "NAME=VALUE")]
     env: Vec<String>,
-    /// Read such variables from a file, one on each line; may be given more than once
+    /// Read environment variables from a file, one on each line; may be given more than once
     #[arg(long, value_name = "FILE")]
     env_file: Vec<PathBuf>,
-    /// Where the command starts; the container's own working directory without
+    /// The command's working directory (default: the container's)
     #[arg(long, short, value_name = "DIR", value_parser = container_path)]
     workdir: Option<ContainerPath>,
-    /// As whom the command runs; the container's own user without
+    /// The user that the command runs as (default: the container's)
     #[arg(long, short, value_name = "USER")]
     user: Option<UserSpec>,
     /// Give the command all capabilities, whatever the container has
     #[arg(long)]
     privileged: bool,
-    /// The keys that leave the command running; ctrl-p,ctrl-q without
+    /// The keys that detach from the command and leave it running
     #[arg(long, value_name = "KEYS", default_value_t)]
     detach_keys: DetachKeys,
     /// The container by name or id, then the command and its arguments

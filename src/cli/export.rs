@@ -10,7 +10,7 @@ use crate::cli::{CommandError, Context, failed};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker export -o web.tar web")]
 pub(super) struct Args {
-    /// The file to write; standard output without
+    /// The file to write (default: standard output)
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// The container, by name or id

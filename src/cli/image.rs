@@ -8,7 +8,7 @@ use super::listing::ObjectFormat;
 use super::{CommandError, Context, failed, history, images, import, output, rmi, tag};
 use crate::engine::StoredImage;
 
-/// Images that containers are made from.
+/// Manage images.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]
@@ -28,11 +28,11 @@ enum Command {
     Prune(PruneArgs),
 }
 
-/// Show all that is known of images, as a JSON array
+/// Show details of images, as a JSON array
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker image inspect web | jq -r '.[0].Config.Cmd'")]
 struct InspectArgs {
-    /// Print one line for each by a Go template, or as JSON (json), instead of the array
+    /// Print one line for each, by a Go template or as JSON (json), instead of the array
     #[arg(long, short, value_name = "TEMPLATE")]
     format: Option<ObjectFormat>,
     /// The images, by name or id
@@ -40,14 +40,14 @@ struct InspectArgs {
     images: Vec<String>,
 }
 
-/// Remove images that no container was made from and that have no name
+/// Remove the images without a name that no container uses
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker image prune -f")]
 struct PruneArgs {
-    /// Also those that have a name
+    /// Also remove images with a name that no container uses
     #[arg(long, short)]
     all: bool,
-    /// Do not ask first
+    /// Do not ask for confirmation
     #[arg(long, short)]
     force: bool,
 }

@@ -14,7 +14,7 @@ use crate::engine::{Reference, StoredImage};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker images --filter reference='web:*'")]
 pub(super) struct Args {
-    /// All images; there are none that are left out otherwise
+    /// Accepted for compatibility: all images are always shown
     #[arg(long, short)]
     all: bool,
     /// Print the ids only
@@ -23,14 +23,14 @@ pub(super) struct Args {
     /// Do not shorten ids
     #[arg(long)]
     no_trunc: bool,
-    /// Only those that fit: reference=PATTERN, label=KEY[=VALUE], dangling=BOOL, before=IMAGE or since=IMAGE; may be
-    /// given more than once
+    /// Show only images that match: reference=PATTERN, label=KEY[=VALUE], dangling=BOOL, before=IMAGE or
+    /// since=IMAGE; may be given more than once
     #[arg(long, short, value_name = "FILTER")]
     filter: Vec<Filter>,
-    /// Print a table, one JSON array (json), or a line by a Go template for each image
+    /// Print a table, one JSON array (json), or one line for each image by a Go template
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: ListFormat,
-    /// Only images of this name; without a tag, all of them
+    /// Show only images of this name (default: with any tag)
     #[arg(value_name = "NAME[:TAG]")]
     name: Option<String>,
 }

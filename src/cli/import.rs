@@ -15,13 +15,13 @@ pub(super) struct Args {
     /// STOPSIGNAL, USER, VOLUME or WORKDIR; may be given more than once
     #[arg(long, short, value_name = "INSTRUCTION", value_parser = change)]
     change: Vec<Change>,
-    /// What is said of the image in its history
+    /// A comment for the image's history
     #[arg(long, short, value_name = "TEXT", default_value = "", hide_default_value = true)]
     message: String,
     /// The archive; - for standard input
     #[arg(value_name = "FILE|-")]
     file: String,
-    /// What the image is to be called
+    /// The name of the new image
     #[arg(value_name = "NAME[:TAG]", value_parser = reference)]
     name: Option<Reference>,
 }

@@ -8,7 +8,7 @@ use crate::cli::listing::ObjectFormat;
 use crate::cli::{CommandError, Context, LogFormat, documents, failed, human, output};
 use crate::engine::HostInfo;
 
-/// Show what there is to know of this host and of mydocker on it
+/// Show information about this host and about mydocker
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker info --format '{{.ContainersRunning}} of {{.Containers}} run'")]
 pub(super) struct Args {

@@ -8,19 +8,19 @@ use crate::cli::listing::ObjectFormat;
 use crate::cli::{CommandError, Context, documents, image, network, output, volume};
 use crate::engine::Engine;
 
-/// Show all that is known of containers, images, networks and volumes, as a JSON array
+/// Show details of containers, images, networks and volumes, as a JSON array
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  mydocker inspect -f '{{.State.Status}} {{.NetworkSettings.IPAddress}}' web"
 )]
 pub(super) struct Args {
-    /// Print one line for each by a Go template, or as JSON (json), instead of the array
+    /// Print one line for each, by a Go template or as JSON (json), instead of the array
     #[arg(long, short, value_name = "TEMPLATE")]
     format: Option<ObjectFormat>,
-    /// Also how much disk containers take
+    /// Also show how much disk space containers use
     #[arg(long, short)]
     size: bool,
-    /// What to look for; without it whatever has the name, containers first
+    /// Look only for this kind of object (default: any, containers first)
     #[arg(long = "type", value_name = "TYPE", value_enum)]
     kind: Option<Kind>,
     /// The containers and images by name or id, the networks or the volumes

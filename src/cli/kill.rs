@@ -5,11 +5,10 @@ use std::process::ExitCode;
 use crate::cli::{CommandError, Context, for_each, print_each};
 use crate::engine::Signal;
 
-/// Send running containers a signal: SIGKILL, or another one
+/// Send a signal to running containers, SIGKILL by default
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Only KILL surely ends a container: with --dry-run and another signal nothing is known to change, and nothing is
-printed.
+    after_help = "With --dry-run, nothing is printed for other signals than KILL: only KILL is certain to end a container.
 
 Examples:
   mydocker kill -s HUP web
@@ -19,7 +18,7 @@ pub(super) struct Args {
     /// Print what would change in the firewall table, as text for nft -f, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// The signal, by name or number; KILL without
+    /// The signal, by name or number (default: KILL)
     #[arg(long, short, value_name = "SIGNAL")]
     signal: Option<Signal>,
     /// The containers, by name or id

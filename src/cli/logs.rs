@@ -6,20 +6,20 @@ use crate::cli::times::Moment;
 use crate::cli::{CommandError, Context};
 use crate::engine::{LogRequest, Stream};
 
-/// Print what a container wrote
+/// Print the output of a container
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker logs -f --since 10m --tail 100 web")]
 pub(super) struct Args {
-    /// Go on until the container ends
+    /// Keep printing until the container ends
     #[arg(long, short)]
     follow: bool,
     /// Start this many lines before the end; all for the whole log
     #[arg(long, short = 'n', value_name = "LINES", default_value = "all", value_parser = tail)]
     tail: Tail,
-    /// Leave out what is older: a time, seconds since 1970, or how long ago as 10m
+    /// Leave out what is older than this: a time, seconds since 1970, or how long ago, such as 10m
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     since: Option<Moment>,
-    /// Leave out what is newer
+    /// Leave out what is newer than this
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     until: Option<Moment>,
     /// Print the time in front of each line

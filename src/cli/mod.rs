@@ -88,16 +88,16 @@ struct Arguments {
 /// What can be said before the command's name.
 #[derive(Debug, clap::Args)]
 struct Options {
-    /// The directory that survives a reboot: networks, containers, layers
+    /// The directory for what survives a reboot: networks, containers, images, volumes
     #[arg(long, value_name = "DIR", env = "MYDOCKER_ROOT", default_value = "/var/lib/mydocker", value_parser = directory)]
     root: PathBuf,
-    /// The directory that does not: sockets, endpoints
+    /// The directory for what does not survive a reboot: sockets, endpoints
     #[arg(long, value_name = "DIR", env = "MYDOCKER_RUN_ROOT", default_value = "/run/mydocker", value_parser = directory)]
     run_root: PathBuf,
-    /// How much is told on standard error: off, error, warn, info, debug or trace
+    /// How much to log to standard error: off, error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", default_value = "warn")]
     log_level: LevelFilter,
-    /// How it is told: lines for people or JSON objects with level, msg and time
+    /// The format of the log: plain lines, or JSON objects with level, msg and time
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
 }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::cli::{CommandError, Context, for_each};
 
-/// Freeze all processes of containers
+/// Pause all processes of containers
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker pause web")]
 pub(super) struct Args {

@@ -16,7 +16,7 @@ use crate::engine::{DiskUsage, MountView, Snapshot, compact_ports};
     after_help = "Example:\n  mydocker ps -a --filter status=exited --format '{{.Names}}: {{.Status}}'"
 )]
 pub(super) struct Args {
-    /// Also those that do not run
+    /// Also show containers that are not running
     #[arg(long, short)]
     all: bool,
     /// Print the ids only
@@ -25,19 +25,20 @@ pub(super) struct Args {
     /// Do not shorten ids and commands
     #[arg(long)]
     no_trunc: bool,
-    /// Only the one that was created last, whether it runs or not
+    /// Show only the newest container, running or not
     #[arg(long, short)]
     latest: bool,
-    /// Only so many that were created last, whether they run or not
+    /// Show only this many of the newest containers, running or not
     #[arg(long, short = 'n', value_name = "NUMBER", allow_hyphen_values = true)]
     last: Option<i64>,
-    /// Also how much disk each takes
+    /// Also show how much disk space each uses
     #[arg(long, short)]
     size: bool,
-    /// Only those for which it is true, such as status=exited, name=web or label=KEY=VALUE
+    /// Show only containers that match, such as status=exited, name=web or label=KEY=VALUE; may be given more
+    /// than once
     #[arg(long = "filter", short, value_name = "NAME=VALUE", value_parser = listing::filter_pair)]
     filters: Vec<(String, String)>,
-    /// Print a table, one JSON array (json), or a line by a Go template for each container
+    /// Print a table, one JSON array (json), or one line for each container by a Go template
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: ListFormat,
 }

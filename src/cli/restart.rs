@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::stop::How;
 use crate::cli::{CommandError, Context, for_each, print_each};
 
-/// Stop containers if they run, and start them
+/// Stop containers if they are running, and start them
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mydocker restart -t 2 web\n  mydocker restart --dry-run web | nft -c -f -"

@@ -4,17 +4,17 @@ use std::process::ExitCode;
 
 use crate::cli::{CommandError, Context, print_each, remove_each};
 
-/// Remove containers with everything they wrote
+/// Remove containers, with their logs and everything they wrote
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker rm -f web")]
 pub(super) struct Args {
     /// Print what would change in the firewall table, as text for nft -f, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Kill those that run; one that does not exist is no failure
+    /// Kill containers that are running, and remove them; it is no failure if one does not exist
     #[arg(long, short)]
     force: bool,
-    /// Remove the volumes that they have without having named them
+    /// Also remove the containers' anonymous volumes
     #[arg(long, short)]
     volumes: bool,
     /// The containers, by name or id

@@ -4,12 +4,12 @@ use std::process::ExitCode;
 
 use crate::cli::{CommandError, Context, remove_each};
 
-/// Remove images: a name, or with the last one the image
+/// Remove names of images; an image goes with its last name
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker rmi web:old")]
 pub(super) struct Args {
-    /// Also images with several names, and those that containers were made from which do not run; one that does not
-    /// exist is no failure
+    /// Also remove images with several names, and images of containers that are not running; it is no failure if one
+    /// does not exist
     #[arg(long, short)]
     force: bool,
     /// The images, by name or id

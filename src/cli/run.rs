@@ -25,11 +25,11 @@ pub(super) struct Args {
     /// Run in the background and print the container's id
     #[arg(long, short)]
     detach: bool,
-    /// Whether signals are passed on to a container without a terminal
+    /// Pass the signals that mydocker gets on to the container, unless it has a terminal
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true,
           default_missing_value = "true", action = clap::ArgAction::Set)]
     sig_proxy: bool,
-    /// The keys that leave the container running; ctrl-p,ctrl-q without
+    /// The keys that detach from the container and leave it running
     #[arg(long, value_name = "KEYS", default_value_t)]
     detach_keys: DetachKeys,
     /// Print what would change in the firewall table, as text for nft -f, and change nothing

@@ -5,20 +5,20 @@ use std::process::ExitCode;
 use crate::cli::{CommandError, Context, for_each, left, print_each};
 use crate::engine::{Attachment, DetachKeys, EngineError};
 
-/// Start containers that were created or have ended
+/// Start containers that are not running
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker start -a job")]
 pub(super) struct Args {
-    /// Stay connected to the container's output, and exit as it does
+    /// Connect to the container's output, and exit with its exit status
     #[arg(long, short)]
     attach: bool,
-    /// Also pass standard input on, if the container was made to take any
+    /// Also connect standard input, if the container was created with --interactive
     #[arg(long, short)]
     interactive: bool,
-    /// The keys that leave the container running; ctrl-p,ctrl-q without
+    /// The keys that detach from the container and leave it running
     #[arg(long, value_name = "KEYS", default_value_t)]
     detach_keys: DetachKeys,
-    /// Whether signals are passed on to a container without a terminal
+    /// Pass the signals that mydocker gets on to the container, unless it has a terminal
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true,
           default_missing_value = "true", action = clap::ArgAction::Set)]
     sig_proxy: bool,

@@ -19,23 +19,23 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Clears a terminal and goes to its upper left corner (ECMA-48, ED and CUP).
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
-/// Show what running containers use: processor, memory, network, disk
+/// Show the processor time, memory, network and disk traffic of running containers
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker stats --no-stream --format '{{.Name}} {{.MemUsage}}'")]
 pub(super) struct Args {
-    /// Also containers that do not run
+    /// Also show containers that are not running
     #[arg(long, short)]
     all: bool,
-    /// Measure once and end, instead of once a second
+    /// Print one table and exit, instead of a new one each second
     #[arg(long)]
     no_stream: bool,
     /// Do not shorten ids
     #[arg(long)]
     no_trunc: bool,
-    /// Print a table, one JSON array (json), or a line by a Go template for each container
+    /// Print a table, one JSON array (json), or one line for each container by a Go template
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: ListFormat,
-    /// The containers, by name or id; without any all that run
+    /// The containers, by name or id (default: all that are running)
     #[arg(value_name = "CONTAINER")]
     containers: Vec<String>,
 }

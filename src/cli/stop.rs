@@ -22,10 +22,10 @@ pub(super) struct Args {
 /// What `stop` and `restart` have in common
 #[derive(Debug, clap::Args)]
 pub(super) struct How {
-    /// The signal that asks the container to end; the container's own (TERM) without
+    /// The signal that asks the container to end (default: the container's stop signal, usually TERM)
     #[arg(long, short, value_name = "SIGNAL")]
     signal: Option<Signal>,
-    /// The seconds between the stop signal and SIGKILL, -1 for no end; the container's own (10) without
+    /// Seconds to wait before SIGKILL, -1 to wait forever (default: the container's stop timeout, usually 10)
     #[arg(long, short, value_name = "SECONDS", visible_alias = "time", value_parser = grace,
           allow_negative_numbers = true)]
     timeout: Option<Grace>,

@@ -12,7 +12,7 @@ pub(super) struct Args {
     /// The image, by name or id
     #[arg(value_name = "IMAGE")]
     source: String,
-    /// The new name, which another image loses if it has it
+    /// The new name; an image that has it loses it
     #[arg(value_name = "NAME[:TAG]", value_parser = reference)]
     name: Reference,
 }

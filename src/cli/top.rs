@@ -16,7 +16,7 @@ pub(super) struct Args {
     /// The container, by name or id
     #[arg(value_name = "CONTAINER")]
     container: String,
-    /// What to show of each process, as ps takes it: -ef, aux, or -o COLUMN,…
+    /// What to show of each process, in the options of ps: -ef, aux, or -o COLUMN,… (default: -ef)
     #[arg(value_name = "PS OPTIONS", trailing_var_arg = true, allow_hyphen_values = true)]
     options: Vec<String>,
 }

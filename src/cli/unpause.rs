@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::cli::{CommandError, Context, for_each};
 
-/// Let the processes of paused containers go on
+/// Resume all processes of paused containers
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker unpause web")]
 pub(super) struct Args {

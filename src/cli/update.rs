@@ -6,11 +6,11 @@ use crate::cli::options::limits::AdjustableLimits;
 use crate::cli::{CommandError, Context, for_each};
 use crate::engine::RestartPolicy;
 
-/// Change the limits of containers, of running ones at once, or when they are started again
+/// Change the limits and the restart policy of containers, at once if they are running
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker update --memory 512m --cpus 1.5 --restart on-failure:3 web")]
 pub(super) struct Args {
-    /// When it is started again after its end: no, on-failure[:N], always or unless-stopped
+    /// When to restart the container after it has ended: no, on-failure[:N], always or unless-stopped
     #[arg(long, value_name = "POLICY")]
     restart: Option<RestartPolicy>,
     #[command(flatten)]

@@ -11,8 +11,8 @@ use crate::engine::{MacAddress, PortRequest, Wanted};
 /// Connect a container, running or not, or any network namespace to a network
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A running container gets a further interface (eth1, eth2, …) at once. Its default route leads through the first
-network, in order of connecting, that is not internal, and so do its published ports; of IPv4 and of IPv6 separately.
+    after_help = "A running container gets one more interface (eth1, eth2, …) at once. Default route and published ports use the
+first network, in the order of connecting, that is not internal, for IPv4 and IPv6 separately.
 
 With --netns the address is printed, IPv4 first, each on a line of its own. The connection ends with
 `network disconnect --netns`, or when the namespace is gone from that path.
@@ -23,23 +23,24 @@ Examples:
   mydocker network connect --netns /run/netns/lab -p 8080:80 back"
 )]
 pub(in crate::cli) struct Args {
-    /// An IPv4 address of the network; the lowest free one without
+    /// The IPv4 address in the network (default: the lowest free one)
     #[arg(long, value_name = "IP")]
     ip: Option<Ipv4Addr>,
-    /// An IPv6 address of the network; a free one without, in a network that has any
+    /// The IPv6 address, in a network that has IPv6 (default: a free one)
     #[arg(long, value_name = "IP")]
     ip6: Option<Ipv6Addr>,
-    /// The Ethernet address of the interface; one that follows from the IP address without
+    /// The MAC address of the interface (default: derived from the IP address)
     #[arg(long, value_name = "MAC")]
     mac_address: Option<MacAddress>,
-    /// A further name of the container in the network, which inspect shows; may be given more than once
+    /// One more name of the container in the network; shown by inspect, there is no DNS yet; may be given more
+    /// than once
     #[arg(long, value_name = "NAME", conflicts_with = "netns")]
     alias: Vec<String>,
-    /// Connect this network namespace, which is no container's: a path, or a name below /run/netns
+    /// Connect this network namespace instead of a container: a path, or a name below /run/netns
     #[arg(long, value_name = "PATH", conflicts_with = "container")]
     netns: Option<PathBuf>,
-    /// Publish a port of the namespace, as with run; may be given more than once. A container's are chosen when
-    /// it is made
+    /// Publish a port of the namespace, as with run; may be given more than once. Only with --netns: the ports
+    /// of a container are given to run or create
     #[arg(long, short, value_name = "PORT", conflicts_with = "container")]
     publish: Vec<PortRequest>,
     /// Print what would change in the firewall table, as text for nft -f, and change nothing

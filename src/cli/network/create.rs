@@ -16,27 +16,28 @@ use crate::names::NetworkName;
   mydocker network create --subnet 192.168.0.0/24 testbr0
   mydocker network create --subnet 10.5.0.1/16 --ip-range 10.5.7.0/24 --subnet fd00:5::/64 dual0")]
 pub(in crate::cli) struct Args {
-    /// What makes the network's devices
+    /// The driver of the network
     #[arg(long, short, value_name = "DRIVER", default_value = "bridge", value_parser = driver)]
     driver: DriverKind,
-    /// The addresses of the network, between /8 and /30, in IPv6 between /16 and /126, once for each family;
-    /// host bits name the gateway (162.16.0.1/24). Without it: the next free /24 of 10.89.0.0/16
+    /// The subnet, from /8 to /30, or in IPv6 from /16 to /126; may be given once for each family. Host bits
+    /// choose the gateway: 10.5.0.9/16 (default: the next free /24 of 10.89.0.0/16)
     #[arg(long, value_name = "CIDR", value_parser = Subnet::parse_with_gateway)]
     subnet: Vec<(Subnet, Option<IpAddr>)>,
-    /// The address of the bridge, which containers route through, once for each family. Without it: the lowest
-    /// of the subnet
+    /// The gateway, which is the bridge's address; may be given once for each family (default: the lowest
+    /// address of the subnet)
     #[arg(long, value_name = "IP")]
     gateway: Vec<IpAddr>,
-    /// Give containers that name no address of their own one of this part of the subnet; once for each family
+    /// The part of the subnet that containers' addresses are chosen from; may be given once for each family
+    /// (default: all of it)
     #[arg(long = "ip-range", value_name = "CIDR", value_parser = range)]
     ip_range: Vec<IpNet>,
     /// Never give out this address; may be given more than once
     #[arg(long, value_name = "IP")]
     reserve: Vec<IpAddr>,
-    /// Have IPv4 addresses beside those of an IPv6 --subnet, or with =false none
+    /// Give the network IPv4 addresses in addition to an IPv6 --subnet, or with =false none
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     ipv4: Option<bool>,
-    /// Have IPv6 addresses. Without an IPv6 --subnet: a /64 of the unique local prefix of this machine
+    /// Give the network IPv6 addresses, without an IPv6 --subnet a /64 of this machine's unique local prefix
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     ipv6: Option<bool>,
     /// Forward nothing in or out: containers reach each other and the gateway only
@@ -45,20 +46,21 @@ pub(in crate::cli) struct Args {
     /// Let other networks reach it through published ports only
     #[arg(long)]
     isolate: bool,
-    /// How containers are seen outside: nat under the host's address, at published ports only; routed under
-    /// their own, at every port
+    /// How containers are reached from outside and seen there: nat is at published ports, under the host's
+    /// address; routed is at every port, under their own addresses
     #[arg(long, value_name = "MODE", default_value = "nat", value_parser = mode)]
     mode: Mode,
-    /// Let packets leave under the containers' own addresses, for those who bring routes and translate elsewhere
+    /// Do not masquerade: packets leave under the containers' own addresses, which somebody else has to route
+    /// or translate
     #[arg(long)]
     no_masquerade: bool,
     /// Drop what containers send from addresses that are not routed to them (always so with --internal)
     #[arg(long)]
     check_source: bool,
-    /// The largest packet of its devices, in bytes
+    /// The MTU of the network's devices, in bytes
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MTU, value_parser = clap::value_parser!(u32).range(68..=65535))]
     mtu: u32,
-    /// A remark of your own; may be given more than once
+    /// A label, for your own use; may be given more than once
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     labels: Vec<(String, String)>,
     /// Print what would change in the firewall table, as text for nft -f, and change nothing

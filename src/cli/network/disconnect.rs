@@ -14,11 +14,11 @@ Examples:
   mydocker network disconnect back web
   mydocker network disconnect --netns /run/netns/lab back")]
 pub(in crate::cli) struct Args {
-    /// Disconnect also what is left of a container that is gone; and be content with a namespace that is not
-    /// connected
+    /// Also clear up after a container that does not exist any more; a namespace that is not connected is no
+    /// error
     #[arg(long, short)]
     force: bool,
-    /// Disconnect this network namespace, which is no container's: a path, or a name below /run/netns
+    /// Disconnect this network namespace instead of a container: a path, or a name below /run/netns
     #[arg(long, value_name = "PATH", conflicts_with = "container")]
     netns: Option<PathBuf>,
     /// Print what would change in the firewall table, as text for nft -f, and change nothing

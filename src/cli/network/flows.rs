@@ -9,20 +9,20 @@ use crate::cli::output::{self, Format, Table, print, try_print};
 use crate::cli::{CommandError, Context};
 use crate::engine::{ContainerFlow, Direction, FlowEvent};
 
-/// List the connection-tracking entries of containers, with what was translated
+/// List the tracked connections of containers, with their address translations
 ///
-/// SOURCE and DESTINATION are those of the first packet. TRANSLATED says where it was led to (a published port), and
-/// as whom its sender is seen (masquerading).
+/// SOURCE and DESTINATION are those of the first packet. TRANSLATED shows where it was redirected to (a
+/// published port), and the address that its sender was given (masquerading).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker network flows -f web")]
 pub(in crate::cli) struct Args {
-    /// Go on with every entry that is made, changed or removed, until interrupted
+    /// Keep printing: each entry that is added, changed or removed, until interrupted
     #[arg(long, short)]
     follow: bool,
     /// Print a table, or JSON (json): one array, or with --follow one object on each line
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     format: Format,
-    /// Only those of this container, by name or id
+    /// Show only those of this container, by name or id
     #[arg(value_name = "CONTAINER")]
     container: Option<String>,
 }

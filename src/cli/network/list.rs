@@ -12,7 +12,7 @@ use crate::engine::Network;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker network list --format json")]
 pub(in crate::cli) struct Args {
-    /// Print a table, one JSON array (json), or a line by a Go template for each network
+    /// Print a table, one JSON array (json), or one line for each network by a Go template
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: ListFormat,
     /// Print the names only

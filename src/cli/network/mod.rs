@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use super::{CommandError, Context};
 
-/// Networks that containers are connected to.
+/// Manage networks.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]

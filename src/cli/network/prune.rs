@@ -6,9 +6,9 @@ use crate::cli::output::{confirm, print};
 use crate::cli::{CommandError, Context, key_value, listing};
 use crate::engine::Network;
 
-/// Remove the networks that no container has, running or not
+/// Remove the networks that no container uses, running or not
 ///
-/// The default network stays: it comes back by itself.
+/// The default network stays: it would come back by itself.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mydocker network prune --force --filter label=temporary\n  mydocker network prune --dry-run | nft -c -f -"
@@ -17,10 +17,10 @@ pub(in crate::cli) struct Args {
     /// Print what would change in the firewall table, as text for nft -f, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Only those with: label=KEY[=VALUE], or without: label!=KEY[=VALUE]
+    /// Remove only networks that have a label, label=KEY[=VALUE], or that do not, label!=KEY[=VALUE]
     #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = condition)]
     filters: Vec<Condition>,
-    /// Do not ask first
+    /// Do not ask for confirmation
     #[arg(long, short)]
     force: bool,
 }

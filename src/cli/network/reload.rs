@@ -5,11 +5,11 @@ use std::process::ExitCode;
 use crate::cli::output::print;
 use crate::cli::{CommandError, Context};
 
-/// Rebuild the table, the bridges and the interfaces of all networks from the records, and print the networks
+/// Rebuild the firewall table, the bridges and the interfaces of all networks, and print the networks' names
 ///
-/// To be used after something else has changed the firewall, the devices or the kernel parameters. The whole table is
-/// replaced in one transaction; running containers and their connections go on. What killed commands have left
-/// behind is removed.
+/// For use after something else has changed the firewall, the devices or the kernel parameters. The whole table
+/// is replaced in one transaction; running containers and their connections go on. What killed commands have
+/// left behind is removed.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  nft flush ruleset && mydocker network reload\n  mydocker network reload --dry-run | nft -c -f -"

@@ -6,10 +6,12 @@ use crate::engine::{DeviceRequest, DeviceRule, Settings};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Devices")]
 pub(super) struct DeviceOptions {
-    /// A device of the host, or a directory of them: HOST[:CONTAINER][:rwm]; may be given more than once
+    /// Give the container a device of the host, or a directory of devices: HOST[:CONTAINER][:rwm]; may be given
+    /// more than once
     #[arg(long = "device", value_name = "DEVICE")]
     devices: Vec<DeviceRequest>,
-    /// What may be done with devices that come to be there: "TYPE MAJOR:MINOR ACCESS", such as "c 10:* rwm"
+    /// Allow access to devices by number, even if they appear later: "TYPE MAJOR:MINOR ACCESS", such as "c 10:*
+    /// rwm"; may be given more than once
     #[arg(long = "device-cgroup-rule", value_name = "RULE")]
     rules: Vec<DeviceRule>,
 }

@@ -8,16 +8,17 @@ use crate::engine::{ExtraHost, Settings, resolver_option, search_domain};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Names")]
 pub(super) struct FileOptions {
-    /// A line for /etc/hosts: HOST:IP, or HOST:host-gateway for the host; may be given more than once
+    /// Add a line to /etc/hosts: HOST:IP, or HOST:host-gateway for the host's own address; may be given more
+    /// than once
     #[arg(long = "add-host", value_name = "HOST:IP")]
     hosts: Vec<ExtraHost>,
-    /// A name server, instead of the host's; may be given more than once
+    /// A name server (default: the host's); may be given more than once
     #[arg(long, value_name = "IP")]
     dns: Vec<IpAddr>,
-    /// A domain to search in, instead of the host's; . stands for none
+    /// A search domain, or . for none (default: the host's); may be given more than once
     #[arg(long, value_name = "DOMAIN", value_parser = search_domain)]
     dns_search: Vec<String>,
-    /// An option of /etc/resolv.conf, instead of the host's, such as ndots:2
+    /// An option of /etc/resolv.conf, such as ndots:2 (default: the host's); may be given more than once
     #[arg(long, visible_alias = "dns-opt", value_name = "OPTION", value_parser = resolver_option)]
     dns_option: Vec<String>,
 }

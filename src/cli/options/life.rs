@@ -12,7 +12,7 @@ use crate::engine::{EngineError, RestartPolicy, Settings};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Life")]
 pub(in crate::cli) struct LifeOptions {
-    /// Connect this stream only; may be given more than once
+    /// Connect only this stream; may be given more than once
     #[arg(long, short, value_name = "STREAM", value_enum, ignore_case = true)]
     pub(in crate::cli) attach: Vec<Standard>,
     /// Write the container's id to a file that does not exist yet
@@ -21,13 +21,14 @@ pub(in crate::cli) struct LifeOptions {
     /// Write the pid of the container's first process to a file, at each start
     #[arg(long, value_name = "FILE")]
     pidfile: Option<PathBuf>,
-    /// When to get the image from a registry: never, or if it is missing; there are no registries yet
+    /// When to pull the image; there are no registries yet
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pull: Pull,
-    /// Keep a process beside the command that reaps what others leave and hands signals on
+    /// Run a small init process in the container, which reaps orphaned processes and passes signals on to the
+    /// command
     #[arg(long)]
     init: bool,
-    /// When the container is started again after its end: no, on-failure[:N], always or unless-stopped
+    /// When to restart the container after it has ended: no, on-failure[:N], always or unless-stopped
     #[arg(long, value_name = "POLICY", default_value_t)]
     restart: RestartPolicy,
     /// Read environment variables from a file, one on each line; may be given more than once
@@ -51,12 +52,12 @@ pub(in crate::cli) enum Standard {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 enum Pull {
-    /// Always: refused, as there are no registries yet
+    /// Refused, as there are no registries yet
     Always,
-    /// If it is not there
+    /// If the image is not there; it is not pulled yet
     #[default]
     Missing,
-    /// Never
+    /// Use only images that are there
     Never,
 }
 

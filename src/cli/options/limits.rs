@@ -7,37 +7,37 @@ use crate::engine::{Bytes, Cpus, EngineError, Limits, NumberList, Rate, Settings
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub(in crate::cli) struct AdjustableLimits {
-    /// The most memory: a number with b, k, m or g, at least 6m
+    /// The memory limit: a number with b, k, m or g, at least 6m
     #[arg(long, short, visible_alias = "mem", value_name = "SIZE")]
     memory: Option<Bytes>,
-    /// The most memory and swap together, -1 for as much swap as there is; twice the memory without
+    /// The limit of memory and swap together, -1 for unlimited swap (default: twice the memory)
     #[arg(long, value_name = "SIZE", allow_negative_numbers = true)]
     memory_swap: Option<Swap>,
-    /// The memory to which the container is brought back when the host runs short
+    /// The soft memory limit: the container is pushed back to it when the host runs short
     #[arg(long, value_name = "SIZE")]
     memory_reservation: Option<Bytes>,
-    /// The most processor time, in processors: 1.5
+    /// The limit of processor time, in processors, such as 1.5
     #[arg(long, visible_alias = "cpu", value_name = "N")]
     cpus: Option<Cpus>,
-    /// The weight against other containers when processors are short; 1024 without
+    /// The share of processor time compared with other containers when processors are busy (default: 1024)
     #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=262_144))]
     cpu_shares: Option<u64>,
-    /// In what period the quota is measured, in microseconds
+    /// The period of --cpu-quota, in microseconds
     #[arg(long, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u64).range(1000..=1_000_000))]
     cpu_period: Option<u64>,
-    /// The most processor time in each period, in microseconds
+    /// The limit of processor time in each --cpu-period, in microseconds
     #[arg(long, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u64).range(1000..))]
     cpu_quota: Option<u64>,
-    /// Which processors: 0-2,4
+    /// The processors the container may run on, such as 0-2,4
     #[arg(long, visible_alias = "cpuset", value_name = "LIST")]
     cpuset_cpus: Option<NumberList>,
-    /// Which memory nodes: 0,1
+    /// The memory nodes the container may use, such as 0,1
     #[arg(long, value_name = "LIST")]
     cpuset_mems: Option<NumberList>,
-    /// The most processes and threads; -1 for no limit
+    /// The limit of processes and threads together, -1 for no limit
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(-1..))]
     pids_limit: Option<i64>,
-    /// The weight against other containers when disks are short, from 10 to 1000; 0 for none
+    /// The share of disk time compared with other containers when disks are busy, from 10 to 1000, 0 for none
     #[arg(long, value_name = "N", value_parser = weight)]
     blkio_weight: Option<u16>,
 }
@@ -68,28 +68,30 @@ impl AdjustableLimits {
 pub(super) struct LimitOptions {
     #[command(flatten)]
     adjustable: AdjustableLimits,
-    /// How readily its memory is swapped out, from 0 to 100; -1 for the host's own (control groups version 1 only)
+    /// How readily memory is swapped out, from 0 to 100, -1 for the host's setting (control groups version 1
+    /// only)
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i8).range(-1..=100))]
     memory_swappiness: Option<i8>,
-    /// Let processes wait for memory instead of killing them (control groups version 1 only)
+    /// When the memory limit is reached, let processes wait instead of killing one (control groups version 1
+    /// only)
     #[arg(long)]
     oom_kill_disable: bool,
-    /// How readily its processes are killed when the host runs short of memory, from -1000 to 1000
+    /// How likely processes are killed when the host runs out of memory, from -1000 to 1000
     #[arg(long, value_name = "N", allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(-1000..=1000))]
     oom_score_adj: Option<i32>,
-    /// The most bytes read from a device in a second: /dev/sda:1m; may be given more than once
+    /// The limit of bytes read from a device in a second, such as /dev/sda:1m; may be given more than once
     #[arg(long, value_name = "DEVICE:RATE")]
     device_read_bps: Vec<Rate>,
-    /// The most bytes written to a device in a second: /dev/sda:1m; may be given more than once
+    /// The limit of bytes written to a device in a second, such as /dev/sda:1m; may be given more than once
     #[arg(long, value_name = "DEVICE:RATE")]
     device_write_bps: Vec<Rate>,
-    /// The most reads from a device in a second: /dev/sda:1000; may be given more than once
+    /// The limit of reads from a device in a second, such as /dev/sda:1000; may be given more than once
     #[arg(long, value_name = "DEVICE:RATE")]
     device_read_iops: Vec<Rate>,
-    /// The most writes to a device in a second: /dev/sda:1000; may be given more than once
+    /// The limit of writes to a device in a second, such as /dev/sda:1000; may be given more than once
     #[arg(long, value_name = "DEVICE:RATE")]
     device_write_iops: Vec<Rate>,
-    /// A limit of each process: nofile=1024:2048; may be given more than once
+    /// A resource limit of each process, such as nofile=1024:2048; may be given more than once
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     ulimit: Vec<Ulimit>,
 }

@@ -7,10 +7,10 @@ use crate::engine::{EngineError, LogDriver, LogOptions, Settings};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Log")]
 pub(super) struct LoggingOptions {
-    /// Where the output is kept for logs: json-file, or none to keep nothing
+    /// Where to keep the output for logs: json-file, or none to keep nothing
     #[arg(long, value_name = "DRIVER", default_value_t)]
     log_driver: LogDriver,
-    /// How much is kept: max-size of one file (50m without; -1 for no limit), max-file (2 without)
+    /// How much output to keep: max-size of one file (default: 50m; -1 for no limit), max-file (default: 2)
     #[arg(long = "log-opt", value_name = "NAME=VALUE", value_parser = key_value)]
     log_options: Vec<(String, String)>,
 }

@@ -30,37 +30,37 @@ pub(super) struct ContainerOptions {
     /// Give the container a terminal
     #[arg(long, short)]
     tty: bool,
-    /// Remove the container when it ends
+    /// Remove the container when it has ended
     #[arg(long)]
     rm: bool,
-    /// The container's name; one is made up without
+    /// The container's name (default: a random one)
     #[arg(long, value_name = "NAME")]
     name: Option<ContainerName>,
-    /// Set an environment variable; a NAME alone takes over your own
+    /// Set an environment variable; NAME alone takes the value of your own; may be given more than once
     #[arg(long, short, value_name = "NAME=VALUE")]
     env: Vec<String>,
-    /// The program that the command's words are arguments of; an empty one stands for none
+    /// The program to run with the command as its arguments; "" for none (default: the image's)
     #[arg(long, value_name = "PROGRAM")]
     entrypoint: Option<String>,
-    /// Where the command starts; made if it is missing
+    /// The working directory of the command, created if it is missing
     #[arg(long, short, value_name = "DIR", value_parser = container_path)]
     workdir: Option<ContainerPath>,
-    /// As whom the command runs: a name or number of the container's own users, optionally :GROUP
+    /// The user that the command runs as: a name or number in the container, optionally with :GROUP
     #[arg(long, short, value_name = "USER")]
     user: Option<UserSpec>,
-    /// The container's host name; the first 12 digits of its id without
+    /// The container's host name (default: the first 12 digits of its id)
     #[arg(long, short = 'h', value_name = "NAME")]
     hostname: Option<Hostname>,
     /// The container's NIS domain name
     #[arg(long, value_name = "NAME")]
     domainname: Option<Hostname>,
-    /// A remark of your own; may be given more than once
+    /// A label, for your own use; may be given more than once
     #[arg(long = "label", short, value_name = "KEY=VALUE", value_parser = key_value)]
     labels: Vec<(String, String)>,
-    /// The signal that asks the container to end; TERM without
+    /// The signal that asks the container to end (default: TERM)
     #[arg(long, value_name = "SIGNAL")]
     stop_signal: Option<Signal>,
-    /// The seconds between that signal and SIGKILL; 10 without
+    /// Seconds between that signal and SIGKILL (default: 10)
     #[arg(long, value_name = "SECONDS")]
     stop_timeout: Option<u32>,
     #[command(flatten)]

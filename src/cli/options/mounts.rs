@@ -7,22 +7,23 @@ use crate::engine::{Bytes, EngineError, Mount, MountError, Settings, VolumesFrom
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Mounts")]
 pub(super) struct MountOptions {
-    /// Mount a directory or file of the host, or a volume by name: [SOURCE:]DESTINATION[:OPTIONS]; a missing
-    /// directory or volume is made. Options are ro, nocopy for a volume, and for a directory of the host how later
-    /// mounts below it spread: rprivate (not at all, the default), rslave (into the container), rshared (both ways)
+    /// Mount a path of the host, or a volume by name: [SOURCE:]DESTINATION[:OPTIONS]; a missing directory or
+    /// volume is created. Options are ro, nocopy for a volume, and for a path of the host whether later mounts
+    /// below it are seen: rprivate (no, the default), rslave (in the container), rshared (on both sides). May
+    /// be given more than once
     #[arg(long = "volume", short, value_name = "MOUNT", value_parser = volume)]
     volumes: Vec<Mount>,
-    /// Mount something: type=bind|volume|tmpfs,source=…,target=…[,readonly][,bind-propagation=…]; a bind's source
-    /// must exist
+    /// Mount something, in long form: type=bind|volume|tmpfs,source=…,target=…[,readonly][,bind-propagation=…];
+    /// the source of a bind must exist; may be given more than once
     #[arg(long = "mount", value_name = "KEY=VALUE,…", value_parser = Mount::from_mount_option)]
     mounts: Vec<Mount>,
-    /// Mount an empty file system in memory: DESTINATION[:size=…,mode=…,exec]
+    /// Mount an empty file system in memory: DESTINATION[:size=…,mode=…,exec]; may be given more than once
     #[arg(long = "tmpfs", value_name = "MOUNT", value_parser = Mount::from_tmpfs_option)]
     tmpfs: Vec<Mount>,
-    /// Mount what another container has mounted: CONTAINER[:ro]
+    /// Mount the volumes and paths that another container has: CONTAINER[:ro]; may be given more than once
     #[arg(long, value_name = "CONTAINER")]
     volumes_from: Vec<VolumesFrom>,
-    /// The size of /dev/shm, such as 256m; 64m without
+    /// The size of /dev/shm, such as 256m (default: 64m)
     #[arg(long, value_name = "SIZE")]
     shm_size: Option<Bytes>,
 }

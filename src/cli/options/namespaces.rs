@@ -10,18 +10,19 @@ use crate::names::ContainerId;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Security")]
 pub(super) struct NamespaceOptions {
-    /// The process ids that the container sees: private, host, or container:NAME for those of another one, which
-    /// has to run
+    /// The processes that the container sees: private (its own), host, or container:NAME, which has to be
+    /// running (default: private)
     #[arg(long, value_name = "MODE", default_value = "private", hide_default_value = true)]
     pid: Asked<PidMode>,
-    /// The shared memory, semaphores and message queues that it sees: private, shareable (others may join), none
-    /// (private, and no /dev/shm), host, or container:NAME for those of another one, which is shareable and runs
+    /// The shared memory, semaphores and message queues that the container sees: private, shareable (its own,
+    /// which others may join), none (private, without /dev/shm), host, or container:NAME, which has to be
+    /// shareable and running (default: private)
     #[arg(long, value_name = "MODE", default_value = "private", hide_default_value = true)]
     ipc: Asked<IpcMode>,
-    /// The host name that it sees: private or host
+    /// The host name that the container sees: private or host (default: private)
     #[arg(long, value_name = "MODE", default_value = "private", hide_default_value = true)]
     uts: Namespace,
-    /// The control groups that it sees: private or host
+    /// The control groups that the container sees: private or host (default: private)
     #[arg(long, value_name = "MODE", default_value = "private", hide_default_value = true)]
     cgroupns: Namespace,
 }

@@ -10,21 +10,23 @@ use crate::engine::{MacAddress, NetworkMode, Wanted};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Networks")]
 pub(super) struct NetworkOptions {
-    /// A network: its name, or name=NAME,ip=IP,ip6=IP,mac-address=MAC,alias=NAME; or host, none or container:NAME
-    /// to share that of another container. May be given more than once: the default route leads through the first
-    /// one that is not internal. Without it: the network default, which is made on first use
+    /// Connect to a network: its name, or name=NAME,ip=IP,ip6=IP,mac-address=MAC,alias=NAME; or host, none, or
+    /// container:NAME to share another container's network. May be given more than once: the default route
+    /// leads through the first one that is not internal (default: the network default, which is created on
+    /// first use)
     #[arg(long = "network", visible_alias = "net", value_name = "NETWORK")]
     network: Vec<Network>,
-    /// The container's IPv4 address in the first network; the lowest free one without
+    /// The container's IPv4 address in the first network (default: the lowest free one)
     #[arg(long, value_name = "IP")]
     ip: Option<Ipv4Addr>,
-    /// The container's IPv6 address in the first network; a free one without, in a network that has any
+    /// The container's IPv6 address in the first network, if it has IPv6 (default: a free one)
     #[arg(long, value_name = "IP")]
     ip6: Option<Ipv6Addr>,
-    /// The Ethernet address of the container's first interface; one that follows from its IP address without
+    /// The MAC address of the container's first interface (default: derived from its IP address)
     #[arg(long, value_name = "MAC")]
     mac_address: Option<MacAddress>,
-    /// A further name of the container in the first network, which inspect shows; may be given more than once
+    /// One more name of the container in the first network; shown by inspect, there is no DNS yet; may be given
+    /// more than once
     #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
     network_alias: Vec<String>,
 }

@@ -6,11 +6,11 @@ use crate::engine::{ExposedPort, PortRequest, Settings};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Ports")]
 pub(super) struct PortOptions {
-    /// Publish a port: [[HOST_IP:]HOST_PORT[-END]:]PORT[-END][/tcp|udp|sctp]; without a HOST_PORT on a free one,
-    /// with a range of them for one PORT on the first free one; may be given more than once
+    /// Publish a port: [[HOST_IP:]HOST_PORT[-END]:]PORT[-END][/tcp|udp|sctp]; without HOST_PORT a free port of
+    /// the host is chosen, from a range of host ports the first free one; may be given more than once
     #[arg(long, short, value_name = "PORT")]
     publish: Vec<PortRequest>,
-    /// Publish every exposed port on a free one of the host
+    /// Publish every exposed port on a free port of the host
     #[arg(long, short = 'P')]
     publish_all: bool,
     /// A port that the container listens on: PORT[-END][/tcp|udp|sctp]; may be given more than once

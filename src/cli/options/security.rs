@@ -9,27 +9,27 @@ use super::namespaces::NamespaceOptions;
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Security")]
 pub(super) struct SecurityOptions {
-    /// Give a capability beyond the default: NET_ADMIN, or ALL; may be given more than once
+    /// Add a capability, such as NET_ADMIN, or ALL; may be given more than once
     #[arg(long, value_name = "CAPABILITY")]
     cap_add: Vec<CapabilityName>,
-    /// Take a capability of the default away: NET_RAW, or ALL; may be given more than once
+    /// Remove a capability, such as NET_RAW, or ALL; may be given more than once
     #[arg(long, value_name = "CAPABILITY")]
     cap_drop: Vec<CapabilityName>,
-    /// Keep nothing from the container: all capabilities, all devices, no filter
+    /// Give the container all capabilities and devices, and no seccomp filter
     #[arg(long)]
     privileged: bool,
-    /// Mount the root file system read-only
+    /// Mount the container's root file system read-only
     #[arg(long)]
     read_only: bool,
-    /// no-new-privileges[=BOOL] (set-user-id programs such as sudo gain nothing; off without), seccomp=FILE (a
-    /// profile in Docker's format), seccomp=unconfined, apparmor=PROFILE (of the host), apparmor=unconfined,
-    /// label=disable, or systempaths=unconfined; may be given more than once
+    /// A security option: no-new-privileges[=BOOL] (set-user-id programs such as sudo gain nothing; default:
+    /// false), seccomp=FILE (a profile in Docker's format), seccomp=unconfined, apparmor=PROFILE (of the host),
+    /// apparmor=unconfined, label=disable, or systempaths=unconfined; may be given more than once
     #[arg(long, value_name = "OPTION")]
     security_opt: Vec<String>,
-    /// One more group of the command's user, by name or number; may be given more than once
+    /// Add the command's user to a group, by name or number; may be given more than once
     #[arg(long, value_name = "GROUP")]
     group_add: Vec<String>,
-    /// A kernel parameter of the container's own network or IPC namespace; may be given more than once
+    /// Set a kernel parameter of the container's own network or IPC namespace; may be given more than once
     #[arg(long, value_name = "NAME=VALUE", value_parser = sysctl)]
     sysctl: Vec<(String, String)>,
     #[command(flatten)]

@@ -6,17 +6,17 @@ use crate::cli::output::print;
 use crate::cli::{CommandError, Context, key_value};
 use crate::names::VolumeName;
 
-/// Create a volume, and print its name; one that is there already stays as it is
+/// Create a volume and print its name; if it exists already, it stays as it is
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker volume create --label app=web data")]
 pub(in crate::cli) struct Args {
-    /// What keeps the volume: a directory of this host
+    /// The driver of the volume
     #[arg(long, short, value_name = "DRIVER", default_value = "local", value_parser = ["local"])]
     driver: String,
-    /// A remark of your own; may be given more than once
+    /// A label, for your own use; may be given more than once
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     labels: Vec<(String, String)>,
-    /// The volume's name; one is made up without
+    /// The name of the volume (default: a random one)
     #[arg(value_name = "NAME")]
     name: Option<VolumeName>,
 }

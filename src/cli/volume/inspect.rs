@@ -8,11 +8,11 @@ use crate::cli::listing::ObjectFormat;
 use crate::cli::{CommandError, Context, inspect};
 use crate::engine::VolumeView;
 
-/// Show all that is known of volumes, as a JSON array
+/// Show details of volumes, as a JSON array
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker volume inspect data")]
 pub(in crate::cli) struct Args {
-    /// Print one line for each by a Go template, or as JSON (json), instead of the array
+    /// Print one line for each, by a Go template or as JSON (json), instead of the array
     #[arg(long, short, value_name = "TEMPLATE")]
     format: Option<ObjectFormat>,
     /// The volumes

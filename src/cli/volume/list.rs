@@ -13,10 +13,11 @@ use crate::engine::VolumeView;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker volume ls --filter dangling=true")]
 pub(in crate::cli) struct Args {
-    /// Only those with: dangling=true|false, name=PART, label=KEY[=VALUE], driver=local
+    /// Show only volumes that match: dangling=true|false, name=PART, label=KEY[=VALUE] or driver=local; may be
+    /// given more than once
     #[arg(long = "filter", short, value_name = "KEY=VALUE", value_parser = condition)]
     filters: Vec<Condition>,
-    /// Print a table, one JSON array (json), or a line by a Go template for each volume
+    /// Print a table, one JSON array (json), or one line for each volume by a Go template
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: ListFormat,
     /// Print the names only

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use super::{CommandError, Context};
 use crate::engine::VolumeFilter;
 
-/// Directories that outlive the containers they are mounted in.
+/// Manage volumes: directories that outlive containers.
 #[derive(Debug, clap::Args)]
 pub(super) struct Args {
     #[command(subcommand)]

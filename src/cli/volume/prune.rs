@@ -8,17 +8,17 @@ use crate::cli::output::{complain, print};
 use crate::cli::{CommandError, Context};
 use crate::engine::Bytes;
 
-/// Remove the volumes that no container has and nobody has named
+/// Remove the anonymous volumes that no container uses
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker volume prune --all --force")]
 pub(in crate::cli) struct Args {
-    /// Remove those with a name, too
+    /// Also remove named volumes that no container uses
     #[arg(long, short)]
     all: bool,
-    /// Only those with: name=PART, label=KEY[=VALUE]
+    /// Remove only volumes that match: name=PART or label=KEY[=VALUE]; may be given more than once
     #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = condition)]
     filters: Vec<Condition>,
-    /// Do not ask first
+    /// Do not ask for confirmation
     #[arg(long, short)]
     force: bool,
 }

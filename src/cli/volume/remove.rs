@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use crate::cli::{CommandError, Context, for_each};
 
-/// Remove volumes that no container has, with all that is in them
+/// Remove volumes that no container uses, with everything in them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker volume rm data")]
 pub(in crate::cli) struct Args {
-    /// Do not complain of volumes that are not there
+    /// Do not fail for volumes that do not exist
     #[arg(long, short)]
     force: bool,
     /// The volumes
