@@ -46,7 +46,7 @@ pub enum VolumeError {
         users: Vec<String>,
     },
     /// The record is not what we write.
-    #[error("{path} is not a volume's record")]
+    #[error("the volume record {path} is damaged or not mydocker's")]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -55,7 +55,7 @@ pub enum VolumeError {
         source: serde_json::Error,
     },
     /// The record was written by a newer mydocker.
-    #[error("{path} has format {found}; this mydocker knows format {VERSION}")]
+    #[error("the volume record {path} has version {found}; this mydocker reads version {VERSION}")]
     Version {
         /// The file.
         path: PathBuf,

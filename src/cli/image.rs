@@ -108,12 +108,15 @@ pub(super) fn document(image: &StoredImage) -> Value {
 
 fn prune(args: &PruneArgs, context: &mut Context) -> Result<ExitCode, CommandError> {
     if !args.force {
-        let what =
-            if args.all { "all images that no container was made from" } else { "all images without a name" };
+        let what = if args.all {
+            "all images that no container uses"
+        } else {
+            "the images without a name that no container uses"
+        };
         if !output::confirm(&format!("This removes {what}. Go on?")) {
             return Err(failed(
                 "nothing was removed: not confirmed",
-                Some("use --force where nobody can be asked"),
+                Some("use --force where there is no terminal to ask"),
             ));
         }
     }

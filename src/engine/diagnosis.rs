@@ -99,9 +99,9 @@ impl Finding {
                 let name = path.file_name().unwrap_or_default().to_string_lossy();
                 format!("unless another program uses it, remove it with: ip netns delete {name}")
             }
-            Self::Record(error) => error
-                .hint()
-                .unwrap_or_else(|| "mend or move the file away; mydocker does not overwrite it".to_owned()),
+            Self::Record(error) => error.hint().unwrap_or_else(|| {
+                "repair the file or move it away; mydocker does not overwrite it".to_owned()
+            }),
         }
     }
 }

@@ -296,14 +296,14 @@ impl EngineError {
             )),
             Self::NamespaceOfContainer { name, .. } => Some(format!("name the container instead: {name}")),
             Self::IpcNotShareable { name, .. } => {
-                Some(format!("make container {name} anew with: --ipc shareable"))
+                Some(format!("create container {name} again with: --ipc shareable"))
             }
             Self::NoTerminal => Some("leave out -t, or run it from a terminal".to_owned()),
             Self::StillUp { name, .. } => {
                 Some(format!("stop it first with: mydocker stop {name}; or use --force"))
             }
             Self::Is { name, state: "paused", .. } => {
-                Some(format!("let it go on with: mydocker unpause {name}"))
+                Some(format!("resume it with: mydocker unpause {name}"))
             }
             Self::Is { name, state: "dead", .. } => {
                 Some(format!("finish its removal with: mydocker rm {name}"))

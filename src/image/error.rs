@@ -109,7 +109,7 @@ pub enum ImageError {
         names: Vec<Reference>,
     },
     /// Which containers use images cannot be found out.
-    #[error("cannot tell which containers use the image")]
+    #[error("cannot find out which containers use the image")]
     Users(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// The kernel's random number generator cannot be read.
     #[error("cannot make up a name for a layer")]

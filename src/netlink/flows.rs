@@ -190,7 +190,7 @@ impl FlowSocket {
             match self.socket.recv(&mut datagram, 0) {
                 Ok(_) => {}
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
-                    tracing::warn!("there were more changes than could be read: some are missing here");
+                    tracing::warn!("some changes are missing: there were more than could be read");
                     continue;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -37,7 +37,7 @@ pub enum Finding {
     #[error("{0}")]
     Lack(Lack),
     /// The host does not forward packets.
-    #[error("the host does not forward {0} packets: containers reach nobody outside")]
+    #[error("the host does not forward {0} packets: containers cannot reach the outside")]
     ForwardingOff(Family),
     /// There are networks and no table.
     #[error("the table inet mydocker is missing: no port is published and nothing is masqueraded")]
@@ -49,7 +49,7 @@ pub enum Finding {
     #[error("an element is missing in the table inet mydocker: {0}")]
     ElementMissing(String),
     /// An element that nobody put there, or whose owner has gone.
-    #[error("an element of the table inet mydocker belongs to nobody: {0}")]
+    #[error("an element of the table inet mydocker belongs to no network or container: {0}")]
     ElementForeign(String),
     /// Something about a network's bridge.
     #[error("network {network}: {fault}")]
@@ -90,7 +90,7 @@ pub enum Finding {
         container: String,
     },
     /// An address that is marked as taken and that nobody has.
-    #[error("network {network}: {address} of {subnet} is marked as taken and nobody has it")]
+    #[error("network {network}: {address} of {subnet} is marked as taken, but no container has it")]
     AddressLeaked {
         /// The network.
         network: NetworkName,
@@ -100,7 +100,7 @@ pub enum Finding {
         address: IpAddr,
     },
     /// An address that somebody has and that is marked as free.
-    #[error("network {network}: {address} of {subnet} is marked as free and somebody has it")]
+    #[error("network {network}: {address} of {subnet} is marked as free, but a container has it")]
     AddressNotMarked {
         /// The network.
         network: NetworkName,
@@ -110,7 +110,7 @@ pub enum Finding {
         address: IpAddr,
     },
     /// The file of addresses is missing or damaged.
-    #[error("the address file {} is {what}: which addresses are taken is not known", .path.display())]
+    #[error("the address file {} is {what}: it does not say which addresses are taken", .path.display())]
     AddressFile {
         /// The file.
         path: PathBuf,
@@ -118,7 +118,7 @@ pub enum Finding {
         what: &'static str,
     },
     /// The host's end of a pair that belongs to no container.
-    #[error("the device {0} was made for a container and belongs to none")]
+    #[error("the device {0} was made for a container, but no container has it")]
     LeakedDevice(IfName),
     /// Another table drops what a network sends or receives.
     #[error("{obstacle}, which drops {}", match .obstacle.way {
@@ -143,13 +143,12 @@ pub enum Finding {
     },
     /// Bridged packets pass the rules of all tables.
     #[error(
-        "bridged packets pass netfilter ({}=1): those between containers of one network, too, are subject to the \
-         forwarding rules of every table on this host",
+        "packets between containers of one network pass the forwarding rules of every table on this host ({}=1)",
         .0.join("=1, ")
     )]
     BridgeNetfilter(Vec<&'static str>),
     /// Rules that are in no table of nf_tables.
-    #[error("{0} has rules, which the kernel does not show to mydocker: they may drop what containers send")]
+    #[error("{0} has rules that mydocker cannot read: they may drop what containers send")]
     LegacyIptables(&'static str),
     /// A file that cannot be read.
     #[error(transparent)]
@@ -205,12 +204,12 @@ impl Finding {
             }
             Self::BridgeNetfilter(names) => {
                 let settings: Vec<String> = names.iter().map(|name| format!("{name}=0")).collect();
-                format!("nothing, if that is wanted; else: sysctl -w {}", settings.join(" "))
+                format!("nothing, if you want that; otherwise: sysctl -w {}", settings.join(" "))
             }
             Self::LegacyIptables(program) => format!("look at them with: {program} -S FORWARD"),
-            Self::File(error) => error
-                .hint()
-                .unwrap_or_else(|| "mend or move the file away; mydocker does not overwrite it".to_owned()),
+            Self::File(error) => error.hint().unwrap_or_else(|| {
+                "repair the file or move it away; mydocker does not overwrite it".to_owned()
+            }),
             _ => RELOAD.to_owned(),
         }
     }

@@ -62,7 +62,7 @@ impl Networks {
             Ok(lock) => Some(lock),
             // A container has ended, whoever is stuck with the lock: what would be left of it is the greater evil.
             Err(error) => {
-                tracing::warn!(%error, "disconnecting all the same");
+                tracing::warn!(%error, "cannot lock the networks: disconnecting without the lock");
                 None
             }
         }
@@ -140,7 +140,7 @@ impl Networks {
         let undone = self.unpublish(endpoint).and_then(|()| self.leave(endpoint, &[], netns));
         if let Err(error) = undone {
             // The first error is the one to report.
-            tracing::warn!(%error, "cannot undo the connection; its address is free once its owner is gone");
+            tracing::warn!(%error, "cannot undo the connection; its address is freed when its owner has ended");
         }
     }
 

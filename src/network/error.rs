@@ -415,7 +415,7 @@ impl NetworkError {
                 remedies.join("; ")
             }
             Self::Record(RecordError::Damaged { path, .. }) => {
-                format!("mend or move {} away; mydocker does not overwrite it", path.display())
+                format!("repair {} or move it away; mydocker does not overwrite it", path.display())
             }
             _ => return None,
         };

@@ -259,7 +259,7 @@ impl Networks {
         let network = self.get(name)?;
         if let Err(error) = self.heal_locked() {
             // What is to go goes all the same.
-            tracing::warn!(%error, "not everything can be restored");
+            tracing::warn!(%error, "cannot restore all networks");
         }
         // From here on nobody connects to it; who did before shows up among the endpoints.
         record::save(&self.layout, &Network { phase: Phase::Removing, ..network.clone() })?;

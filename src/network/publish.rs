@@ -329,7 +329,9 @@ fn warn_of_internal(publisher: &Endpoint) {
     let is_closed = |port: &&PortMapping| publisher.gateway(Family::of(port.host_ip)).is_none();
     if let Some(port) = publisher.ports.iter().find(is_closed) {
         let (who, port) = (publisher.holder(), port.host_side());
-        tracing::warn!("the port {port} of {who} leads into an internal network: nobody outside reaches it");
+        tracing::warn!(
+            "the port {port} of {who} leads into an internal network: it cannot be reached from outside"
+        );
     }
 }
 

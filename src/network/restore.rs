@@ -149,7 +149,7 @@ impl Networks {
         let _lock = self.lock()?;
         // A network that cannot be restored is no reason not to use another one; who uses it will be told.
         if let Some(error) = self.restore_locked()?.failed {
-            tracing::warn!(%error, "not everything can be restored");
+            tracing::warn!(%error, "cannot restore all networks");
         }
         Ok(())
     }
@@ -167,7 +167,7 @@ impl Networks {
             && has_networks()?
             && let Some(error) = self.restore_locked()?.failed
         {
-            tracing::warn!(%error, "not everything can be restored");
+            tracing::warn!(%error, "cannot restore all networks");
         }
         Ok(())
     }

@@ -100,7 +100,7 @@ fn forwarding_the_bridge_and_its_netfilter_are_looked_at() {
     host.space.set_sysctl("net/ipv4/ip_forward", "0");
     assert_eq!(
         findings(&host),
-        ["forwarding: the host does not forward IPv4 packets: containers reach nobody outside"]
+        ["forwarding: the host does not forward IPv4 packets: containers cannot reach the outside"]
     );
     host.space.set_sysctl("net/ipv4/ip_forward", "1");
     host.space.set_sysctl("net/ipv4/conf/front/route_localnet", "0");

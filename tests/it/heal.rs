@@ -110,7 +110,7 @@ fn r14_what_was_deleted_by_hand_is_found_and_restored_by_reload() {
         (&format!("ip link delete {device}"), "is missing"),
         (
             "nft add element inet mydocker published4 { 0.0.0.0 . tcp . 81 : 172.18.0.9 . 81 }",
-            "belongs to nobody",
+            "belongs to no network or container",
         ),
     ] {
         host.space.ok(&["sh", "-c", damage]);

@@ -60,7 +60,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         print(&context.engine()?.dry_prune_networks(wanted)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let question = "WARNING! This removes all networks that no container has. Go on?";
+    let question = "WARNING! This removes all networks that no container uses. Go on?";
     if !args.force && !confirm(question) {
         return Ok(ExitCode::SUCCESS);
     }

@@ -42,8 +42,8 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
 
 /// Asks on standard error, because standard output is for results. No answer is a no.
 fn confirmed(all: bool) -> bool {
-    let which = if all { "all volumes" } else { "the volumes without a name" };
-    complain(&format!("This removes {which} that no container has. Go on? [y/N]"));
+    let which = if all { "all volumes" } else { "the anonymous volumes" };
+    complain(&format!("This removes {which} that no container uses. Go on? [y/N]"));
     let mut answer = String::new();
     // What cannot be read is no answer.
     std::io::stdin().lock().read_line(&mut answer).ok();

@@ -47,7 +47,7 @@ pub enum DeviceError {
     #[error("cannot use the device {}: it is neither a device nor a directory of devices", .0.display())]
     NoDevice(PathBuf),
     /// Two devices have one place.
-    #[error("two devices are to be {} in the container", .0.display())]
+    #[error("two devices have the path {} in the container", .0.display())]
     Duplicate(PathBuf),
     /// A device in what the user has mounted below /dev.
     #[error("cannot make the device {} in what is mounted on {}", .device.display(), .mount.display())]

@@ -25,7 +25,7 @@ pub enum ProfileError {
     #[error("the seccomp profile has the action {0}, which is not supported")]
     Action(String),
     /// A comparison that does not exist.
-    #[error("the seccomp profile compares with {0}, which does not exist")]
+    #[error("the seccomp profile has the comparison {0}, which does not exist")]
     Operator(String),
     /// The compiler refuses it.
     #[error("the seccomp profile cannot be compiled: {0}")]

@@ -43,7 +43,7 @@ const UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
 #[derive(Debug, thiserror::Error)]
 pub enum FilesError {
     /// There is no gateway that a name could stand for.
-    #[error("the host \"{0}\" is to be the gateway of the container's network, which has none")]
+    #[error("--add-host {0}:host-gateway: the network of the container has no gateway")]
     NoGateway(String),
     /// A file cannot be read or written.
     #[error("cannot {action} {}", .path.display())]
