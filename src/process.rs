@@ -123,7 +123,8 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
     Some(Stat { state, start_time: fields.nth(22 - 3 - 1)?.parse().ok()? })
 }
 
-/// The kernel's name for the current boot. What was recorded under another one belongs to nobody now.
+/// The kernel's name for the current boot. A process that was recorded under another boot's id does not exist any
+/// more.
 ///
 /// # Errors
 /// `/proc` is not mounted.

@@ -382,7 +382,7 @@ pub fn list(directory: &Path) -> io::Result<Vec<String>> {
         if !name.starts_with('.') {
             names.push(name);
         } else if is_abandoned(&name) {
-            // Somebody else may be at it as well.
+            // Another command may be removing it as well.
             std::fs::remove_file(entry.path()).ok();
         }
     }

@@ -106,7 +106,7 @@ pub struct Volume {
     pub name: VolumeName,
     /// When it was made.
     pub created: DateTime<Utc>,
-    /// The user's own remarks.
+    /// The user's labels.
     pub labels: BTreeMap<String, String>,
     /// Whether it was made for a container that named none; it goes with that container if asked to.
     pub anonymous: bool,
@@ -144,8 +144,8 @@ impl<'a> Volumes<'a> {
         Ok(Exclusive { layout: self.layout, _lock: lock })
     }
 
-    /// Removes what is left of volumes whose removal was killed. To be called by whoever removes volumes, whether
-    /// or not he finds any: nobody else looks for it.
+    /// Removes what is left of volumes whose removal was killed. To be called by every command that removes
+    /// volumes, even if it finds none: nothing else looks for them.
     ///
     /// # Errors
     /// [`VolumeError::Io`].
@@ -206,7 +206,7 @@ impl Exclusive<'_> {
         if let Some(volume) = load(self.layout, name)? {
             return Ok(volume);
         }
-        // Without a record, directories that are there already are those of somebody who was killed here.
+        // Directories that are there already, without a record, were left by a command that was killed here.
         make_directory(&self.layout.volume(name), true, 0o700)?;
         let data = self.layout.volume_data(name);
         make_directory(&data, true, 0o755)?;
@@ -277,7 +277,7 @@ fn erase(path: &Path) -> Result<(), VolumeError> {
     store::remove_tree_if_exists(path).map_err(io_error("remove", path))
 }
 
-/// The volumes that somebody was removing when he was killed.
+/// The volumes that killed commands were removing.
 fn abandoned(directory: &Path) -> Vec<PathBuf> {
     let is_abandoned = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();

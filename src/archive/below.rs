@@ -43,7 +43,7 @@ pub struct Spot {
 }
 
 impl Below {
-    /// Holds the directory `path`, which is resolved as any path of ours.
+    /// Holds the directory `path`, which is resolved as usual, links included.
     ///
     /// # Errors
     /// It is no directory, or cannot be opened.

@@ -1,4 +1,4 @@
-//! Which compression a stream has, told by its first bytes, and the stream without it.
+//! Which compression a stream has, by its first bytes, and the stream without it.
 
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read};
@@ -23,8 +23,8 @@ impl fmt::Display for CompressionFormat {
     }
 }
 
-/// What reading a damaged compressed stream failed with, so that it can be told from a stream that cannot be
-/// read at all.
+/// What reading a damaged compressed stream failed with, so that it differs from a stream that cannot be read at
+/// all.
 #[derive(Debug, thiserror::Error)]
 #[error("{source}")]
 struct Damage {
@@ -84,7 +84,8 @@ pub fn decompress<'a>(stream: impl Read + 'a) -> Result<Decompressed<'a>, Archiv
 
 fn zstd_decoder<'a>(stream: impl BufRead + 'a) -> io::Result<impl Read + 'a> {
     let mut decoder = zstd::stream::read::Decoder::with_buffer(stream)?;
-    // 128 MiB of window, as the zstd program allows without being asked: more is our memory in their hands.
+    // 128 MiB of window, as the zstd program allows without being asked: with more, an archive could use up
+    // mydocker's memory.
     decoder.window_log_max(27)?;
     Ok(decoder)
 }
@@ -114,7 +115,7 @@ pub fn drain(stream: &mut impl Read) -> Result<(), ArchiveError> {
     io::copy(stream, &mut io::sink()).map(drop).map_err(read_error)
 }
 
-/// The error of a read, told apart.
+/// What the error of a read was about.
 pub(super) fn read_error(error: io::Error) -> ArchiveError {
     match error.downcast::<Damage>() {
         Ok(Damage { format, source }) => ArchiveError::Compression { format, source },

@@ -1,9 +1,9 @@
 //! Trees of files as tar streams: packed from below a held directory, and unpacked below one.
 //!
-//! Whoever made a stream may be hostile, and so may a container whose files are packed or unpacked while it
-//! runs. Nothing is therefore ever done by a path that starts outside: every directory is opened with
-//! `openat2(RESOLVE_IN_ROOT)` below the one that was handed in, and what is made or changed is a name in an
-//! open directory or the file behind a descriptor.
+//! The maker of a stream may be hostile, and so may a container whose files are packed or unpacked while it runs.
+//! Nothing is therefore ever done by a path that starts outside: every directory is opened with
+//! `openat2(RESOLVE_IN_ROOT)` below the one that was handed in, and what is made or changed is a name in an open
+//! directory or the file behind a descriptor.
 //!
 //! ```text
 //! tree ─► pack ─► Entry + data ─► write ─► (tar stream) ─► compression ─► read ─► Entry + data ─► unpack ─► tree

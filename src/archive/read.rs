@@ -167,7 +167,7 @@ impl<R: Read> Reader<R> {
             Ok((self.number32(&ustar.dev_major)?, self.number32(&ustar.dev_minor)?))
         };
         let kind = match header.entry_type().as_byte() {
-            // The old format tells a directory by its name.
+            // In the old format, a name that ends in a slash is a directory.
             b'0' | 0 | b'7' if path.as_encoded_bytes().ends_with(b"/") => Kind::Directory,
             b'0' | 0 | b'7' => Kind::File,
             b'1' => Kind::HardLink(link),

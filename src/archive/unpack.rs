@@ -253,7 +253,7 @@ impl Unpacker<'_> {
         }
         let made = find_at(directory, name).and_then(|made| made.ok_or_else(|| Errno::ENOENT.into()));
         let made = made.map_err(failed("open", entry))?;
-        // Somebody who works in the same tree may have been faster.
+        // Another process that works in the same tree may have been faster.
         if kind_of(&fstat(&made).map_err(failed_errno("look at", entry))?) != SFlag::S_IFDIR {
             return Err(conflict("file", entry));
         }
@@ -433,8 +433,8 @@ impl Unpacker<'_> {
     }
 }
 
-/// Which extended attributes are taken over: the user's, file capabilities and access lists. `trusted.overlay.`
-/// and `user.overlay.` would tell overlayfs to take files from elsewhere; the rest belongs to the host.
+/// Which extended attributes are taken over: the user's, file capabilities and access lists. `trusted.overlay.` and
+/// `user.overlay.` would make overlayfs take files from elsewhere; the rest belongs to the host.
 pub(super) fn is_kept(name: &OsStr) -> bool {
     let name = name.as_bytes();
     let overlay = name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.");

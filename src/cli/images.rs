@@ -85,7 +85,7 @@ fn row(image: &StoredImage, name: Option<&Reference>, now: DateTime<Utc>, whole:
     })
 }
 
-/// How long ago, in words; an image may not tell.
+/// How long ago, in words; an image may have no time.
 pub(super) fn since(created: Option<DateTime<Utc>>, now: DateTime<Utc>) -> String {
     created.map(|created| format!("{} ago", human::span(now - created))).unwrap_or_default()
 }

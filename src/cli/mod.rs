@@ -204,12 +204,12 @@ struct CommandError {
 }
 
 impl CommandError {
-    /// An error of the command line's own, told as it is.
+    /// An error of the command line's own.
     fn new(message: String) -> Self {
         Self { message, hint: None, run_status: 125 }
     }
 
-    /// Tells the user, once: as lines for people, or as one object like those of the log.
+    /// Prints it, once: as lines for people, or as one object like those of the log.
     fn report(&self, format: LogFormat) {
         if format == LogFormat::Json {
             return output::complain(&output::log_line("error", &self.message, self.hint.as_deref()));
@@ -222,7 +222,7 @@ impl CommandError {
 }
 
 impl CommandError {
-    /// Tells the user of something that does not keep the command from its work.
+    /// Prints it as a warning: the command goes on.
     fn warn(&self, format: LogFormat) {
         match format {
             LogFormat::Json => {
@@ -301,7 +301,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     })
 }
 
-/// Help and version are results; everything else is wrong usage, told on one line with a hint below.
+/// Help and version are results; everything else is wrong usage, printed on one line with a hint below.
 fn usage(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         // Nobody reads it: nothing to be done.

@@ -25,7 +25,7 @@ pub(super) enum Format {
 
 /// Prints lines to standard output. Once the reader has gone (`| head`), the rest is dropped silently.
 pub(super) fn print(text: &str) {
-    // There is nobody left to tell.
+    // There is nowhere left to report it.
     try_print(text);
 }
 

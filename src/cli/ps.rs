@@ -76,7 +76,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     let filters = Filters::new(&args.filters, engine)?;
     let listing = engine.list_containers()?;
     for error in listing.broken {
-        // It is told of and passed over: the others are no less there.
+        // It is reported and left out: the others are listed all the same.
         CommandError::from(error).warn(format);
     }
     let last = if args.latest { Some(1) } else { args.last.and_then(|number| usize::try_from(number).ok()) };

@@ -265,7 +265,7 @@ fn stat(task: &Task) -> String {
     text
 }
 
-/// The time of a day, the day of a year, or the year: what tells enough.
+/// The time of a day, the day of a year, or the year: whichever is precise enough.
 fn start(started: DateTime<Utc>, now: DateTime<Utc>) -> String {
     let (started, now) = (started.with_timezone(&Local), now.with_timezone(&Local));
     let format = if started.date_naive() == now.date_naive() {

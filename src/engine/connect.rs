@@ -1,5 +1,5 @@
-//! Containers are connected to networks and disconnected from them, whether they run or not; and namespaces that
-//! are no container's.
+//! Containers are connected to networks and disconnected from them, running or not; and so are other network
+//! namespaces.
 //!
 //! A container that does not run only gets another record. Of one that does:
 //!
@@ -41,7 +41,7 @@ enum Moment {
     Soon(Process),
 }
 
-/// A container that runs, and nobody else is connecting or disconnecting.
+/// A running container, locked against other commands that connect or disconnect it.
 struct Held {
     record: Record,
     owners: [Process; 2],
@@ -261,8 +261,8 @@ impl Engine {
         })
     }
 
-    /// Keeps others from connecting and disconnecting a running container, and finishes what somebody who was
-    /// killed has left. `None` if it does not run any more.
+    /// Keeps others from connecting and disconnecting a running container, and finishes what a killed command has
+    /// left. `None` if it does not run any more.
     fn hold(&mut self, id: &ContainerId) -> Result<Option<Held>, EngineError> {
         let path = self.layout.connection_lock(id);
         // It ends just now: the next look at its state shows it, or that it is another run already.

@@ -91,8 +91,8 @@ pub struct Membership {
 
 /// What a container asked for, and while it runs, what it got.
 ///
-/// While it runs, each membership has its endpoint. A membership without one is being made, an endpoint without
-/// a membership is being removed; if nobody is at it, whoever was has been killed (see `connect`).
+/// While it runs, each membership has its endpoint. A membership without one is being made, an endpoint without a
+/// membership is being removed; if no command is doing so, the one that did was killed (see `connect`).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "Stored")]
 pub struct Connection {

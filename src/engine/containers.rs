@@ -39,7 +39,7 @@ pub struct CreateContainer {
     pub hostname: Option<Hostname>,
     /// Where the command starts.
     pub working_dir: Option<ContainerPath>,
-    /// As whom it runs.
+    /// The user that it runs as.
     pub user: Option<UserSpec>,
     /// Whether it gets a terminal.
     pub tty: bool,
@@ -49,7 +49,7 @@ pub struct CreateContainer {
     pub stdin_once: bool,
     /// Whether it is removed when it ends.
     pub auto_remove: bool,
-    /// The user's own remarks.
+    /// The user's labels.
     pub labels: Vec<(String, String)>,
     /// The signal that asks it to end.
     pub stop_signal: Option<Signal>,
@@ -81,7 +81,7 @@ impl Engine {
     /// Registers a container without starting it. Nothing but its record exists afterwards.
     ///
     /// # Errors
-    /// Whatever is wrong with the request as far as it can be told without starting; nothing is left behind.
+    /// Whatever is wrong with the request as far as can be known without starting it; nothing is left behind.
     pub fn create_container(&mut self, mut request: CreateContainer) -> Result<Record, EngineError> {
         privileges::for_containers()?;
         let (mode, networks) = settle_networks(&mut request)?;
@@ -91,7 +91,7 @@ impl Engine {
             let option = format!("--restart {}", request.settings.restart);
             return Err(EngineError::Conflict { option, other: "--rm".to_owned() });
         }
-        // Until the record tells that the container needs it, nobody else would know.
+        // Until the record says that the container needs the image, other commands could remove it.
         let _hold = self.image_store().hold(&request.image)?;
         let image = self.image_for(&request.image)?;
         images::apply_defaults(&mut request, &image)?;
@@ -143,8 +143,8 @@ impl Engine {
         Ok(record)
     }
 
-    /// The host name of a container that shares the network, or the names, of somebody else: that one's. Programs
-    /// look their own host name up, and only its owner's addresses lead to the container.
+    /// The host name of a container that shares the network, or the host name, of another container or of the host:
+    /// that one's. Programs look their own host name up, and only its owner's addresses lead to the container.
     fn borrowed_hostname(
         &self,
         network: &NetworkMode,
@@ -206,7 +206,7 @@ fn host_name() -> Option<Hostname> {
     nix::unistd::gethostname().ok()?.to_str()?.parse().ok()
 }
 
-/// What only this host, and the options together, can tell.
+/// Checks that need this host, or several options together.
 fn check_host(request: &CreateContainer, mode: &NetworkMode) -> Result<(), EngineError> {
     let settings = &request.settings;
     let version = super::hierarchy()?.version();

@@ -122,7 +122,7 @@ impl Engine {
         }
         let (running, known) = self.running()?;
         let networks = self.networks.reload(&running)?;
-        // What is below our own directory, or of a container of ours, can be nobody else's.
+        // What is below this root directory, or belongs to one of its containers, cannot be another program's.
         for path in self.leaked_mounts(&known)? {
             if let Some(id) = self.container_of_mount(&path) {
                 rootfs::unmount(&self.layout, &id)?;
@@ -175,7 +175,7 @@ impl Engine {
         }
         findings.extend(listing.broken.into_iter().map(Finding::Record));
         let (running, known) = self.running()?;
-        // Without it the kernel tells nothing of its rules.
+        // Without it the kernel does not show its rules.
         if !blind {
             findings.extend(self.networks.check(&running)?.into_iter().map(Finding::Network));
         }
@@ -237,8 +237,9 @@ impl Engine {
         Ok((running, known))
     }
 
-    /// Pinned namespaces of containers of ours that do not run; and those that have the name of a container of
-    /// nobody's and no process in them: another root directory's containers have processes.
+    /// Pinned namespaces of this root directory's containers that do not run; and those that are named like a
+    /// container that is not in this root directory and have no process in them: those of another root directory's
+    /// running containers have processes.
     fn leaked_namespaces(&self, known: &BTreeSet<ContainerId>) -> Result<Vec<PathBuf>, EngineError> {
         let error = |source| EngineError::Io { action: "list the pinned namespaces", source };
         let pins = Path::new("/run/netns");
@@ -263,7 +264,7 @@ impl Engine {
         Ok(candidates.into_iter().filter(|(_, inode)| !used.contains(inode)).map(|(path, _)| path).collect())
     }
 
-    /// Whether a pinned namespace is a container's of ours.
+    /// Whether a pinned namespace belongs to a container of this root directory.
     fn is_of_a_container(&self, pin: &Path) -> bool {
         let id = pin.file_name().and_then(|name| name.to_str()?.parse::<ContainerId>().ok());
         id.is_some_and(|id| Record::load(&self.layout, &id).is_ok())

@@ -16,7 +16,7 @@ impl Engine {
     /// What the creation of a network would change.
     ///
     /// # Errors
-    /// What the creation would fail with, as far as it can be told.
+    /// What the creation would fail with, as far as can be known.
     pub fn dry_create_network(&mut self, request: &CreateNetwork) -> Result<String, EngineError> {
         privileges::for_networks()?;
         Ok(self.networks.dry_create(request)?.to_string())
@@ -60,7 +60,7 @@ impl Engine {
     /// What connecting a container would change: nothing if it does not run.
     ///
     /// # Errors
-    /// What [`Engine::connect`] would fail with, as far as it can be told.
+    /// What [`Engine::connect`] would fail with, as far as can be known.
     pub fn dry_connect(
         &mut self,
         network: &str,
@@ -106,7 +106,7 @@ impl Engine {
     /// What connecting a namespace would change.
     ///
     /// # Errors
-    /// What [`Engine::connect_namespace`] would fail with, as far as it can be told.
+    /// What [`Engine::connect_namespace`] would fail with, as far as can be known.
     pub fn dry_connect_namespace(
         &mut self,
         network: &str,
@@ -134,7 +134,7 @@ impl Engine {
     /// What `run` would change.
     ///
     /// # Errors
-    /// What is wrong with the networks and ports, as far as it can be told.
+    /// What is wrong with the networks and ports, as far as can be known.
     pub fn dry_run(&mut self, mut request: CreateContainer) -> Result<String, EngineError> {
         privileges::for_containers()?;
         let (mode, networks) = settle_networks(&mut request)?;
@@ -202,7 +202,7 @@ impl Engine {
         }
     }
 
-    /// What another name of a container would change: the remarks at its ports, if it runs.
+    /// What another name of a container would change: the comments of its ports' elements, if it runs.
     ///
     /// # Errors
     /// As [`Engine::rename`].

@@ -336,7 +336,7 @@ impl EngineError {
     }
 }
 
-/// An error with its causes on one line, each told once.
+/// An error with its causes on one line, each once.
 #[must_use]
 pub fn one_line(error: &dyn std::error::Error) -> String {
     let mut line = error.to_string();

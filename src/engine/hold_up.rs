@@ -1,12 +1,13 @@
-//! The processes of a container are held up while somebody reads its files, and go on afterwards whatever becomes
-//! of the reader.
+//! The processes of a container are frozen while a command reads its files, and resume afterwards even if the
+//! command is killed.
 //!
 //! ```text
 //! RUN_ROOT/containers/ID/held-up    PID-START of who froze the processes and is to thaw them
 //! ```
 //!
-//! It is written before they are frozen and removed after they were thawed. Whoever finds a frozen container with
-//! the mark of a process that has ended thaws it. It is not there where the user has paused the container.
+//! It is written before they are frozen and removed after they were thawed. Any command that finds a frozen
+//! container with the mark of a process that has ended thaws it. It is not there where the user has paused the
+//! container.
 
 use std::path::PathBuf;
 
@@ -17,7 +18,7 @@ use crate::names::ContainerId;
 use crate::process::Process;
 use crate::store::{self, Durability, Layout};
 
-/// A container whose processes go on when this is dropped.
+/// A frozen container. Its processes resume when this is dropped.
 pub(super) struct HeldUp {
     layout: Layout,
     hierarchy: Hierarchy,
@@ -31,7 +32,7 @@ impl HeldUp {
         let written = Process::current()
             .and_then(|me| store::write_atomic(&path, me.to_string().as_bytes(), Durability::Process));
         written.map_err(|source| EngineError::File { action: "write", path, source })?;
-        // Made before: what is frozen half-way goes on as well.
+        // Made before freezing, so that dropping it also thaws what was frozen half-way.
         let held_up = Self { layout: layout.clone(), hierarchy: hierarchy.clone(), id: id.clone() };
         cgroup::freeze(hierarchy, id).map_err(RuntimeError::from)?;
         Ok(held_up)
@@ -40,7 +41,7 @@ impl HeldUp {
 
 impl Drop for HeldUp {
     fn drop(&mut self) {
-        // Without the mark somebody else has let them go on, and perhaps paused them since.
+        // Without the mark another command has thawed them, and perhaps paused them since.
         if holder(&self.layout, &self.id) != Process::current().ok() {
             return;
         }
@@ -53,8 +54,7 @@ impl Drop for HeldUp {
     }
 }
 
-/// Lets a frozen container go on if nobody wants it frozen any more, because who held it up was killed. Returns
-/// whether it goes on.
+/// Thaws a container whose freezer was killed. Returns whether it was thawed.
 pub(super) fn go_on_if_abandoned(layout: &Layout, hierarchy: &Hierarchy, id: &ContainerId) -> bool {
     let abandoned = holder(layout, id).is_some_and(|holder| !holder.is_alive());
     if abandoned && cgroup::thaw(hierarchy, id).is_ok() {
@@ -64,7 +64,7 @@ pub(super) fn go_on_if_abandoned(layout: &Layout, hierarchy: &Hierarchy, id: &Co
     false
 }
 
-/// Removes the mark: from now on it is the user who pauses the container or lets it go on.
+/// Removes the mark: from now on only the user pauses and resumes the container.
 pub(super) fn forget(layout: &Layout, id: &ContainerId) {
     // It goes with the container at the latest.
     store::remove_if_exists(&mark(layout, id)).ok();

@@ -38,7 +38,7 @@ pub struct CommitImage {
     pub changes: Vec<Change>,
     /// What it is to be called.
     pub name: Option<Reference>,
-    /// Whether the container's processes are held up meanwhile.
+    /// Whether the container is paused meanwhile.
     pub pause: bool,
 }
 
@@ -139,7 +139,7 @@ impl Engine {
         )
     }
 
-    /// Holds the processes of a running container up, unless they are already.
+    /// Pauses a running container, unless it is paused already.
     fn hold_up(&self, record: &Record, state: &State) -> Result<Option<HeldUp>, EngineError> {
         if !state.is_running() || state.is_paused() {
             return Ok(None);

@@ -23,7 +23,7 @@ use crate::store::Layout;
 /// How long a supervisor may take to clean up after its container has ended.
 const CLEANUP_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How often somebody is looked at who tells nothing by himself: a supervisor that is starting a container.
+/// How often a supervisor that is starting a container is looked at: until it has started it, it reports nothing.
 const GLANCE: Duration = Duration::from_millis(10);
 
 /// How long a container may take to end after its stop signal before it is killed.
@@ -120,7 +120,7 @@ impl Engine {
         });
         let supervisor = match before {
             Ok(State::Running { init, supervisor, .. }) => {
-                // Over its socket the supervisor tells that all is taken down a little before it ends itself:
+                // Over its socket the supervisor says that everything is taken down a little before it ends itself:
                 // closing its netfilter socket makes it wait for the kernel.
                 let connection = attach::connect(&self.layout, id)?;
                 self.terminate(id, init, signal, grace)?;
@@ -198,8 +198,8 @@ impl Engine {
         Ok(())
     }
 
-    /// Waits until a supervisor that is about to end has ended, and takes down what it did not: it may have
-    /// been killed, and then the record only tells once it is quite gone.
+    /// Waits until a supervisor that is about to end has ended, and takes down what it did not: it may have been
+    /// killed, and then the record only shows it once the process is gone.
     pub(super) fn outlive(
         &mut self,
         name: &ContainerName,
@@ -311,7 +311,7 @@ impl Engine {
                     {
                         return Ok(i32::from(code));
                     }
-                    // Killed, or about to end: the record tells more in a moment.
+                    // Killed, or about to end: the record will show which in a moment.
                     signal::wait(supervisor, Some(GLANCE))?;
                 }
                 State::Starting { supervisor, .. } | State::Restarting { supervisor, .. } => {
@@ -338,7 +338,7 @@ impl Engine {
         if !record.status()?.is_running() {
             return Ok(());
         }
-        // From here on only remarks for people are out of date if this is killed.
+        // If this is killed from here on, only comments of elements, which are for people, are out of date.
         for endpoint in &record.network.endpoints {
             self.networks.rename(endpoint, name.as_str())?;
         }

@@ -9,7 +9,7 @@ use crate::container::life::record::RecordError;
 pub struct Listing {
     /// The containers, the newest first.
     pub containers: Vec<Snapshot>,
-    /// Why others cannot be told of: their records are damaged, or a newer mydocker's.
+    /// Why others cannot be listed: their records are damaged, or written by a newer mydocker.
     pub broken: Vec<EngineError>,
 }
 

@@ -42,7 +42,7 @@ pub(super) fn missing() -> Vec<Capability> {
 }
 
 fn require(action: &'static str, needed: &[(Capability, &'static str)]) -> Result<(), EngineError> {
-    // Where the kernel cannot tell, it will refuse by itself.
+    // Where the kernel cannot be asked, it will refuse the operation itself.
     let effective = match caps::read(None, CapSet::Effective) {
         Ok(effective) => effective,
         Err(_) => return Ok(()),

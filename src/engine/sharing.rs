@@ -1,8 +1,8 @@
 //! Containers that are put into the namespaces of others: who may be joined, and by which process it is found.
 //!
-//! A namespace is found through the first process of the container that was named, whoever made it: that
-//! container may itself have joined another one, which may have been removed since. Whether it is the host's in
-//! the end, the kernel tells.
+//! A namespace is found through the first process of the container that was named, whoever made it: that container
+//! may itself have joined another one, which may have been removed since. The kernel is asked whether it is the
+//! host's in the end.
 
 use std::fs;
 use std::io;

@@ -1,5 +1,5 @@
-//! The client's side of a container's start and of `exec`: our own binary is started once more as the
-//! supervisor, gets its order over a socket, and tells how it went.
+//! The client's side of a container's start and of `exec`: our own binary is started once more as the supervisor,
+//! gets its order over a socket, and reports the outcome.
 
 use std::io::{self, IsTerminal as _, Stderr, Stdin, Stdout};
 use std::os::fd::AsFd as _;
@@ -42,7 +42,7 @@ pub struct ExecRequest {
     pub env: Vec<EnvVar>,
     /// Where it starts.
     pub working_dir: Option<ContainerPath>,
-    /// As whom it runs.
+    /// The user that it runs as.
     pub user: Option<UserSpec>,
     /// Whether it gets a terminal.
     pub tty: bool,
@@ -79,7 +79,7 @@ pub enum Left {
 /// The exit status of a client that can write its output nowhere, as if `SIGPIPE` had ended it.
 const OUTPUT_CLOSED: u8 = 141;
 
-/// How long to wait before looking again at a container that somebody else is starting.
+/// How long to wait before looking again at a container that another command is starting.
 pub(super) const GLANCE: Duration = Duration::from_millis(10);
 
 impl Engine {
@@ -100,7 +100,7 @@ impl Engine {
         finished.inspect_err(|error| {
             match error {
                 EngineError::Start(_) | EngineError::NoTerminal => self.forget_failed(record),
-                // It may have run for long; what it wrote is kept unless nobody wants it.
+                // It may have run for a long time; what it wrote is kept unless --rm was given.
                 EngineError::ConnectionLost if record.config.auto_remove => self.forget_failed(record),
                 _ => {}
             }
@@ -110,13 +110,13 @@ impl Engine {
     /// Starts a container in the background. Returns once its command runs; at once if it does already.
     ///
     /// # Errors
-    /// The container could not be started, and its record tells why as well.
+    /// The container could not be started, and its record has the reason as well.
     pub fn start(&mut self, reference: &str) -> Result<(), EngineError> {
         privileges::for_containers()?;
         let Some(record) = self.find_to_start(reference)? else { return Ok(()) };
         let started = self.launch(&record);
         match started {
-            // Somebody else was faster.
+            // Another command was faster.
             Err(EngineError::Start(_)) if self.find(record.id.as_str())?.state.is_running() => Ok(()),
             Err(EngineError::SupervisorLost(_)) => self.clean_up_start(&record).and(started),
             started => started,
@@ -127,7 +127,7 @@ impl Engine {
     /// connected.
     ///
     /// # Errors
-    /// The container could not be started, and its record tells why as well.
+    /// The container could not be started, and its record has the reason as well.
     pub fn start_attached(&mut self, reference: &str, attachment: &Attachment) -> Result<Left, EngineError> {
         privileges::for_containers()?;
         match self.find_to_start(reference)? {
@@ -274,7 +274,8 @@ impl Engine {
         let groups = Groups::of_supervisors(super::hierarchy()?).map_err(RuntimeError::from)?;
         // Its standard error is ours until the command runs; its log goes there.
         let spawned = sys::spawn_self(&self.supervisor, theirs.as_fd(), &groups.place());
-        // It is not waited for: its end is told over the socket, and it is nobody's child once we have ended.
+        // It is not reaped here: its end is reported over the socket, and once this process has ended it has
+        // another parent.
         spawned.map_err(|failure| match failure {
             SpawnError::Start(source) => error(source),
             SpawnError::Join(position, source) => RuntimeError::from(groups.refused(position, source)).into(),

@@ -42,8 +42,8 @@ impl Engine {
     /// Serves the client that started this process and is connected to its standard input. Returns when the
     /// container, or the command in it, has ended. Only to be called by a process of its own.
     ///
-    /// Once the command runs, this process lets go of the standard error that it shares with the client, and
-    /// `close_log` is called to let go of copies: whoever waits for its end waits for the client's.
+    /// Once the command runs, this process closes the standard error that it shares with the client, and calls
+    /// `close_log` to close copies: otherwise a reader of the client's standard error would wait for this process.
     ///
     /// # Errors
     /// The order could not be understood, or the end could not be recorded; why a container could not be
@@ -185,7 +185,7 @@ impl Engine {
         self.if_still_ours(id, |_| false).map(drop)
     }
 
-    /// Makes this process the one that starts the container again; `None` if nobody wants it any more.
+    /// Makes this process the one that starts the container again; `None` if it is not to be started any more.
     fn claim_again(&self, id: &ContainerId) -> Result<Option<Record>, EngineError> {
         self.if_still_ours(id, |record| {
             !record.life.stopped && record.config.settings.restart != RestartPolicy::No
@@ -294,8 +294,8 @@ impl Engine {
         };
         let mut supervisor = Supervisor::new(task, options)?;
         Record::update(&self.layout, id, |record| {
-            // Changed since they were read, by somebody who left them to this start. From now on, who changes
-            // them asks the kernel himself.
+            // Another command may have changed them since they were read, and left it to this start to apply them.
+            // From now on, commands that change them also change them in the kernel.
             if record.config.settings.limits != config.settings.limits {
                 update::enforce(super::hierarchy()?, id, &record.config.settings.limits)?;
             }
@@ -387,7 +387,7 @@ impl Engine {
             };
             let joined = exec::exec(id, &record.config, init, request);
             if joined.is_err() && (!init.is_alive() || has_no_root(init)) {
-                // It has ended under our hands, and what cannot be found any more is no reason to tell.
+                // The container ended while it was joined: the error is that, not the file or process that is gone.
                 return Err(EngineError::NotRunning { action: "run a command in", name: record.name });
             }
             let task = joined?;
@@ -459,10 +459,10 @@ fn exit_of_failure(error: &EngineError) -> Exit {
     }
 }
 
-/// Tells the client why there will be no container.
+/// Sends the client the reason why there will be no container.
 fn refuse(client: &UnixStream, error: &EngineError) {
     let failure = Failure { code: error.run_status(), message: one_line(error), hint: error.hint() };
-    // A client that has gone does not want to know; one that cannot be written to cannot be told.
+    // If the client has gone or cannot be written to, there is no one else to report to.
     client.set_nonblocking(false).ok();
     failure.send(client).ok();
 }

@@ -1,5 +1,5 @@
-//! Taking a container's run down, and removing the container: whoever does it, the supervisor at the end, or a
-//! command that finds a supervisor dead. Every step is tried, "already gone" is success, and the first error is reported.
+//! Taking a container's run down, and removing the container. The supervisor does it at the end, or a command that
+//! finds the supervisor dead. Every step is tried, "already gone" is success, and the first error is reported.
 
 use chrono::{DateTime, Utc};
 
@@ -38,22 +38,22 @@ impl Engine {
         first
     }
 
-    /// The endpoints that a container has now: those that its record tells of, and what a command that was killed
-    /// has left of one. Where there is no record any more, those that it had at its start.
+    /// The endpoints that a container has now: those in its record, and what a killed command has left of one.
+    /// Where there is no record any more, those that it had at its start.
     pub(super) fn endpoints_of(&self, id: &ContainerId, at_start: &[Endpoint]) -> Vec<Endpoint> {
         let Ok(record) = Record::load(&self.layout, id) else { return at_start.to_vec() };
         let mut endpoints = record.network.endpoints;
         for Membership { network, .. } in record.network.networks {
             if endpoints.iter().all(|endpoint| endpoint.network != network) {
-                // Where it cannot be read, there is nobody to tell; its owners are about to end.
+                // An error is of no use here: the owners of such an endpoint are about to end, and then it is void.
                 endpoints.extend(self.networks.endpoints_of(&network, id).unwrap_or_default());
             }
         }
         endpoints
     }
 
-    /// Takes down a run whose supervisor is dead and records that it is over. Nobody else changes the container in
-    /// between: who comes second finds it done, or running anew, and leaves it alone.
+    /// Takes down a run whose supervisor is dead and records that it is over. The container's lock is held: a
+    /// command that comes second finds it done, or the container running again, and leaves it alone.
     pub(super) fn clean_up_orphan(&mut self, id: &ContainerId) -> Result<(), EngineError> {
         let layout = self.layout.clone();
         let mut taken_down = Ok(());
@@ -61,7 +61,7 @@ impl Engine {
             if !record.is_orphaned()? {
                 return Ok::<_, EngineError>(None);
             }
-            // The networks' own records first: they are there before the container's tells, and know its name now.
+            // The networks' own records first: they are written before the container's, and have its current name.
             let mut endpoints = Vec::new();
             for membership in &record.network.networks {
                 endpoints.extend(self.networks.endpoints_of(&membership.network, id)?);
@@ -121,13 +121,13 @@ impl Engine {
     /// with `volumes`, or if it was to go by itself, the volumes that it did not name. One that is gone already
     /// is no error.
     pub(super) fn forget(&self, id: &ContainerId, volumes: bool) -> Result<(), EngineError> {
-        // From here on nobody starts it, and if this is killed, everybody sees what it was.
+        // From here on it cannot be started, and if this is killed, the record shows that it was being removed.
         let marked = Record::update(&self.layout, id, |record| {
             let state = record.status()?;
             if !state.can_remove() {
                 let name = record.name.clone();
                 let state = match state {
-                    // Somebody began after we had looked.
+                    // Another command has begun since this one looked.
                     State::Removing { .. } => "being removed",
                     state => state.as_str(),
                 };

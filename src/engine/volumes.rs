@@ -28,11 +28,11 @@ pub struct VolumeView {
     pub driver: &'static str,
     /// When it was made.
     pub created: chrono::DateTime<chrono::Utc>,
-    /// The user's own remarks.
+    /// The user's labels.
     pub labels: BTreeMap<String, String>,
     /// Where its files are on the host.
     pub path: PathBuf,
-    /// Whether nobody has named it.
+    /// Whether it is anonymous: made for a container, without a name given by the user.
     pub anonymous: bool,
 }
 
@@ -166,7 +166,7 @@ impl Engine {
         Ok(removed.erase()?)
     }
 
-    /// Removes the volumes that `filter` means, no container has, and, unless `all` is set, nobody has named.
+    /// Removes the volumes that `filter` means, no container uses, and, unless `all` is set, that are anonymous.
     ///
     /// # Errors
     /// A record cannot be read, or the file system refuses.
@@ -313,7 +313,7 @@ impl Engine {
         Ok(Files::new(&self.layout, &record.id, &owner))
     }
 
-    /// Writes the files that tell a container, which is about to run its command, where it is.
+    /// Writes `/etc/hosts`, `hostname` and `resolv.conf` of a container that is about to run its command.
     pub(super) fn write_files(&self, record: &Record, endpoints: &[Endpoint]) -> Result<(), EngineError> {
         let surroundings = match &record.network.mode {
             NetworkMode::Host => Surroundings::Host,
@@ -362,7 +362,7 @@ impl Engine {
                 Source::Tmpfs { .. } => (PathBuf::new(), None, ""),
             };
             let access = if mount.read_only { "ro" } else { "" };
-            // The default is not what anybody has asked for.
+            // A default is not a request.
             let spread = if propagation == Propagation::default().as_str() { "" } else { propagation };
             let mode: Vec<&str> = [access, spread].into_iter().filter(|word| !word.is_empty()).collect();
             MountView {

@@ -44,7 +44,7 @@ pub struct ImageConfig {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub struct Defaults {
-    /// As whom the command runs.
+    /// The user that the command runs as.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub user: String,
     /// The ports that it listens on, as `PORT/PROTOCOL`.
@@ -65,7 +65,7 @@ pub struct Defaults {
     /// Where the command starts.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub working_dir: String,
-    /// The maker's remarks.
+    /// The labels.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// The signal that asks a container to end.
@@ -94,7 +94,7 @@ pub struct History {
     /// By which command.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub created_by: String,
-    /// By whom.
+    /// The author.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub author: String,
     /// What was said of it.

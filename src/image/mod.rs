@@ -1,4 +1,4 @@
-//! Images: what a container's root file system is made of, and what it runs unless told otherwise.
+//! Images: what a container's root file system is made of, and the defaults for its command.
 //!
 //! An image is a configuration and a list of layers, each an unpacked tar stream that nobody writes to and
 //! that images share. Or it is a directory that holds a root file system, named by its path: nothing of it is
@@ -15,8 +15,8 @@
 //! ROOT/image/lock                              held by those who change any of it
 //! ```
 //!
-//! A layer is made beside the others without the lock, however long it takes, and renamed into its place under
-//! the lock. Whoever is killed on the way leaves a directory that the next change takes away.
+//! A layer is made beside the others without the lock, however long it takes, and renamed into its place under the
+//! lock. A command that is killed on the way leaves a directory that the next change removes.
 
 mod change;
 mod config;
@@ -63,7 +63,7 @@ pub struct User {
     pub layers: Vec<PathBuf>,
 }
 
-/// Tells which containers use images. Asked for under the lock, when something may be removed.
+/// Finds out which containers use images. Called under the lock, when something may be removed.
 pub type Users<'a> = &'a dyn Fn() -> Result<Vec<User>, Box<dyn std::error::Error + Send + Sync>>;
 
 /// Whether this means a directory and not an image of the store.

@@ -105,7 +105,7 @@ impl Repositories {
             self.images.iter().filter(|id| is_hex && id.hex().starts_with(digits)).cloned().collect();
         match (matches.len(), name) {
             (1, _) => Ok((matches.remove(0), None)),
-            // What can be neither is told why.
+            // A text that can be neither gets the reason.
             (0, Err(malformed)) if !is_hex => Err(malformed),
             (0, _) => Err(ImageError::NotFound(reference.to_owned())),
             _ => Err(ImageError::Ambiguous { reference: reference.to_owned(), matches }),
@@ -143,7 +143,7 @@ impl Images {
     /// Keeps images from being removed, until something that uses this one is on record.
     ///
     /// # Errors
-    /// Somebody who changes images does not come to an end.
+    /// The lock cannot be had: another command is stuck with it.
     pub fn hold(&self, reference: &str) -> Result<Hold, ImageError> {
         if is_path(reference) || !self.layout.image_repositories().exists() {
             // There is nothing to hold, and nothing to be made for it.
@@ -313,7 +313,7 @@ impl Images {
         for id in &repositories.images {
             wanted.extend(self.config(id)?.rootfs.diff_ids);
         }
-        // Written, but not yet or no longer in the list: whoever did it was killed.
+        // Written, but not yet or no longer in the list: the command that did so was killed.
         let configs = self.layout.images().join("configs/sha256");
         for hex in layer::list(&configs)? {
             let listed =

@@ -350,7 +350,7 @@ pub(super) fn receive(socket: &Socket, mut entry: impl FnMut(&[u8])) -> io::Resu
     }
 }
 
-/// The parts of an entry that matter here; `None` for what is none.
+/// The parts of an entry that matter here; `None` if it is not an entry.
 fn parse(body: &[u8]) -> Option<Flow> {
     let (mut original, mut reply, mut tcp_state) = (None, None, None);
     let mut identity = Vec::new();

@@ -73,7 +73,7 @@ const SCTP_STATES: [&str; 9] = [
 pub enum FlowState {
     /// By the protocol's own name.
     Named(&'static str),
-    /// Nobody has answered yet.
+    /// There was no answer yet.
     Unreplied,
     /// There were answers.
     Replied,
@@ -144,14 +144,14 @@ impl FlowSocket {
         Ok(Self { socket })
     }
 
-    /// Opens a socket that is told of every change from now on.
+    /// Opens a socket that receives every change from now on.
     ///
     /// # Errors
-    /// The kernel has no such socket to give, or does not tell of changes.
+    /// The kernel has no such socket, or does not report changes.
     pub fn watch() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_NETFILTER)?;
         socket.bind_auto()?;
-        // Only the privileged may; with less room more events are lost, which is told.
+        // Only the privileged may; with a smaller buffer more events are lost, which is reported.
         setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER).ok();
         for group in GROUPS {
             socket.add_membership(group)?;
@@ -205,7 +205,7 @@ impl FlowSocket {
     }
 }
 
-/// The changes that a datagram tells of.
+/// The changes in a datagram.
 fn events(mut datagram: &[u8]) -> Vec<(FlowEvent, Flow)> {
     let mut found = Vec::new();
     while let [a, b, c, d, kind_low, kind_high, flags_low, flags_high, ..] = *datagram {
@@ -226,7 +226,7 @@ fn events(mut datagram: &[u8]) -> Vec<(FlowEvent, Flow)> {
     found
 }
 
-/// The entry that a message is about; `None` for what is none.
+/// The entry that a message is about; `None` if it is about something else.
 fn parse(body: &[u8]) -> Option<Flow> {
     let (mut original, mut reply, mut named) = (None, None, None);
     let (mut status, mut timeout) = (None, None);

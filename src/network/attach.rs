@@ -28,7 +28,7 @@ pub struct ConnectRequest<'a> {
     pub network: &'a NetworkName,
     /// The container.
     pub container: &'a ContainerId,
-    /// Its name, for messages and remarks.
+    /// Its name, for messages and comments.
     pub container_name: &'a str,
     /// The processes that answer for the connection: when all have ended, it is void.
     pub owners: &'a [Process],
@@ -118,7 +118,7 @@ impl Networks {
         }
     }
 
-    /// Whether a network could give these addresses to somebody, as far as it can be told beforehand.
+    /// Whether a network could give these addresses to somebody, as far as can be known beforehand.
     ///
     /// # Errors
     /// [`NetworkError::NoSuchFamily`], [`NetworkError::AddressOutside`].
@@ -357,9 +357,9 @@ impl Networks {
         Ok(())
     }
 
-    /// Neighbours that remember an address from its last owner would send to an Ethernet address that is gone.
-    /// As long as every address has but one, there is nothing to tell them; from the first that has another one
-    /// on, every container of the network is announced.
+    /// Neighbours that remember an address from its last owner would send to an Ethernet address that is gone. As
+    /// long as every address has but one, there is nothing to announce; from the first address that has a second
+    /// one, every container of the network is announced.
     fn announce(
         &mut self,
         network: &Network,

@@ -291,7 +291,7 @@ fn redirect_routes(from: &Endpoint, to: &Endpoint, families: &[Family]) -> Resul
         batch.delete_default_route(old, from);
         batch.add_default_route(new, to);
         match socket.run(&batch) {
-            // It led elsewhere, where somebody in the namespace wants it.
+            // It leads elsewhere, because a process in the namespace has changed it.
             Err(error) if error.is_already_gone() || error.errno() == Errno::EEXIST => {}
             other => other?,
         }

@@ -48,7 +48,7 @@ pub enum Finding {
     /// An element that should be in the table.
     #[error("an element is missing in the table inet mydocker: {0}")]
     ElementMissing(String),
-    /// An element that nobody put there, or whose owner has gone.
+    /// An element that mydocker did not put there, or whose owner has gone.
     #[error("an element of the table inet mydocker belongs to no network or container: {0}")]
     ElementForeign(String),
     /// Something about a network's bridge.
@@ -89,7 +89,7 @@ pub enum Finding {
         /// The container.
         container: String,
     },
-    /// An address that is marked as taken and that nobody has.
+    /// An address that is marked as taken, but not in use.
     #[error("network {network}: {address} of {subnet} is marked as taken, but no container has it")]
     AddressLeaked {
         /// The network.
@@ -99,7 +99,7 @@ pub enum Finding {
         /// The address.
         address: IpAddr,
     },
-    /// An address that somebody has and that is marked as free.
+    /// An address that is in use, but marked as free.
     #[error("network {network}: {address} of {subnet} is marked as free, but a container has it")]
     AddressNotMarked {
         /// The network.
@@ -355,7 +355,7 @@ impl Networks {
             Contents::Damaged => return unknown("damaged"),
         };
         for network in networks {
-            // What is left of the dead is told on its own.
+            // What killed commands have left is a finding of its own.
             let dead: BTreeSet<IpAddr> = endpoint::load_all(&self.layout, &network.name)?
                 .into_iter()
                 .flat_map(|endpoint| endpoint.addresses)
@@ -389,7 +389,7 @@ impl Networks {
         networks: &[Network],
         findings: &mut Vec<Finding>,
     ) -> Result<(), NetworkError> {
-        // What is forwarded nowhere is hindered by nobody.
+        // What is not forwarded cannot be dropped on the way.
         let passages: Vec<Passage> = networks
             .iter()
             .filter(|network| !network.internal)

@@ -46,7 +46,7 @@ pub struct CreateRequest {
     pub check_source: bool,
     /// The largest packet, in bytes.
     pub mtu: u32,
-    /// The user's own remarks.
+    /// The user's labels.
     pub labels: BTreeMap<String, String>,
 }
 

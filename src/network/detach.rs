@@ -1,5 +1,5 @@
-//! A container is disconnected from a network: ports, interface, address, record. And what else happens to
-//! endpoints that are there.
+//! A container is disconnected from a network: ports, interface, address, record. Renaming and repairing of
+//! endpoints is here as well.
 
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
@@ -55,12 +55,14 @@ impl Networks {
         unpublished.and(released)
     }
 
-    /// From here until the record is gone, nobody rebuilds anything from it: its elements and its port of the bridge
-    /// would come back, and be nobody's. Rebuilding is rare, and others who disconnect are not kept waiting.
+    /// Until the record is gone, nothing may be rebuilt from it: its elements and its port of the bridge would come
+    /// back and belong to nobody. The lock is shared: others who disconnect do not wait, only a rebuild does, which
+    /// is rare.
     fn lock_out_rebuilding(&self) -> Option<Lock> {
         match self.shared_lock() {
             Ok(lock) => Some(lock),
-            // A container has ended, whoever is stuck with the lock: what would be left of it is the greater evil.
+            // The container has ended, even if another command is stuck with the lock: leaving its things behind
+            // would be worse.
             Err(error) => {
                 tracing::warn!(%error, "cannot lock the networks: disconnecting without the lock");
                 None
@@ -69,7 +71,7 @@ impl Networks {
     }
 
     fn detach(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
-        // The device of somebody who was killed may be gone, and its name another container's.
+        // The device of a killed container may be gone, and its name may be another container's.
         if !endpoint.is_alive() && self.is_anothers_device(endpoint)? {
             return Ok(());
         }
@@ -90,8 +92,8 @@ impl Networks {
         Ok(false)
     }
 
-    /// Lets the record of an endpoint, and the remarks at its published ports, tell another name of the
-    /// container. An endpoint that is gone meanwhile stays gone.
+    /// Writes another name of the container into the record of an endpoint and into the comments of its published
+    /// ports. An endpoint that is gone meanwhile stays gone.
     ///
     /// # Errors
     /// The file system or the kernel refused.
@@ -113,7 +115,7 @@ impl Networks {
     }
 
     /// Takes an endpoint out of a namespace that goes on without it. `others` are those that stay, in order of
-    /// connecting: the next of them gets its default routes. Its ports are somebody else's business.
+    /// connecting: the next of them gets its default routes. Its ports have been moved before.
     ///
     /// # Errors
     /// The kernel or the file system refused something.

@@ -31,19 +31,19 @@ pub trait NetworkDriver {
     /// Whether the network's own devices are there.
     ///
     /// # Errors
-    /// The kernel refused to tell, or a device of that name is of another kind.
+    /// The kernel refused to answer, or a device of that name is of another kind.
     fn exists(&mut self, network: &Network) -> Result<bool, DriverError>;
 
     /// What is wrong with the network's own devices. A few look-ups, however many containers there are.
     ///
     /// # Errors
-    /// The kernel refused to tell.
+    /// The kernel refused to answer.
     fn faults(&mut self, network: &Network) -> Result<Vec<Fault>, DriverError>;
 
     /// How the host's part of an endpoint's interface is.
     ///
     /// # Errors
-    /// The kernel refused to tell.
+    /// The kernel refused to answer.
     fn port_state(&mut self, network: &Network, endpoint: &Endpoint) -> Result<PortState, DriverError>;
 
     /// Connects an interface that is still there with the network again.
@@ -80,8 +80,8 @@ pub trait NetworkDriver {
         families: &[Family],
     ) -> Result<(), DriverError>;
 
-    /// Tells everybody on the network which Ethernet address the endpoint's addresses are at now. To be called
-    /// after [`NetworkDriver::connect`].
+    /// Announces on the network which Ethernet address the endpoint's IP addresses have now. To be called after
+    /// [`NetworkDriver::connect`].
     ///
     /// # Errors
     /// The kernel refused.

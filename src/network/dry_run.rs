@@ -1,5 +1,5 @@
-//! What commands would change in the table, without changing anything: no record, no address, no device. The same
-//! plan as for the real thing, but what is chosen may be somebody else's by then.
+//! What commands would change in the table, without changing anything: no record, no address, no device. It uses
+//! the same plan as the command itself, but what is free now may be taken when the command runs.
 
 use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
@@ -24,7 +24,7 @@ impl Networks {
     /// What the creation of a network would change.
     ///
     /// # Errors
-    /// Whatever the creation would fail with, as far as it can be told.
+    /// Whatever the creation would fail with, as far as can be known.
     pub fn dry_create(&mut self, request: &CreateRequest) -> Result<Transaction, NetworkError> {
         let network = self.designed(request)?;
         let mut transaction = self.groundwork(&[], std::slice::from_ref(&network), &[])?;
@@ -45,7 +45,7 @@ impl Networks {
     /// What the removal of the networks that are not in `kept` would change.
     ///
     /// # Errors
-    /// A record cannot be read, or the kernel does not tell what is there.
+    /// A record cannot be read, or the kernel does not answer.
     pub fn dry_prune(
         &mut self,
         kept: &BTreeSet<NetworkName>,
@@ -64,7 +64,7 @@ impl Networks {
     /// `gone`.
     ///
     /// # Errors
-    /// A record cannot be read, or the kernel does not tell what is there.
+    /// A record cannot be read, or the kernel does not answer.
     pub fn dry_reload(&mut self, gone: &[Endpoint]) -> Result<Transaction, NetworkError> {
         let all = record::load_all(&self.layout)?;
         let mut networks = Vec::new();
@@ -84,7 +84,7 @@ impl Networks {
     /// What another name of the container would change: a transaction for each of its endpoints that has ports.
     ///
     /// # Errors
-    /// A record cannot be read, or the kernel does not tell what is there.
+    /// A record cannot be read, or the kernel does not answer.
     pub fn dry_rename(
         &mut self,
         endpoints: &[Endpoint],
@@ -98,11 +98,11 @@ impl Networks {
         Ok(transactions)
     }
 
-    /// What connecting somebody who has the endpoints `before` to further networks, and publishing ports, would
-    /// change. All of `gone`, which are its own as well, are disconnected before that.
+    /// What connecting a container or namespace that has the endpoints `before` to more networks, and publishing
+    /// ports, would change. All of `gone`, which are its own as well, are disconnected before that.
     ///
     /// # Errors
-    /// Whatever the real thing would fail with, as far as it can be told.
+    /// Whatever the real thing would fail with, as far as can be known.
     pub fn dry_connect(
         &mut self,
         requests: &[ConnectRequest<'_>],
@@ -141,7 +141,7 @@ impl Networks {
     /// What is to change in the table where the ports that led to `before` lead to `after`.
     ///
     /// # Errors
-    /// The kernel does not tell what is there.
+    /// The kernel does not answer.
     pub fn dry_disconnect(
         &mut self,
         before: &[Endpoint],
@@ -164,7 +164,7 @@ impl Networks {
             self.dry_publish(after, before, before, ports, &mut transaction)?;
             return Ok(transaction);
         }
-        // Somebody took elements away: then everything comes back.
+        // Another program took elements away: then the whole table is rebuilt.
         let networks = self.ready()?;
         let (forwarding, _) = self.foresee_forwarding(&networks)?;
         transaction = self.rebuilding_without(before, &networks, &forwarding)?;
@@ -342,7 +342,7 @@ impl Networks {
         Ok(transaction)
     }
 
-    /// The endpoint that somebody would get. Only the records are asked which addresses are free.
+    /// The endpoint that would be made. Only the records are asked which addresses are free.
     fn foresee(&self, network: &Network, request: &ConnectRequest<'_>) -> Result<Endpoint, NetworkError> {
         let mut endpoint = Self::empty_endpoint(network, request)?;
         let in_use = self.in_use()?;

@@ -83,7 +83,7 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Whether anybody still answers for this endpoint.
+    /// Whether the endpoint is in use: one of its owners is alive, or its namespace is still there.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         match &self.namespace {
@@ -101,8 +101,8 @@ impl Endpoint {
         }
     }
 
-    /// The remark at the elements of its ports: the container's name, or its short id where that cannot be a
-    /// remark.
+    /// The comment of its ports' elements: the container's name, or its short id where the name cannot be a
+    /// comment.
     #[must_use]
     pub fn comment(&self) -> &str {
         let name = &self.container_name;

@@ -357,7 +357,7 @@ pub enum NetworkError {
     Element(#[from] ElementError),
 }
 
-/// Whom the remark at a port names: containers are called by name, namespaces by path.
+/// Who the comment of a port names: a container by its name, a namespace by its path.
 fn called(remark: &str) -> String {
     let kind = if remark.starts_with('/') { "namespace" } else { "container" };
     format!("{kind} {remark}")

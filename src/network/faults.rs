@@ -85,7 +85,7 @@ impl BridgeDriver {
             }
         }
         for (name, wanted) in plan::bridge_parameters(network) {
-            // One that cannot be read cannot be set either, which is told when it has to be.
+            // One that cannot be read cannot be set either: that is an error when it is to be set.
             if let Ok(Some(value)) = sysctl::read(&name)
                 && value != wanted
             {

@@ -1,4 +1,5 @@
-//! Namespaces that are no container's are connected and disconnected: those of `ip netns`, of other runtimes.
+//! Network namespaces that do not belong to a container of mydocker's are connected and disconnected: those of `ip
+//! netns` and of other runtimes.
 //!
 //! Everybody who does so holds a lock meanwhile: a file of ours, as whoever is in the namespace could hold the namespace
 //! itself. Ports lead to the network they were asked
@@ -133,7 +134,7 @@ impl Networks {
     /// What connecting a namespace would change in the table.
     ///
     /// # Errors
-    /// What connecting it would fail with, as far as it can be told.
+    /// What connecting it would fail with, as far as can be known.
     pub fn dry_connect_namespace(
         &mut self,
         request: &NamespaceRequest<'_>,
@@ -204,8 +205,8 @@ impl Networks {
         Ok(found)
     }
 
-    /// The endpoints of a namespace in order of connecting. Somebody who was killed while making one left a part
-    /// of it: that is taken back.
+    /// The endpoints of a namespace in order of connecting. A command that was killed while making one has left a
+    /// part of it: that is taken back.
     fn endpoints_in(&mut self, namespace: &Namespace, netns: &NetNs) -> Result<Vec<Endpoint>, NetworkError> {
         let error = |source| NetworkError::Namespace { path: namespace.path().to_owned(), source };
         let mut endpoints = Vec::new();

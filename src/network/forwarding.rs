@@ -1,8 +1,9 @@
 //! Forwarding of the host: switched on for the containers, without making the host a router for others, and
 //! switched off again when mydocker was the one to switch it on.
 //!
-//! Which of the two is written down in `RUN_ROOT/network/forwarding` before anything is changed. While it says
-//! that mydocker switched a family's forwarding on, the table has rules that drop what touches no bridge of ours.
+//! Which of the two is written down in `RUN_ROOT/network/forwarding` before anything is changed. While it says that
+//! mydocker switched a family's forwarding on, the table has rules that drop what touches none of mydocker's
+//! bridges.
 //!
 //! A host that forwards IPv6 ignores router advertisements where `accept_ra` is 1, and forgets the default routes
 //! it has learned from them (Documentation/networking/ip-sysctl.rst). Interfaces that listened go on listening
@@ -194,7 +195,7 @@ fn accept_advertisements(interface: &str, from: &str, to: &str) -> Result<(), Sy
 }
 
 /// The interfaces that listen to router advertisements as long as the host does not forward, and `default`, for
-/// those to come. (`all` is asked by nobody.)
+/// those to come. (The kernel never reads that of `all`.)
 fn listening() -> io::Result<Vec<String>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(format!("/proc/sys/{IPV6_INTERFACES}"))? {

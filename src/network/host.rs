@@ -32,7 +32,8 @@ pub enum Occupant {
 #[derive(Debug)]
 pub(super) struct Occupied {
     ranges: Vec<(IpNet, Occupant)>,
-    /// The host's name servers. Nobody is kept from having them in a network, but none is put there unasked.
+    /// The host's name servers. A user may have them in a network's subnet, but no subnet that is chosen freely
+    /// contains one.
     resolvers: Vec<IpAddr>,
 }
 

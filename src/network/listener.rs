@@ -25,7 +25,7 @@ pub(super) struct Listeners(Vec<(Proto, Listener)>);
 impl Listeners {
     /// Asks the kernel once for each protocol and family.
     ///
-    /// Where it cannot tell (built without `INET_DIAG`), nobody is found.
+    /// A kernel without `INET_DIAG` cannot answer: then no listener is found.
     #[must_use]
     pub(super) fn find(requests: &[PortRequest]) -> Self {
         let mut found = Vec::new();

@@ -261,7 +261,7 @@ impl Networks {
             // What is to go goes all the same.
             tracing::warn!(%error, "cannot restore all networks");
         }
-        // From here on nobody connects to it; who did before shows up among the endpoints.
+        // From here on nothing can be connected to it; what was connected before is found among the endpoints.
         record::save(&self.layout, &Network { phase: Phase::Removing, ..network.clone() })?;
         let mut endpoints = endpoint::load_all(&self.layout, &network.name)?;
         endpoints.retain(|endpoint| endpoint.is_alive());
@@ -273,9 +273,9 @@ impl Networks {
         self.tear_down(&network)
     }
 
-    /// Ends what a killed command has begun: a network that is half-made, or half-removed, goes. One whose
-    /// removal got no further than the mark, with containers connected to it, stays. To be called with the
-    /// lock held, so that whoever left it is dead. Returns the network if there is one afterwards.
+    /// Ends what a killed command has begun: a network that is half-made, or half-removed, goes. One whose removal
+    /// got no further than the mark, with containers connected to it, stays. To be called with the lock held: the
+    /// command that left it so must have ended. Returns the network if there is one afterwards.
     ///
     /// # Errors
     /// The kernel refuses, or a record cannot be read or written.

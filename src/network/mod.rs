@@ -1,8 +1,8 @@
 //! Networks: what they are, who is connected to them, and how that becomes devices and set elements.
 //!
-//! [`Networks`] is the door: it holds the sockets and carries out what the engine asks for. Behind it, pure
-//! values decide ([`Subnet`], [`PortRequest`], the allocator, the plan), records remember, and a
-//! [`NetworkDriver`] makes the devices.
+//! [`Networks`] is what the engine calls: it holds the sockets and carries out the operations. Pure values decide
+//! ([`Subnet`], [`PortRequest`], the allocator, the plan), records remember, and a [`NetworkDriver`] makes the
+//! devices.
 //!
 //! ```text
 //! Networks ─┬─ manage    create, remove, list          records: ROOT/network/network/NAME

@@ -1,5 +1,5 @@
-//! The ports of a container move from one of its endpoints to another, as networks come and go: which stay what they
-//! are, who has them on record, and what changes in the table.
+//! The ports of a container move from one of its endpoints to another, as networks come and go: which stay, whose
+//! record has them, and what changes in the table.
 
 use std::collections::HashSet;
 
@@ -11,7 +11,7 @@ use super::{Networks, plan};
 use crate::nft::{Element, Transaction};
 
 impl Networks {
-    /// Writes down which endpoint has which of the ports: first with whom they are from now on.
+    /// Writes down which endpoint has which of the ports, the new holders first.
     pub(super) fn record_ports(
         &self,
         endpoints: &mut [Endpoint],

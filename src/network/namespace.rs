@@ -1,4 +1,4 @@
-//! Network namespaces that are no container's, and which networks each is connected to.
+//! Network namespaces that do not belong to a container, and which networks each is connected to.
 //!
 //! ```text
 //! RUN_ROOT/network/namespaces/INODE/NETWORK   → ADDRESS (a symbolic link that leads nowhere)
@@ -38,7 +38,7 @@ impl Namespace {
     /// The namespace behind an open file.
     ///
     /// # Errors
-    /// The kernel does not tell about the file.
+    /// The kernel refuses to describe the file.
     pub(super) fn of(path: &Path, file: impl AsFd) -> io::Result<Self> {
         let stat = fstat(file)?;
         Ok(Self::new(path, stat.st_ino, stat.st_ctime, stat.st_ctime_nsec))
@@ -129,7 +129,7 @@ impl Namespace {
         let (directory, address) = (self.directory(layout), address.to_string());
         let link = directory.join(format!(".{network}"));
         match symlink(&address, &link) {
-            // Somebody has just cleared away what an earlier namespace of this number left there.
+            // Another command has just removed what an earlier namespace with this number had left there.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 store::make_directories(&directory)?;
                 symlink(&address, &link)

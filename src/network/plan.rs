@@ -35,7 +35,7 @@ pub(super) fn network_elements(network: &Network) -> Vec<Element> {
 /// The elements of the ports that an endpoint publishes.
 ///
 /// # Errors
-/// The container's name cannot be a remark; names are checked where they enter, so this is a fault of ours.
+/// The container's name cannot be a comment; names are checked where they enter, so this would be a bug.
 pub(super) fn endpoint_elements(endpoint: &Endpoint) -> Result<Vec<Element>, ElementError> {
     let mut elements = Vec::new();
     for mapping in &endpoint.ports {

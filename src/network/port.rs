@@ -442,7 +442,7 @@ pub fn compact(mappings: &[PortMapping]) -> Vec<PortMapping> {
 /// consecutive ones put together.
 #[must_use]
 pub fn unpublished(exposed: &[String], published: &[PortMapping]) -> Vec<ExposedPort> {
-    // An image may say anything; what is no port is none.
+    // An image may contain any text here; what is not a port is left out.
     let exposed = exposed.iter().filter_map(|text| text.parse::<ExposedPort>().ok());
     let mut ports: Vec<(Proto, u16)> = exposed
         .flat_map(|exposed| exposed.container.ports().map(move |port| (exposed.proto, port)))

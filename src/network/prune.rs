@@ -1,4 +1,4 @@
-//! Networks that nobody uses are removed.
+//! Networks that no container uses are removed.
 
 use std::collections::BTreeSet;
 

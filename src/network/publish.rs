@@ -24,7 +24,7 @@ const TRIES: u32 = 64;
 /// How often a transaction is built again because the rule set had changed: every time, another's transaction
 /// has succeeded.
 const STALE_TRIES: u32 = 1000;
-/// How often a port is tried again that was refused and then nobody's: its container has just ended.
+/// How often a port is tried again that was refused although nobody has it: its container has just ended.
 const ENDED_TRIES: u32 = 16;
 
 impl Networks {
@@ -64,7 +64,7 @@ impl Networks {
                     warn_of_internal(&publisher);
                     return self.strip(endpoints, before);
                 }
-                // Somebody took elements away; the records tell where the ports are to lead.
+                // Another program took elements away; the records say where the ports are to lead.
                 Err(NetworkError::Table { source: CommitError::Missing { .. }, .. })
                     if !before.is_empty() =>
                 {
@@ -126,9 +126,9 @@ impl Networks {
     }
 
     /// Why a port was refused: another command has just rebuilt the table with our ports in it, from our record,
-    /// and then they are published; or somebody else has one of them: then either a living container, which is named,
-    /// or a dead one, whose elements are taken away. If nobody has it any more, and that may be believed, it is to be
-    /// tried again.
+    /// and then they are published; or somebody else has one of them: then either a living container, which is
+    /// named, or a dead one, whose elements are taken away. If nobody has it any more and its holder may just have
+    /// ended, it is to be tried again.
     fn is_published(
         &mut self,
         endpoint: &Endpoint,
@@ -194,7 +194,7 @@ impl Networks {
         Ok(reclaimed)
     }
 
-    /// Writes the remarks at an endpoint's ports anew, in one transaction.
+    /// Replaces the comments of an endpoint's ports, in one transaction.
     pub(super) fn rename_ports(&mut self, before: &Endpoint, after: &Endpoint) -> Result<(), NetworkError> {
         let transaction = self.renaming(before, after)?;
         if transaction.is_empty() {
@@ -209,8 +209,8 @@ impl Networks {
         }
     }
 
-    /// The transaction that writes the remarks at an endpoint's ports anew. If one of the ports is gone meanwhile, all
-    /// of them are about to go, and it is empty.
+    /// The transaction that replaces the comments of an endpoint's ports. If one of the ports is gone meanwhile,
+    /// all of them are about to go, and it is empty.
     pub(super) fn renaming(
         &mut self,
         before: &Endpoint,
@@ -271,7 +271,7 @@ impl Networks {
     }
 
     /// Which elements of a dead endpoint are still there and its own: whoever was killed may have taken them away
-    /// already, and a port may be somebody else's by now, and then leads to another address. One whose remark has
+    /// already, and a port may be somebody else's by now, and then leads to another address. One whose comment has
     /// another name is its own all the same, because it was just being renamed; unless that is the name of a living
     /// container with such a port.
     pub(super) fn left_by(
@@ -281,7 +281,7 @@ impl Networks {
     ) -> Result<Vec<Element>, NetworkError> {
         let mut own = Vec::new();
         let mut living: Option<Vec<Endpoint>> = None;
-        // The remarks at ports that lead elsewhere: claims with the same ones belong to these.
+        // The comments of ports that lead elsewhere: claims with the same comments belong to these.
         let mut others = Vec::new();
         for element in elements {
             let found = self.nft()?.lookup(&element).map_err(|source| NetworkError::Table {
@@ -323,8 +323,8 @@ impl Networks {
     }
 }
 
-/// Tells of ports that lead into a network which lets nobody in: they are held for the time when the container is
-/// connected to another one.
+/// Warns of ports that lead into an internal network: they are reserved, and work once the container is connected
+/// to another network.
 fn warn_of_internal(publisher: &Endpoint) {
     let is_closed = |port: &&PortMapping| publisher.gateway(Family::of(port.host_ip)).is_none();
     if let Some(port) = publisher.ports.iter().find(is_closed) {
@@ -335,7 +335,7 @@ fn warn_of_internal(publisher: &Endpoint) {
     }
 }
 
-/// Whether the host can give out these ports at all, as far as it can be told without trying.
+/// Whether the host can give out these ports at all, as far as can be known without trying.
 pub(super) fn check(
     endpoint: &Endpoint,
     ports: &[PortRequest],

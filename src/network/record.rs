@@ -138,10 +138,10 @@ pub struct Network {
     pub check_source: bool,
     /// The largest packet, in bytes.
     pub mtu: u32,
-    /// The user's own remarks.
+    /// The user's labels.
     pub labels: BTreeMap<String, String>,
-    /// Addresses that are never given out: by the user's wish, or because they were taken when mydocker adopted
-    /// the record of another program.
+    /// Addresses that are never given out: because the user reserved them, or because they were taken when mydocker
+    /// adopted the record of another program.
     pub reserved: Vec<IpAddr>,
     /// How far its creation or removal has come.
     pub phase: Phase,

@@ -1,4 +1,5 @@
-//! Everything that the records say is made anew at once, and what belongs to nobody is removed.
+//! The kernel is brought to what the records say, all at once, and what belongs to no network or container is
+//! removed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -66,10 +67,11 @@ impl Networks {
         failed.map_or(Ok(networks), Err)
     }
 
-    /// Marks exactly those addresses as taken that somebody has.
+    /// Marks exactly those addresses as taken that are in use.
     fn renew_addresses(&self, networks: &[Network]) -> Result<(), NetworkError> {
         let in_use = || self.in_use();
-        // Whoever takes an address or gives it back has this lock, and writes or removes his record under it.
+        // Every command that takes an address or gives it back holds this lock while it writes or removes the
+        // record.
         let mut file = SubnetFile::open(&self.layout, &in_use)?;
         let used = self.in_use()?;
         for block in networks.iter().flat_map(Network::blocks) {

@@ -34,7 +34,7 @@ impl Networks {
             return Ok(());
         }
         let _lock = self.lock()?;
-        // Once more: somebody else may have done it while we waited, and even be connected by now.
+        // Asked again: another command may have done it while this one waited, and even have connected something.
         if is_marked()? {
             return Ok(());
         }
@@ -59,8 +59,8 @@ impl Networks {
             .map_err(|e| error("write the boot marker", e))
     }
 
-    /// Makes another program's record ours. The addresses it has taken stay taken for ever: nobody tells us
-    /// when they become free.
+    /// Takes over another program's record. The addresses that it has marked stay taken for ever: mydocker cannot
+    /// know when they become free.
     fn adopt(&self, loaded: Loaded) -> Result<Network, NetworkError> {
         let Loaded { mut network, foreign } = loaded;
         if foreign {
@@ -147,7 +147,7 @@ impl Networks {
     /// Rebuilds table and bridges from the records.
     pub(super) fn restore(&mut self) -> Result<(), NetworkError> {
         let _lock = self.lock()?;
-        // A network that cannot be restored is no reason not to use another one; who uses it will be told.
+        // A network that cannot be restored does not keep others from being used; whoever uses it gets the error.
         if let Some(error) = self.restore_locked()?.failed {
             tracing::warn!(%error, "cannot restore all networks");
         }

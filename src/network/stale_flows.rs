@@ -55,7 +55,7 @@ impl Networks {
         self.forget_flows(|conntrack| conntrack.forget_untranslated_flows(&subnets));
     }
 
-    /// Flows that remain are a nuisance for their clients, not a reason to fail.
+    /// A flow that remains disturbs its client until it times out; that is no reason to fail.
     fn forget_flows(&mut self, forget: impl FnOnce(&mut Conntrack) -> io::Result<()>) {
         let opened = self.conntrack.take().map_or_else(Conntrack::open, Ok);
         let forgotten = opened.and_then(|mut conntrack| {

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! An IPv6 subnet has the characters of its first 65,536 addresses; others are only ever given out by name, and
-//! their endpoints' records alone tell whether they are taken.
+//! only their endpoints' records say whether they are taken.
 //!
 //! The length of each string follows from its key, so finding a subnet means hopping from key to key with one
 //! small read for each page, and taking or giving back an address means writing one byte. Only a new subnet rewrites
@@ -73,7 +73,7 @@ pub enum Contents {
     Taken(BTreeMap<Subnet, BTreeSet<IpAddr>>),
     /// There is no file.
     Missing,
-    /// It is none that mydocker could carry on with.
+    /// It is not a file of addresses that mydocker can use.
     Damaged,
 }
 
@@ -112,7 +112,7 @@ impl<'a> SubnetFile<'a> {
         Ok(Self { path, file, in_use, _lock: lock })
     }
 
-    /// What is in the file, and what `meanwhile` finds out while nobody changes it. The file stays as it is.
+    /// What is in the file, and what `meanwhile` finds out while it is locked. The file stays as it is.
     ///
     /// # Errors
     /// The lock or the file cannot be opened, or `meanwhile` fails.
@@ -165,8 +165,8 @@ impl<'a> SubnetFile<'a> {
         Ok(None)
     }
 
-    /// Takes one address, after `record` as in [`SubnetFile::allocate`]; false if it is taken. Of an address
-    /// that is not managed only `record` can tell.
+    /// Takes one address, after `record` as in [`SubnetFile::allocate`]; false if it is taken. Of an address that
+    /// is not in the file only `record` can say.
     ///
     /// # Errors
     /// The file's own errors, and those of `record`.

@@ -82,8 +82,8 @@ impl Claim {
         let address = match self.host {
             host if host.is_unspecified() => None,
             IpAddr::V4(host) => Some(u128::from(host.to_bits())),
-            // Of the 128 bits 96 fit. The addresses of one host that are equal in the last 64 are told apart
-            // by a hash of the first: at worst, one of two free ports counts as taken.
+            // Of the 128 bits 96 fit. The addresses of one host that are equal in the last 64 bits are
+            // distinguished by a hash of the first: at worst, one of two free ports counts as taken.
             IpAddr::V6(host) => {
                 let (network, interface) = (host.to_bits() >> 64, host.to_bits() & u128::from(u64::MAX));
                 let hash = (network.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) & u128::from(u32::MAX);

@@ -97,8 +97,8 @@ pub struct Published {
 }
 
 impl Published {
-    /// Publishes `to`:`to_port` as `host`:`host_port`; the unspecified address (`0.0.0.0`, `::`) as `host`
-    /// means every address of the host. `comment` is what a conflicting publisher is told of the holder.
+    /// Publishes `to`:`to_port` as `host`:`host_port`; the unspecified address (`0.0.0.0`, `::`) as `host` means
+    /// every address of the host. `comment` names the holder; a conflict is explained with it.
     ///
     /// # Errors
     /// [`ElementError::MixedFamilies`], [`ElementError::PortZero`], [`ElementError::Comment`].

@@ -31,7 +31,7 @@ pub enum CommitError {
         /// What is not there.
         what: Missing,
     },
-    /// Somebody else changed the rule set in the meantime: try again.
+    /// The rule set was changed in the meantime: try again.
     #[error("the rule set changed in the meantime")]
     Stale,
     /// This kernel lacks a part of nf_tables.
@@ -69,7 +69,7 @@ pub enum CommitError {
 pub enum Missing {
     /// The whole table.
     Table,
-    /// One of its sets or maps: somebody else changed the table.
+    /// One of its sets or maps: another program changed the table.
     Set(&'static str),
     /// One of its chains, or what the rules of that chain refer to.
     Chain(&'static str),

@@ -1,11 +1,11 @@
-//! Other tables that drop what containers send and receive: only for telling the user. Nothing of theirs is ever
-//! changed.
+//! Other tables that drop what containers send and receive. They are only shown to the user, never changed.
 //!
-//! A packet is accepted only if every table accepts it, and so no rule of ours can help where another table's chain
-//! drops (Docker's and ufw's `FORWARD` with its policy, firewalld's last rule). Two packets of every network are sent
-//! through all base chains of the hook `forward`, in thought: the first of a connection from a container to the
-//! outside, and the first of one to a published port. A rule with a condition that is not understood here counts as
-//! not matching: it may accept some packets, but what counts is what becomes of all others.
+//! A packet is accepted only if every table accepts it, so mydocker's own rules cannot help where another table's
+//! chain drops (Docker's and ufw's `FORWARD` with its policy, firewalld's last rule). For every network, two
+//! packets are evaluated in all base chains of the hook `forward`, without being sent: the first of a connection
+//! from a container to the outside, and the first of one to a published port. A rule with a condition that is not
+//! understood here counts as not matching: it may accept some packets, but what counts is what becomes of all
+//! others.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -131,7 +131,7 @@ impl fmt::Display for Obstacle {
     }
 }
 
-/// A rule of somebody else's.
+/// A rule of another table.
 #[derive(Debug)]
 struct Rule {
     handle: u64,
@@ -329,7 +329,7 @@ impl Base {
 enum Step {
     /// On to the next expression.
     Go,
-    /// The rule does not match, or nobody here can tell.
+    /// The rule does not match, or it is not known whether it does.
     Stop,
     /// The packet is dropped, with that word.
     Drop(&'static str),

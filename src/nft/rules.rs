@@ -303,8 +303,8 @@ fn publish() -> Vec<Rule> {
 
 /// Where mydocker switched forwarding on, the host must not become a router between its other interfaces.
 ///
-/// With br_netfilter, frames that a bridge of somebody else's only passes on come here as well, and look like
-/// packets that are routed from that bridge to itself: they are left to [`between_bridges`].
+/// With br_netfilter, frames that another program's bridge only passes on come here as well, and look like packets
+/// that are routed from that bridge to itself: they are left to [`between_bridges`].
 fn forward_guards(skeleton: Skeleton) -> Vec<Rule> {
     let mut rules = Vec::new();
     let rule = |text, parts: [Vec<Expr>; 4]| Rule::new(Chain::Forward, text, parts);
@@ -343,8 +343,8 @@ fn forward_guards(skeleton: Skeleton) -> Vec<Rule> {
 
 const NO_ROUTER: &str = "the host did not forward before mydocker";
 
-/// The guard for packets that are routed from one bridge to another, neither of them ours. Only here can they be
-/// told from frames that pass through one bridge: those have no incoming interface any more.
+/// The guard for packets that are routed from one bridge to another, neither of them mydocker's. Only here do they
+/// differ from frames that pass through one bridge: those have no incoming interface any more.
 ///
 /// Not for other interfaces: packets that a tunnel of the host's wraps up have an incoming interface here, too.
 ///
@@ -374,9 +374,9 @@ fn between_bridges(skeleton: Skeleton) -> Vec<Rule> {
     rules
 }
 
-/// Answers pass; a network's own traffic passes; internal networks stop; what leaves to the world passes;
-/// published ports pass; isolated networks stop; networks may talk to each other; routed networks are open;
-/// everything else that would enter a container is dropped. What touches no bridge of ours is never dropped.
+/// Answers pass; a network's own traffic passes; internal networks stop; what leaves to the world passes; published
+/// ports pass; isolated networks stop; networks may talk to each other; routed networks are open; everything else
+/// that would enter a container is dropped. What touches none of mydocker's bridges is never dropped.
 fn forward() -> Vec<Rule> {
     let rule = |text, expressions: &[Vec<Expr>]| Rule::new(Chain::Forward, text, expressions);
     vec![

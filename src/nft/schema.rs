@@ -227,7 +227,7 @@ impl Set {
 
     /// The `NFT_MSG_NEWSET` that creates it.
     ///
-    /// The kernel chooses the backend by what it is told. No `NFTA_SET_DESC_SIZE` for the sets without
+    /// The kernel chooses the set's structure by these attributes. No `NFTA_SET_DESC_SIZE` for the sets without
     /// intervals: it would select the hash with a fixed number of buckets.
     pub(super) fn message(self) -> NfTablesMessage {
         let Shape { name, key, data, interval, comment } = self.shape();
@@ -302,7 +302,7 @@ pub(super) fn comment_userdata(comment: &str) -> Vec<u8> {
 
 /// One text of libnftnl's user data: type, length, text, NUL.
 pub(super) fn userdata_text(kind: u8, text: &str) -> Vec<u8> {
-    // A length is one byte; every text of ours is far shorter (comments are checked where they enter).
+    // A length is one byte; every text here is far shorter (comments are checked where they enter).
     let text = text.get(..254).unwrap_or(text);
     let length = u8::try_from(text.len() + 1).unwrap_or(u8::MAX);
     let mut bytes = Vec::with_capacity(text.len() + 3);

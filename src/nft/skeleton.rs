@@ -21,8 +21,8 @@ pub(super) const TABLE_COMMENT: &str = "mydocker bridge networks; rebuilt by myd
 /// `Display` is the table as `nft list table inet mydocker` prints it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
 pub struct Skeleton {
-    /// mydocker itself switched IPv4 forwarding on: drop what is forwarded between two interfaces of which
-    /// neither is a bridge of ours.
+    /// mydocker itself switched IPv4 forwarding on: drop what is forwarded between two interfaces of which neither
+    /// is one of mydocker's bridges.
     pub guard_ipv4_forwarding: bool,
     /// The same for IPv6.
     pub guard_ipv6_forwarding: bool,

@@ -56,7 +56,7 @@ pub enum Presence {
 /// What the table holds under an element's key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Its remark.
+    /// Its comment.
     pub comment: Option<String>,
     /// Whether it leads to where the element that was asked for does. Elements that lead nowhere always do.
     pub leads_there: bool,

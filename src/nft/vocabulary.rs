@@ -34,13 +34,13 @@ pub(super) fn oifname() -> Vec<Expr> {
     meta(MetaKey::OifName, REG_1)
 }
 
-/// Both interfaces are bridges, whoever's.
+/// Both interfaces are bridges, mydocker's or not.
 pub(super) fn both_bridges() -> Vec<Expr> {
     let bridge = || equal(b"bridge\0\0\0\0\0\0\0\0\0\0");
     [meta(MetaKey::IifKind, REG_1), bridge(), meta(MetaKey::OifKind, REG_1), bridge()].concat()
 }
 
-/// Neither interface is a bridge of ours.
+/// Neither interface is one of mydocker's bridges.
 pub(super) fn not_ours() -> Vec<Expr> {
     [iifname(), not_in_set(Set::Bridges), oifname(), not_in_set(Set::Bridges)].concat()
 }

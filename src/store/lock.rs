@@ -16,7 +16,7 @@ pub struct Lock {
 }
 
 impl Lock {
-    /// Makes the lock `path` and takes it, in one step: nobody ever finds it free before it is given back. Its
+    /// Makes the lock `path` and takes it, in one step: no one can find it free before it is given back. Its
     /// directory must exist.
     ///
     /// # Errors
@@ -110,8 +110,8 @@ impl Lock {
     }
 }
 
-/// How long somebody has waited for a lock, and for whom. Many commands in a row are no reason to give up: only one
-/// that keeps the lock is.
+/// How long a command has waited for a lock, and which process holds it. A long queue is no reason to give up: only
+/// a process that keeps the lock is.
 #[derive(Debug)]
 struct Patience {
     /// When the holder was first seen.
@@ -145,16 +145,17 @@ impl Patience {
     /// How often it is looked who has the lock.
     const INTERVAL: Duration = Duration::from_millis(250);
 
-    /// How often it must have been looked before anybody is called stuck: a process that hardly gets to look, because
-    /// the host has too much to do, knows nothing of what happened in between. Half of what fits into the time.
+    /// How often it must have been looked before a holder is called stuck: a process that hardly gets to look,
+    /// because the host has too much to do, knows nothing of what happened in between. Half of what fits into the
+    /// time.
     const LOOKS: u32 = 60;
 
     fn new(now: Instant) -> Self {
         Self { since: now, still: now, looks: 0, holder: None, look: now + Self::INTERVAL }
     }
 
-    /// Whether the same process has had the lock for too long; where it cannot be told who has it, whether the wait
-    /// was too long.
+    /// Whether the same process has had the lock for too long; where it cannot be found out which one has it,
+    /// whether the wait was too long.
     fn is_over(&mut self, now: Instant, holder: impl FnOnce() -> Option<Holder>) -> Option<Stuck> {
         if now < self.look {
             return None;

@@ -66,7 +66,7 @@ impl Removal {
     ) -> nix::Result<()> {
         if kind != Some(Type::Directory) {
             match unlinkat(directory, name, UnlinkatFlags::NoRemoveDir) {
-                // Not every file system tells the kind in its listings.
+                // Not every file system has the kind in its listings.
                 Err(Errno::EISDIR) => {}
                 removed => return self.note(removed),
             }

@@ -79,7 +79,7 @@ impl Program {
     /// Replaces this process. Allocates nothing: it is also called in the copy of a process whose other threads, if it
     /// has some, may have held the allocator's lock.
     fn execute(&self, pointers: &[*const libc::c_char]) -> Errno {
-        // The environment stays behind, too: a container could find it in a process of ours.
+        // The environment is not passed on: a container could read it from one of mydocker's processes.
         let none = [std::ptr::null::<libc::c_char>()];
         // SAFETY: execve(2) reads a path and two lists of strings, which end with null and outlive the call.
         unsafe { libc::execve(self.path.as_ptr(), pointers.as_ptr(), none.as_ptr()) };
@@ -150,7 +150,7 @@ fn prepare(place: &Place<'_>, streams: [RawFd; 2]) -> Result<(), (usize, Errno)>
     Ok(())
 }
 
-/// Tells the original why the copy could not go on, and ends the copy.
+/// Reports to the original why the copy could not go on, and ends the copy.
 fn leave(tells: &OwnedFd, (position, errno): (usize, Errno)) -> ! {
     let mut failure = [0; size_of::<usize>() + size_of::<i32>()];
     failure[..size_of::<usize>()].copy_from_slice(&position.to_ne_bytes());

@@ -121,7 +121,7 @@ fn end(protocol: u8, address: std::net::IpAddr, port: u16) -> String {
     if has_ports(protocol) { SocketAddr::new(address, port).to_string() } else { address.to_string() }
 }
 
-/// Answers come from where the first packet was led to, and go to whom its sender was seen as.
+/// Answers come from where the first packet was redirected to, and go to the address that its sender was given.
 fn translation(original: Direction, reply: Direction) -> String {
     let to = (source(reply) != destination(original)).then(|| format!("to {}", source(reply)));
     let from = (destination(reply) != source(original)).then(|| format!("from {}", destination(reply)));

@@ -36,7 +36,7 @@ fn read(path: &PathBuf) -> std::io::Result<String> {
     Ok(text)
 }
 
-/// The entries of a text, or the number of the line that is none and why.
+/// The entries of a text, or the number of the line that is malformed, and why.
 fn parse(text: &str) -> Result<Vec<String>, (usize, String)> {
     // Some editors begin files with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);

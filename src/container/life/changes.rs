@@ -17,7 +17,7 @@ use crate::store::Layout;
 /// How deep directories may be nested. Each level takes a part of the stack.
 const DEPTH_MAX: usize = 1024;
 
-/// Why the changes cannot be told.
+/// Why the changes cannot be found.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangesError {
     /// The container's files cannot be reached.

@@ -73,7 +73,7 @@ impl Watch {
         self.matched
     }
 
-    /// Passes on what was typed, and tells whether the sequence was completed; what comes after it is dropped.
+    /// Passes on what was typed, and returns whether the sequence was completed; what comes after it is dropped.
     pub(super) fn pass(&mut self, typed: &[u8]) -> (Vec<u8>, bool) {
         let keys = &self.keys.0;
         let mut passed = Vec::with_capacity(typed.len() + self.matched);

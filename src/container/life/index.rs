@@ -5,10 +5,10 @@
 //! ROOT/names/NAME -> ID      a name is taken by creating this link, which only one can do
 //! ```
 //!
-//! A record is written before its name is taken and a name is given back before the record goes, so a link
-//! without a record belongs to nobody and may be taken over. So does a link to a container whose record tells
-//! another name: what is left of a renaming that was killed. A record that no name leads to is what is left of
-//! a creation or removal that was killed, unless the container's lock is held: then it goes on at this moment.
+//! A record is written before its name is taken and a name is given back before the record goes, so a link without
+//! a record belongs to nobody and may be taken over. So does a link to a container whose record has another name:
+//! what is left of a renaming that was killed. A record that no name leads to is what is left of a creation or
+//! removal that was killed, unless the container's lock is held: then it goes on at this moment.
 
 use std::collections::HashMap;
 use std::fs::DirBuilder;
@@ -154,7 +154,7 @@ pub fn take_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> Res
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
         other => return other.map_err(io_error("create the link", &link)),
     }
-    // The lock keeps two who find the same dead link apart; without a dead link nobody waits for it.
+    // The lock keeps apart two commands that find the same dead link; without a dead link it is not taken.
     if let Some(holder) = living_holder(layout, &link)? {
         return if holder == *id {
             Ok(())
@@ -196,7 +196,7 @@ pub fn rename<N: Serialize + DeserializeOwned + Clone>(
         Ok(record.clone())
     });
     if let Some(old) = old {
-        // Whichever the record does not tell now.
+        // The one that the record does not have now.
         let unused = if renamed.is_ok() { &old } else { name };
         release_name(layout, unused, id)?;
     }
@@ -275,7 +275,7 @@ pub fn release_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> 
 pub fn remove(layout: &Layout, id: &ContainerId, name: &ContainerName) -> Result<(), IndexError> {
     release_name(layout, name, id)?;
     let directory = layout.container(id);
-    // The record first: what is left of a directory without one is nobody's.
+    // The record first: a directory without one belongs to no container and may be removed by anyone.
     let record = layout.container_record(id);
     store::remove_if_exists(&record).map_err(io_error("remove", &record))?;
     store::remove_tree_if_exists(&directory).map_err(io_error("remove", &directory))
@@ -330,7 +330,7 @@ pub fn list(layout: &Layout) -> Result<Vec<ContainerId>, IndexError> {
                 ids.push(id);
             }
         } else if is_abandoned(layout, &id) {
-            // Somebody else may be at it as well; the next listing tries again.
+            // Another command may be removing it as well; the next listing tries again.
             store::remove_tree_if_exists(&layout.container(&id)).ok();
         }
     }
@@ -355,7 +355,7 @@ fn named(layout: &Layout) -> Result<HashMap<ContainerId, bool>, IndexError> {
             release_name(layout, &name, &id).ok();
         }
         if again {
-            // Which of both the record tells is not known: the first one met may be the wrong one.
+            // It is not known which of the two the record has: the first one met may be the wrong one.
             release_other_names(layout, &names, &id);
         }
         found.insert(id, has_record);
@@ -383,9 +383,9 @@ fn remove_unnamed(layout: &Layout, id: &ContainerId) -> bool {
     !is_named && head.is_all_there_is() && store::remove_tree_if_exists(&layout.container(id)).is_ok()
 }
 
-/// Whether nobody is making or removing the container of a directory without a record. A lock that is there is
-/// held by who makes it. A creation begins with the lock, so what has other files and no lock is being removed,
-/// or was; about an empty directory only time can tell.
+/// Whether nobody is making or removing the container of a directory without a record. A lock that is there is held
+/// by who makes it. A creation begins with the lock, so what has other files and no lock is being removed, or was;
+/// for an empty directory only its age shows it.
 fn is_abandoned(layout: &Layout, id: &ContainerId) -> bool {
     let (directory, lock) = (layout.container(id), record::lock(layout, id));
     // Before the look at the lock: whatever is there, the lock was there before it.

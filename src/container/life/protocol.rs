@@ -74,7 +74,7 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Tells the client, which waits for nothing else.
+    /// Reports to a client that waits for nothing else.
     ///
     /// # Errors
     /// [`ProtocolError::Io`] if it has left.
@@ -254,7 +254,7 @@ impl Decoder {
     /// The next frame that is complete.
     ///
     /// # Errors
-    /// [`ProtocolError`] for anything that no mydocker sends; the connection is of no use then.
+    /// [`ProtocolError`] for a frame that no mydocker sends; the connection is useless then.
     pub fn next_message<M: Message>(&mut self) -> Result<Option<M>, ProtocolError> {
         let bytes = &self.bytes[self.consumed..];
         let Some((&[kind, a, b, c, d], rest)) = bytes.split_first_chunk::<HEADER>() else {

@@ -15,7 +15,8 @@
 //!                                   Dead ◄───── Removing      and who was removing it is
 //! ```
 //!
-//! Whether a running container is paused is not written at all: the kernel tells ([`crate::container::run::cgroup`]).
+//! Whether a running container is paused is not written at all: the kernel is asked
+//! ([`crate::container::run::cgroup`]).
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -94,7 +95,7 @@ pub enum RecordError {
         #[source]
         source: io::Error,
     },
-    /// `/proc` does not tell which boot this is.
+    /// The boot id cannot be read from `/proc`.
     #[error("cannot read the host's boot id")]
     BootId(#[source] io::Error),
 }
@@ -114,7 +115,7 @@ pub struct Record<N> {
     pub config: Config,
     /// How it is connected.
     pub network: N,
-    /// What was last written about its life; [`Record::status`] tells what it is worth now.
+    /// The state that was last written; [`Record::status`] compares it with what is alive now.
     pub state: State,
     /// What its restart policy has to remember.
     #[serde(default)]
@@ -168,7 +169,7 @@ pub enum State {
         started: DateTime<Utc>,
         /// The boot in which it was.
         boot_id: String,
-        /// Whether its processes are frozen, as far as whoever read the record has asked the kernel.
+        /// Whether its processes are frozen, if the reader of the record has asked the kernel.
         #[serde(skip)]
         paused: bool,
     },
@@ -466,8 +467,8 @@ impl<N: Serialize + DeserializeOwned> Record<N> {
         Ok(self.state.observed(boot, Process::is_alive))
     }
 
-    /// Whether the record tells of a run whose supervisor is gone. Then its kernel objects, files and maybe
-    /// even its processes are still there, and are to be removed before the container is used again.
+    /// Whether the record is of a run whose supervisor is gone. Then its kernel objects, files and maybe even its
+    /// processes are still there, and are to be removed before the container is used again.
     ///
     /// # Errors
     /// [`RecordError::BootId`].

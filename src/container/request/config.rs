@@ -67,7 +67,7 @@ pub struct Config {
     pub hostname: Option<Hostname>,
     /// Where the command starts; without one `/`. Made if it is missing.
     pub working_dir: Option<ContainerPath>,
-    /// As whom the command runs; without one as root.
+    /// The user that the command runs as; without one, root.
     pub user: Option<UserSpec>,
     /// Whether the container gets a terminal.
     pub tty: bool,
@@ -126,7 +126,7 @@ pub struct Settings {
     pub log: log::Options,
     /// When it is started again after its end.
     pub restart: RestartPolicy,
-    /// Whether a process of ours stays beside the command and reaps what others leave to it.
+    /// Whether an init process of mydocker's stays beside the command and reaps orphans.
     pub init: bool,
     /// Where each start writes the pid of the first process.
     pub pidfile: Option<PathBuf>,

@@ -292,7 +292,7 @@ fn collect(host: &Path, container: &Path, access: Access, nodes: &mut Vec<Node>)
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let name = entry.file_name();
-        // One that has gone meanwhile is none.
+        // One that has gone meanwhile is left out.
         let Ok(metadata) = entry.metadata() else { continue };
         if SKIPPED.iter().any(|skipped| name == *skipped) {
             continue;

@@ -1,7 +1,7 @@
 //! How much of the machine a container may use.
 //!
-//! Each value is checked where it is parsed, what they mean together in [`Limits::check`], and what only this
-//! host can tell (its processors, its control groups) in [`Limits::check_on`].
+//! Each value is checked where it is parsed, how they fit together in [`Limits::check`], and whether this host can
+//! keep them (its processors, its control groups) in [`Limits::check_on`].
 
 use std::fmt;
 use std::path::PathBuf;
@@ -18,7 +18,7 @@ const NANO: u64 = 1_000_000_000;
 /// The period in which a share of the processors is measured, in microseconds: the kernel's default.
 const PERIOD: u64 = 100_000;
 
-/// Why a limit is none.
+/// Why a limit was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LimitError {
     /// Not an amount of bytes.
@@ -91,7 +91,7 @@ pub enum LimitError {
         /// Their version.
         version: u8,
     },
-    /// A device that is none.
+    /// A path that is not a device.
     #[error("{option} {path}: it is not a block device")]
     NotABlockDevice {
         /// The option.

@@ -88,7 +88,7 @@ impl Options {
     /// Options as `--log-driver` and `--log-opt` give them, names and values; a later one wins.
     ///
     /// # Errors
-    /// [`OptionError`] for a name or value that is none.
+    /// [`OptionError`] for an unknown name or a wrong value.
     pub fn new(driver: Driver, pairs: &[(String, String)]) -> Result<Self, OptionError> {
         let mut options = Self { driver, ..Self::default() };
         for (name, value) in pairs {

@@ -1,4 +1,4 @@
-//! Which names a container can look up beside those that the host can, and whom it asks.
+//! Which extra names a container can look up, and which name servers it asks.
 
 use std::fmt;
 use std::net::IpAddr;

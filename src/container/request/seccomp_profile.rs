@@ -21,7 +21,7 @@ pub enum ProfileError {
     /// Not JSON of the right shape.
     #[error("it is not a seccomp profile: {0}")]
     Malformed(String),
-    /// An action that nobody could answer.
+    /// An action that needs another process to answer.
     #[error("the seccomp profile has the action {0}, which is not supported")]
     Action(String),
     /// A comparison that does not exist.
@@ -184,7 +184,7 @@ impl Profile {
     pub fn parse(text: &str) -> Result<Self, ProfileError> {
         let profile: Self =
             serde_json::from_str(text).map_err(|error| ProfileError::Malformed(error.to_string()))?;
-        // Compiled for nobody in particular, so that a mistake is told before there is a container.
+        // Compiled once for checking only, so that a mistake is reported before there is a container.
         profile.compile(&CapsHashSet::new())?;
         profile.compile(&caps::all())?;
         Ok(profile)

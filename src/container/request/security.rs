@@ -22,10 +22,10 @@ pub enum SecurityError {
          seccomp=unconfined, apparmor=PROFILE, apparmor=unconfined, label=disable and systempaths=unconfined"
     )]
     Option(String),
-    /// A profile that nobody would enforce.
+    /// A profile on a host without AppArmor.
     #[error("--security-opt apparmor={0}: this host has no AppArmor that could enforce the profile")]
     NoAppArmor(AppArmorProfile),
-    /// Labels that nobody would set.
+    /// Labels on a host with SELinux, which mydocker does not set.
     #[error(
         "--security-opt label={0}: mydocker gives no SELinux labels, and SELinux is in force on this host; \
          there is only label=disable"
@@ -39,7 +39,7 @@ pub enum SecurityError {
         /// Why not.
         reason: &'static str,
     },
-    /// The profile is none.
+    /// It is not a profile's name.
     #[error(transparent)]
     Profile(#[from] ProfileError),
 }
@@ -120,7 +120,7 @@ pub struct Security {
     pub apparmor: Option<AppArmorProfile>,
     /// The SELinux labels that were asked for; they have no effect.
     pub labels: Vec<String>,
-    /// Whether the parts of /proc and /sys that tell about or change the host are shown.
+    /// Whether the parts of /proc and /sys that show or change the host are visible.
     pub system_paths: bool,
     /// Its namespaces.
     pub namespaces: Namespaces,

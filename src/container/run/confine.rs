@@ -1,6 +1,7 @@
 //! What every process of a container does to itself before it becomes the command, in an order in which nothing is
-//! left that the container does not have: streams, closed descriptors, limits, capabilities, user, filter. Only then
-//! it tells that it is ready; whoever joins the container from then on finds a process that has no more than itself.
+//! left that the container does not have: streams, closed descriptors, limits, capabilities, user, filter. Only
+//! then it reports that it is ready: other processes of the container never see a process that has more than they
+//! have.
 
 use std::convert::Infallible;
 use std::ffi::{CStr, CString};
@@ -51,7 +52,7 @@ pub(super) struct Confinement {
     pub(super) profile: Option<String>,
     /// Whether its standard input is a terminal, which it is to control.
     pub(super) tty: bool,
-    /// Whether a process of ours stays beside the command.
+    /// Whether an init process of mydocker's stays beside the command.
     pub(super) init: bool,
     /// The signals that it would ignore as its maker does.
     ignored_signals: u64,
@@ -176,7 +177,7 @@ impl Confinement {
         prctl::set_pdeathsig(Signal::SIGKILL).at(Step::Capabilities)
     }
 
-    /// Tells that all is done, waits for the supervisor's word, and becomes the command.
+    /// Reports that all is done, waits for the supervisor's go-ahead, and becomes the command.
     fn become_command(
         &self,
         program: &CStr,

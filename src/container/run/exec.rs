@@ -1,10 +1,10 @@
 //! Joining a container that runs.
 //!
-//! A process must not be visible in the container's pid namespace before it has nothing that the container has not: a
-//! container that may trace processes would seize it. So there are two. The helper is made in the host's pid namespace,
-//! joins the container's groups and namespaces, where it is not to be seen, and gives up everything that the container
-//! does not have; only then it makes the process that becomes the command, which is born in the container's pid
-//! namespace as a child of the supervisor's, and ends itself.
+//! A process must not be visible in the container's pid namespace as long as it has anything that the container
+//! does not have: a container that may trace processes would seize it. So there are two. The helper is made in the
+//! host's pid namespace, joins the container's groups and namespaces, where it is not to be seen, and gives up
+//! everything that the container does not have; only then it makes the process that becomes the command, which is
+//! born in the container's pid namespace as a child of the supervisor's, and ends itself.
 //!
 //! ```text
 //! supervisor ─► helper: groups → namespaces → terminal → streams, confined ([`super::confine`])
@@ -46,7 +46,7 @@ pub struct ExecRequest {
     pub env: Vec<EnvVar>,
     /// Where it starts; without one, where the container's command did.
     pub working_dir: Option<ContainerPath>,
-    /// As whom it runs; without one, as the container's command does.
+    /// The user that it runs as; without one, that of the container's command.
     pub user: Option<UserSpec>,
     /// Whether it gets a terminal.
     pub tty: bool,

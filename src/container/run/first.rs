@@ -5,8 +5,8 @@
 //! process      groups → namespaces → mounts below the root → root → names → confined ([`super::confine`]) → ready
 //! ```
 //!
-//! Everything that needs a path of the host is a descriptor before there is a process: it has none of the host's paths
-//! left to get wrong, and what cannot be opened is told in the supervisor's own words.
+//! Everything that needs a path of the host is a descriptor before there is a process: it cannot get a path of the
+//! host wrong, and the supervisor reports what cannot be opened.
 
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};

@@ -1,10 +1,10 @@
 //! `--init`: a first process that stays beside the command, hands signals on to it, and reaps what others
 //! leave to it.
 //!
-//! It is the container's first process itself, which instead of becoming the command forks it. Nothing has to
-//! be put into the image for that, and nothing of ours is there to be found: the process has closed all its
-//! files, its command line and name are overwritten, its environment was empty from the start, and it is not
-//! dumpable, so that its memory and its program file (which is on a read-only mount anyway) are nobody's.
+//! It is the container's first process itself, which instead of becoming the command forks it. Nothing has to be
+//! put into the image for that, and nothing of mydocker can be found there: the process has closed all its files,
+//! its command line and name are overwritten, its environment was empty from the start, and it is not dumpable, so
+//! that its memory and its program file (which is on a read-only mount anyway) are nobody's.
 
 use std::convert::Infallible;
 
@@ -44,7 +44,7 @@ pub(super) fn run<E: From<Errno>>(
             become_command()
         }
         ForkResult::Parent { child } => {
-            // Also the report about the command: its end is told by the child alone.
+            // Also the connection on which the command is reported: only the child reports it.
             sys::close_from(0);
             // Only memory is at stake.
             sys::forget_code().ok();

@@ -1,4 +1,4 @@
-//! Processes of a container as their supervisor has them: made, confined, waiting for its word; and what has to be
+//! A container's processes from the supervisor's side: made, confined, waiting for its go-ahead; and what has to be
 //! removed when they have ended.
 //!
 //! ```text
@@ -28,7 +28,7 @@ use crate::needs;
 use crate::process::Process;
 use crate::store::{self, Layout};
 
-/// How long a process that has told of a failure may take to end.
+/// How long a process that has reported a failure may take to end.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Why a container or a process in it could not be made, started or removed.
@@ -183,7 +183,7 @@ pub(super) struct Pending {
     pub(super) pid: i32,
     /// What its steps are about.
     pub(super) names: Names,
-    /// Whether it has told that it is ready.
+    /// Whether it has reported that it is ready.
     pub(super) is_ready: bool,
 }
 
@@ -224,7 +224,7 @@ impl Pending {
                     self.pid = pid;
                     return Ok(pid);
                 }
-                // It may be faster than the one that tells of it.
+                // It may be faster than the process that reports it.
                 Some(Message::Ready) => self.is_ready = true,
                 _ => return Err(self.killed()),
             }

@@ -1,6 +1,6 @@
-//! What a container's process does between its making and its command, step by step, and how it tells its supervisor
-//! about it: by numbers, because a process that was cloned computes and allocates as little as it can. The supervisor
-//! knows the names that go with the numbers.
+//! What a container's process does between its making and its command, step by step, and how it reports that to its
+//! supervisor: by numbers, because a process that was cloned computes and allocates as little as it can. The
+//! supervisor knows the names that go with the numbers.
 //!
 //! ```text
 //! process ─► supervisor   READY                          it is confined, and waits
@@ -140,7 +140,7 @@ pub(super) fn errno_of(error: &io::Error) -> Errno {
     Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO))
 }
 
-/// What a process tells its supervisor.
+/// What a process reports to its supervisor.
 #[derive(Debug)]
 pub(super) enum Message {
     Ready,
@@ -193,7 +193,7 @@ impl Supervisors {
     /// Lets the process become its command.
     pub(super) fn go(&self) -> io::Result<()> {
         match write(&self.0, &[GO]) {
-            // It has ended meanwhile: that is told by what is received next.
+            // It has ended meanwhile: what is received next shows that.
             Ok(_) | Err(Errno::EPIPE) => Ok(()),
             Err(errno) => Err(errno.into()),
         }
@@ -235,7 +235,8 @@ impl Processes {
         let mut message = [0; 8];
         message[..4].copy_from_slice(&head);
         message[4..].copy_from_slice(&number.to_ne_bytes());
-        // If nobody listens any more, nobody wants to know. By write(2), which every seccomp profile allows.
+        // If the supervisor has gone, there is no one to report to. By write(2), which every seccomp profile
+        // allows.
         write(&self.0, &message).ok();
     }
 

@@ -7,8 +7,8 @@
 //! VOLUME/.full     a copy that is complete, on its way into `_data`; whoever finds it carries on
 //! ```
 //!
-//! The rename from `.copy` to `.full` is the moment from which the copy counts: before, `_data` is empty,
-//! after, nothing is missing that is not made up for by the next one who wants the volume.
+//! The rename from `.copy` to `.full` is the moment from which the copy counts: before it, `_data` is empty; after
+//! it, the next start with the volume completes whatever is missing.
 
 use std::collections::HashMap;
 use std::fs::{DirBuilder, Metadata, OpenOptions, Permissions};
@@ -74,7 +74,7 @@ pub fn fill(volume: &Path, from: &Path) -> Result<(), CopyError> {
     for entry in read(&full)? {
         let target = data.join(entry.file_name().unwrap_or_default());
         match renameat2(AT_FDCWD, &entry, AT_FDCWD, &target, RenameFlags::RENAME_NOREPLACE) {
-            // Somebody who did not want the image's files was faster: theirs stay.
+            // Another container, which did not want the image's files, was faster: its files stay.
             Ok(()) | Err(Errno::EEXIST) => {}
             Err(errno) => return Err(failed("move into the volume", &entry)(errno)),
         }

@@ -1,5 +1,5 @@
-//! Mounts that are in nobody's mount namespace: file systems and copies of mounts that exist as descriptors, until
-//! somebody attaches them somewhere or closes them. Nothing of a container is ever mounted on the host.
+//! Mounts that are in no mount namespace: file systems and copies of mounts that exist as descriptors until they
+//! are attached or closed. Nothing of a container is ever mounted on the host.
 //!
 //! The calls are those of Linux 5.2 (fsopen(2), open_tree(2), move_mount(2)) and 5.12 (mount_setattr(2)).
 

@@ -1,4 +1,4 @@
-//! The files that are made for each container: its own name, the names of others, and whom to ask for more.
+//! The files that are made for each container: its own name, the names of others, and the name servers.
 //!
 //! ```text
 //! ROOT/containers/ID/hostname     mounted on /etc/hostname
@@ -58,7 +58,7 @@ pub enum FilesError {
     },
 }
 
-/// Where the container is, as far as these files tell.
+/// What the container is connected to, as these files need it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Surroundings {
     /// In the host's own network.
@@ -85,8 +85,8 @@ pub struct Files {
 }
 
 impl Files {
-    /// The files of the container `id`, which has the last two in common with `network_of` if that is
-    /// another one: they tell about the network.
+    /// The files of the container `id`, which has the last two in common with `network_of` if that is another one:
+    /// they are about the network.
     #[must_use]
     pub fn new(layout: &Layout, id: &ContainerId, network_of: &ContainerId) -> Self {
         let [own, of_network] = [id, network_of].map(|id| layout.container(id));

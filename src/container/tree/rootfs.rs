@@ -216,7 +216,7 @@ struct Writable {
 }
 
 /// An overlay that is to be mounted. Directories are named by their descriptors: short, nothing in them needs to be
-/// escaped, and the container's table of mounts tells no path of the host.
+/// escaped, and the container's table of mounts shows no path of the host.
 ///
 /// `index=off`: the index refuses a lower directory that was replaced by a copy, and would be of use only
 /// for NFS exports. `metacopy=off`, `redirect_dir=off`: the upper layer is complete in itself, so that it

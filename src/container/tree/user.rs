@@ -46,7 +46,7 @@ pub enum UserError {
     },
 }
 
-/// As whom a process runs.
+/// The user and groups that a process runs as.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
     /// The user's number.

@@ -133,8 +133,8 @@ pub fn wait_for_start(stream: &UnixStream) -> Result<Option<Outcome>, AttachErro
     .map(|answer| answer.unwrap_or(Some(Outcome::Lost)))
 }
 
-/// Waits until the container has ended and been taken down, at most `patience` long (`None`: for ever).
-/// `None` if it has not by then, or if the supervisor ended without a word: the record tells which.
+/// Waits until the container has ended and been taken down, at most `patience` long (`None`: for ever). `None` if
+/// it has not by then, or if the supervisor ended without a report: the record shows which.
 ///
 /// # Errors
 /// [`AttachError::Protocol`].

@@ -112,7 +112,8 @@ impl Client {
         }
     }
 
-    /// Takes input for the container. More than the client has been allowed is no mydocker's.
+    /// Takes input for the container. A client that sends more than it was allowed is not a mydocker, and is
+    /// disconnected.
     pub(super) fn take_stdin(&mut self, data: &[u8]) {
         self.feeds = true;
         self.stdin.extend_from_slice(data);

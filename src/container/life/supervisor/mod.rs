@@ -253,10 +253,10 @@ impl Supervisor {
         Ok(supervisor)
     }
 
-    /// Lets the command run, and tells the client.
+    /// Lets the command run, and reports that to the client.
     ///
     /// # Errors
-    /// [`RuntimeError`] if the command could not be executed; the client has been told nothing.
+    /// [`RuntimeError`] if the command could not be executed; nothing was reported to the client.
     pub fn start(&mut self) -> Result<(), RuntimeError> {
         self.start.start()?;
         for client in &mut self.clients {
@@ -291,8 +291,8 @@ impl Supervisor {
         }
     }
 
-    /// Tells all clients that the container has ended and been taken down, waits until they have taken what
-    /// is still on its way to them, and ends the service.
+    /// Reports to all clients that the container has ended and been taken down, waits until they have read what is
+    /// still to be sent, and ends.
     ///
     /// A client that takes nothing keeps this process, and nothing else, for as long as it lives or until this process
     /// is asked to end.
@@ -305,8 +305,8 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Tells all clients that the container has ended, and waits before it is to be started again. Who has not
-    /// taken what is on its way to him by then is left behind. False if this process was asked to end meanwhile.
+    /// Reports to all clients that the container has ended, and waits before it is to be started again. A client
+    /// that has not read everything by then loses the rest. False if this process was asked to end meanwhile.
     ///
     /// # Errors
     /// poll(2) fails, for lack of memory.
@@ -337,8 +337,8 @@ impl Supervisor {
         }
     }
 
-    /// Waits until clients take more of what is on its way to them, or a signal comes. Returns at once if there
-    /// are none and time does not matter.
+    /// Waits until clients can read more, or a signal comes. Without clients and without a timeout it returns at
+    /// once.
     fn see_off(&mut self, timeout: PollTimeout) -> Result<Left, SupervisorError> {
         self.clients.retain(Client::has_mail);
         if self.clients.is_empty() && timeout == PollTimeout::NONE {
@@ -643,7 +643,7 @@ mod tests {
         let mut text = String::new();
         stage.stdin.take().unwrap().read_to_string(&mut text).unwrap();
         assert_eq!(text, "hello");
-        // Input after the end is nobody's, but the client must not wait for it.
+        // Input after the end is dropped, but the client must not wait for it.
         stage.say(&Request::Stdin(b"late".to_vec()));
         stage.supervisor.turn().unwrap();
         assert_eq!(stage.heard(), [Reply::Accepted(4)]);
@@ -703,7 +703,7 @@ mod tests {
         stage.say(&Request::Signal(Signal::TERM));
         stage.supervisor.turn().unwrap();
         assert!(!stage.supervisor.clients.is_empty());
-        // Who goes on regardless is no client of ours.
+        // A client that goes on regardless is not a mydocker.
         stage.say(&Request::Stdin(full));
         stage.supervisor.turn().unwrap();
         assert!(stage.supervisor.clients.is_empty());

@@ -38,7 +38,7 @@ pub enum MountError {
     /// A bind mount's source that depends on who reads it.
     #[error("the source \"{0}\" is not an absolute path")]
     RelativeSource(String),
-    /// An option that nobody knows.
+    /// An unknown option.
     #[error("unknown option \"{option}\" of a {kind} mount")]
     Option {
         /// The option.
@@ -62,7 +62,7 @@ pub enum MountError {
         /// What it could be.
         expected: &'static str,
     },
-    /// A propagation of something that nobody else has mounted.
+    /// A propagation for something that is not a mount of the host.
     #[error("the propagation {0} is not for a volume: only what is mounted from a path of the host has one")]
     Propagation(String),
     /// An SELinux label is asked for, and there would be a difference.

@@ -88,7 +88,7 @@ impl Hierarchy {
         Ok(KNOWN.get_or_init(|| found))
     }
 
-    /// The arrangement below `root`. The table of mounts would tell as well, but it has lines for each running
+    /// The arrangement below `root`. The table of mounts would show it as well, but it has lines for each running
     /// container.
     fn detect(root: &Path, file_system: impl Fn(&Path) -> io::Result<FsType>) -> Result<Self, CgroupError> {
         let error = |source| CgroupError { action: Cow::Borrowed("find"), path: root.to_owned(), source };
@@ -122,8 +122,8 @@ impl Hierarchy {
         }
     }
 
-    /// Whether swap can be limited. Version 1 can where the kernel was told to count it (`swapaccount=1`);
-    /// with version 2 only the root's own files can tell.
+    /// Whether swap can be limited. Version 1 can where the kernel was told to count it (`swapaccount=1`); with
+    /// version 2 only the root's own files show it.
     #[must_use]
     pub fn accounts_swap(&self) -> bool {
         match self {
@@ -213,7 +213,7 @@ fn write(file: &Path, value: &str) -> io::Result<()> {
 #[must_use]
 pub fn members(hierarchy: &Hierarchy, id: &ContainerId) -> Vec<i32> {
     let mut pids = Vec::new();
-    // Every process is in every tree: the first one that is there tells of all.
+    // Every process is in every tree: the first one that is there stands for all.
     if let Some(directory) = hierarchy.directories(&path(id)).iter().find(|directory| directory.is_dir()) {
         collect_members(directory, &mut pids);
     }
@@ -239,7 +239,7 @@ struct Freezer {
     freeze: &'static str,
     /// What thaws.
     thaw: &'static str,
-    /// The file that tells how far it has got.
+    /// The file that shows whether it is frozen.
     state: PathBuf,
     /// The line of it that says that all are frozen.
     frozen: &'static str,

@@ -105,7 +105,7 @@ pub enum MountPointError {
     /// The working directory is at fault.
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
-    /// A file of ours.
+    /// One of mydocker's own files.
     #[error("cannot write {}", .path.display())]
     Write {
         /// The file.

@@ -1,10 +1,10 @@
 //! Where a container's mounts really go, and everything that has to be there before they can be made.
 //!
-//! What is asked for is settled here, before any process of the container exists: links of the image are followed
-//! inside its root, mount points are made in the container's own layer, sources are opened, empty volumes
-//! get the image's files, and mounts are put in an order in which none hides another. The container's first process
-//! then opens each destination once more, without following links, and mounts onto what it has opened: other
-//! containers may be changing the volumes that a destination lies in.
+//! Everything is decided here, before any process of the container exists: links of the image are followed inside
+//! its root, mount points are made in the container's own layer, sources are opened, empty volumes get the image's
+//! files, and mounts are put in an order in which none hides another. The container's first process then opens each
+//! destination once more, without following links, and mounts onto what it has opened: other containers may be
+//! changing the volumes that a destination lies in.
 
 mod error;
 mod shared;
@@ -336,7 +336,8 @@ fn read_link(root: BorrowedFd<'_>, path: &Path) -> Result<Option<OsString>, Errn
     }
 }
 
-/// What is mounted for a user's wish. A missing directory of the host is made where that is asked for.
+/// What is mounted for a mount that the user asked for. A missing directory of the host is made if it asks for
+/// that.
 fn what(layout: &Layout, mount: &Mount, made: &mut Vec<PathBuf>) -> Result<What, MountPointError> {
     let destination = || mount.destination.as_path().to_owned();
     let (given, create, submounts, propagation) = match &mount.source {

@@ -1,4 +1,4 @@
-//! Whether the host's mount that a directory is in hands its mounts on, as some bind mounts ask for.
+//! Whether the mount of the host that a directory is on is a shared or slave mount, as some bind mounts need.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
