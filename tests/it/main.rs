@@ -105,8 +105,9 @@ mod nft_text;
 #[cfg(test)]
 mod options;
 #[cfg(test)]
-mod packages;
 mod outcome;
+#[cfg(test)]
+mod packages;
 #[cfg(test)]
 mod packets;
 #[cfg(test)]
@@ -153,6 +154,7 @@ mod sweep;
 mod tracer;
 #[cfg(test)]
 mod usage;
+#[cfg(test)]
 mod users;
 #[cfg(test)]
 mod volumes;
