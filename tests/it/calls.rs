@@ -67,6 +67,9 @@ fn write(path: &Path, program: &[u8]) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// A program's name and bytes, options to run it with, and the exit statuses of which it is to have one.
+type Case = (String, Vec<u8>, &'static [&'static str], Vec<i32>);
+
 const EPERM: i32 = 1;
 const EFAULT: i32 = 14;
 const EINVAL: i32 = 22;
@@ -82,7 +85,7 @@ fn each_instruction_set_has_its_part_of_the_filter() {
     let bin = Path::new(&host.image).join("bin");
     // Whatever the filter says, these are what the kernel itself would say.
     let told = [EFAULT, EINVAL, ENOSYS];
-    let mut cases: Vec<(String, Vec<u8>, &[&str], Vec<i32>)> = Vec::new();
+    let mut cases: Vec<Case> = Vec::new();
     let mut case = |name: &str,
                     sixty_four: u32,
                     thirty_two: u32,
