@@ -1,8 +1,9 @@
 //! `mydocker man`: the manual pages, for those who install mydocker. Made from the very definitions that the command
 //! line is read by.
 
-use std::fs::File;
+use std::fs::{DirBuilder, File};
 use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -26,10 +27,12 @@ pub(super) struct Args {
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     let file = |action, path| move |source| EngineError::File { action, path, source };
-    std::fs::create_dir_all(&args.directory).map_err(file("make", args.directory.clone()))?;
+    // For everybody to read.
+    let made = DirBuilder::new().recursive(true).mode(0o755).create(&args.directory);
+    made.map_err(file("make", args.directory.clone()))?;
     for (name, text) in pages(&args.date).map_err(file("write pages for", args.directory.clone()))? {
         let path = args.directory.join(name);
-        let opened = File::options().write(true).create(true).truncate(true).open(&path);
+        let opened = File::options().write(true).create(true).truncate(true).mode(0o644).open(&path);
         let written = opened.and_then(|mut page| page.write_all(&text));
         written.map_err(file("write", path))?;
     }
