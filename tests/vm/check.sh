@@ -23,7 +23,7 @@ told() {
 ok() {
   local name=$1 want=$2 got
   shift 2
-  got=$(bounded 120 "$@")
+  got=$(bounded "${patience:-240}" "$@")
   if [[ $got =~ $want ]]; then pass "$name"; else fail "$name" "wanted /$want/, got: $(told "$got")"; fi
 }
 # eventually NAME PATTERN COMMAND…: the same, once it does; given up after a minute.
