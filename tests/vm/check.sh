@@ -72,6 +72,8 @@ make_outside() {
   ip -n outside link set eth0 up
   ip -n outside route add default via 203.0.113.1
   ip -n outside route add default via 2001:db8:113::1
+  # Nobody answers there; but each container would warn of a host without any.
+  echo 'nameserver 203.0.113.7' >/etc/resolv.conf
 }
 outside() { ip netns exec outside "$@"; }
 page() { curl -s --noproxy '*' --max-time "${2:-10}" "$1"; }
