@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! first    the first process       exec      one that joins
-//!    └── mounting                     │
+//!    └── mounting, hidden             │
 //!    └─────────┬─ confine ────────────┘
 //!              └── seccomp, init, command
 //! runtime  both as their supervisor has them        step  how they talk with it
@@ -17,6 +17,7 @@ mod confine;
 pub mod environment;
 pub mod exec;
 pub mod first;
+mod hidden;
 mod init;
 mod mounting;
 pub mod processes;
