@@ -9,6 +9,8 @@ use crate::cli::{CommandError, Context, LogFormat, documents, failed, human, out
 use crate::engine::HostInfo;
 
 /// Show information about this host and about mydocker
+///
+/// What the host lacks is listed on standard error, each with a remedy.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker info --format '{{.ContainersRunning}} of {{.Containers}} run'")]
 pub(super) struct Args {
