@@ -16,11 +16,11 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `MYDOCKER_BENCH_ROUNDS` | how many rounds; 20 without, and a quarter of them to publish 1,000 ports |
-//! | `MYDOCKER_BENCH_LIMIT` | seconds after which a command is given up; 300 without |
-//! | `MYDOCKER_BENCH_RESULTS` | where the samples, the table and the plot are written; nowhere without |
+//! | `MYDOCKER_BENCH_ROUNDS` | how many rounds (default: 20), and a quarter of them to publish 1,000 ports |
+//! | `MYDOCKER_BENCH_LIMIT` | seconds after which a command is given up (default: 300) |
+//! | `MYDOCKER_BENCH_RESULTS` | where the samples, the table and the plot are written (default: nowhere) |
 //! | `MYDOCKER_BENCH_TABLES_OF` | a file of samples: its tables are printed, and nothing is measured |
-//! | `MYDOCKER_BENCH_BINARY` | the mydocker to measure; the one that was built with this program without |
+//! | `MYDOCKER_BENCH_BINARY` | the mydocker to measure (default: the one that was built with this program) |
 
 #![expect(
     clippy::disallowed_methods,

@@ -24,9 +24,9 @@
 //!
 //! | variable | meaning |
 //! |---|---|
-//! | `MYDOCKER_BENCH_ROUNDS` | how often each case of `process` takes its turn; 40 times without |
-//! | `MYDOCKER_BENCH_CONTAINERS` | how many containers; 1,000 without |
-//! | `MYDOCKER_BENCH_BINARY` | the mydocker that starts them; the one that was built with this program without |
+//! | `MYDOCKER_BENCH_ROUNDS` | how often each case of `process` takes its turn (default: 40) |
+//! | `MYDOCKER_BENCH_CONTAINERS` | how many containers (default: 1,000) |
+//! | `MYDOCKER_BENCH_BINARY` | the mydocker that starts them (default: the one that was built with this program) |
 
 #![expect(
     clippy::disallowed_methods,
