@@ -1,5 +1,5 @@
-//! The pages: each is part of the crate's documentation, its links lead somewhere, and what it says about tests is
-//! true.
+//! The pages: each is part of the crate's documentation, its links lead somewhere, and what it says about tests and
+//! versions is true.
 
 #[cfg(test)]
 mod pages {
@@ -66,6 +66,23 @@ mod pages {
     fn the_readme_is_short() {
         let length = read(&root().join("README.md")).len();
         assert!(length <= README_MAX, "README.md has {length} bytes: move what few users need to a page");
+    }
+
+    /// What stands between two texts in a file.
+    fn between(file: &str, before: &str, after: &str) -> String {
+        let text = read(&root().join(file));
+        let found = text.split_once(before).and_then(|(_, rest)| rest.split_once(after));
+        found.unwrap_or_else(|| panic!("no {before} in {file}")).0.to_owned()
+    }
+
+    #[test]
+    fn the_readme_has_the_versions_that_are_needed() {
+        let readme = read(&root().join("README.md"));
+        let kernel = between("src/sys.rs", "OLDEST_KERNEL: &str = \"", "\"");
+        let rust = between("Cargo.toml", "rust-version = \"", "\"");
+        for needed in [format!("Linux {kernel} or later"), format!("Rust {rust} or later")] {
+            assert!(readme.contains(&needed), "README.md does not say: {needed}");
+        }
     }
 
     /// The row that a test belongs to by its name: `s1` of `s1_an_unpublished_port`.
