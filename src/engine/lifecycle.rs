@@ -1,7 +1,7 @@
 //! What happens to a container between its start and its removal: stopped, killed, paused, awaited,
 //! renamed.
 //!
-//! Whoever ends a container marks its record first ([`Life::stopped`]), under the same lock under which its
+//! A command that ends a container marks its record first ([`Life::stopped`]), under the same lock under which its
 //! supervisor decides whether to start it again: one of the two sees the other.
 //!
 //! [`Life::stopped`]: crate::container::life::restart::Life::stopped
@@ -291,7 +291,7 @@ impl Engine {
     /// Waits until a container has ended, and returns its exit status; that of its last run if it does not run.
     ///
     /// # Errors
-    /// The container cannot be found, or was removed by somebody else before its status was known.
+    /// The container cannot be found, or was removed by another command before its status was known.
     pub fn wait(&mut self, reference: &str) -> Result<i32, EngineError> {
         let id = self.find(reference)?.record.id;
         loop {

@@ -9,7 +9,7 @@ use crate::container::tree::disk;
 pub struct DiskUsage {
     /// What it wrote.
     pub own: u64,
-    /// The files of its image, if somebody wanted to wait for their number.
+    /// The files of its image, if they were to be counted.
     pub image: Option<u64>,
 }
 

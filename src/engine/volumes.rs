@@ -155,7 +155,7 @@ impl Engine {
             Err(VolumeError::NotFound(_)) if force => return Ok(()),
             found => found?,
         };
-        // Whoever makes a container writes its record first and then looks for its volumes. So either its
+        // A command that makes a container writes its record first and then looks for its volumes. So either its
         // record is seen here, or it finds the volume gone and makes it again.
         if let Some(users) = self.volume_users()?.get(&volume.name) {
             let users = users.iter().map(ToString::to_string).collect();

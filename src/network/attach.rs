@@ -118,7 +118,7 @@ impl Networks {
         }
     }
 
-    /// Whether a network could give these addresses to somebody, as far as can be known beforehand.
+    /// Whether a network could give these addresses out, as far as can be known beforehand.
     ///
     /// # Errors
     /// [`NetworkError::NoSuchFamily`], [`NetworkError::AddressOutside`].
@@ -253,7 +253,7 @@ impl Networks {
         }
         let holder = endpoint::load(&self.layout, &network.name, address)?;
         if let Some(dead) = holder.as_ref().filter(|holder| !holder.is_alive()) {
-            // With its ports: once its record is replaced, nobody knows whose they were.
+            // With its ports: once its record is replaced, it is not known whose they were.
             self.disconnect(dead)?;
         }
         let in_use = || self.in_use();
@@ -288,7 +288,8 @@ impl Networks {
     }
 
     /// Writes the record of an endpoint that is going to have the address; false if it is in use all the same,
-    /// whatever the file of addresses says: somebody else may have written it, or it is not managed there.
+    /// whatever the file of addresses says: another program may have written it, or the address is not managed
+    /// there.
     fn record_address(&self, place: &Place<'_>, address: IpAddr) -> Result<bool, NetworkError> {
         let network = place.network;
         if address == place.block.gateway || network.reserved.contains(&address) {

@@ -26,7 +26,8 @@ const CONNTRACK: [&str; 2] = ["net/netfilter/nf_conntrack_count", "net/netfilter
 const BRIDGE_NETFILTER: [&str; 2] =
     ["net.bridge.bridge-nf-call-iptables", "net.bridge.bridge-nf-call-ip6tables"];
 
-/// Which tables of the old kind there are (they are only in use once somebody has looked at them), and who shows them.
+/// Which tables of the old kind there are (they only exist once a program has looked at them), and which program
+/// shows them.
 const LEGACY: [(&str, &str); 2] =
     [("/proc/net/ip_tables_names", "iptables-legacy"), ("/proc/net/ip6_tables_names", "ip6tables-legacy")];
 

@@ -100,7 +100,7 @@ impl Networks {
     pub fn rename(&mut self, endpoint: &Endpoint, container_name: &str) -> Result<(), NetworkError> {
         let renamed = {
             let in_use = || self.in_use();
-            // Whoever takes an address or gives it back has this lock.
+            // Addresses are taken and given back under this lock.
             let _lock = SubnetFile::open(&self.layout, &in_use)?;
             let Some(address) = endpoint.addresses.first() else { return Ok(()) };
             let current = endpoint::load(&self.layout, &endpoint.network, address.address())?;

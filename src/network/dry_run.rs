@@ -69,7 +69,7 @@ impl Networks {
         let all = record::load_all(&self.layout)?;
         let mut networks = Vec::new();
         for network in &all {
-            // What is half-made or half-removed goes, unless somebody is connected to it.
+            // What is half-made or half-removed goes, unless something is connected to it.
             if network.phase == Phase::Ready || !self.living_endpoints(network)?.is_empty() {
                 networks.push(network.clone());
             }
@@ -346,7 +346,7 @@ impl Networks {
     fn foresee(&self, network: &Network, request: &ConnectRequest<'_>) -> Result<Endpoint, NetworkError> {
         let mut endpoint = Self::empty_endpoint(network, request)?;
         let in_use = self.in_use()?;
-        // Those of whoever starts anew are free by then.
+        // Those of a container that is started again are free by then.
         let own = self.endpoints_of(&network.name, request.container)?;
         let own: Vec<IpAddr> =
             own.iter().flat_map(|endpoint| &endpoint.addresses).map(InterfaceAddress::address).collect();

@@ -6,7 +6,7 @@
 //!
 //! The file is named by the address, so an address has one holder by construction; an endpoint with two addresses
 //! has its record under both. It is written before the address is marked as taken and removed after it was marked
-//! as free: a record whose owner is dead is void, and whoever gets the address next replaces it. Nothing here
+//! as free: a record whose owner is dead is void, and the next holder of the address replaces it. Nothing here
 //! survives a reboot, just as the interfaces.
 //!
 //! Most endpoints are containers'. Those of namespaces that are not (`namespace`) have that instead of processes to

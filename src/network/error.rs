@@ -185,7 +185,7 @@ pub enum NetworkError {
         /// The address.
         address: IpAddr,
     },
-    /// The wanted address is somebody else's.
+    /// The wanted address is taken.
     #[error("cannot connect {who} to network {network}: {address} is taken{}", .holder.as_ref().map_or(String::new(), |h| format!(" by {h}")))]
     AddressTaken {
         /// The container, or the namespace.

@@ -117,8 +117,8 @@ pub(super) fn no_ipv6(device: &str) -> Parameter {
     (format!("net/ipv6/conf/{device}/disable_ipv6"), "1")
 }
 
-/// IPv6 for a device of a network with IPv6: addresses are usable at once, and nobody's router advertisement
-/// makes any other ones, or routes. (CVE-2020-13401: containers may send such.)
+/// IPv6 for a device of a network with IPv6: addresses are usable at once, and no router advertisement adds others,
+/// or routes. (CVE-2020-13401: containers may send such.)
 fn ipv6(device: &str) -> Vec<Parameter> {
     let set = |name: &str, value| (format!("net/ipv6/conf/{device}/{name}"), value);
     vec![set("disable_ipv6", "0"), set("accept_ra", "0"), set("accept_dad", "0")]

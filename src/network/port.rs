@@ -367,9 +367,9 @@ impl PortMapping {
         Ok(elements)
     }
 
-    /// Elements that exclude these ports and are no part of [`Self::elements`]: whoever publishes creates and
-    /// deletes them in the same transaction, which the kernel refuses where one of them has no room. (That no
-    /// single port lies in a range is for the publisher of the range to see.)
+    /// Elements that exclude these ports and are no part of [`Self::elements`]: publishing creates and deletes them
+    /// in the same transaction, which the kernel refuses where one of them has no room. (That no single port lies
+    /// in a range is checked when the range is published.)
     ///
     /// # Errors
     /// As for [`Self::elements`].

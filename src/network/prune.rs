@@ -22,7 +22,7 @@ impl Networks {
         for network in self.removable(kept, wanted)? {
             match self.remove(network.name.as_str()) {
                 Ok(()) => removed.push(network.name),
-                // Somebody was faster: connected something to it, or removed it.
+                // Another command was faster: it connected something to it, or removed it.
                 Err(NetworkError::InUse { .. } | NetworkError::NotFound(_)) => {}
                 Err(error) => return Err(error),
             }

@@ -3,8 +3,8 @@
 //!
 //! All ports of an endpoint are one transaction. That a port is free is what the kernel says: it refuses the
 //! transaction where an element, or one that excludes it, is there already (`nft::Claim`). Nothing is looked up
-//! beforehand but the host's listening sockets, and, for whoever publishes a range, the single ports in it; then
-//! the transaction is for that moment of the rule set only.
+//! beforehand but the host's listening sockets, and, when a range is published, the single ports in it; then the
+//! transaction is valid for that generation of the rule set only.
 
 use std::cell::LazyCell;
 use std::net::IpAddr;
@@ -19,7 +19,7 @@ use super::subnet::Family;
 use super::{Networks, plan, record};
 use crate::nft::{CommitError, Element, Found, Proto, TakenPort, Transaction};
 
-/// How often ports are chosen again because somebody else was faster.
+/// How often ports are chosen again because another command was faster.
 const TRIES: u32 = 64;
 /// How often a transaction is built again because the rule set had changed: every time, another's transaction
 /// has succeeded.
@@ -73,7 +73,7 @@ impl Networks {
                 }
                 Err(error) => error,
             };
-            // Somebody else's port must not come back as ours in a rebuild.
+            // Another container's port must not come back as this one's in a rebuild.
             self.record_ports_as_before(endpoints, before)?;
             match &error {
                 NetworkError::PortPublished { mapping, .. } if is_choice(mapping, ports) => {
@@ -126,7 +126,7 @@ impl Networks {
     }
 
     /// Why a port was refused: another command has just rebuilt the table with our ports in it, from our record,
-    /// and then they are published; or somebody else has one of them: then either a living container, which is
+    /// and then they are published; or another container has one of them: then either a living container, which is
     /// named, or a dead one, whose elements are taken away. If nobody has it any more and its holder may just have
     /// ended, it is to be tried again.
     fn is_published(
@@ -270,10 +270,10 @@ impl Networks {
         self.forget_flows_to(endpoint)
     }
 
-    /// Which elements of a dead endpoint are still there and its own: whoever was killed may have taken them away
-    /// already, and a port may be somebody else's by now, and then leads to another address. One whose comment has
-    /// another name is its own all the same, because it was just being renamed; unless that is the name of a living
-    /// container with such a port.
+    /// Which elements of a dead endpoint are still there and its own: the killed command may have taken them away
+    /// already, and a port may be another container's by now, and then leads to another address. One whose comment
+    /// has another name is its own all the same, because it was just being renamed; unless that is the name of a
+    /// living container with such a port.
     pub(super) fn left_by(
         &mut self,
         dead: &Endpoint,
@@ -366,8 +366,8 @@ pub(super) fn check(
     Ok(())
 }
 
-/// The error for a range that is published as one element and has somebody's port in it: single ports of every
-/// address are in no claim that the kernel could compare it with.
+/// The error for a range that is published as one element and has another container's port in it: single ports of
+/// every address are in no claim that the kernel could compare it with.
 fn port_in_range(endpoint: &Endpoint, taken: &[TakenPort]) -> Option<NetworkError> {
     endpoint.ports.iter().filter(|mapping| mapping.is_interval()).find_map(|mapping| {
         let in_range = |taken: &&TakenPort| {

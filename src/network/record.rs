@@ -87,7 +87,7 @@ pub struct AddressBlock {
     pub subnet: Subnet,
     /// The bridge's address, which containers route through.
     pub gateway: IpAddr,
-    /// The part of the subnet that addresses are chosen from where nobody names one; `None` for all of it.
+    /// The part of the subnet that addresses are chosen from where none is asked for; `None` for all of it.
     pub range: Option<IpNet>,
 }
 

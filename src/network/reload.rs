@@ -38,7 +38,7 @@ impl Networks {
         }
         let _lock = self.lock()?;
         for network in record::load_all(&self.layout)? {
-            // We hold the lock, so whoever left it half-made or half-removed is dead.
+            // The lock is held, so the command that left it half-made or half-removed has ended.
             if network.phase != Phase::Ready {
                 self.tear_down(&network)?;
             }

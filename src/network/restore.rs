@@ -14,7 +14,7 @@ use crate::nft::{CommitError, Element, Presence, Transaction};
 use crate::process;
 use crate::store::{self, Durability};
 
-/// How often the table is rebuilt again because somebody changed the rule set meanwhile, or because two records claim
+/// How often the table is rebuilt again because the rule set was changed meanwhile, or because two records claim
 /// the same port.
 const REBUILD_TRIES: u32 = 1000;
 const REBUILD_PAUSE: Duration = Duration::from_millis(5);
@@ -38,7 +38,7 @@ impl Networks {
         if is_marked()? {
             return Ok(());
         }
-        // An endpoint of another boot has no interface any more, whoever has its owner's pid now.
+        // An endpoint of another boot has no interface any more, even if its owner's pid is in use again.
         store::remove_tree_if_exists(&self.layout.endpoints())
             .and_then(|()| store::remove_tree_if_exists(&self.layout.namespaces()))
             .and_then(|()| store::remove_tree_if_exists(&self.layout.announcing()))
@@ -107,7 +107,7 @@ impl Networks {
         }
         let mut network = loaded.network;
         if network.phase != Phase::Ready {
-            // Whoever makes or removes it right now has the lock.
+            // A command that is making or removing it has the lock.
             let _lock = self.lock()?;
             let loaded = record::load(&self.layout, name)?.ok_or_else(not_found)?;
             network = self.settle(loaded.network)?.ok_or_else(not_found)?;

@@ -13,7 +13,7 @@ use crate::netlink::{Conntrack, HostPorts};
 
 impl Networks {
     /// Removes the connection-tracking entries of flows that were translated to the endpoint's addresses: they
-    /// would go on, and reach whoever gets the address next.
+    /// would go on, and reach the next holder of the address.
     pub(super) fn forget_flows_to(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
         let mut targets: Vec<IpAddr> =
             endpoint.ports.iter().filter_map(|mapping| plan::target(endpoint, mapping.host_ip)).collect();

@@ -315,7 +315,7 @@ mod tests {
         let beyond = "fd00:18::1:0".parse().unwrap();
         assert_eq!(subnet.number(beyond), None);
         assert!(subnet.contains(beyond) && subnet.is_host_address(beyond));
-        // The anycast address of the subnet's routers (RFC 4291, 2.6.1) is nobody's; there is no broadcast.
+        // The anycast address of the subnet's routers (RFC 4291, 2.6.1) is not given out; there is no broadcast.
         assert!(subnet.is_reserved(0) && !subnet.is_reserved(65_535));
         assert!(!subnet.is_host_address("fd00:18::".parse().unwrap()));
         let small: Subnet = "fd00:18::8/126".parse().unwrap();

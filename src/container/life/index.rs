@@ -383,9 +383,9 @@ fn remove_unnamed(layout: &Layout, id: &ContainerId) -> bool {
     !is_named && head.is_all_there_is() && store::remove_tree_if_exists(&layout.container(id)).is_ok()
 }
 
-/// Whether nobody is making or removing the container of a directory without a record. A lock that is there is held
-/// by who makes it. A creation begins with the lock, so what has other files and no lock is being removed, or was;
-/// for an empty directory only its age shows it.
+/// Whether a directory without a record is left over: no command is making or removing its container. A lock that
+/// is there is held by who makes it. A creation begins with the lock, so what has other files and no lock is being
+/// removed, or was; for an empty directory only its age shows it.
 fn is_abandoned(layout: &Layout, id: &ContainerId) -> bool {
     let (directory, lock) = (layout.container(id), record::lock(layout, id));
     // Before the look at the lock: whatever is there, the lock was there before it.

@@ -327,8 +327,8 @@ impl State {
         }
     }
 
-    /// Whether this is a run whose supervisor is gone, so that whoever notices has to clean up after it:
-    /// the processes of the container may even be alive.
+    /// Whether this is a run whose supervisor is gone, so that the next command has to clean up after it: the
+    /// processes of the container may even be alive.
     fn is_orphaned(&self, boot: &str, alive: impl Fn(Process) -> bool) -> bool {
         match self {
             Self::Created | Self::Exited(_) | Self::Removing { .. } | Self::Dead => false,
@@ -419,8 +419,8 @@ impl<N: Serialize + DeserializeOwned> Record<N> {
         store::write_atomic(&path, &bytes, Durability::Process).map_err(write)
     }
 
-    /// Reads the record, lets `change` change it, and writes it, with nobody else doing so in between. If
-    /// `change` fails, nothing is written.
+    /// Reads the record, lets `change` change it, and writes it, under the container's lock. If `change` fails,
+    /// nothing is written.
     ///
     /// # Errors
     /// What `change` returns, and [`RecordError`] for the record itself.
@@ -644,7 +644,7 @@ mod tests {
             assert!(!removing.is_orphaned(boot, known));
         }
         assert!(State::Dead.can_remove() && !removing.can_remove() && !removing.can_start());
-        // A live init without a supervisor still runs, but somebody has to clean up after it.
+        // A live init without a supervisor still runs, but a command has to clean up after it.
         assert!(running.observed("now", |process| process == init).is_running());
         assert!(running.is_orphaned("now", |process| process == init));
         // A dead init with a live supervisor is about to be recorded as ended.

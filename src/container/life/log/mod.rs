@@ -9,8 +9,8 @@
 //! A line of the container's that is longer than 16 KiB becomes several entries, of which all but the last
 //! have no `\n`.
 //!
-//! A file that is full is never written again; it only gets another name, until it is the oldest of too many.
-//! So whoever has it open can read it to its end.
+//! A file that is full is never written again; it only gets another name, until it is the oldest of too many. So a
+//! reader that has it open can read it to its end.
 
 mod reader;
 mod writer;

@@ -118,7 +118,7 @@ impl Writer {
         let names: Vec<PathBuf> = (0..self.max_file).map(|age| file(&self.path, age)).collect();
         let free = names.iter().position(|name| !name.exists()).unwrap_or(names.len());
         if free == names.len() && names.len() == 1 {
-            // Nobody who reads it is to see it emptied: it goes, and another one takes its place.
+            // A reader must not see it emptied: it is removed, and another file takes its place.
             store::remove_if_exists(&self.path).ok();
         }
         for age in (1..=free.min(names.len() - 1)).rev() {
