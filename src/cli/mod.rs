@@ -11,6 +11,7 @@ mod cp;
 mod create;
 mod diff;
 mod documents;
+mod each;
 mod exec;
 mod export;
 mod filters;
@@ -68,6 +69,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::engine::Layout;
 use crate::engine::{ConfigError, ContainerPath, Engine, EngineError, EnvVar, Left, Reference};
+use each::{for_each, print_each, remove_each};
 
 /// Wrong usage, of any command: a status that no command in a container is likely to have.
 const USAGE: u8 = 125;
@@ -440,64 +442,4 @@ fn left(how: Left) -> ExitCode {
             ExitCode::SUCCESS
         }
     }
-}
-
-/// Does something to each container and prints what it was called by. One that fails does not keep the others.
-fn for_each(
-    names: &[String],
-    context: &mut Context,
-    mut work: impl FnMut(&mut Engine, &str) -> Result<(), EngineError>,
-) -> Result<ExitCode, CommandError> {
-    let mut code = ExitCode::SUCCESS;
-    for name in names {
-        match work(context.engine()?, name) {
-            Ok(()) => output::print(&format!("{name}\n")),
-            Err(error) => {
-                CommandError::from(error).report(context.log_format);
-                code = ExitCode::FAILURE;
-            }
-        }
-    }
-    Ok(code)
-}
-
-/// As [`for_each`] where something is removed: with `force`, one that is not there is told of, and is no failure.
-fn remove_each(
-    names: &[String],
-    force: bool,
-    context: &mut Context,
-    mut work: impl FnMut(&mut Engine, &str) -> Result<Vec<String>, EngineError>,
-) -> Result<ExitCode, CommandError> {
-    let mut code = ExitCode::SUCCESS;
-    for name in names {
-        match work(context.engine()?, name) {
-            Ok(removed) => removed.iter().for_each(|line| output::print(&format!("{line}\n"))),
-            Err(error) => {
-                if !(force && error.is_not_found()) {
-                    code = ExitCode::FAILURE;
-                }
-                CommandError::from(error).report(context.log_format);
-            }
-        }
-    }
-    Ok(code)
-}
-
-/// Prints what is told of each. One that fails does not keep the others.
-fn print_each(
-    names: &[String],
-    context: &mut Context,
-    mut tell: impl FnMut(&mut Engine, &str) -> Result<String, EngineError>,
-) -> Result<ExitCode, CommandError> {
-    let mut code = ExitCode::SUCCESS;
-    for name in names {
-        match tell(context.engine()?, name) {
-            Ok(text) => output::print(&text),
-            Err(error) => {
-                CommandError::from(error).report(context.log_format);
-                code = ExitCode::FAILURE;
-            }
-        }
-    }
-    Ok(code)
 }
