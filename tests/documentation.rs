@@ -78,7 +78,7 @@ mod pages {
     #[test]
     fn the_readme_has_the_versions_that_are_needed() {
         let readme = read(&root().join("README.md"));
-        let kernel = between("src/sys.rs", "OLDEST_KERNEL: &str = \"", "\"");
+        let kernel = between("src/needs/mod.rs", "OLDEST_KERNEL: &str = \"", "\"");
         let rust = between("Cargo.toml", "rust-version = \"", "\"");
         for needed in [format!("Linux {kernel} or later"), format!("Rust {rust} or later")] {
             assert!(readme.contains(&needed), "README.md does not say: {needed}");
