@@ -258,7 +258,7 @@ fn what_cannot_be_connected_is_refused_and_nothing_changes() {
     connect(&["back", "nobody"], &["nobody"]);
     connect(&["--ip", "172.18.0.9", "back", "web"], &["172.18.0.9", "172.19.0.0/24"]);
     connect(&["--ip", &taken, "back", "web"], &[&taken, "container taken"]);
-    host.mydocker(&["network", "connect", "back"]).refused(&[125], &["CONTAINER"]);
+    host.mydocker(&["network", "connect", "back"]).refused(&[1], &["CONTAINER"]);
     host.mydocker(&["network", "connect", "-p", "80", "back", "web"]).refused(&[125], &["--publish"]);
     host.mydocker(&["network", "disconnect", "back", "alone"]).refused(FAILED, &["alone", "--net none"]);
     host.mydocker(&["network", "disconnect", "-f", "back", "nobody"]).refused(FAILED, &["nobody"]);
