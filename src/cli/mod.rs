@@ -327,7 +327,10 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn is_number_of_arguments(error: &clap::Error) -> bool {
     match error.kind() {
         ErrorKind::MissingRequiredArgument => true,
-        ErrorKind::UnknownArgument => matches!(
+        ErrorKind::UnknownArgument
+        | ErrorKind::TooFewValues
+        | ErrorKind::TooManyValues
+        | ErrorKind::WrongNumberOfValues => matches!(
             error.get(ContextKind::InvalidArg),
             Some(ContextValue::String(word)) if !word.starts_with('-')
         ),

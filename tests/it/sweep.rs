@@ -518,7 +518,7 @@ fn again(host: &Host, scenario: &Scenario) {
         return;
     }
     let said = output.refused(&[1, 125], &[]);
-    let is_done = scenario.refusals.iter().any(|refusal| said.contains(refusal));
+    let is_done = scenario.refusals.iter().any(|refusal| said.to_lowercase().contains(refusal));
     assert!(is_done, "that is no reason to refuse: {output}");
     remove_everything(host);
     scenario.prepare(host);
@@ -552,7 +552,7 @@ fn two_more(host: &Host, try_first: bool) {
             assert!(leads, "port 8080 should lead to {address}: {:?}", host.published());
             return Some(());
         }
-        output.refused(&[125], &["8080", "published by container c"]);
+        output.refused(&[125], &["8080", "allocated, container c"]);
         // A remark may tell the old name of one that was being renamed.
         let runs = |holder: &str| {
             let holder = host.mydocker(&["inspect", holder]);
