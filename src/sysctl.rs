@@ -3,7 +3,12 @@
 //! `/proc/sys/net` shows the network namespace of the thread that opens it, so a caller that means another
 //! namespace runs these inside [`crate::netns::NetNs::run`].
 
-use std::io;
+use std::ffi::CStr;
+use std::io::{self, Read as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::mount::{FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsmount, fsopen};
 
 /// Why a parameter could not be set.
 #[derive(Debug, thiserror::Error)]
@@ -39,19 +44,66 @@ pub fn read(name: &str) -> io::Result<Option<String>> {
 /// # Errors
 /// The parameter does not exist or cannot be written.
 pub fn set(name: &str, value: &str) -> Result<bool, SysctlError> {
-    let error = |source| SysctlError { name: name.to_owned(), value: value.to_owned(), source };
-    let current = std::fs::read_to_string(path(name)).map_err(error)?;
-    if current.trim_end() == value {
-        return Ok(false);
-    }
-    write(name, value).map_err(error)?;
-    Ok(true)
+    View::host().set(name, value)
 }
 
-fn write(name: &str, value: &str) -> io::Result<()> {
-    use std::io::Write as _;
-    // One write call: the kernel parses each write on its own.
-    std::fs::OpenOptions::new().write(true).open(path(name))?.write_all(value.as_bytes())
+/// Where parameters are looked up.
+///
+/// The kernel remembers the names that were looked up in a proc file system, those of all network namespaces in the
+/// same places: below the host's `/proc`, each look-up for the thousandth container walks past the entries of all
+/// others. A view of one's own has none but those that are needed, and takes them along.
+#[derive(Debug)]
+pub struct View(Option<OwnedFd>);
+
+impl View {
+    /// A view of one's own; the host's where that cannot be had.
+    #[must_use]
+    pub fn of_ones_own() -> Self {
+        const NAME: &CStr = c"proc";
+        let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID
+            | MountAttrFlags::MOUNT_ATTR_NODEV
+            | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+        let made = fsopen(NAME, FsOpenFlags::FSOPEN_CLOEXEC).and_then(|system| {
+            fsconfig_create(&system)?;
+            fsmount(&system, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
+        });
+        Self(made.ok())
+    }
+
+    /// The host's own.
+    #[must_use]
+    pub fn host() -> Self {
+        Self(None)
+    }
+
+    /// As [`set`].
+    ///
+    /// # Errors
+    /// As [`set`].
+    pub fn set(&self, name: &str, value: &str) -> Result<bool, SysctlError> {
+        let error = |source| SysctlError { name: name.to_owned(), value: value.to_owned(), source };
+        let mut current = String::new();
+        self.open(name, OFlags::RDONLY)
+            .and_then(|mut file| file.read_to_string(&mut current))
+            .map_err(error)?;
+        if current.trim_end() == value {
+            return Ok(false);
+        }
+        // One write call: the kernel parses each write on its own.
+        self.open(name, OFlags::WRONLY)
+            .and_then(|mut file| file.write_all(value.as_bytes()))
+            .map_err(error)?;
+        Ok(true)
+    }
+
+    fn open(&self, name: &str, flags: OFlags) -> io::Result<std::fs::File> {
+        let flags = flags | OFlags::CLOEXEC;
+        let opened = match &self.0 {
+            Some(proc) => openat(proc.as_fd(), format!("sys/{name}"), flags, Mode::empty()),
+            None => openat(CWD, path(name), flags, Mode::empty()),
+        };
+        Ok(opened?.into())
+    }
 }
 
 #[cfg(test)]
@@ -62,6 +114,14 @@ mod tests {
     fn reading_tells_absent_from_present() {
         assert_eq!(read("kernel/ostype").unwrap().as_deref(), Some("Linux"));
         assert_eq!(read("net/ipv4/conf/no-such-device/forwarding").unwrap(), None);
+    }
+
+    #[test]
+    fn a_view_of_ones_own_shows_what_the_hosts_does() {
+        for view in [View::of_ones_own(), View(None)] {
+            assert!(!view.set("kernel/ostype", "Linux").unwrap());
+            assert!(view.set("net/ipv4/conf/no-such-device/forwarding", "1").is_err());
+        }
     }
 
     #[test]

@@ -145,7 +145,7 @@ impl BridgeDriver {
     }
 
     fn configure_bridge(&mut self, network: &Network, index: u32) -> Result<(), DriverError> {
-        set_parameters(plan::bridge_parameters(network), network.ipv6.is_some())?;
+        set_parameters(&sysctl::View::host(), plan::bridge_parameters(network), network.ipv6.is_some())?;
         let mut autoconf = Batch::new();
         autoconf.disable_ipv6_autoconf(index);
         self.socket.run(&autoconf)?;
@@ -209,9 +209,13 @@ impl BridgeDriver {
 }
 
 /// Sets parameters; those of IPv6 in a kernel without it are an obstacle only where it is needed.
-fn set_parameters(parameters: Vec<plan::Parameter>, needs_ipv6: bool) -> Result<(), DriverError> {
+fn set_parameters(
+    view: &sysctl::View,
+    parameters: Vec<plan::Parameter>,
+    needs_ipv6: bool,
+) -> Result<(), DriverError> {
     for (name, value) in parameters {
-        match sysctl::set(&name, value) {
+        match view.set(&name, value) {
             Err(error) if error.source.kind() == std::io::ErrorKind::NotFound && name.contains("/ipv6/") => {
                 if needs_ipv6 {
                     return Err(DriverError::Unsupported { what: "an IPv6 network", feature: needs::IPV6 });
@@ -225,7 +229,8 @@ fn set_parameters(parameters: Vec<plan::Parameter>, needs_ipv6: bool) -> Result<
 
 /// Runs inside the container's namespace.
 fn configure_container(endpoint: &Endpoint, index: u32, defaults: &[Family]) -> Result<(), DriverError> {
-    set_parameters(plan::interface_parameters(endpoint), endpoint.ipv6().is_some())?;
+    let view = sysctl::View::of_ones_own();
+    set_parameters(&view, plan::interface_parameters(endpoint), endpoint.ipv6().is_some())?;
     let mut batch = Batch::new();
     batch.set_up(LOOPBACK);
     for address in &endpoint.addresses {
@@ -317,7 +322,7 @@ fn delete_source_rules(endpoint: &Endpoint) -> Result<(), DriverError> {
 
 /// Runs inside the container's namespace.
 fn announce_addresses(endpoint: &Endpoint) -> Result<(), DriverError> {
-    set_parameters(plan::announcing_parameters(endpoint), false)?;
+    set_parameters(&sysctl::View::of_ones_own(), plan::announcing_parameters(endpoint), false)?;
     let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
     let mut batch = Batch::new();
     batch.get_link(&endpoint.container_if);
@@ -384,7 +389,7 @@ impl NetworkDriver for BridgeDriver {
     ) -> Result<(), DriverError> {
         let index = self.make_pair(network, endpoint, netns)?;
         // Both ends are still without carrier: nothing was sent yet.
-        set_parameters(vec![plan::no_ipv6(endpoint.host_if.as_str())], false)?;
+        set_parameters(&sysctl::View::host(), vec![plan::no_ipv6(endpoint.host_if.as_str())], false)?;
         netns.run(|| configure_container(endpoint, index, defaults))?
     }
 
