@@ -109,7 +109,7 @@ fn with_any_value(arg: Arg) -> Arg {
 }
 
 /// What Docker takes for a truth value.
-pub(super) fn boolean(text: &str) -> Result<bool, String> {
+fn boolean(text: &str) -> Result<bool, String> {
     match text {
         "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
         "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
