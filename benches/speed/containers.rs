@@ -2,11 +2,12 @@
 //!
 //! | group | cases |
 //! |---|---|
-//! | `containers` | `run -d` of the first and of the last ten, and of each hundred between; `ps` next to none and next to all; `rm -f` next to none and next to all; the memory that mydocker itself takes for each, and the machine |
+//! | `containers` | `run -d` of the first and of the last ten, and of each hundred between; `ps` next to none and next to all; `rm -f` next to none and next to all; `run --rm true` without a network and its floor next to none and next to all; the memory that mydocker itself takes for each, and the machine |
 //!
-//! There is no floor, and nothing can take turns with a thousand containers: what is compared is the end with the
-//! beginning, of medians. The containers are of the mydocker in `MYDOCKER_BENCH_BINARY`, else of the one that was
-//! built with this program. They run in the namespaces of [`hideout`], which ends all of them at once.
+//! Nothing can take turns with a thousand containers: what is compared is the end with the beginning, of medians. What
+//! of it is the kernel's shows the floor of one command in a container (see [`crate::process`]), which takes turns with
+//! mydocker at the beginning and at the end. The containers are of the mydocker in `MYDOCKER_BENCH_BINARY`, else of the
+//! one that was built with this program. They run in the namespaces of [`hideout`], which ends all of them at once.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,8 +15,10 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::command::{self, Outcome};
+use crate::floor_process::Order;
 use crate::hideout::{self, Host, Place};
-use crate::report::Figure;
+use crate::process::{self, Groups};
+use crate::report::{FLOOR, Figure};
 
 pub(crate) const GROUP: &str = "containers";
 /// A bridge has no more than 1,023 ports.
@@ -25,6 +28,8 @@ const MEMORY: u64 = 8 << 20;
 /// How many are the first and the last.
 const FEW: usize = 10;
 const LISTINGS: usize = 31;
+/// How often one command and its floor take turns.
+const TURNS: usize = 30;
 
 /// Measures in another process, inside, and returns what it found.
 pub(crate) fn all() -> Outcome<Vec<Figure>> {
@@ -105,6 +110,21 @@ impl Many {
         self.note(format!("rm -f {next_to}"), &times);
         Ok(())
     }
+
+    /// One command in a container, and the bare kernel work that it needs, in turn.
+    fn next_to_floor(&mut self, present: u32, floor: &Order) -> Outcome<()> {
+        let image = self.image.to_str().unwrap().to_owned();
+        let arguments = ["run", "--rm", "--net", "none", &image, "true"];
+        let (mut ours, mut floors) = (Vec::new(), Vec::new());
+        for _ in 0..TURNS {
+            ours.push(self.mydocker(&arguments)?);
+            floors.push(process::floor(floor)?.wall());
+        }
+        let case = format!("run --rm true next to {present} containers");
+        self.note(case.clone(), &ours);
+        self.note(case + FLOOR, &floors);
+        Ok(())
+    }
 }
 
 fn name(number: u32) -> String {
@@ -114,6 +134,8 @@ fn name(number: u32) -> String {
 fn thousand(place: &Place) -> Outcome<Vec<Figure>> {
     let host = Host::new();
     host.enter();
+    let groups = Groups::take()?;
+    let floor = process::run_order(place, &groups);
     let named = std::env::var_os("MYDOCKER_BENCH_BINARY");
     let mut many = Many {
         program: named.map_or_else(|| env!("CARGO_BIN_EXE_mydocker").into(), PathBuf::from),
@@ -125,6 +147,7 @@ fn thousand(place: &Place) -> Outcome<Vec<Figure>> {
     many.mydocker(&["network", "create", "--subnet", "10.77.0.0/16", "bench0"])?;
     // Its first container is for whatever is made once.
     many.list_and_remove(0)?;
+    many.next_to_floor(0, &floor)?;
     let left = memory_left();
     let times = (0..count()).map(|number| many.start(number)).collect::<Outcome<Vec<_>>>()?;
     let few = FEW.min(times.len());
@@ -135,6 +158,7 @@ fn thousand(place: &Place) -> Outcome<Vec<Figure>> {
     }
     many.note(format!("run -d, {} to {}", times.len() - few + 1, times.len()), &times[times.len() - few..]);
     many.list_and_remove(count())?;
+    many.next_to_floor(count(), &floor)?;
     for (whose, size) in
         [("mydocker", proportional_set_size()), ("the machine", left.saturating_sub(memory_left()))]
     {

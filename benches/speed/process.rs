@@ -84,6 +84,11 @@ impl Took {
     pub(crate) fn outside(wall: Duration) -> Self {
         Self { wall, own_processor: Duration::ZERO }
     }
+
+    /// By the clock.
+    pub(crate) fn wall(self) -> Duration {
+        self.wall
+    }
 }
 
 impl Add for Took {
@@ -108,7 +113,7 @@ fn own_processor() -> Duration {
 }
 
 /// The control groups of this benchmark, which stand for the trees inside.
-struct Groups {
+pub(crate) struct Groups {
     /// The names and places of version 1.
     legacy: Vec<(String, PathBuf)>,
     unified: Option<PathBuf>,
@@ -119,7 +124,7 @@ struct Groups {
 }
 
 impl Groups {
-    fn take() -> Outcome<Self> {
+    pub(crate) fn take() -> Outcome<Self> {
         let top = PathBuf::from("/sys/fs/cgroup");
         let directory = std::env::var_os(hideout::DIRECTORY).unwrap();
         let name = Path::new(&directory).file_name().unwrap();
@@ -381,13 +386,13 @@ impl Ours {
     }
 }
 
-fn floor(order: &Order) -> Outcome<Took> {
+pub(crate) fn floor(order: &Order) -> Outcome<Took> {
     let mut command = Command::new("/proc/self/exe");
     command.env(floor_process::FLOOR, serde_json::to_string(order).unwrap());
     Ok(Took::outside(command::run(&mut command, "")?.took))
 }
 
-fn run_order(place: &Place, groups: &Groups) -> Order {
+pub(crate) fn run_order(place: &Place, groups: &Groups) -> Order {
     let (above, above_unified) = groups.below("floor");
     for group in above.iter().map(|(_, path)| path).chain(&above_unified) {
         make_group(group);

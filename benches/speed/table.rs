@@ -70,6 +70,8 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("… with 1,000", "containers", "ps next to 1000 containers", MEDIAN),
     ("`rm -f` of the only container", "containers", "rm -f next to 0 containers", MEDIAN),
     ("… next to 1,000", "containers", "rm -f next to 1000 containers", MEDIAN),
+    ("`run --rm --net none true` next to none", "containers", "run --rm true next to 0 containers", MEDIAN),
+    ("… next to 1,000", "containers", "run --rm true next to 1000 containers", MEDIAN),
     (
         "mydocker's memory for each of 1,000 containers",
         "containers",
