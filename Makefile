@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-vm bench bench-peers install install-built uninstall deb clean
+.PHONY: help build demo test test-vm test-vm-suite bench bench-peers install install-built uninstall deb clean
 
 # Where rustup puts cargo, in case the shell does not know yet.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -35,6 +35,16 @@ test-vm: ## boot Debian 12 and 13 with their own kernels in QEMU, and check the 
 	.ci/dependencies vm
 	$(MAKE) --no-print-directory build
 	tests/vm/run $(BINARY)
+
+# Groups of tests/it, SYSTEMS="debian-12 debian-13": all of it takes half a night where there is no KVM.
+TESTS ?= ::
+SYSTEMS ?= debian-12
+test-vm-suite: ## run the integration tests themselves in such machines (TESTS="exec:: limits::" are those groups alone)
+	.ci/dependencies vm
+	RUSTFLAGS='-C target-feature=+crt-static' cargo test --locked --no-run --target $(TARGET) --test it
+	MYDOCKER_VM_TESTS='$(TESTS)' MYDOCKER_VM_TIMEOUT=$${MYDOCKER_VM_TIMEOUT:-43200} \
+	  MYDOCKER_VM_TEST_PROGRAM=$$(ls -t target/$(TARGET)/debug/deps/it-* | grep -v '\.d$$' | head -n 1) \
+	  tests/vm/run target/$(TARGET)/debug/mydocker $(SYSTEMS)
 
 # Where the raw figures go, each file with its date; a path of its own for a trial: RESULTS=/tmp/trial.
 RESULTS ?= benches/results
