@@ -5,7 +5,7 @@
 //! ```text
 //! main ─► cli ─► engine ─┬─► container ───────────────────┐
 //!                        ├─► image, volume ───────────────┤  container, image ─► archive
-//!                        └─► network ─► nft, netlink ─────┴─► store, netns, sysctl ─► sys
+//!                        └─► network ─► nft ─► netlink ───┴─► store, netns, sysctl ─► sys
 //!                                                                  needs ◄─ whoever asks; names, process ◄─ everyone
 //! ```
 //!

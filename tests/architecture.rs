@@ -33,7 +33,7 @@ mod scan {
         ("volume", &["store", "sys", "names", "process"]),
         ("archive", &["store", "sys", "names", "process"]),
         ("network", &["nft", "netlink", "netns", "sysctl", "store", "needs", "sys", "names", "process"]),
-        ("nft", &["netns", "needs", "sys", "names", "process"]),
+        ("nft", &["netlink", "netns", "needs", "sys", "names", "process"]),
         ("netlink", &["netns", "sys", "names", "process"]),
         ("netns", &["store", "sys", "names", "process"]),
         ("sysctl", &["store", "sys", "names", "process"]),

@@ -19,41 +19,22 @@ use std::os::fd::AsFd as _;
 
 use ipnet::IpNet;
 use netlink_packet_core::{
-    DefaultNla, Emitable as _, NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader,
-    NetlinkMessage, NetlinkPayload, Nla, NlasIterator,
+    DefaultNla, Emitable as _, NLA_F_NESTED, NLM_F_ACK, NLM_F_DUMP, NLM_F_REQUEST, Nla, NlasIterator,
 };
-use netlink_packet_netfilter::conntrack::{ConntrackMessage, IPTuple, ProtoTuple, Tuple};
-use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
+use netlink_packet_netfilter::conntrack::{IPTuple, ProtoTuple, Tuple};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use nix::libc;
 
+use super::ctnetlink::{
+    CTA_FILTER, CTA_FILTER_ORIG_FLAGS, CTA_FILTER_REPLY_FLAGS, CTA_ID, CTA_PROTOINFO, CTA_PROTOINFO_STATE,
+    CTA_PROTOINFO_TCP, CTA_STATUS, CTA_STATUS_MASK, CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, Direction,
+    IPCTNL_MSG_CT_DELETE, IPCTNL_MSG_CT_GET, VERSION, direction, request,
+};
 use super::flow_text::shows_none;
+use super::frames::{Frame, answers};
 use crate::sys;
 
-// <linux/netfilter/nfnetlink_conntrack.h>
-const IPCTNL_MSG_CT_GET: u8 = 1;
-const IPCTNL_MSG_CT_DELETE: u8 = 2;
-const CTA_TUPLE_ORIG: u16 = 1;
-const CTA_TUPLE_REPLY: u16 = 2;
-const CTA_STATUS: u16 = 3;
-const CTA_PROTOINFO: u16 = 4;
-const CTA_PROTOINFO_TCP: u16 = 1;
-const CTA_PROTOINFO_TCP_STATE: u16 = 1;
-const CTA_ID: u16 = 12;
-const CTA_FILTER: u16 = 25;
-const CTA_STATUS_MASK: u16 = 26;
-const CTA_FILTER_ORIG_FLAGS: u16 = 1;
-const CTA_FILTER_REPLY_FLAGS: u16 = 2;
-const CTA_TUPLE_IP: u16 = 1;
-const CTA_TUPLE_PROTO: u16 = 2;
-const CTA_IP_V4_SRC: u16 = 1;
-const CTA_IP_V4_DST: u16 = 2;
-const CTA_IP_V6_SRC: u16 = 3;
-const CTA_IP_V6_DST: u16 = 4;
-const CTA_PROTO_NUM: u16 = 1;
-const CTA_PROTO_SRC_PORT: u16 = 2;
-const CTA_PROTO_DST_PORT: u16 = 3;
 // Which parts of a tuple the kernel compares (enum ctattr_filter's flags, nf_conntrack_netlink.c).
 const FILTER_IP_SRC: u32 = 1;
 const FILTER_PROTO: u32 = 1 << 3;
@@ -61,36 +42,14 @@ const FILTER_DST_PORT: u32 = 1 << 5;
 /// The connection's destination was translated (`<linux/netfilter/nf_conntrack_common.h>`).
 const IPS_DST_NAT: u32 = 1 << 5;
 
-/// `NFNETLINK_V0`.
-const VERSION: u8 = 0;
 /// Deleting by a filter looks at the message's family in messages of a later version only.
 const VERSION_OF_FILTER: u8 = 1;
 
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
-const HEADER: usize = 16;
-/// Behind the message header stands `struct nfgenmsg`.
-const GENERIC: usize = 4;
 /// `TCP_CONNTRACK_ESTABLISHED` to `TCP_CONNTRACK_LAST_ACK` (`<linux/netfilter/nf_conntrack_tcp.h>`): somebody has
 /// accepted the connection, and it has not ended.
 const TCP_ALIVE: RangeInclusive<u8> = 3..=6;
 /// So many ports are asked for one by one. With more, one walk for each protocol hands out all its entries.
 const PORTS_ONE_BY_ONE: usize = 4;
-
-/// One direction of a connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Direction {
-    /// Where its packets come from.
-    pub source: IpAddr,
-    /// Where they go.
-    pub destination: IpAddr,
-    /// The IP protocol number.
-    pub protocol: u8,
-    /// The port they come from; 0 for protocols without ports.
-    pub source_port: u16,
-    /// The port they go to; 0 for protocols without ports.
-    pub destination_port: u16,
-}
 
 /// An entry: how the first packet came, and how answers are expected.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -230,7 +189,7 @@ impl Conntrack {
         let by_address = request.clone();
         request.extend(translated);
         self.send(true, VERSION_OF_FILTER, IPCTNL_MSG_CT_DELETE, request, NLM_F_REQUEST | NLM_F_ACK)?;
-        match receive(&self.socket, |_| {}) {
+        match answers(&self.socket, |_| {}) {
             // Linux before 6.8 deletes single entries only, and this names none.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
                 self.remove(true, by_address, leads_there)
@@ -271,12 +230,12 @@ impl Conntrack {
     ) -> io::Result<()> {
         self.send(ipv4, VERSION, IPCTNL_MSG_CT_GET, request, NLM_F_REQUEST | NLM_F_DUMP)?;
         let mut flows = Vec::new();
-        receive(&self.socket, |body| flows.extend(parse(body).filter(|flow| matches(flow))))?;
+        answers(&self.socket, |frame| flows.extend(parse(frame).filter(|flow| matches(flow))))?;
         tracing::debug!(count = flows.len(), "removing connection-tracking entries");
         for flow in flows {
             let flags = NLM_F_REQUEST | NLM_F_ACK;
             self.send(ipv4, VERSION, IPCTNL_MSG_CT_DELETE, flow.identity, flags)?;
-            match receive(&self.socket, |_| {}) {
+            match answers(&self.socket, |_| {}) {
                 // It has ended by itself.
                 Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
                 other => other?,
@@ -293,17 +252,7 @@ impl Conntrack {
         attributes: Vec<DefaultNla>,
         flags: u16,
     ) -> io::Result<()> {
-        let message = ConntrackMessage::Other { message_type, attributes };
-        let family = if ipv4 { NetfilterProtoFamily::IPv4 } else { NetfilterProtoFamily::IPv6 };
-        let header = NetfilterHeader::new(family, version, 0);
-        let mut netlink = NetlinkHeader::default();
-        netlink.flags = flags;
-        let message = NetfilterMessage::new(header, message);
-        let mut message = NetlinkMessage::new(netlink, NetlinkPayload::from(message));
-        message.finalize();
-        let mut bytes = vec![0; message.buffer_len()];
-        message.serialize(&mut bytes);
-        self.socket.send(&bytes, 0).map(drop)
+        self.socket.send(&request(ipv4, version, message_type, attributes, flags), 0).map(drop)
     }
 }
 
@@ -325,36 +274,11 @@ fn nested<N: Nla>(kind: u16, parts: &[N]) -> DefaultNla {
     DefaultNla::new(kind | NLA_F_NESTED, bytes)
 }
 
-/// Reads answers until the kernel says that it is done.
-pub(super) fn receive(socket: &Socket, mut entry: impl FnMut(&[u8])) -> io::Result<()> {
-    loop {
-        let mut datagram = Vec::with_capacity(64 * 1024);
-        socket.recv(&mut datagram, 0)?;
-        let mut rest = &datagram[..];
-        while rest.len() >= HEADER {
-            let length = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
-            let Some(body) = rest.get(HEADER..length) else { break };
-            match u16::from_ne_bytes([rest[4], rest[5]]) {
-                NLMSG_DONE => return Ok(()),
-                NLMSG_ERROR => {
-                    let code = body.get(..4).map_or(0, |b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
-                    return match code {
-                        0 => Ok(()),
-                        code => Err(io::Error::from_raw_os_error(code.saturating_neg())),
-                    };
-                }
-                _ => entry(body),
-            }
-            rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        }
-    }
-}
-
 /// The parts of an entry that matter here; `None` if it is not an entry.
-fn parse(body: &[u8]) -> Option<Flow> {
+fn parse(frame: Frame<'_>) -> Option<Flow> {
     let (mut original, mut reply, mut tcp_state) = (None, None, None);
     let mut identity = Vec::new();
-    for nla in NlasIterator::new(body.get(GENERIC..)?).flatten() {
+    for nla in NlasIterator::new(frame.attributes()).flatten() {
         match nla.kind() {
             CTA_TUPLE_ORIG => {
                 original = direction(nla.value());
@@ -372,43 +296,8 @@ fn parse(body: &[u8]) -> Option<Flow> {
 
 fn state_of_tcp(info: &[u8]) -> Option<u8> {
     let tcp = NlasIterator::new(info).flatten().find(|nla| nla.kind() == CTA_PROTOINFO_TCP)?;
-    let state = NlasIterator::new(tcp.value()).flatten().find(|nla| nla.kind() == CTA_PROTOINFO_TCP_STATE)?;
+    let state = NlasIterator::new(tcp.value()).flatten().find(|nla| nla.kind() == CTA_PROTOINFO_STATE)?;
     state.value().first().copied()
-}
-
-pub(super) fn direction(tuple: &[u8]) -> Option<Direction> {
-    let (mut source, mut destination) = (None, None);
-    let (mut protocol, mut ports) = (None, [0; 2]);
-    for part in NlasIterator::new(tuple).flatten() {
-        for nla in NlasIterator::new(part.value()).flatten() {
-            match (part.kind(), nla.kind()) {
-                (CTA_TUPLE_IP, CTA_IP_V4_SRC | CTA_IP_V6_SRC) => source = address(nla.value()),
-                (CTA_TUPLE_IP, CTA_IP_V4_DST | CTA_IP_V6_DST) => destination = address(nla.value()),
-                (CTA_TUPLE_PROTO, CTA_PROTO_NUM) => protocol = nla.value().first().copied(),
-                (CTA_TUPLE_PROTO, CTA_PROTO_SRC_PORT) => ports[0] = port(nla.value())?,
-                (CTA_TUPLE_PROTO, CTA_PROTO_DST_PORT) => ports[1] = port(nla.value())?,
-                _ => {}
-            }
-        }
-    }
-    Some(Direction {
-        source: source?,
-        destination: destination?,
-        protocol: protocol?,
-        source_port: ports[0],
-        destination_port: ports[1],
-    })
-}
-
-fn address(bytes: &[u8]) -> Option<IpAddr> {
-    match bytes.len() {
-        4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
-        _ => <[u8; 16]>::try_from(bytes).ok().map(IpAddr::from),
-    }
-}
-
-fn port(bytes: &[u8]) -> Option<u16> {
-    bytes.try_into().ok().map(u16::from_be_bytes)
 }
 
 #[cfg(test)]
@@ -420,8 +309,12 @@ mod tests {
     proptest! {
         #[test]
         fn any_entry_is_read_without_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-            parse(&body);
+            parse(frame_with(&body));
         }
+    }
+
+    fn frame_with(bytes: &[u8]) -> Frame<'_> {
+        Frame { kind: 0, flags: 0, seq: 0, bytes }
     }
 
     fn flow(protocol: u8, to: &str, port: u16, answers_from: &str, tcp_state: Option<u8>) -> Flow {

@@ -7,7 +7,8 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use super::conntrack::{Direction, Flow};
+use super::conntrack::Flow;
+use super::ctnetlink::Direction;
 use super::flows::TCP_STATES;
 
 /// The entries of the calling thread's namespace. Kernels can be built without this file.

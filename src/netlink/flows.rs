@@ -3,43 +3,27 @@
 use std::fmt;
 use std::io;
 
-use netlink_packet_core::{
-    NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-    NlasIterator,
-};
-use netlink_packet_netfilter::conntrack::ConntrackMessage;
-use netlink_packet_netfilter::{NetfilterHeader, NetfilterMessage, NetfilterProtoFamily};
+use netlink_packet_core::{NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NlasIterator};
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use netlink_sys::{Socket, SocketAddr};
 use nix::libc;
 use nix::sys::socket::{setsockopt, sockopt};
 
-use super::Direction;
-use super::conntrack::{direction, receive};
+use super::ctnetlink::{
+    CTA_PROTOINFO, CTA_PROTOINFO_SCTP, CTA_PROTOINFO_STATE, CTA_PROTOINFO_TCP, CTA_STATUS, CTA_TIMEOUT,
+    CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, Direction, IPCTNL_MSG_CT_DELETE, IPCTNL_MSG_CT_GET, IPCTNL_MSG_CT_NEW,
+    VERSION, direction, request,
+};
+use super::frames::{Frame, answers, datagram, frames};
 
-// <linux/netfilter/nfnetlink_conntrack.h>, <linux/netfilter/nfnetlink_compat.h>
-const NFNL_SUBSYS_CTNETLINK: u16 = 1;
-const IPCTNL_MSG_CT_NEW: u16 = 0;
-const IPCTNL_MSG_CT_GET: u8 = 1;
-const IPCTNL_MSG_CT_DELETE: u16 = 2;
-const CTA_TUPLE_ORIG: u16 = 1;
-const CTA_TUPLE_REPLY: u16 = 2;
-const CTA_STATUS: u16 = 3;
-const CTA_PROTOINFO: u16 = 4;
-const CTA_TIMEOUT: u16 = 7;
-const CTA_PROTOINFO_TCP: u16 = 1;
-const CTA_PROTOINFO_SCTP: u16 = 3;
-/// The state, in the attributes of TCP as in those of SCTP.
-const CTA_PROTOINFO_STATE: u16 = 1;
+/// `NFNL_SUBSYS_CTNETLINK` (`<linux/netfilter/nfnetlink_compat.h>`): the upper byte of message types.
+const SUBSYSTEM: u16 = 1;
 // <linux/netfilter/nf_conntrack_common.h>
 const IPS_SEEN_REPLY: u32 = 1 << 1;
 const IPS_ASSURED: u32 = 1 << 2;
 /// `NFNLGRP_CONNTRACK_NEW`, `_UPDATE`, `_DESTROY`.
 const GROUPS: [u32; 3] = [1, 2, 3];
 
-const HEADER: usize = 16;
-/// Behind the message header stands `struct nfgenmsg`.
-const GENERIC: usize = 4;
 /// Room for what happens while the reader prints: some 20,000 events.
 const RECEIVE_BUFFER: usize = 8 << 20;
 /// `enum tcp_conntrack` (`<linux/netfilter/nf_conntrack_tcp.h>`).
@@ -165,17 +149,10 @@ impl FlowSocket {
     /// The kernel refuses to list them.
     pub fn list(&mut self) -> io::Result<Vec<Flow>> {
         let mut flows = Vec::new();
-        for family in [NetfilterProtoFamily::IPv4, NetfilterProtoFamily::IPv6] {
-            let message = ConntrackMessage::Other { message_type: IPCTNL_MSG_CT_GET, attributes: Vec::new() };
-            let message = NetfilterMessage::new(NetfilterHeader::new(family, 0, 0), message);
-            let mut header = NetlinkHeader::default();
-            header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-            let mut message = NetlinkMessage::new(header, NetlinkPayload::from(message));
-            message.finalize();
-            let mut bytes = vec![0; message.buffer_len()];
-            message.serialize(&mut bytes);
-            self.socket.send(&bytes, 0)?;
-            receive(&self.socket, |body| flows.extend(parse(body)))?;
+        for ipv4 in [true, false] {
+            let flags = NLM_F_REQUEST | NLM_F_DUMP;
+            self.socket.send(&request(ipv4, VERSION, IPCTNL_MSG_CT_GET, Vec::new(), flags), 0)?;
+            answers(&self.socket, |frame| flows.extend(parse(frame.attributes())))?;
         }
         Ok(flows)
     }
@@ -186,16 +163,14 @@ impl FlowSocket {
     /// The socket failed. Changes that were lost because there were too many of them are logged.
     pub fn follow(&mut self, mut each: impl FnMut(FlowEvent, Flow) -> bool) -> io::Result<()> {
         loop {
-            let mut datagram = Vec::with_capacity(64 * 1024);
-            match self.socket.recv(&mut datagram, 0) {
-                Ok(_) => {}
+            let datagram = match datagram(&self.socket) {
+                Ok(datagram) => datagram,
                 Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
                     tracing::warn!("some changes are missing: there were more than could be read");
                     continue;
                 }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => return Err(error),
-            }
+            };
             for (event, flow) in events(&datagram) {
                 if !each(event, flow) {
                     return Ok(());
@@ -206,31 +181,26 @@ impl FlowSocket {
 }
 
 /// The changes in a datagram.
-fn events(mut datagram: &[u8]) -> Vec<(FlowEvent, Flow)> {
-    let mut found = Vec::new();
-    while let [a, b, c, d, kind_low, kind_high, flags_low, flags_high, ..] = *datagram {
-        let length = u32::from_ne_bytes([a, b, c, d]) as usize;
-        let Some(body) = datagram.get(HEADER..length) else { break };
-        let flags = u16::from_ne_bytes([flags_low, flags_high]);
-        let event = match u16::from_ne_bytes([kind_low, kind_high]) {
-            kind if kind == NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_NEW => {
-                let is_new = flags & (NLM_F_CREATE | NLM_F_EXCL) != 0;
-                Some(if is_new { FlowEvent::New } else { FlowEvent::Update })
-            }
-            kind if kind == NFNL_SUBSYS_CTNETLINK << 8 | IPCTNL_MSG_CT_DELETE => Some(FlowEvent::Destroy),
-            _ => None,
+fn events(datagram: &[u8]) -> Vec<(FlowEvent, Flow)> {
+    const NEW: u16 = SUBSYSTEM << 8 | IPCTNL_MSG_CT_NEW as u16;
+    const DELETE: u16 = SUBSYSTEM << 8 | IPCTNL_MSG_CT_DELETE as u16;
+    let event = |frame: Frame<'_>| {
+        let event = match frame.kind {
+            NEW if frame.flags & (NLM_F_CREATE | NLM_F_EXCL) != 0 => FlowEvent::New,
+            NEW => FlowEvent::Update,
+            DELETE => FlowEvent::Destroy,
+            _ => return None,
         };
-        found.extend(event.zip(parse(body)));
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    found
+        Some((event, parse(frame.attributes())?))
+    };
+    frames(datagram).filter_map(event).collect()
 }
 
-/// The entry that a message is about; `None` if it is about something else.
-fn parse(body: &[u8]) -> Option<Flow> {
+/// The entry with these attributes; `None` if they are something else's.
+fn parse(attributes: &[u8]) -> Option<Flow> {
     let (mut original, mut reply, mut named) = (None, None, None);
     let (mut status, mut timeout) = (None, None);
-    for nla in NlasIterator::new(body.get(GENERIC..)?).flatten() {
+    for nla in NlasIterator::new(attributes).flatten() {
         match nla.kind() {
             CTA_TUPLE_ORIG => original = direction(nla.value()),
             CTA_TUPLE_REPLY => reply = direction(nla.value()),
@@ -272,6 +242,7 @@ fn state(info: &[u8]) -> Option<&'static str> {
 mod tests {
     use proptest::prelude::*;
 
+    use super::super::frames::{GENMSG, HEADER};
     use super::*;
 
     proptest! {
@@ -319,7 +290,7 @@ mod tests {
 
     #[test]
     fn an_entry_is_read_with_its_translation_and_state() {
-        let flow = parse(BODY).unwrap();
+        let flow = parse(&BODY[GENMSG..]).unwrap();
         assert_eq!(flow.original.source.to_string(), "203.0.113.7");
         assert_eq!((flow.original.source_port, flow.original.destination_port), (40000, 8080));
         assert_eq!(flow.reply.source.to_string(), "172.18.0.2");

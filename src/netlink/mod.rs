@@ -4,14 +4,18 @@
 //! them out in order while it is in that call. Which policy makes them necessary is not known here.
 
 mod conntrack;
+mod ctnetlink;
 mod flow_text;
 mod flows;
+mod frames;
 mod link;
 mod route;
 mod sock_diag;
 
-pub use conntrack::{Conntrack, Direction, HostPorts};
+pub use conntrack::{Conntrack, HostPorts};
+pub use ctnetlink::Direction;
 pub use flows::{Flow, FlowEvent, FlowSocket, FlowState};
+pub(crate) use frames::{Frame, GENMSG, HEADER, frames};
 pub use link::{BridgeSpec, Link, MacAddress, VethSpec};
 pub use route::{ADD_DEFAULT_ROUTE, Batch, HostAddress, HostRoute, RequestError, RouteSocket};
 pub use sock_diag::{Listener, find_listeners};

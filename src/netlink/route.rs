@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use rtnetlink::{AddressMessageBuilder, RouteMessageBuilder};
 
 use super::Link;
+use super::frames::{datagram, frames};
 
 /// A request that the kernel refused, or that could not be brought to it.
 #[derive(Debug, thiserror::Error)]
@@ -211,10 +212,6 @@ pub struct RouteSocket {
     socket: Socket,
 }
 
-/// Larger than any single datagram the kernel sends for a dump (`NLMSG_GOODSIZE` and the 32 KiB it may grow
-/// to when the reader offers more, af_netlink.c).
-const RECEIVE_BUFFER: usize = 64 * 1024;
-
 impl RouteSocket {
     /// Opens a socket in the calling thread's namespace.
     ///
@@ -256,7 +253,7 @@ impl RouteSocket {
         let mut refused: Option<(usize, RequestError)> = None;
         let mut waiting = batch.actions.len();
         while waiting > 0 {
-            let datagram = self.receive().map_err(transport)?;
+            let datagram = datagram(&self.socket).map_err(transport)?;
             for message in messages(&datagram) {
                 let message = message.map_err(transport)?;
                 match message.payload {
@@ -277,17 +274,6 @@ impl RouteSocket {
         refused.map_or(Ok(links), |(_, error)| Err(error))
     }
 
-    fn receive(&self) -> io::Result<Vec<u8>> {
-        let mut datagram = Vec::with_capacity(RECEIVE_BUFFER);
-        loop {
-            match self.socket.recv(&mut datagram, 0) {
-                Ok(_) => return Ok(datagram),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-
     fn dump(
         &mut self,
         action: &'static str,
@@ -303,7 +289,7 @@ impl RouteSocket {
         self.socket.send(&bytes, 0).map_err(error)?;
         let mut found = Vec::new();
         loop {
-            let datagram = self.receive().map_err(error)?;
+            let datagram = datagram(&self.socket).map_err(error)?;
             for message in messages(&datagram) {
                 match message.map_err(error)?.payload {
                     NetlinkPayload::InnerMessage(inner) => found.push(inner),
@@ -352,15 +338,7 @@ impl RouteSocket {
 
 /// The messages of one datagram.
 fn messages(datagram: &[u8]) -> impl Iterator<Item = io::Result<NetlinkMessage<RouteNetlinkMessage>>> + '_ {
-    let mut offset = 0;
-    std::iter::from_fn(move || {
-        let rest = datagram.get(offset..).filter(|rest| rest.len() >= 16)?;
-        let length = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
-        // A length below the header's would never advance.
-        let whole = rest.get(..length.max(16))?;
-        offset += length.max(16).next_multiple_of(4);
-        Some(NetlinkMessage::deserialize(whole).map_err(io::Error::other))
-    })
+    frames(datagram).map(|frame| NetlinkMessage::deserialize(frame.bytes).map_err(io::Error::other))
 }
 
 fn host_address(message: RouteNetlinkMessage) -> Option<HostAddress> {

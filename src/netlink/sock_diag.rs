@@ -10,11 +10,10 @@ use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use netlink_sys::{Socket, SocketAddr};
 use nix::libc;
 
+use super::frames::{HEADER, answers};
+
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
-const NLMSG_ERROR: u16 = 2;
-const NLMSG_DONE: u16 = 3;
 const NLM_F_REQUEST_DUMP: u16 = 0x301;
-const HEADER: usize = 16;
 const REQUEST: usize = 56;
 const ANSWER: usize = 72;
 const INET_DIAG_SKV6ONLY: u16 = 11;
@@ -68,7 +67,9 @@ pub fn find_listeners(protocol: u8, ports: RangeInclusive<u16>) -> io::Result<Ve
     for family in [libc::AF_INET, libc::AF_INET6] {
         let family = u8::try_from(family).map_err(io::Error::other)?;
         socket.send(&request(family, protocol, *states, asked), 0)?;
-        while !receive(&socket, &ports, &mut found)? {}
+        answers(&socket, |frame| {
+            found.extend(listener(frame.payload()).filter(|listener| ports.contains(&listener.port)));
+        })?;
     }
     Ok(found)
 }
@@ -85,28 +86,6 @@ fn request(family: u8, protocol: u8, states: u32, port: u16) -> [u8; HEADER + RE
     // The source port of the id.
     bytes[HEADER + 8..HEADER + 10].copy_from_slice(&port.to_be_bytes());
     bytes
-}
-
-/// Reads one datagram; true once the listing is complete.
-fn receive(socket: &Socket, ports: &RangeInclusive<u16>, found: &mut Vec<Listener>) -> io::Result<bool> {
-    let mut datagram = Vec::with_capacity(64 * 1024);
-    socket.recv(&mut datagram, 0)?;
-    let mut rest = &datagram[..];
-    while rest.len() >= HEADER {
-        let length = u32::from_ne_bytes([rest[0], rest[1], rest[2], rest[3]]) as usize;
-        let kind = u16::from_ne_bytes([rest[4], rest[5]]);
-        let Some(body) = rest.get(HEADER..length) else { break };
-        match kind {
-            NLMSG_DONE => return Ok(true),
-            NLMSG_ERROR => {
-                let code = body.get(..4).map_or(0, |b| i32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
-                return Err(io::Error::from_raw_os_error(code.saturating_neg()));
-            }
-            _ => found.extend(listener(body).filter(|listener| ports.contains(&listener.port))),
-        }
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-    }
-    Ok(false)
 }
 
 fn listener(body: &[u8]) -> Option<Listener> {

@@ -116,10 +116,10 @@ pub(super) enum Expr {
 }
 
 /// Verdict codes (`NF_DROP`, `NF_ACCEPT`, `NFT_GOTO`, `NFT_RETURN`), the negative ones in two's complement.
-const NF_DROP: u32 = 0;
-const NF_ACCEPT: u32 = 1;
-const NFT_GOTO: u32 = 4_u32.wrapping_neg();
-const NFT_RETURN: u32 = 5_u32.wrapping_neg();
+pub(super) const NF_DROP: u32 = 0;
+pub(super) const NF_ACCEPT: u32 = 1;
+pub(super) const NFT_GOTO: u32 = 4_u32.wrapping_neg();
+pub(super) const NFT_RETURN: u32 = 5_u32.wrapping_neg();
 
 /// The expressions for rustables, if it can express all of them.
 pub(super) fn to_rustables(expressions: &[Expr]) -> Option<Vec<plain::RawExpression>> {
@@ -353,7 +353,7 @@ pub(super) fn text(bytes: &[u8]) -> String {
 }
 
 impl MetaKey {
-    fn from_number(number: u32) -> Option<Self> {
+    pub(super) fn from_number(number: u32) -> Option<Self> {
         [Self::IifName, Self::OifName, Self::NfProto, Self::L4Proto, Self::IifKind, Self::OifKind]
             .into_iter()
             .find(|key| *key as u32 == number)
@@ -361,7 +361,7 @@ impl MetaKey {
 }
 
 impl CtKey {
-    fn from_number(number: u32) -> Option<Self> {
+    pub(super) fn from_number(number: u32) -> Option<Self> {
         [Self::State, Self::Status].into_iter().find(|key| *key as u32 == number)
     }
 }
@@ -401,19 +401,19 @@ impl Verdict {
     }
 }
 
-const EXPR_NAME: u16 = 1;
-const EXPR_DATA: u16 = 2;
-const DATA_VALUE: u16 = 1;
-const DATA_VERDICT: u16 = 2;
+pub(super) const EXPR_NAME: u16 = 1;
+pub(super) const EXPR_DATA: u16 = 2;
+pub(super) const DATA_VALUE: u16 = 1;
+pub(super) const DATA_VERDICT: u16 = 2;
 const LOOKUP_INVERTED: u32 = 1;
 const NAT_DNAT: u32 = 1;
 /// `NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED`.
 const NAT_RANGE_GIVEN: u32 = 3;
 
 /// Attribute numbers of `<linux/netfilter/nf_tables.h>`, by expression.
-mod meta {
-    pub(super) const DREG: u16 = 1;
-    pub(super) const KEY: u16 = 2;
+pub(super) mod meta {
+    pub(in crate::nft) const DREG: u16 = 1;
+    pub(in crate::nft) const KEY: u16 = 2;
 }
 mod payload {
     pub(super) const DREG: u16 = 1;
@@ -421,27 +421,27 @@ mod payload {
     pub(super) const OFFSET: u16 = 3;
     pub(super) const LEN: u16 = 4;
 }
-mod ct {
-    pub(super) const DREG: u16 = 1;
-    pub(super) const KEY: u16 = 2;
-    pub(super) const DIRECTION: u16 = 3;
+pub(super) mod ct {
+    pub(in crate::nft) const DREG: u16 = 1;
+    pub(in crate::nft) const KEY: u16 = 2;
+    pub(in crate::nft) const DIRECTION: u16 = 3;
 }
 mod fib {
     pub(super) const DREG: u16 = 1;
     pub(super) const RESULT: u16 = 2;
     pub(super) const FLAGS: u16 = 3;
 }
-mod bitwise {
-    pub(super) const SREG: u16 = 1;
-    pub(super) const DREG: u16 = 2;
-    pub(super) const MASK: u16 = 4;
-    pub(super) const XOR: u16 = 5;
-    pub(super) const OP: u16 = 6;
+pub(super) mod bitwise {
+    pub(in crate::nft) const SREG: u16 = 1;
+    pub(in crate::nft) const DREG: u16 = 2;
+    pub(in crate::nft) const MASK: u16 = 4;
+    pub(in crate::nft) const XOR: u16 = 5;
+    pub(in crate::nft) const OP: u16 = 6;
 }
-mod cmp {
-    pub(super) const SREG: u16 = 1;
-    pub(super) const OP: u16 = 2;
-    pub(super) const DATA: u16 = 3;
+pub(super) mod cmp {
+    pub(in crate::nft) const SREG: u16 = 1;
+    pub(in crate::nft) const OP: u16 = 2;
+    pub(in crate::nft) const DATA: u16 = 3;
 }
 mod lookup {
     pub(super) const SET: u16 = 1;
@@ -462,10 +462,11 @@ mod masq {
     pub(super) const FLAGS: u16 = 1;
     pub(super) const REG_PROTO_MIN: u16 = 2;
 }
-mod immediate {
-    pub(super) const DATA: u16 = 2;
+pub(super) mod immediate {
+    pub(in crate::nft) const DREG: u16 = 1;
+    pub(in crate::nft) const DATA: u16 = 2;
 }
-mod verdict {
-    pub(super) const CODE: u16 = 1;
-    pub(super) const CHAIN: u16 = 2;
+pub(super) mod verdict {
+    pub(in crate::nft) const CODE: u16 = 1;
+    pub(in crate::nft) const CHAIN: u16 = 2;
 }

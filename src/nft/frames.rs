@@ -1,5 +1,5 @@
-//! Netlink messages as bytes: cutting answers into messages and attributes without trusting them, and writing a
-//! batch with an index of what each of its messages was.
+//! Messages of nf_tables as bytes: cutting them into attributes without trusting them, and writing a batch with an
+//! index of what each of its messages was.
 
 use netlink_packet_core::{
     Emitable as _, NLM_F_ACK, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
@@ -11,50 +11,10 @@ use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
 };
 
-/// The length of `struct nlmsghdr`.
-pub(super) const HEADER: usize = 16;
-/// The length of `struct nfgenmsg`, which stands before the attributes.
-pub(super) const GENMSG: usize = 4;
+pub(super) use crate::netlink::{Frame, GENMSG, HEADER, frames};
+
 /// `NFNL_SUBSYS_NFTABLES`: the resource of a batch, and the upper byte of message types.
 const SUBSYSTEM: u16 = 10;
-
-/// One message of an answer.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Frame<'a> {
-    pub(super) kind: u16,
-    pub(super) flags: u16,
-    pub(super) seq: u32,
-    /// The whole message.
-    pub(super) bytes: &'a [u8],
-}
-
-impl<'a> Frame<'a> {
-    /// What follows the header.
-    pub(super) fn payload(&self) -> &'a [u8] {
-        self.bytes.get(HEADER..).unwrap_or_default()
-    }
-
-    /// What follows the header of nfnetlink.
-    pub(super) fn attributes(&self) -> &'a [u8] {
-        self.payload().get(GENMSG..).unwrap_or_default()
-    }
-}
-
-/// The messages in `bytes`, up to the first that is cut off.
-pub(super) fn frames(mut bytes: &[u8]) -> impl Iterator<Item = Frame<'_>> {
-    std::iter::from_fn(move || {
-        let buffer = NetlinkBuffer::new_checked(bytes).ok()?;
-        let length = usize::try_from(buffer.length()).ok()?;
-        let frame = Frame {
-            kind: buffer.message_type(),
-            flags: buffer.flags(),
-            seq: buffer.sequence_number(),
-            bytes: &bytes[..length],
-        };
-        bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(frame)
-    })
-}
 
 /// The attributes in `bytes`, each with its number, up to the first that is cut off.
 pub(super) fn attributes(bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {

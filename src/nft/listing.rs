@@ -34,17 +34,20 @@ mod set {
     pub(super) const FLAG_MAP: u32 = 8;
     pub(super) const FLAG_CONCAT: u32 = 0x80;
 }
-mod chain {
-    pub(super) const NAME: u16 = 3;
-    pub(super) const HOOK: u16 = 4;
-    pub(super) const POLICY: u16 = 5;
-    pub(super) const TYPE: u16 = 7;
-    pub(super) const HOOK_NUMBER: u16 = 1;
-    pub(super) const HOOK_PRIORITY: u16 = 2;
+pub(super) mod chain {
+    pub(in crate::nft) const TABLE: u16 = 1;
+    pub(in crate::nft) const NAME: u16 = 3;
+    pub(in crate::nft) const HOOK: u16 = 4;
+    pub(in crate::nft) const POLICY: u16 = 5;
+    pub(in crate::nft) const TYPE: u16 = 7;
+    pub(in crate::nft) const HOOK_NUMBER: u16 = 1;
+    pub(in crate::nft) const HOOK_PRIORITY: u16 = 2;
 }
-mod rule {
-    pub(super) const EXPRESSIONS: u16 = 4;
-    pub(super) const USERDATA: u16 = 7;
+pub(super) mod rule {
+    pub(in crate::nft) const CHAIN: u16 = 2;
+    pub(in crate::nft) const HANDLE: u16 = 3;
+    pub(in crate::nft) const EXPRESSIONS: u16 = 4;
+    pub(in crate::nft) const USERDATA: u16 = 7;
 }
 
 /// The table.

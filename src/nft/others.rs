@@ -17,52 +17,25 @@ use nix::errno::Errno;
 
 use super::TABLE;
 use super::error::{CommitError, Refusal};
-use super::expr::text;
+use super::expr::{
+    CtKey, DATA_VALUE, DATA_VERDICT, EXPR_DATA, EXPR_NAME, Family, MetaKey, NF_ACCEPT, NF_DROP, NFT_GOTO,
+    NFT_RETURN, bitwise, cmp, ct, immediate, meta, text, verdict,
+};
 use super::frames::{attribute, attributes, be32, push_of};
+use super::listing::{chain, rule};
 use super::socket::Socket;
 use super::transaction::What;
 use crate::names::IfName;
 
-// <linux/netfilter.h>, <linux/netfilter/nf_tables.h>
+// <linux/netfilter.h>, <linux/netfilter/nf_tables.h>; those of expressions are in `expr`.
 const NF_INET_FORWARD: u32 = 2;
-const NF_DROP: u32 = 0;
-const NF_ACCEPT: u32 = 1;
 const NFT_JUMP: u32 = 3_u32.wrapping_neg();
-const NFT_GOTO: u32 = 4_u32.wrapping_neg();
-const NFT_RETURN: u32 = 5_u32.wrapping_neg();
-const NFT_META_IIFNAME: u32 = 6;
-const NFT_META_OIFNAME: u32 = 7;
-const NFT_META_NFPROTO: u32 = 15;
-const NFT_CT_STATE: u32 = 0;
-const NFT_CT_STATUS: u32 = 2;
 const CT_STATE_NEW: u32 = 8;
 const IPS_DST_NAT: u32 = 0x20;
 const NFPROTO_INET: u8 = 1;
-const NFPROTO_IPV4: u8 = 2;
-const NFPROTO_IPV6: u8 = 10;
+const NFPROTO_IPV4: u8 = Family::Ip4 as u8;
+const NFPROTO_IPV6: u8 = Family::Ip6 as u8;
 
-mod chain {
-    pub(super) const TABLE: u16 = 1;
-    pub(super) const NAME: u16 = 3;
-    pub(super) const HOOK: u16 = 4;
-    pub(super) const POLICY: u16 = 5;
-    pub(super) const TYPE: u16 = 7;
-    pub(super) const HOOK_NUMBER: u16 = 1;
-}
-mod rule {
-    pub(super) const CHAIN: u16 = 2;
-    pub(super) const HANDLE: u16 = 3;
-    pub(super) const EXPRESSIONS: u16 = 4;
-}
-/// An expression's name and data, and their attributes, numbered for each expression anew.
-mod expression {
-    pub(super) const NAME: u16 = 1;
-    pub(super) const DATA: u16 = 2;
-}
-const DATA_VALUE: u16 = 1;
-const DATA_VERDICT: u16 = 2;
-const VERDICT_CODE: u16 = 1;
-const VERDICT_CHAIN: u16 = 2;
 /// Jumps may be nested so deep (`NFT_JUMP_STACK_SIZE`).
 const DEEPEST: usize = 16;
 
@@ -294,8 +267,8 @@ impl Base {
     fn apply(&self, chain: &str, rule: &Rule, packet: Packet<'_>, depth: usize) -> Fate {
         let mut registers = Registers::default();
         for (_, element) in attributes(&rule.expressions) {
-            let name = attribute(element, expression::NAME).map(text).unwrap_or_default();
-            let data = attribute(element, expression::DATA).unwrap_or_default();
+            let name = attribute(element, EXPR_NAME).map(text).unwrap_or_default();
+            let data = attribute(element, EXPR_DATA).unwrap_or_default();
             let dropped =
                 |verb| Fate::Dropped(DroppedBy::Rule { chain: chain.to_owned(), handle: rule.handle, verb });
             match registers.step(&name, data, packet) {
@@ -350,8 +323,10 @@ impl Registers {
         match name {
             // They decide nothing.
             "counter" | "log" | "last" | "comment" => Step::Go,
-            "meta" => self.load(data, 1, 2, |key| packet.meta(key)),
-            "ct" if attribute(data, 3).is_none() => self.load(data, 1, 2, |key| packet.ct(key)),
+            "meta" => self.load(data, meta::DREG, meta::KEY, |key| packet.meta(key)),
+            "ct" if attribute(data, ct::DIRECTION).is_none() => {
+                self.load(data, ct::DREG, ct::KEY, |key| packet.ct(key))
+            }
             "bitwise" => self.mask(data),
             "cmp" => self.compare(data),
             "immediate" => self.immediate(data),
@@ -379,14 +354,17 @@ impl Registers {
     }
 
     fn mask(&mut self, data: &[u8]) -> Step {
-        // NFTA_BITWISE_SREG, DREG, MASK, XOR, OP
         let number = |kind| attribute(data, kind).and_then(be32);
         let value = |kind| attribute(data, kind).and_then(|nested| attribute(nested, DATA_VALUE));
-        let (Some(from), Some(into)) = (number(1), number(2)) else { return Step::Stop };
+        let (Some(from), Some(into)) = (number(bitwise::SREG), number(bitwise::DREG)) else {
+            return Step::Stop;
+        };
         let masked = (|| {
-            let (source, mask, xor) = (self.0.get(&Self::number(from))?, value(4)?, value(5)?);
-            let is_mask =
-                number(6).unwrap_or(0) == 0 && source.len() == mask.len() && mask.len() == xor.len();
+            let (source, mask, xor) =
+                (self.0.get(&Self::number(from))?, value(bitwise::MASK)?, value(bitwise::XOR)?);
+            let is_mask = number(bitwise::OP).unwrap_or(0) == 0
+                && source.len() == mask.len()
+                && mask.len() == xor.len();
             is_mask.then(|| source.iter().zip(mask).zip(xor).map(|((s, m), x)| s & m ^ x).collect())
         })();
         match masked {
@@ -397,10 +375,9 @@ impl Registers {
     }
 
     fn compare(&self, data: &[u8]) -> Step {
-        // NFTA_CMP_SREG, OP, DATA
         let number = |kind| attribute(data, kind).and_then(be32);
-        let wanted = attribute(data, 3).and_then(|nested| attribute(nested, DATA_VALUE));
-        let (Some(register), Some(op), Some(wanted)) = (number(1), number(2), wanted) else {
+        let wanted = attribute(data, cmp::DATA).and_then(|nested| attribute(nested, DATA_VALUE));
+        let (Some(register), Some(op), Some(wanted)) = (number(cmp::SREG), number(cmp::OP), wanted) else {
             return Step::Stop;
         };
         // A name with a wildcard is compared up to there.
@@ -413,14 +390,13 @@ impl Registers {
     }
 
     fn immediate(&mut self, data: &[u8]) -> Step {
-        // NFTA_IMMEDIATE_DREG, DATA
-        let Some(content) = attribute(data, 2) else { return Step::Stop };
+        let Some(content) = attribute(data, immediate::DATA) else { return Step::Stop };
         if let Some(verdict) = attribute(content, DATA_VERDICT) {
-            let code = attribute(verdict, VERDICT_CODE).and_then(be32);
-            let chain = attribute(verdict, VERDICT_CHAIN).map(text).unwrap_or_default();
+            let code = attribute(verdict, verdict::CODE).and_then(be32);
+            let chain = attribute(verdict, verdict::CHAIN).map(text).unwrap_or_default();
             return code.map_or(Step::Stop, |code| Step::Verdict(code, chain));
         }
-        let (into, value) = (attribute(data, 1).and_then(be32), attribute(content, DATA_VALUE));
+        let (into, value) = (attribute(data, immediate::DREG).and_then(be32), attribute(content, DATA_VALUE));
         if let (Some(into), Some(value)) = (into, value) {
             self.0.insert(Self::number(into), value.to_vec());
         }
@@ -431,19 +407,18 @@ impl Registers {
 impl Packet<'_> {
     /// The other interface is not known: whatever asks for it does not match.
     fn meta(self, key: u32) -> Option<Vec<u8>> {
-        match (key, self.way) {
-            (NFT_META_IIFNAME, Way::Out) | (NFT_META_OIFNAME, Way::In) => Some(self.bridge.padded().to_vec()),
-            (NFT_META_NFPROTO, _) => Some(vec![self.family]),
+        match (MetaKey::from_number(key)?, self.way) {
+            (MetaKey::IifName, Way::Out) | (MetaKey::OifName, Way::In) => Some(self.bridge.padded().to_vec()),
+            (MetaKey::NfProto, _) => Some(vec![self.family]),
             _ => None,
         }
     }
 
     fn ct(self, key: u32) -> Option<Vec<u8>> {
-        match (key, self.way) {
-            (NFT_CT_STATE, _) => Some(CT_STATE_NEW.to_ne_bytes().to_vec()),
-            (NFT_CT_STATUS, Way::Out) => Some(0_u32.to_ne_bytes().to_vec()),
-            (NFT_CT_STATUS, Way::In) => Some(IPS_DST_NAT.to_ne_bytes().to_vec()),
-            _ => None,
+        match (CtKey::from_number(key)?, self.way) {
+            (CtKey::State, _) => Some(CT_STATE_NEW.to_ne_bytes().to_vec()),
+            (CtKey::Status, Way::Out) => Some(0_u32.to_ne_bytes().to_vec()),
+            (CtKey::Status, Way::In) => Some(IPS_DST_NAT.to_ne_bytes().to_vec()),
         }
     }
 }
