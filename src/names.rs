@@ -120,7 +120,7 @@ name_type! {
     ContainerName
 }
 name_type! {
-    /// A network's name. It is also the name of its bridge device, so it fits in 15 bytes.
+    /// A network's name: 1 to 63 bytes. Its bridge has a name of its own.
     NetworkName
 }
 name_type! {
@@ -136,6 +136,9 @@ name_type! {
     /// A network device's name: 1 to 15 bytes (`IFNAMSIZ` less the final NUL).
     IfName
 }
+
+/// The most bytes of a network's name.
+const NETWORK_NAME_MAX: usize = 63;
 
 /// The most bytes of a device name (`IFNAMSIZ` is 16 and counts the final NUL, `<linux/if.h>`).
 pub const IF_NAME_MAX: usize = 15;
@@ -245,7 +248,7 @@ impl VolumeName {
 impl FromStr for NetworkName {
     type Err = NameError;
     fn from_str(text: &str) -> Result<Self, NameError> {
-        check("network", text, IF_NAME_MAX)?;
+        check("network", text, NETWORK_NAME_MAX)?;
         if matches!(text, "host" | "none" | "container") {
             return Err(NameError::Reserved { kind: "network", name: text.to_owned() });
         }
@@ -284,9 +287,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_network_name_is_a_device_name() {
-        assert_eq!("testbr0".parse::<NetworkName>().unwrap().as_str(), "testbr0");
-        for bad in ["", "-a", ".", "..", "a/b", "a b", "a:b", "ä", "host", "none", "sixteen-bytes-xx"] {
+    fn a_network_name_is_a_file_name_of_at_most_63_bytes() {
+        let longest = "x".repeat(63);
+        for good in ["testbr0", "project_default", "longer-than-a-device", &longest] {
+            assert_eq!(good.parse::<NetworkName>().unwrap().as_str(), good);
+        }
+        let too_long = "x".repeat(64);
+        for bad in ["", "-a", ".", "..", "a/b", "a b", "a:b", "ä", "host", "none", &too_long] {
             assert!(bad.parse::<NetworkName>().is_err(), "{bad:?} was accepted");
         }
     }

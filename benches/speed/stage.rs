@@ -10,7 +10,9 @@ use std::path::Path;
 
 use mydocker::names::{ContainerId, NetworkName};
 use mydocker::netns::NetNs;
-use mydocker::network::{ConnectRequest, CreateRequest, Endpoint, Networks, PortRequest, Subnet};
+use mydocker::network::{
+    ConnectRequest, CreateRequest, Endpoint, Networks, Owner, PortRequest, Subnet, Wanted,
+};
 use mydocker::nft::{Element, Proto, Published, Skeleton, Transaction};
 use mydocker::process::Process;
 use mydocker::store::Layout;
@@ -84,17 +86,10 @@ impl Connection {
     }
 
     pub(crate) fn connect(&mut self, netns: &NetNs, ports: &[PortRequest]) -> Endpoint {
-        let request = ConnectRequest {
-            network: &self.network,
-            container: &self.container,
-            container_name: "web",
-            owners: &[self.owner],
-            namespace: None,
-            others: &[],
-            ip: None,
-            ip6: None,
-            mac: None,
-        };
+        let (id, name) = (self.container.clone(), "web".to_owned());
+        let owner = Owner::Container { id, name, processes: vec![self.owner] };
+        let wanted = Wanted::default();
+        let request = ConnectRequest { network: &self.network, owner: &owner, others: &[], wanted: &wanted };
         let mut endpoint = self.networks.connect(&request, netns).unwrap();
         self.networks.publish(std::slice::from_mut(&mut endpoint), &[], ports).unwrap();
         endpoint

@@ -17,17 +17,17 @@ use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use super::connection::{Membership, NetworkMode, Wanted};
+use super::connection::{Membership, NetworkMode};
 use super::containers::Record;
 use super::start::GLANCE;
 use super::volumes::hostname;
-use super::{Engine, EngineError, one_line, privileges};
+use super::{Engine, EngineError, Wanted, one_line, privileges};
 use crate::container::life::record::State;
 use crate::container::life::signal;
 use crate::container::tree::files;
 use crate::names::{ContainerId, ContainerName, NetworkName};
 use crate::netns::{NetNs, NetNsError};
-use crate::network::{ConnectRequest, Endpoint, NamespaceRequest, NetworkError, PortRequest};
+use crate::network::{ConnectRequest, Endpoint, NamespaceRequest, NetworkError, Owner, PortRequest};
 use crate::process::Process;
 use crate::store::{Layout, Lock};
 
@@ -59,7 +59,7 @@ impl Engine {
         privileges::for_containers()?;
         let record = self.find(reference)?.record;
         let network = self.network_to_connect(network)?;
-        self.networks.check_wanted(&network, &format!("container {}", record.name), wanted.ip, wanted.ip6)?;
+        self.networks.check_wanted(&network, &format!("container {}", record.name), wanted)?;
         let membership = Membership { network, wanted: wanted.clone() };
         let add = |record: &mut Record| {
             check_free(record, &membership.network)?;
@@ -151,14 +151,7 @@ impl Engine {
         if network == NetworkName::of_default() {
             self.networks.default_network()?;
         }
-        let request = NamespaceRequest {
-            path: &path,
-            network: &network,
-            ip: wanted.ip,
-            ip6: wanted.ip6,
-            mac: wanted.mac,
-            ports,
-        };
+        let request = NamespaceRequest { path: &path, network: &network, wanted, ports };
         let endpoint = self.networks.connect_namespace(&request)?;
         Ok(endpoint.addresses.iter().map(|address| address.address()).collect())
     }
@@ -194,17 +187,9 @@ impl Engine {
         if *network == NetworkName::of_default() {
             self.networks.default_network()?;
         }
-        let request = ConnectRequest {
-            network,
-            container: &record.id,
-            container_name: record.name.as_str(),
-            owners,
-            namespace: None,
-            others,
-            ip: wanted.ip,
-            ip6: wanted.ip6,
-            mac: wanted.mac,
-        };
+        let (id, name, processes) = (record.id.clone(), record.name.to_string(), owners.to_vec());
+        let owner = Owner::Container { id, name, processes };
+        let request = ConnectRequest { network, owner: &owner, others, wanted };
         Ok(self.networks.connect(&request, netns)?)
     }
 
@@ -424,7 +409,7 @@ fn set_endpoints(record: &mut Record, endpoints: &[Endpoint]) {
     record.network.endpoints = endpoints.to_vec();
     // It may have got another name meanwhile.
     for endpoint in &mut record.network.endpoints {
-        record.name.as_str().clone_into(&mut endpoint.container_name);
+        *endpoint = endpoint.renamed(record.name.as_str());
     }
 }
 

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{ContainerId, NetworkName};
-use crate::network::{Endpoint, ExposedPort, MacAddress, PortRequest};
+use crate::network::{Endpoint, ExposedPort, MacAddress, PortRequest, Wanted};
 
 /// Which network a container asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,29 +53,13 @@ impl NetworkMode {
     }
 }
 
-/// What a container asks for in a network; what is left out is chosen.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Wanted {
-    /// The wanted IPv4 address.
-    pub ip: Option<Ipv4Addr>,
-    /// The wanted IPv6 address.
-    pub ip6: Option<Ipv6Addr>,
-    /// The wanted Ethernet address.
-    pub mac: Option<MacAddress>,
-    /// Further names in the network.
-    pub aliases: Vec<String>,
-}
-
-impl Wanted {
-    /// The options that ask for something, as the user would write them for the first network.
-    pub(super) fn options(&self) -> impl Iterator<Item = String> {
-        let ip = self.ip.map(|ip| format!("--ip {ip}"));
-        let ip6 = self.ip6.map(|ip6| format!("--ip6 {ip6}"));
-        let mac = self.mac.map(|mac| format!("--mac-address {mac}"));
-        let alias = self.aliases.first().map(|alias| format!("--network-alias {alias}"));
-        [ip, ip6, mac, alias].into_iter().flatten()
-    }
+/// The options that ask for something in a network, as the user would write them for the first one.
+pub(super) fn options_of(wanted: &Wanted) -> impl Iterator<Item = String> {
+    let ip = wanted.ip.map(|ip| format!("--ip {ip}"));
+    let ip6 = wanted.ip6.map(|ip6| format!("--ip6 {ip6}"));
+    let mac = wanted.mac.map(|mac| format!("--mac-address {mac}"));
+    let alias = wanted.aliases.first().map(|alias| format!("--network-alias {alias}"));
+    [ip, ip6, mac, alias].into_iter().flatten()
 }
 
 /// A network that a container belongs to, whether it runs or not.

@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::FileTypeExt as _;
 
-use super::connection::{Connection, Membership, NetworkMode, Wanted};
+use super::connection::{Connection, Membership, NetworkMode, options_of};
 use super::{Engine, EngineError, hold_up, images, privileges};
 use crate::container::life::record::{RecordError, State};
 use crate::container::life::{index, record};
@@ -17,7 +17,7 @@ use crate::container::request::security::check_sysctl;
 use crate::container::request::signal::Signal;
 use crate::container::run::{cgroup, environment};
 use crate::names::{ContainerId, ContainerName, NetworkName};
-use crate::network::{NetworkError, PortRequest, first_collision};
+use crate::network::{NetworkError, PortRequest, Wanted, first_collision};
 
 /// A container's record, with the engine's part in it.
 pub type Record = record::Record<Connection>;
@@ -254,7 +254,7 @@ pub(super) fn settle_networks(
     }
     let beside = std::mem::take(&mut request.wanted);
     if let Some((mode, first)) = asked.first_mut() {
-        if let (Some(option), Some(_)) = (beside.options().next(), first.options().next()) {
+        if let (Some(option), Some(_)) = (options_of(&beside).next(), options_of(first).next()) {
             return conflict(option, format!("{} with options of its own", net(mode)));
         }
         if *first == Wanted::default() {
@@ -267,7 +267,7 @@ pub(super) fn settle_networks(
             if let Some((other, _)) = asked.iter().find(|(other, _)| other != mode) {
                 return conflict(net(mode), net(other));
             }
-            let option = wanted.options().next();
+            let option = options_of(wanted).next();
             let published = || request.ports.first().map(|port| format!("--publish {port}"));
             let all = || request.publish_all.then(|| "--publish-all".to_owned());
             if let Some(option) = option.or_else(published).or_else(all) {

@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use super::connect::called;
-use super::connection::{Membership, Wanted};
+use super::connection::Membership;
 use super::containers::{CreateContainer, Record, Snapshot, settle_networks};
 use super::{CreateNetwork, Engine, EngineError, Network, privileges};
 use crate::container::life::index;
 use crate::container::life::record::State;
 use crate::container::request::signal::Signal;
 use crate::names::{ContainerId, ContainerName};
-use crate::network::{ConnectRequest, Endpoint, NamespaceRequest, NetworkError, PortRequest};
+use crate::network::{ConnectRequest, Endpoint, NamespaceRequest, NetworkError, Owner, PortRequest, Wanted};
 
 impl Engine {
     /// What the creation of a network would change.
@@ -116,8 +116,7 @@ impl Engine {
     ) -> Result<String, EngineError> {
         privileges::for_namespaces()?;
         let (path, network) = (self.namespace_path(netns)?, called(network)?);
-        let Wanted { ip, ip6, mac, .. } = *wanted;
-        let request = NamespaceRequest { path: &path, network: &network, ip, ip6, mac, ports };
+        let request = NamespaceRequest { path: &path, network: &network, wanted, ports };
         Ok(self.networks.dry_connect_namespace(&request)?.to_string())
     }
 
@@ -246,19 +245,11 @@ impl Engine {
         gone: &[Endpoint],
         ports: &[PortRequest],
     ) -> Result<String, EngineError> {
+        let (id, name) = (container.clone(), name.to_owned());
+        let owner = Owner::Container { id, name, processes: Vec::new() };
         let mut requests = Vec::new();
         for Membership { network, wanted } in networks {
-            requests.push(ConnectRequest {
-                network,
-                container,
-                container_name: name,
-                owners: &[],
-                namespace: None,
-                others: before,
-                ip: wanted.ip,
-                ip6: wanted.ip6,
-                mac: wanted.mac,
-            });
+            requests.push(ConnectRequest { network, owner: &owner, others: before, wanted });
         }
         Ok(self.networks.dry_connect(&requests, before, gone, ports)?.to_string())
     }

@@ -344,7 +344,7 @@ impl Engine {
         }
         Record::update(&self.layout, &id, |record| {
             for endpoint in &mut record.network.endpoints {
-                name.as_str().clone_into(&mut endpoint.container_name);
+                *endpoint = endpoint.renamed(name.as_str());
             }
             Ok(())
         })

@@ -68,9 +68,9 @@ pub use crate::network::{
     Network, Subnet, SubnetError,
 };
 pub use crate::network::{ContainerFlow, Direction, FlowEvent};
-pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest};
+pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest, Wanted};
 pub use crate::network::{compact as compact_ports, unpublished as unpublished_ports};
-pub use connection::{Connection, Membership, NetworkMode, Wanted};
+pub use connection::{Connection, Membership, NetworkMode};
 pub use containers::{CreateContainer, Record, Snapshot};
 pub use copy::{CopyEnd, CopyOptions};
 pub use diagnosis::Finding;

@@ -3,11 +3,10 @@
 use std::net::IpAddr;
 use std::ops::Deref;
 
-use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::listener::Listeners;
-use super::plan;
 use super::port::{PortMapping, PortRange, PortRequest, same_address};
+use super::publisher::Publisher;
 use crate::nft::TakenPort;
 use crate::sysctl;
 
@@ -88,7 +87,7 @@ pub(super) fn overlaps(mapping: &PortMapping, taken: &TakenPort) -> bool {
 /// [`NetworkError::PortFamily`], [`NetworkError::NoFreePort`].
 pub(super) fn choose(
     requests: &[PortRequest],
-    endpoint: &Endpoint,
+    publisher: &Publisher,
     local: &impl Deref<Target = LocalPorts>,
     in_use: &InUse<'_>,
 ) -> Result<Vec<PortMapping>, NetworkError> {
@@ -97,7 +96,7 @@ pub(super) fn choose(
     let (fixed, open): (Vec<_>, Vec<_>) =
         requests.iter().enumerate().partition(|(_, request)| request.fixed().is_some());
     for (at, request) in fixed.into_iter().chain(open) {
-        let addresses = addresses(request, endpoint)?;
+        let addresses = addresses(request, publisher)?;
         let mappings = |host: PortRange| -> Vec<PortMapping> {
             let PortRequest { container, proto, .. } = *request;
             let mapping = |host_ip: &IpAddr| PortMapping { host_ip: *host_ip, host, container, proto };
@@ -116,24 +115,24 @@ pub(super) fn choose(
             }
             (None, None) => local.places(request.container.count()).map(mappings).find(is_free),
         };
-        let who = || endpoint.holder();
+        let who = || publisher.owner.to_string();
         chosen[at] =
             found.ok_or_else(|| NetworkError::NoFreePort { request: request.clone(), who: who() })?;
     }
     Ok(chosen.into_iter().flatten().collect())
 }
 
-/// The addresses of the host that the request is about, given those that the endpoint has.
-fn addresses(request: &PortRequest, endpoint: &Endpoint) -> Result<Vec<IpAddr>, NetworkError> {
-    let has = |any: IpAddr| plan::target(endpoint, any).is_some();
+/// The addresses of the host that the request is about, given those that the ports can lead to.
+fn addresses(request: &PortRequest, publisher: &Publisher) -> Result<Vec<IpAddr>, NetworkError> {
+    let has = |any: IpAddr| publisher.target(any).is_some();
     let addresses = request.host_addresses(has(IpAddr::from([0; 4])), has(IpAddr::from([0_u16; 8])));
     match addresses.iter().find(|address| !has(**address)) {
         None => Ok(addresses),
         Some(address) => Err(NetworkError::PortFamily {
             request: request.clone(),
-            who: endpoint.holder(),
+            who: publisher.owner.to_string(),
             family: if address.is_ipv4() { "IPv4" } else { "IPv6" },
-            network: endpoint.network.clone(),
+            network: publisher.network.clone(),
         }),
     }
 }
@@ -143,21 +142,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::endpoint::InterfaceAddress;
+    use super::super::owner::Owner;
     use super::*;
     use crate::nft::Proto;
 
-    fn endpoint() -> Endpoint {
-        Endpoint {
+    fn publisher() -> Publisher {
+        let id = "0".repeat(64).parse().unwrap();
+        Publisher {
+            owner: Owner::Container { id, name: "web".to_owned(), processes: Vec::new() },
             network: "front".parse().unwrap(),
-            container: "0".repeat(64).parse().unwrap(),
-            container_name: "web".to_owned(),
-            owners: Vec::new(),
-            namespace: None,
-            position: 0,
-            addresses: vec![InterfaceAddress { net: "10.0.0.2/24".parse().unwrap(), gateway: None }],
-            mac: crate::netlink::MacAddress::of([10, 0, 0, 2].into()),
-            host_if: "00000".parse().unwrap(),
-            container_if: "eth0".parse().unwrap(),
+            ipv4: Some(InterfaceAddress { net: "10.0.0.2/24".parse().unwrap(), gateway: None }),
+            ipv6: None,
             ports: Vec::new(),
         }
     }
@@ -184,7 +179,7 @@ mod tests {
     fn choose_from(local: &str, requests: &[&str], taken: &[TakenPort]) -> Result<Vec<String>, String> {
         let requests: Vec<PortRequest> = requests.iter().map(|text| text.parse().unwrap()).collect();
         let in_use = InUse { listeners: &Listeners::find(&[]), taken };
-        choose(&requests, &endpoint(), &&LocalPorts::parse(local, ""), &in_use)
+        choose(&requests, &publisher(), &&LocalPorts::parse(local, ""), &in_use)
             .map(|mappings| mappings.iter().map(ToString::to_string).collect())
             .map_err(|error| error.to_string())
     }
@@ -229,7 +224,7 @@ mod tests {
             let requests: Vec<PortRequest> = vec![wanted.parse().unwrap(), wanted.parse().unwrap()];
             let in_use = InUse { listeners: &Listeners::find(&[]), taken: &busy };
             let local = LocalPorts::parse(&format!("{first} {last}"), "");
-            if let Ok(mappings) = choose(&requests, &endpoint(), &&local, &in_use) {
+            if let Ok(mappings) = choose(&requests, &publisher(), &&local, &in_use) {
                 prop_assert_eq!(mappings.len(), 2);
                 prop_assert!(!mappings[0].overlaps(&mappings[1]));
                 for mapping in mappings {

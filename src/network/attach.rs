@@ -2,9 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use serde::{Deserialize, Serialize};
+
 use super::endpoint::{self, Endpoint, InterfaceAddress};
 use super::error::NetworkError;
-use super::namespace::Namespace;
+use super::owner::Owner;
+use super::publisher::defaults_beside;
 use super::record::{self, AddressBlock, Network, Phase};
 use super::subnet::Family;
 use super::subnet_file::SubnetFile;
@@ -12,7 +15,6 @@ use super::{DriverError, Networks, plan};
 use crate::names::{ContainerId, IfName, NetworkName};
 use crate::netlink::MacAddress;
 use crate::netns::NetNs;
-use crate::process::Process;
 use crate::store::{self, Durability};
 
 /// How many digits of the container's id name the host's end of the pair, unless that name is taken.
@@ -26,29 +28,47 @@ const INTERFACES: usize = 64;
 pub struct ConnectRequest<'a> {
     /// The network.
     pub network: &'a NetworkName,
-    /// The container.
-    pub container: &'a ContainerId,
-    /// Its name, for messages and comments.
-    pub container_name: &'a str,
-    /// The processes that answer for the connection: when all have ended, it is void.
-    pub owners: &'a [Process],
-    /// The namespace, where it is no container's.
-    pub namespace: Option<&'a Namespace>,
+    /// Who is to be connected.
+    pub owner: &'a Owner,
     /// The endpoints that the namespace has already, in order of connecting.
     pub others: &'a [Endpoint],
-    /// The wanted IPv4 address; `None` for the lowest free one.
+    /// What it asks for.
+    pub wanted: &'a Wanted,
+}
+
+/// What somebody asks for in a network; what is left out is chosen.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Wanted {
+    /// The IPv4 address; the lowest free one where it is left out.
     pub ip: Option<Ipv4Addr>,
-    /// The wanted IPv6 address; `None` for a free one.
+    /// The IPv6 address.
     pub ip6: Option<Ipv6Addr>,
-    /// The wanted Ethernet address; `None` for the one that follows from the IP address.
+    /// The Ethernet address; the one that follows from the IP address where it is left out.
     pub mac: Option<MacAddress>,
+    /// Further names in the network.
+    pub aliases: Vec<String>,
+}
+
+impl Wanted {
+    /// The wanted address of a family.
+    #[must_use]
+    pub(super) fn address(&self, family: Family) -> Option<IpAddr> {
+        match family {
+            Family::V4 => self.ip.map(IpAddr::V4),
+            Family::V6 => self.ip6.map(IpAddr::V6),
+        }
+    }
+
+    fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        Family::ALL.into_iter().filter_map(|family| self.address(family))
+    }
 }
 
 impl ConnectRequest<'_> {
     /// Who it is, for messages.
     pub(super) fn who(&self) -> String {
-        let kind = if self.namespace.is_some() { "namespace" } else { "container" };
-        format!("{kind} {}", self.container_name)
+        self.owner.to_string()
     }
 }
 
@@ -67,7 +87,7 @@ impl Place<'_> {
     fn endpoint_at(&self, address: IpAddr) -> Endpoint {
         let mut endpoint = self.endpoint.clone();
         if self.is_first() {
-            endpoint.mac = self.request.mac.unwrap_or_else(|| MacAddress::of(address));
+            endpoint.mac = self.request.wanted.mac.unwrap_or_else(|| MacAddress::of(address));
         }
         endpoint.addresses.push(InterfaceAddress {
             net: self.block.subnet.interface(address),
@@ -126,12 +146,11 @@ impl Networks {
         &self,
         network: &NetworkName,
         who: &str,
-        ip: Option<Ipv4Addr>,
-        ip6: Option<Ipv6Addr>,
+        wanted: &Wanted,
     ) -> Result<(), NetworkError> {
         let network = self.get(network.as_str())?;
-        check_families(&network, who.to_owned(), ip, ip6)?;
-        for address in wanted(ip, ip6) {
+        check_families(&network, who.to_owned(), wanted)?;
+        for address in wanted.addresses() {
             let block = network.block(Family::of(address));
             if let Some(block) = block.filter(|block| !block.subnet.is_host_address(address)) {
                 let (who, network, subnet) = (who.to_owned(), network.name.clone(), block.subnet);
@@ -159,7 +178,7 @@ impl Networks {
         network: &Network,
         request: &ConnectRequest<'_>,
     ) -> Result<Endpoint, NetworkError> {
-        check_families(network, request.who(), request.ip, request.ip6)?;
+        check_families(network, request.who(), request.wanted)?;
         let mut endpoint = Self::empty_endpoint(network, request)?;
         let reserved = network.blocks().try_for_each(|block| {
             endpoint = self.add_address(&Place { network, block, request, endpoint: &endpoint })?;
@@ -191,15 +210,12 @@ impl Networks {
     ) -> Result<Endpoint, NetworkError> {
         Ok(Endpoint {
             network: network.name.clone(),
-            container: request.container.clone(),
-            container_name: request.container_name.to_owned(),
-            owners: request.owners.to_vec(),
-            namespace: request.namespace.cloned(),
+            owner: request.owner.clone(),
             position: request.others.iter().map(|other| other.position + 1).max().unwrap_or(0),
             addresses: Vec::new(),
             mac: MacAddress::of(Ipv4Addr::UNSPECIFIED.into()),
             // The shortest names are the others'.
-            host_if: host_if(request.container, host_if_digits(request.others.len()))?,
+            host_if: host_if(request.owner.id(), host_if_digits(request.others.len()))?,
             container_if: free_interface(request.others, 0)?,
             ports: Vec::new(),
         })
@@ -207,11 +223,7 @@ impl Networks {
 
     /// Takes an address of one family, and returns the endpoint with it.
     fn add_address(&mut self, place: &Place<'_>) -> Result<Endpoint, NetworkError> {
-        let wanted = match place.block.subnet.family() {
-            Family::V4 => place.request.ip.map(IpAddr::V4),
-            Family::V6 => place.request.ip6.map(IpAddr::V6),
-        };
-        let address = match wanted {
+        let address = match place.request.wanted.address(place.block.subnet.family()) {
             Some(address) => self.take_address(place, address)?,
             None => self.take_any_address(place)?,
         };
@@ -262,7 +274,7 @@ impl Networks {
             return Ok(address);
         }
         let holder = match holder {
-            Some(holder) => Some(holder.holder()),
+            Some(holder) => Some(holder.owner.to_string()),
             None if address == block.gateway => Some("the gateway".to_owned()),
             None if network.reserved.contains(&address) => Some("a reservation of the network".to_owned()),
             None => None,
@@ -302,7 +314,7 @@ impl Networks {
         self.begin_in_namespace(place, address)?;
         if let Err(error) = endpoint::save(&self.layout, &place.endpoint_at(address)) {
             // The record of the first address is the one that the link leads to.
-            if let Some(namespace) = place.request.namespace.filter(|_| place.is_first()) {
+            if let Some(namespace) = place.request.owner.namespace().filter(|_| place.is_first()) {
                 namespace.forget(&self.layout, &network.name, &[address]).ok();
             }
             return Err(error.into());
@@ -313,7 +325,9 @@ impl Networks {
     /// Notes which record is going to be a namespace's, before that is there: no process answers for it, so that
     /// one which nothing leads to would stay for as long as the namespace.
     fn begin_in_namespace(&self, place: &Place<'_>, address: IpAddr) -> Result<(), NetworkError> {
-        let Some(namespace) = place.request.namespace.filter(|_| place.is_first()) else { return Ok(()) };
+        let Some(namespace) = place.request.owner.namespace().filter(|_| place.is_first()) else {
+            return Ok(());
+        };
         namespace
             .begin(&self.layout, &place.network.name, address)
             .map_err(|source| NetworkError::Namespace { path: namespace.path().to_owned(), source })
@@ -327,7 +341,7 @@ impl Networks {
         others: &[Endpoint],
         netns: &NetNs,
     ) -> Result<(), NetworkError> {
-        let defaults = plan::defaults_beside(others);
+        let defaults = defaults_beside(others);
         let (mut digits, mut number) = (host_if_digits(others.len()), 0);
         loop {
             let source = match self.driver(network.driver)?.connect(network, endpoint, netns, &defaults) {
@@ -337,14 +351,14 @@ impl Networks {
             match source {
                 DriverError::DeviceExists(_) if digits < crate::names::IF_NAME_MAX => {
                     digits += 1;
-                    endpoint.host_if = host_if(&endpoint.container, digits)?;
+                    endpoint.host_if = host_if(endpoint.owner.id(), digits)?;
                 }
                 DriverError::InterfaceExists(_) if number < INTERFACES => {
                     number += 1;
                     endpoint.container_if = free_interface(others, number)?;
                 }
                 source => {
-                    let action = format!("connect {} to network {}", endpoint.holder(), network.name);
+                    let action = format!("connect {} to network {}", endpoint.owner, network.name);
                     return Err(NetworkError::Driver { action, source });
                 }
             }
@@ -352,7 +366,7 @@ impl Networks {
         }
         self.announce(network, endpoint, netns)?;
         for address in &endpoint.addresses {
-            let (holder, device) = (endpoint.holder(), &endpoint.host_if);
+            let (holder, device) = (&endpoint.owner, &endpoint.host_if);
             tracing::debug!(%holder, address = %address.net, %device, "connected");
         }
         Ok(())
@@ -376,23 +390,14 @@ impl Networks {
         } else if !mark.exists() {
             return Ok(());
         }
-        let action = || format!("announce {} in network {}", endpoint.holder(), network.name);
+        let action = || format!("announce {} in network {}", endpoint.owner, network.name);
         let announced = self.driver(network.driver)?.announce(endpoint, netns);
         announced.map_err(|source| NetworkError::Driver { action: action(), source })
     }
 }
 
-fn wanted(ip: Option<Ipv4Addr>, ip6: Option<Ipv6Addr>) -> impl Iterator<Item = IpAddr> {
-    ip.map(IpAddr::V4).into_iter().chain(ip6.map(IpAddr::V6))
-}
-
-fn check_families(
-    network: &Network,
-    who: String,
-    ip: Option<Ipv4Addr>,
-    ip6: Option<Ipv6Addr>,
-) -> Result<(), NetworkError> {
-    match wanted(ip, ip6).find(|address| network.block(Family::of(*address)).is_none()) {
+fn check_families(network: &Network, who: String, wanted: &Wanted) -> Result<(), NetworkError> {
+    match wanted.addresses().find(|address| network.block(Family::of(*address)).is_none()) {
         Some(address) => Err(NetworkError::NoSuchFamily { who, network: network.name.clone(), address }),
         None => Ok(()),
     }

@@ -11,9 +11,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use nix::errno::Errno;
 
-use super::driver::{DriverError, NetworkDriver};
+use super::driver::{DriverError, Fault, NetworkDriver, PortState};
 use super::endpoint::Endpoint;
-use super::faults::{Fault, PortState};
 use super::plan;
 use super::record::{AddressBlock, Network};
 use super::subnet::Family;
@@ -345,10 +344,6 @@ pub(super) fn loopback_up(netns: &NetNs) -> Result<(), DriverError> {
 }
 
 impl NetworkDriver for BridgeDriver {
-    fn name(&self) -> &'static str {
-        "bridge"
-    }
-
     fn create(&mut self, network: &Network) -> Result<(), DriverError> {
         let existed = self.find_bridge(&network.bridge)?.is_some();
         let index = self.make_bridge(network)?;

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::driver::{Fault, PortState};
 use super::endpoint;
 use super::error::NetworkError;
-use super::faults::{Fault, PortState};
 use super::forwarding::{Needed, SwitchedOn};
 use super::record::{self, Network, Phase};
 use super::reload::Running;
@@ -328,13 +328,13 @@ impl Networks {
                 findings.extend(endpoint.addresses.iter().map(|address| Finding::DeadEndpoint {
                     network: name.clone(),
                     address: address.address(),
-                    container: endpoint.container_name.clone(),
+                    container: endpoint.owner.name(),
                 }));
-            } else if !without_bridge && running.contains_key(&endpoint.container) {
+            } else if !without_bridge && running.contains_key(endpoint.owner.id()) {
                 let state = self.driver(network.driver)?.port_state(network, &endpoint).map_err(error)?;
                 if state != PortState::Attached && endpoint.is_alive() {
                     let (network, device) = (name.clone(), endpoint.host_if.clone());
-                    let container = endpoint.container_name.clone();
+                    let container = endpoint.owner.name();
                     findings.push(Finding::Interface { container, network, device, state });
                 }
             }

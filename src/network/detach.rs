@@ -3,10 +3,11 @@
 
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
+use super::publisher::default_route_of;
 use super::record;
 use super::subnet::{Family, Subnet};
 use super::subnet_file::SubnetFile;
-use super::{NetworkDriver as _, Networks, plan};
+use super::{NetworkDriver as _, Networks};
 use crate::names::{ContainerId, NetworkName};
 use crate::netns::NetNs;
 use crate::store::Lock;
@@ -22,7 +23,7 @@ impl Networks {
             // An address was one of a subnet when it was given out.
             let Ok(subnet) = Subnet::new(address.net) else { continue };
             let holder = endpoint::load(&self.layout, &endpoint.network, address.address())?;
-            if holder.is_some_and(|holder| holder.container == endpoint.container) {
+            if holder.is_some_and(|holder| holder.is_of(endpoint.owner.id())) {
                 is_own = true;
                 file.release(subnet, address.address())?;
                 endpoint::remove(&self.layout, &endpoint.network, address.address())?;
@@ -30,13 +31,13 @@ impl Networks {
         }
         // Still under the lock of the file: the next namespace of the same number notes its address under it.
         let addresses: Vec<_> = endpoint.addresses.iter().map(|address| address.address()).collect();
-        let forgotten = match &endpoint.namespace {
+        let forgotten = match endpoint.owner.namespace() {
             Some(namespace) if is_own => namespace.forget(&self.layout, &endpoint.network, &addresses),
             _ => Ok(()),
         };
         drop(file);
         forgotten.map_err(|source| NetworkError::Io {
-            action: format!("forget the connection of {} to network {}", endpoint.holder(), endpoint.network),
+            action: format!("forget the connection of {} to network {}", endpoint.owner, endpoint.network),
             source,
         })
     }
@@ -104,10 +105,10 @@ impl Networks {
             let _lock = SubnetFile::open(&self.layout, &in_use)?;
             let Some(address) = endpoint.addresses.first() else { return Ok(()) };
             let current = endpoint::load(&self.layout, &endpoint.network, address.address())?;
-            let Some(current) = current.filter(|current| current.container == endpoint.container) else {
+            let Some(current) = current.filter(|current| current.is_of(endpoint.owner.id())) else {
                 return Ok(());
             };
-            let renamed = Endpoint { container_name: container_name.to_owned(), ..current };
+            let renamed = current.renamed(container_name);
             endpoint::save(&self.layout, &renamed)?;
             renamed
         };
@@ -128,7 +129,7 @@ impl Networks {
         let error = |source| NetworkError::Driver { action: disconnection(endpoint), source };
         let _lock = self.lock_out_rebuilding();
         for family in Family::ALL {
-            let first = plan::default_route_of(others, family);
+            let first = default_route_of(others, family);
             if let Some(next) = first.filter(|next| next.position > endpoint.position) {
                 self.bridge()?.redirect(endpoint, next, netns, &[family]).map_err(error)?;
             }
@@ -154,7 +155,7 @@ impl Networks {
         let recorded = |endpoint: &Endpoint| {
             let Some(address) = endpoint.addresses.first() else { return Ok(endpoint.clone()) };
             let found = endpoint::load(&self.layout, &endpoint.network, address.address())?;
-            let found = found.filter(|found| found.container == endpoint.container);
+            let found = found.filter(|found| found.is_of(endpoint.owner.id()));
             Ok(found.unwrap_or_else(|| endpoint.clone()))
         };
         endpoints.iter().map(recorded).collect()
@@ -167,7 +168,7 @@ impl Networks {
     /// The records cannot be read, or the kernel refuses.
     pub fn clear_away_of(&mut self, network: &NetworkName, container: &str) -> Result<bool, NetworkError> {
         let is_meant = |endpoint: &Endpoint| {
-            endpoint.container_name == container || endpoint.container.as_str() == container
+            endpoint.owner.name() == container || endpoint.owner.id().as_str() == container
         };
         let mut found = false;
         for dead in endpoint::load_all(&self.layout, network)? {
@@ -190,11 +191,11 @@ impl Networks {
         container: &ContainerId,
     ) -> Result<Vec<Endpoint>, NetworkError> {
         let mut endpoints = endpoint::load_all(&self.layout, network)?;
-        endpoints.retain(|endpoint| endpoint.container == *container);
+        endpoints.retain(|endpoint| endpoint.is_of(container));
         Ok(endpoints)
     }
 }
 
 fn disconnection(endpoint: &Endpoint) -> String {
-    format!("disconnect {} from network {}", endpoint.holder(), endpoint.network)
+    format!("disconnect {} from network {}", endpoint.owner, endpoint.network)
 }

@@ -1,7 +1,10 @@
 //! The border between what a network is and the devices it is made of.
 
+use std::fmt;
+
+use ipnet::IpNet;
+
 use super::endpoint::Endpoint;
-use super::faults::{Fault, PortState};
 use super::record::Network;
 use super::subnet::Family;
 use crate::names::IfName;
@@ -13,9 +16,6 @@ use crate::sysctl::SysctlError;
 /// Makes and removes the devices of one kind of network. Filtering and address translation are not a
 /// driver's business: they follow from the records and are the same for all drivers.
 pub trait NetworkDriver {
-    /// The driver's name on the command line.
-    fn name(&self) -> &'static str;
-
     /// Makes the network's own devices. What is there already and fits is kept.
     ///
     /// # Errors
@@ -100,6 +100,56 @@ pub trait NetworkDriver {
     /// # Errors
     /// The kernel refused.
     fn remove(&mut self, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError>;
+}
+
+/// What is wrong with a network's own device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fault {
+    /// There is no such device.
+    Missing(IfName),
+    /// The device of that name is no bridge.
+    NotABridge(IfName),
+    /// It is switched off.
+    Down(IfName),
+    /// It does not have the gateway's address.
+    NoAddress(IfName, IpNet),
+    /// A kernel parameter has another value.
+    Parameter {
+        /// Its name as `sysctl` takes it.
+        name: String,
+        /// What it is.
+        value: String,
+        /// What it should be.
+        wanted: &'static str,
+    },
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Missing(bridge) => write!(f, "the bridge {bridge} is missing"),
+            Self::NotABridge(bridge) => write!(f, "the device {bridge} is somebody else's: it is no bridge"),
+            Self::Down(bridge) => write!(f, "the bridge {bridge} is switched off"),
+            Self::NoAddress(bridge, address) => write!(f, "the bridge {bridge} lacks the address {address}"),
+            Self::Parameter { name, value, wanted } => {
+                write!(f, "the kernel parameter {name} is {value} and not {wanted}")
+            }
+        }
+    }
+}
+
+/// How the host's end of a container's pair is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PortState {
+    /// A port of the network's bridge, and on.
+    Attached,
+    /// On, but a port of no bridge or of another one: its bridge was deleted, or it was taken off by hand. One
+    /// that is taken off because its container ends is switched off.
+    Loose,
+    /// Switched off.
+    Off,
+    /// There is no such device.
+    Missing,
 }
 
 /// Why a driver could not do its work.

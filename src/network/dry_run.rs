@@ -11,10 +11,10 @@ use super::endpoint::{self, Endpoint, InterfaceAddress};
 use super::error::NetworkError;
 use super::forwarding::{Needed, SwitchedOn};
 use super::listener::Listeners;
-use super::manage::bridge_of;
 use super::moving::{Changes, keeping};
 use super::port::{PortMapping, PortRequest};
-use super::publish::check;
+use super::publish::{check, published};
+use super::publisher::Publisher;
 use super::record::{self, Network, Phase};
 use super::{Networks, plan};
 use crate::names::NetworkName;
@@ -92,7 +92,7 @@ impl Networks {
     ) -> Result<Vec<Transaction>, NetworkError> {
         let mut transactions = Vec::new();
         for (before, current) in endpoints.iter().zip(self.as_recorded(endpoints)?) {
-            let after = Endpoint { container_name: container_name.to_owned(), ..current };
+            let after = current.renamed(container_name);
             transactions.push(self.renaming(before, &after)?);
         }
         Ok(transactions)
@@ -150,7 +150,7 @@ impl Networks {
     ) -> Result<Transaction, NetworkError> {
         let there = self.elements_there(before)?;
         let mut transaction = Transaction::new();
-        if plan::publisher(after).is_none() {
+        if Publisher::of(after).is_none() {
             for element in there {
                 transaction.delete(element);
             }
@@ -158,7 +158,7 @@ impl Networks {
         }
         let mut recorded = 0;
         for endpoint in before {
-            recorded += plan::endpoint_elements(endpoint)?.len();
+            recorded += Publisher::from(endpoint).elements()?.len();
         }
         if there.len() == recorded {
             self.dry_publish(after, before, before, ports, &mut transaction)?;
@@ -181,7 +181,7 @@ impl Networks {
         ports: &[PortRequest],
         transaction: &mut Transaction,
     ) -> Result<(), NetworkError> {
-        let Some(mut publisher) = plan::publisher(after) else { return Ok(()) };
+        let Some(mut publisher) = Publisher::of(after) else { return Ok(()) };
         let old: Vec<PortMapping> = before.iter().flat_map(|endpoint| &endpoint.ports).cloned().collect();
         let ports = keeping(ports, &old, before.is_empty(), &publisher);
         let listeners = Listeners::find(&ports);
@@ -191,18 +191,14 @@ impl Networks {
             Err(NetworkError::Table { source: CommitError::Missing { .. }, .. }) => Vec::new(),
             Err(error) => return Err(error),
         };
-        taken.retain(|taken| taken.holder.as_deref() != Some(publisher.comment()));
+        taken.retain(|taken| taken.holder.as_deref() != Some(&publisher.owner.comment()));
         let in_use = InUse { listeners: &listeners, taken: &taken };
         publisher.ports = choose(&ports, &publisher, &&LocalPorts::read(), &in_use)?;
         check(&publisher, &ports, &listeners, &old)?;
         let conflict = |mapping: &&PortMapping| taken.iter().any(|taken| overlaps(mapping, taken));
         if let Some(mapping) = publisher.ports.iter().find(conflict) {
             let holder = taken.iter().find(|taken| overlaps(mapping, taken)).and_then(|it| it.holder.clone());
-            return Err(NetworkError::PortPublished {
-                mapping: mapping.clone(),
-                who: publisher.holder(),
-                holder,
-            });
+            return Err(published(mapping, &publisher, holder.as_deref()));
         }
         let changes = Changes::plan(&publisher, stale)?;
         if !changes.is_empty() {
@@ -216,7 +212,7 @@ impl Networks {
         if record::load(&self.layout, &request.name)?.is_some_and(|it| it.network.phase == Phase::Ready) {
             return Err(NetworkError::NameTaken(request.name.clone()));
         }
-        self.design(request, bridge_of(&request.name)?)
+        self.design(request)
     }
 
     fn presence(&mut self, network: &Network) -> Result<Presence, NetworkError> {
@@ -237,10 +233,7 @@ impl Networks {
         let all = record::load_all(&self.layout)?;
         let others: Vec<Network> = all.iter().filter(|network| !is_removed(network)).cloned().collect();
         if others.is_empty() {
-            // Of the default network, where none is recorded any more.
-            let bridge = bridge_of(&NetworkName::of_default())?;
-            let any = Element::Bridge(removed.first().map_or(bridge, |network| network.bridge.clone()));
-            let found = self.nft()?.contains(&any).map_err(|source| NetworkError::Table {
+            let found = self.nft()?.contains(&any_element()?).map_err(|source| NetworkError::Table {
                 action: "look for the table inet mydocker".to_owned(),
                 source,
             })?;
@@ -266,14 +259,14 @@ impl Networks {
     fn elements_there(&mut self, endpoints: &[Endpoint]) -> Result<Vec<Element>, NetworkError> {
         let mut there = Vec::new();
         for endpoint in endpoints {
-            let elements = plan::endpoint_elements(endpoint)?;
+            let elements = Publisher::from(endpoint).elements()?;
             if !endpoint.is_alive() {
                 there.extend(self.left_by(endpoint, elements)?);
                 continue;
             }
             for element in elements {
                 let found = self.nft()?.contains(&element).map_err(|source| NetworkError::Table {
-                    action: format!("look for the ports of {}", endpoint.holder()),
+                    action: format!("look for the ports of {}", endpoint.owner),
                     source,
                 })?;
                 if found == Presence::Present {
@@ -293,7 +286,7 @@ impl Networks {
     ) -> Result<Transaction, NetworkError> {
         let mut stale = HashSet::new();
         for endpoint in gone {
-            stale.extend(plan::endpoint_elements(endpoint)?);
+            stale.extend(Publisher::from(endpoint).elements()?);
         }
         let elements = self.elements(networks)?.into_iter().filter(|element| !stale.contains(element));
         let mut transaction = Transaction::new();
@@ -347,12 +340,11 @@ impl Networks {
         let mut endpoint = Self::empty_endpoint(network, request)?;
         let in_use = self.in_use()?;
         // Those of a container that is started again are free by then.
-        let own = self.endpoints_of(&network.name, request.container)?;
+        let own = self.endpoints_of(&network.name, request.owner.id())?;
         let own: Vec<IpAddr> =
             own.iter().flat_map(|endpoint| &endpoint.addresses).map(InterfaceAddress::address).collect();
         for block in network.blocks() {
-            let wanted = [request.ip.map(IpAddr::V4), request.ip6.map(IpAddr::V6)];
-            let wanted = wanted.into_iter().flatten().find(|address| block.subnet.contains(*address));
+            let wanted = request.wanted.address(block.subnet.family());
             let taken = in_use.iter().filter(|(subnet, _)| *subnet == block.subnet);
             let taken: Vec<IpAddr> = taken.flat_map(|(_, taken)| taken).copied().collect();
             let is_free = |address: &IpAddr| !taken.contains(address) || own.contains(address);
@@ -391,7 +383,12 @@ impl Networks {
         if endpoints.is_empty() {
             return Ok(());
         }
-        let containers = endpoints.iter().map(Endpoint::holder).collect();
+        let containers = endpoints.iter().map(|endpoint| endpoint.owner.to_string()).collect();
         Err(NetworkError::InUse { name: network.name.clone(), containers })
     }
+}
+
+/// An element by which it is seen whether there is a table.
+fn any_element() -> Result<Element, NetworkError> {
+    Ok(Element::Bridge("lo".parse()?))
 }

@@ -9,8 +9,7 @@
 //! as free: a record whose owner is dead is void, and the next holder of the address replaces it. Nothing here
 //! survives a reboot, just as the interfaces.
 //!
-//! Most endpoints are containers'. Those of namespaces that are not (`namespace`) have that instead of processes to
-//! answer for them, and an id of their own in the place of a container's.
+//! Most endpoints are containers'; `owner` has those of other namespaces as well.
 
 use std::io;
 use std::net::IpAddr;
@@ -20,6 +19,7 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 
 use super::namespace::Namespace;
+use super::owner::Owner;
 use super::port::PortMapping;
 use super::record::RecordError;
 use super::subnet::Family;
@@ -52,70 +52,88 @@ impl InterfaceAddress {
     }
 }
 
-/// A container's place in a network.
+/// A place in a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(try_from = "Stored")]
 pub struct Endpoint {
     /// The network.
     pub network: NetworkName,
-    /// The container.
-    pub container: ContainerId,
-    /// The container's name, for messages.
-    pub container_name: String,
-    /// The container's first process and its supervisor: when both have ended, this record is void.
-    pub owners: Vec<Process>,
-    /// The namespace, where it is no container's; where it has no `owners`, it answers for this record itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub namespace: Option<Namespace>,
+    /// Whose it is.
+    pub owner: Owner,
     /// Its place among the endpoints of its namespace, in order of connecting.
-    #[serde(default)]
     pub position: u32,
-    /// The container's addresses: one of each family that the network has, IPv4 first.
+    /// Its addresses: one of each family that the network has, IPv4 first.
     pub addresses: Vec<InterfaceAddress>,
     /// Its Ethernet address.
     pub mac: MacAddress,
     /// The device on the host, a port of the network's bridge.
     pub host_if: IfName,
-    /// The device in the container.
+    /// The device in the namespace.
     pub container_if: IfName,
     /// The published ports.
     pub ports: Vec<PortMapping>,
 }
 
+/// An endpoint as it may be written down: earlier versions had the members of its owner one by one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Stored {
+    network: NetworkName,
+    owner: Option<Owner>,
+    container: Option<ContainerId>,
+    container_name: Option<String>,
+    owners: Option<Vec<Process>>,
+    namespace: Option<Namespace>,
+    #[serde(default)]
+    position: u32,
+    addresses: Vec<InterfaceAddress>,
+    mac: MacAddress,
+    host_if: IfName,
+    container_if: IfName,
+    ports: Vec<PortMapping>,
+}
+
+impl TryFrom<Stored> for Endpoint {
+    type Error = &'static str;
+    fn try_from(stored: Stored) -> Result<Self, Self::Error> {
+        let Stored { network, position, addresses, mac, host_if, container_if, ports, .. } = stored;
+        let owner = match (stored.owner, stored.container, stored.container_name, stored.owners) {
+            (Some(owner), None, None, None) => owner,
+            (None, Some(id), Some(name), Some(processes)) => match stored.namespace {
+                Some(namespace) => Owner::Namespace { id, namespace, process: processes.first().copied() },
+                None => Owner::Container { id, name, processes },
+            },
+            _ => return Err("it must have one owner"),
+        };
+        Ok(Self { network, owner, position, addresses, mac, host_if, container_if, ports })
+    }
+}
+
 impl Endpoint {
-    /// Whether the endpoint is in use: one of its owners is alive, or its namespace is still there.
+    /// Whether the endpoint is in use: what answers for it is still there.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        match &self.namespace {
-            Some(namespace) if self.owners.is_empty() => namespace.is_there(),
-            _ => self.owners.iter().any(|owner| owner.is_alive()),
-        }
+        self.owner.is_alive()
     }
 
-    /// Who it is, for messages.
+    /// Whether it is the container's.
     #[must_use]
-    pub fn holder(&self) -> String {
-        match &self.namespace {
-            Some(namespace) => format!("namespace {}", namespace.path().display()),
-            None => format!("container {}", self.container_name),
-        }
+    pub fn is_of(&self, container: &ContainerId) -> bool {
+        self.owner.id() == container
     }
 
-    /// The comment of its ports' elements: the container's name, or its short id where the name cannot be a
-    /// comment.
+    /// The same endpoint, once its container has another name.
     #[must_use]
-    pub fn comment(&self) -> &str {
-        let name = &self.container_name;
-        // A namespace is called by its path.
-        let is_plain = !name.contains(|c: char| c == '"' || c.is_control());
-        if name.len() <= crate::nft::COMMENT_MAX && is_plain {
-            &self.container_name
-        } else {
-            self.container.short()
+    pub fn renamed(&self, container_name: &str) -> Self {
+        let mut renamed = self.clone();
+        if let Owner::Container { name, .. } = &mut renamed.owner {
+            container_name.clone_into(name);
         }
+        renamed
     }
 
-    fn of(&self, family: Family) -> Option<&InterfaceAddress> {
+    /// Its address of a family.
+    pub(super) fn of(&self, family: Family) -> Option<&InterfaceAddress> {
         self.addresses.iter().find(|address| address.family() == family)
     }
 
@@ -147,11 +165,6 @@ impl Endpoint {
     pub(super) fn gateways(&self, families: &[Family]) -> impl Iterator<Item = IpAddr> {
         let of_family = |address: &&InterfaceAddress| families.contains(&address.family());
         self.addresses.iter().filter(of_family).filter_map(|address| address.gateway)
-    }
-
-    /// Whether both are one container's connection in one run of it.
-    fn is_same_as(&self, other: &Self) -> bool {
-        self.container == other.container && self.owners == other.owners && self.namespace == other.namespace
     }
 }
 
@@ -218,7 +231,7 @@ pub(super) fn load_all(layout: &Layout, network: &NetworkName) -> Result<Vec<End
     let mut endpoints: Vec<Endpoint> = Vec::with_capacity(names.len());
     for address in names.iter().filter_map(|name| name.parse().ok()) {
         let Some(found) = load(layout, network, address)? else { continue };
-        match endpoints.iter_mut().find(|endpoint| endpoint.is_same_as(&found)) {
+        match endpoints.iter_mut().find(|endpoint| endpoint.owner.is_same_run(&found.owner)) {
             // Killed between two addresses, the record of the first knows of no second.
             Some(known) if known.addresses.len() < found.addresses.len() => *known = found,
             Some(_) => {}
@@ -237,4 +250,41 @@ pub(super) fn remove_all(layout: &Layout, network: &NetworkName) -> Result<(), R
     store::remove_if_exists(&mark).map_err(|source| RecordError::Io { path: mark, source })?;
     let path = directory(layout, network);
     store::remove_tree_if_exists(&path).map_err(|source| RecordError::Io { path, source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_from_before_there_was_an_owner_are_read() {
+        let id = "a".repeat(64);
+        let old = |owners: &str, more: &str| {
+            format!(
+                r#"{{"network":"front","container":"{id}","container_name":"web","owners":{owners},"position":1,{more}
+                "addresses":[{{"net":"10.0.0.2/24","gateway":"10.0.0.1"}}],"mac":"02:42:0a:00:00:02",
+                "host_if":"aaaaa","container_if":"eth0","ports":[]}}"#
+            )
+        };
+        let process = r#"[{"pid":1,"start":7}]"#;
+        let process_form = serde_json::to_string(&Process::current().unwrap()).unwrap();
+        assert!(process_form.contains("pid"), "{process_form}");
+        let read = |text: &str| serde_json::from_str::<Endpoint>(text).map_err(|error| error.to_string());
+        let container = read(&old(&format!("[{process_form}]"), "")).unwrap();
+        let Owner::Container { name, processes, .. } = &container.owner else { panic!("{container:?}") };
+        assert_eq!((name.as_str(), processes.as_slice()), ("web", &[Process::current().unwrap()][..]));
+        assert!(container.is_alive() && container.is_of(&id.parse().unwrap()));
+        let lab = r#""namespace":{"path":"/run/netns/lab","inode":7,"born":1},"#;
+        let namespace = read(&old("[]", lab)).unwrap();
+        assert_eq!(namespace.owner.to_string(), "namespace /run/netns/lab");
+        assert!(!namespace.is_alive());
+        // What is written now is read as well, and nothing in between.
+        for endpoint in [container, namespace] {
+            let written = serde_json::to_string(&endpoint).unwrap();
+            assert_eq!(read(&written).unwrap(), endpoint);
+            let twice = written.replacen('{', r#"{"container_name":"web","#, 1);
+            assert!(read(&twice).unwrap_err().contains("one owner"));
+        }
+        assert!(read(&old(process, "").replace("\"owners\"", "\"owner_list\"")).is_err());
+    }
 }

@@ -9,6 +9,7 @@ use ipnet::IpNet;
 use super::driver::DriverError;
 use super::host::{Occupant, Pool};
 use super::listener::HostListener;
+use super::owner::Holder;
 use super::port::{PortMapping, PortRequest};
 use super::record::RecordError;
 use super::subnet::{Family, Subnet};
@@ -212,14 +213,14 @@ pub enum NetworkError {
         is_range: bool,
     },
     /// Another container publishes the port.
-    #[error("cannot publish {} for {who}: port is already allocated, {} publishes it", .mapping.host_side(), .holder.as_deref().map_or_else(|| "another container".to_owned(), called))]
+    #[error("cannot publish {} for {who}: port is already allocated, {} publishes it", .mapping.host_side(), .holder.as_ref().map_or_else(|| "another container".to_owned(), ToString::to_string))]
     PortPublished {
         /// The mapping.
         mapping: PortMapping,
         /// The container, or the namespace.
         who: String,
         /// Who publishes it.
-        holder: Option<String>,
+        holder: Option<Holder>,
     },
     /// The same command asks for a port twice.
     #[error("cannot publish {0}: the same host port is given twice in one command")]
@@ -357,12 +358,6 @@ pub enum NetworkError {
     Element(#[from] ElementError),
 }
 
-/// Who the comment of a port names: a container by its name, a namespace by its path.
-fn called(remark: &str) -> String {
-    let kind = if remark.starts_with('/') { "namespace" } else { "container" };
-    format!("{kind} {remark}")
-}
-
 impl NetworkError {
     /// What the user can do about it, where there is something.
     #[must_use]
@@ -387,8 +382,8 @@ impl NetworkError {
                 "name an address outside the range with --ip or --ip6".to_owned()
             }
             Self::SubnetExhausted { .. } => "create a network with a larger --subnet".to_owned(),
-            Self::PortPublished { holder: Some(holder), .. } if !holder.starts_with('/') => {
-                format!("choose another host port, or stop it with: mydocker stop {holder}")
+            Self::PortPublished { holder: Some(Holder::Container(name)), .. } => {
+                format!("choose another host port, or stop it with: mydocker stop {name}")
             }
             Self::PortPublished { .. } | Self::PortListened { .. } | Self::PortTwice(_) => {
                 "choose another host port".to_owned()

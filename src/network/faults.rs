@@ -1,68 +1,13 @@
-//! What is wrong with the devices of a network: how the bridge driver finds it, and how it puts it right.
-
-use std::fmt;
-
-use ipnet::IpNet;
+//! How the bridge driver finds what is wrong with the devices of a network, and puts it right.
 
 use super::bridge::BridgeDriver;
-use super::driver::DriverError;
+use super::driver::{DriverError, Fault, PortState};
 use super::endpoint::Endpoint;
 use super::listener::has_address;
 use super::plan;
 use super::record::{AddressBlock, Network};
-use crate::names::IfName;
 use crate::netlink::Batch;
 use crate::sysctl;
-
-/// What is wrong with a network's own device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Fault {
-    /// There is no such device.
-    Missing(IfName),
-    /// The device of that name is no bridge.
-    NotABridge(IfName),
-    /// It is switched off.
-    Down(IfName),
-    /// It does not have the gateway's address.
-    NoAddress(IfName, IpNet),
-    /// A kernel parameter has another value.
-    Parameter {
-        /// Its name as `sysctl` takes it.
-        name: String,
-        /// What it is.
-        value: String,
-        /// What it should be.
-        wanted: &'static str,
-    },
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing(bridge) => write!(f, "the bridge {bridge} is missing"),
-            Self::NotABridge(bridge) => write!(f, "the device {bridge} is somebody else's: it is no bridge"),
-            Self::Down(bridge) => write!(f, "the bridge {bridge} is switched off"),
-            Self::NoAddress(bridge, address) => write!(f, "the bridge {bridge} lacks the address {address}"),
-            Self::Parameter { name, value, wanted } => {
-                write!(f, "the kernel parameter {name} is {value} and not {wanted}")
-            }
-        }
-    }
-}
-
-/// How the host's end of a container's pair is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PortState {
-    /// A port of the network's bridge, and on.
-    Attached,
-    /// On, but a port of no bridge or of another one: its bridge was deleted, or it was taken off by hand. One
-    /// that is taken off because its container ends is switched off.
-    Loose,
-    /// Switched off.
-    Off,
-    /// There is no such device.
-    Missing,
-}
 
 impl BridgeDriver {
     /// What is wrong with the bridge: a few look-ups, however many containers there are.

@@ -88,8 +88,8 @@ impl Networks {
             for endpoint in self.living_endpoints(&network)? {
                 for address in &endpoint.addresses {
                     let owner = FlowOwner {
-                        container: endpoint.container.clone(),
-                        name: endpoint.container_name.clone(),
+                        container: endpoint.owner.id().clone(),
+                        name: endpoint.owner.name(),
                         network: network.name.clone(),
                     };
                     owners.insert(address.address(), owner);

@@ -6,20 +6,19 @@
 //! for with, whatever else the namespace is connected to: replies leave by the way that the packets came.
 
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use nix::sys::statfs::{FsType, fstatfs};
 
 use super::Networks;
-use super::attach::ConnectRequest;
+use super::attach::{ConnectRequest, Wanted};
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::namespace::Namespace;
+use super::owner::Owner;
 use super::port::PortRequest;
 use super::record::Network;
 use crate::names::{ContainerId, NetworkName};
-use crate::netlink::MacAddress;
 use crate::netns::NetNs;
 use crate::nft::Transaction;
 use crate::store::Lock;
@@ -34,12 +33,8 @@ pub struct NamespaceRequest<'a> {
     pub path: &'a Path,
     /// The network.
     pub network: &'a NetworkName,
-    /// The wanted IPv4 address; `None` for the lowest free one.
-    pub ip: Option<Ipv4Addr>,
-    /// The wanted IPv6 address; `None` for a free one.
-    pub ip6: Option<Ipv6Addr>,
-    /// The wanted Ethernet address; `None` for the one that follows from the IP address.
-    pub mac: Option<MacAddress>,
+    /// What it asks for there.
+    pub wanted: &'a Wanted,
     /// The ports to publish.
     pub ports: &'a [PortRequest],
 }
@@ -59,23 +54,19 @@ impl Networks {
         let others = self.endpoints_in(&namespace, &netns)?;
         if let Some(endpoint) = others.iter().find(|endpoint| endpoint.network == *request.network) {
             let network = endpoint.network.clone();
-            return Err(NetworkError::AlreadyConnected { who: endpoint.holder(), network });
+            return Err(NetworkError::AlreadyConnected { who: endpoint.owner.to_string(), network });
         }
-        let owners: Vec<_> = namespace.process().map_err(error)?.into_iter().collect();
-        let container = match others.first() {
-            Some(other) => other.container.clone(),
+        let id = match others.first() {
+            Some(other) => other.owner.id().clone(),
             None => ContainerId::generate().map_err(error)?,
         };
+        let process = namespace.process().map_err(error)?;
+        let owner = Owner::Namespace { id, namespace: namespace.clone(), process };
         let connect = ConnectRequest {
             network: request.network,
-            container: &container,
-            container_name: &request.path.to_string_lossy(),
-            owners: &owners,
-            namespace: Some(&namespace),
+            owner: &owner,
             others: &others,
-            ip: request.ip,
-            ip6: request.ip6,
-            mac: request.mac,
+            wanted: request.wanted,
         };
         let endpoint = self.reserve(&network, &connect)?;
         let connected = self.make(&network, endpoint, &others, &netns, request.ports)?;
@@ -143,20 +134,12 @@ impl Networks {
         let network = request.network;
         if let Some(endpoint) = self.recorded_in(&namespace, network)? {
             let network = network.clone();
-            return Err(NetworkError::AlreadyConnected { who: endpoint.holder(), network });
+            return Err(NetworkError::AlreadyConnected { who: endpoint.owner.to_string(), network });
         }
         let error = |source| NetworkError::Namespace { path: request.path.to_owned(), source };
-        let connect = ConnectRequest {
-            network,
-            container: &ContainerId::generate().map_err(error)?,
-            container_name: &request.path.to_string_lossy(),
-            owners: &[],
-            namespace: Some(&namespace),
-            others: &[],
-            ip: request.ip,
-            ip6: request.ip6,
-            mac: request.mac,
-        };
+        let id = ContainerId::generate().map_err(error)?;
+        let owner = Owner::Namespace { id, namespace, process: None };
+        let connect = ConnectRequest { network, owner: &owner, others: &[], wanted: request.wanted };
         self.dry_connect(&[connect], &[], &[], request.ports)
     }
 
@@ -185,16 +168,15 @@ impl Networks {
         namespace: &Namespace,
         network: &NetworkName,
     ) -> Result<Option<Endpoint>, NetworkError> {
-        let is_its = |endpoint: &Endpoint| {
-            endpoint.namespace.as_ref().is_some_and(|other| other.is_same_as(namespace))
-        };
+        let is_its =
+            |endpoint: &Endpoint| endpoint.owner.namespace().is_some_and(|other| other.is_same_as(namespace));
         Ok(endpoint::load_all(&self.layout, network)?.into_iter().find(is_its))
     }
 
     /// Disconnects what an earlier namespace of this path has left; false if there is nothing.
     fn clear_away(&mut self, path: &Path, network: &NetworkName) -> Result<bool, NetworkError> {
         let was_there = |endpoint: &Endpoint| {
-            endpoint.namespace.as_ref().is_some_and(|namespace| namespace.path() == path)
+            endpoint.owner.namespace().is_some_and(|namespace| namespace.path() == path)
                 && !endpoint.is_alive()
         };
         let mut found = false;
@@ -213,7 +195,7 @@ impl Networks {
         for link in namespace.links(&self.layout).map_err(error)? {
             let found = endpoint::load(&self.layout, &link.network, link.address)?;
             let of_namespace =
-                |found: &Endpoint| found.namespace.as_ref().is_some_and(|other| other.is_same_as(namespace));
+                |found: &Endpoint| found.owner.namespace().is_some_and(|other| other.is_same_as(namespace));
             match found.filter(of_namespace) {
                 Some(endpoint) if link.is_made => endpoints.push(endpoint),
                 Some(endpoint) => self.undo(&endpoint, netns),

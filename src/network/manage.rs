@@ -12,12 +12,9 @@ use super::record::{self, AddressBlock, Network, Phase};
 use super::subnet::Subnet;
 use super::subnet_file::SubnetFile;
 use super::{Networks, plan};
-use crate::names::{ContainerId, IfName, NetworkName};
+use crate::names::{ContainerId, NetworkName};
 use crate::nft::{CommitError, Transaction};
 use crate::store::Lock;
-
-/// The bridge of the network for containers that name none.
-const DEFAULT_BRIDGE: &str = "mydocker0";
 
 /// A network with all that is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,9 +96,8 @@ impl Networks {
     pub fn create(&mut self, request: &CreateRequest) -> Result<Network, NetworkError> {
         self.prepare()?;
         let _lock = self.lock()?;
-        let bridge = bridge_of(&request.name)?;
         self.heal_locked()?;
-        self.create_locked(request, bridge)
+        self.create_locked(request)
     }
 
     /// The network for containers that name none; it is created when it is not there.
@@ -123,17 +119,17 @@ impl Networks {
         {
             return Ok(network);
         }
-        self.create_locked(&CreateRequest::new(name.clone()), bridge_of(&name)?)
+        self.create_locked(&CreateRequest::new(name))
     }
 
-    fn create_locked(&mut self, request: &CreateRequest, bridge: IfName) -> Result<Network, NetworkError> {
+    fn create_locked(&mut self, request: &CreateRequest) -> Result<Network, NetworkError> {
         let name = &request.name;
         if let Some(loaded) = record::load(&self.layout, name)?
             && self.settle(loaded.network)?.is_some()
         {
             return Err(NetworkError::NameTaken(name.clone()));
         }
-        let network = self.design(request, bridge)?;
+        let network = self.design(request)?;
         record::save(&self.layout, &network)?;
         let built = self.build(&network).and_then(|()| {
             let ready = Network { phase: Phase::Ready, ..network.clone() };
@@ -149,24 +145,21 @@ impl Networks {
     }
 
     /// The network that is to be created; nothing of it is made yet.
-    pub(super) fn design(
-        &mut self,
-        request: &CreateRequest,
-        bridge: IfName,
-    ) -> Result<Network, NetworkError> {
+    pub(super) fn design(&mut self, request: &CreateRequest) -> Result<Network, NetworkError> {
         let name = &request.name;
         let networks = record::load_all(&self.layout)?;
         let occupied = Occupied::find(&networks, self.bridge()?.socket()).map_err(|source| {
             NetworkError::Driver { action: format!("create network {name}"), source: source.into() }
         })?;
         let (ipv4, ipv6) = request.choose_blocks(&occupied)?;
+        let id = ContainerId::generate()
+            .map_err(|source| NetworkError::Io { action: "make a random id".to_owned(), source })?;
         let network = Network {
             name: name.clone(),
-            id: ContainerId::generate()
-                .map_err(|source| NetworkError::Io { action: "make a random id".to_owned(), source })?,
+            bridge: record::bridge_of(name, &id)?,
+            id,
             created: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Nanos, true),
             driver: request.driver,
-            bridge,
             ipv4,
             ipv6,
             internal: request.internal,
@@ -267,7 +260,7 @@ impl Networks {
         endpoints.retain(|endpoint| endpoint.is_alive());
         if !endpoints.is_empty() {
             record::save(&self.layout, &Network { phase: Phase::Ready, ..network.clone() })?;
-            let containers = endpoints.iter().map(Endpoint::holder).collect();
+            let containers = endpoints.iter().map(|endpoint| endpoint.owner.to_string()).collect();
             return Err(NetworkError::InUse { name: network.name, containers });
         }
         self.tear_down(&network)
@@ -361,10 +354,4 @@ impl Networks {
             source,
         })
     }
-}
-
-/// The bridge of a network: the device of the same name, but for the default network.
-pub(super) fn bridge_of(name: &NetworkName) -> Result<IfName, NetworkError> {
-    let device = if *name == NetworkName::of_default() { DEFAULT_BRIDGE } else { name.as_str() };
-    Ok(device.parse()?)
 }

@@ -42,10 +42,12 @@ mod listener;
 mod manage;
 mod moving;
 mod namespace;
+mod owner;
 mod plan;
 mod port;
 mod prune;
 mod publish;
+mod publisher;
 mod record;
 mod reload;
 mod restore;
@@ -58,14 +60,13 @@ pub use crate::netlink::{Direction, Flow, FlowEvent, FlowState, MacAddress};
 use crate::nft;
 use crate::store::Layout;
 
-pub use attach::ConnectRequest;
+pub use attach::{ConnectRequest, Wanted};
 pub use bridge::BridgeDriver;
 pub use check::Finding;
 pub use choose::CreateRequest;
-pub use driver::{DriverError, NetworkDriver};
+pub use driver::{DriverError, Fault, NetworkDriver, PortState};
 pub use endpoint::{Endpoint, InterfaceAddress};
 pub use error::NetworkError;
-pub use faults::{Fault, PortState};
 pub use flows::{ContainerFlow, FlowOwner};
 pub use foreign::NamespaceRequest;
 pub use host::{Occupant, Pool};
@@ -74,6 +75,7 @@ pub use lacking::lacking;
 pub use listener::HostListener;
 pub use manage::{Inspection, Usage};
 pub use namespace::Namespace;
+pub use owner::{Holder, Owner};
 pub use port::{
     ExposedPort, PortError, PortMapping, PortRange, PortRequest, compact, first_collision, unpublished,
 };

@@ -3,11 +3,12 @@
 
 use std::collections::HashSet;
 
+use super::Networks;
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::port::{PortMapping, PortRequest};
+use super::publisher::{Publisher, publisher_of};
 use super::subnet::Family;
-use super::{Networks, plan};
 use crate::nft::{Element, Transaction};
 
 impl Networks {
@@ -17,9 +18,8 @@ impl Networks {
         endpoints: &mut [Endpoint],
         ports: &[PortMapping],
     ) -> Result<(), NetworkError> {
-        let publishers = Family::ALL.map(|family| {
-            (family, plan::publisher_of(endpoints, family).map(|publisher| publisher.position))
-        });
+        let publishers = Family::ALL
+            .map(|family| (family, publisher_of(endpoints, family).map(|publisher| publisher.position)));
         let is_for = |mapping: &&PortMapping, endpoint: &Endpoint| {
             publishers.contains(&(Family::of(mapping.host_ip), Some(endpoint.position)))
         };
@@ -74,20 +74,20 @@ pub(super) struct Changes {
 }
 
 impl Changes {
-    /// Publishing the endpoint's ports in the place of those of `before`. What stays as it is is not touched.
-    pub(super) fn plan(endpoint: &Endpoint, before: &[Endpoint]) -> Result<Self, NetworkError> {
+    /// Publishing ports in the place of those of `before`. What stays as it is is not touched.
+    pub(super) fn plan(publisher: &Publisher, before: &[Endpoint]) -> Result<Self, NetworkError> {
         let mut stale = Vec::new();
         for before in before {
-            stale.extend(plan::endpoint_elements(before)?);
+            stale.extend(Publisher::from(before).elements()?);
         }
-        let mut elements = plan::endpoint_elements(endpoint)?;
+        let mut elements = publisher.elements()?;
         if !stale.is_empty() {
             let old: HashSet<Element> = stale.iter().cloned().collect();
             let new: HashSet<Element> = elements.iter().cloned().collect();
             stale.retain(|element| !new.contains(element));
             elements.retain(|element| !old.contains(element));
         }
-        Ok(Self { stale, elements, exclusions: plan::endpoint_exclusions(endpoint)? })
+        Ok(Self { stale, elements, exclusions: publisher.exclusions()? })
     }
 
     /// Whether all is as it was.
@@ -113,11 +113,11 @@ pub(super) fn keeping(
     ports: &[PortRequest],
     old: &[PortMapping],
     is_first: bool,
-    publisher: &Endpoint,
+    publisher: &Publisher,
 ) -> Vec<PortRequest> {
     let mut old: Vec<&PortMapping> = old.iter().collect();
     let is_possible = |request: &&PortRequest| {
-        is_first || request.host_ip.is_none_or(|host_ip| plan::target(publisher, host_ip).is_some())
+        is_first || request.host_ip.is_none_or(|host_ip| publisher.target(host_ip).is_some())
     };
     let keep = |request: &PortRequest| {
         let is_its = |mapping: &&&PortMapping| {

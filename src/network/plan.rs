@@ -1,7 +1,6 @@
 //! What a network and an endpoint mean to the kernel: pure functions from records to set elements and
 //! kernel parameters. Creating, removing and restoring all read the same plan.
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
@@ -10,7 +9,7 @@ use super::endpoint::{Endpoint, InterfaceAddress};
 use super::record::{Mode, Network};
 use super::subnet::Family;
 use crate::netlink::MacAddress;
-use crate::nft::{Element, ElementError};
+use crate::nft::Element;
 
 /// The elements of a network, the same at its creation, its removal and a rebuild.
 #[must_use]
@@ -32,20 +31,6 @@ pub(super) fn network_elements(network: &Network) -> Vec<Element> {
     elements
 }
 
-/// The elements of the ports that an endpoint publishes.
-///
-/// # Errors
-/// The container's name cannot be a comment; names are checked where they enter, so this would be a bug.
-pub(super) fn endpoint_elements(endpoint: &Endpoint) -> Result<Vec<Element>, ElementError> {
-    let mut elements = Vec::new();
-    for mapping in &endpoint.ports {
-        if let Some(to) = target(endpoint, mapping.host_ip) {
-            elements.extend(mapping.elements(to, endpoint.comment())?);
-        }
-    }
-    Ok(elements)
-}
-
 /// The endpoints, where each port is one endpoint's alone: while the ports of a container move from one of its
 /// endpoints to another, both have them in their records for a moment. The later one is to have them.
 #[must_use]
@@ -55,40 +40,12 @@ pub(super) fn without_twice(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
     let later: Vec<_> = endpoints.iter().filter(|e| e.position > 0 && !e.ports.is_empty()).cloned().collect();
     for endpoint in &mut endpoints {
         let of_same =
-            |other: &&Endpoint| other.container == endpoint.container && other.position > endpoint.position;
+            |other: &&Endpoint| other.owner.id() == endpoint.owner.id() && other.position > endpoint.position;
         for other in later.iter().filter(of_same) {
             endpoint.ports.retain(|mapping| !other.ports.contains(mapping));
         }
     }
     endpoints
-}
-
-/// The elements that must have room where the endpoint's ports are to be published, and do not stay.
-///
-/// # Errors
-/// As for [`endpoint_elements`].
-pub(super) fn endpoint_exclusions(endpoint: &Endpoint) -> Result<Vec<Element>, ElementError> {
-    let mut elements = Vec::new();
-    for mapping in &endpoint.ports {
-        if let Some(to) = target(endpoint, mapping.host_ip) {
-            elements.extend(mapping.exclusions(to, endpoint.comment())?);
-        }
-    }
-    // Two addresses of one port exclude the same.
-    let mut seen = HashSet::new();
-    elements.retain(|element| seen.insert(element.clone()));
-    Ok(elements)
-}
-
-/// The endpoint's address that a port of the host can lead to: the one of the same family, because the kernel
-/// does not translate between the two.
-#[must_use]
-pub(super) fn target(endpoint: &Endpoint, host_ip: IpAddr) -> Option<IpAddr> {
-    let to = match Family::of(host_ip) {
-        Family::V4 => endpoint.ipv4().map(IpNet::from),
-        Family::V6 => endpoint.ipv6().map(IpNet::from),
-    };
-    to.map(|net| net.addr())
 }
 
 /// A kernel parameter: its path below `/proc/sys` and its value.
@@ -160,39 +117,6 @@ pub(super) fn is_usual(network: &Network, endpoint: &Endpoint) -> bool {
 #[must_use]
 pub(super) fn default_gateway(network: &Network, family: Family) -> Option<IpAddr> {
     network.block(family).filter(|_| !network.internal).map(|block| block.gateway)
-}
-
-/// The endpoint of a namespace that the default route of a family leads through: the first, in order of connecting,
-/// in a network that forwards packets of the family.
-#[must_use]
-pub(super) fn default_route_of(endpoints: &[Endpoint], family: Family) -> Option<&Endpoint> {
-    endpoints.iter().find(|endpoint| endpoint.gateway(family).is_some())
-}
-
-/// The families whose default routes lead through an endpoint that comes after these.
-#[must_use]
-pub(super) fn defaults_beside(others: &[Endpoint]) -> Vec<Family> {
-    Family::ALL.into_iter().filter(|family| default_route_of(others, *family).is_none()).collect()
-}
-
-/// The endpoint that a container's published ports of a family lead to: the one with the default route, because
-/// replies to anywhere have to find their way back; where there is none, the first with an address of the family.
-#[must_use]
-pub(super) fn publisher_of(endpoints: &[Endpoint], family: Family) -> Option<&Endpoint> {
-    let has_address = |endpoint: &&Endpoint| endpoint.addresses.iter().any(|a| a.family() == family);
-    default_route_of(endpoints, family).or_else(|| endpoints.iter().find(has_address))
-}
-
-/// All of a container that its ports lead to, as if it were one endpoint; `None` if it has none.
-#[must_use]
-pub(super) fn publisher(endpoints: &[Endpoint]) -> Option<Endpoint> {
-    let of_family = |family| publisher_of(endpoints, family).map(|endpoint| (endpoint, family));
-    let found: Vec<(&Endpoint, Family)> = Family::ALL.into_iter().filter_map(of_family).collect();
-    let addresses = found.iter().flat_map(|(endpoint, family)| {
-        endpoint.addresses.iter().filter(move |address| address.family() == *family)
-    });
-    let (first, _) = found.first()?;
-    Some(Endpoint { addresses: addresses.copied().collect(), ports: Vec::new(), ..(*first).clone() })
 }
 
 #[cfg(test)]

@@ -14,9 +14,11 @@ use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::listener::{HostListener, Listeners, has_address};
 use super::moving::{Changes, keeping};
+use super::owner::Holder;
 use super::port::{PortMapping, PortRange, PortRequest, same_address};
+use super::publisher::Publisher;
 use super::subnet::Family;
-use super::{Networks, plan, record};
+use super::{Networks, record};
 use crate::nft::{CommitError, Element, Found, Proto, TakenPort, Transaction};
 
 /// How often ports are chosen again because another command was faster.
@@ -29,7 +31,7 @@ const ENDED_TRIES: u32 = 16;
 
 impl Networks {
     /// Lets the ports of a container lead to its endpoints, in one transaction: those of each family to the endpoint
-    /// with the family's default route (`plan::publisher_of`). `before` are the endpoints as they were, if any
+    /// with the family's default route (`publisher_of`). `before` are the endpoints as they were, if any
     /// ports led to them until now: these keep their host ports, and what changes are their elements alone.
     ///
     /// # Errors
@@ -40,7 +42,7 @@ impl Networks {
         before: &[Endpoint],
         ports: &[PortRequest],
     ) -> Result<(), NetworkError> {
-        let Some(mut publisher) = plan::publisher(endpoints) else {
+        let Some(mut publisher) = Publisher::of(endpoints) else {
             return before.iter().try_for_each(|endpoint| self.unpublish(endpoint));
         };
         let old: Vec<PortMapping> = before.iter().flat_map(|endpoint| &endpoint.ports).cloned().collect();
@@ -85,26 +87,26 @@ impl Networks {
         }
         let request = ports.iter().find(|port| port.fixed().is_none()).or(ports.first());
         match request.cloned() {
-            Some(request) => Err(NetworkError::NoFreePort { request, who: publisher.holder() }),
+            Some(request) => Err(NetworkError::NoFreePort { request, who: publisher.owner.to_string() }),
             None => Ok(()),
         }
     }
 
     /// Publishes the endpoint's ports in the place of those of `before`.
-    fn commit_ports(&mut self, endpoint: &Endpoint, before: &[Endpoint]) -> Result<(), NetworkError> {
-        let changes = Changes::plan(endpoint, before)?;
+    fn commit_ports(&mut self, publisher: &Publisher, before: &[Endpoint]) -> Result<(), NetworkError> {
+        let changes = Changes::plan(publisher, before)?;
         if changes.is_empty() {
             return Ok(());
         }
         let table = |source| NetworkError::Table {
-            action: format!("publish the ports of {}", endpoint.holder()),
+            action: format!("publish the ports of {}", publisher.owner),
             source,
         };
         for attempt in 0..STALE_TRIES {
             let mut transaction = Transaction::new();
-            if endpoint.ports.iter().any(PortMapping::is_interval) {
+            if publisher.ports.iter().any(PortMapping::is_interval) {
                 let now = self.nft()?.taken_ports().map_err(table)?;
-                if let Some(error) = port_in_range(endpoint, &now.ports) {
+                if let Some(error) = port_in_range(publisher, &now.ports) {
                     return Err(error);
                 }
                 transaction.only_at(now.generation);
@@ -115,7 +117,7 @@ impl Networks {
                 Err(CommitError::Stale) => {}
                 Err(CommitError::Exists { element }) => {
                     let may_have_ended = attempt < ENDED_TRIES;
-                    if self.is_published(endpoint, &element, &changes.elements, may_have_ended)? {
+                    if self.is_published(publisher, &element, &changes.elements, may_have_ended)? {
                         return Ok(());
                     }
                 }
@@ -131,14 +133,14 @@ impl Networks {
     /// ended, it is to be tried again.
     fn is_published(
         &mut self,
-        endpoint: &Endpoint,
+        publisher: &Publisher,
         refused: &Element,
         elements: &[Element],
         may_have_ended: bool,
     ) -> Result<bool, NetworkError> {
         let taken = self.taken_ports()?;
         let is_refused = |host: IpAddr, proto: Proto, first: u16, last: u16| {
-            endpoint.ports.iter().find(move |mapping| {
+            publisher.ports.iter().find(move |mapping| {
                 mapping.proto == proto
                     && same_address(mapping.host_ip, host)
                     && mapping.host.overlaps(PortRange { first, last })
@@ -150,13 +152,13 @@ impl Networks {
             Element::Claim(c) => is_refused(c.host(), c.proto(), c.port_range().0, c.port_range().1),
             _ => None,
         };
-        let Some(mapping) = mapping.or(endpoint.ports.first()) else { return Ok(true) };
+        let Some(mapping) = mapping.or(publisher.ports.first()) else { return Ok(true) };
         let holder = taken.iter().find(|taken| overlaps(mapping, taken));
         if holder.is_none() && may_have_ended {
             return Ok(false);
         }
         let holder = holder.and_then(|taken| taken.holder.clone());
-        if holder.as_deref() == Some(endpoint.comment()) {
+        if holder.as_deref() == Some(&publisher.owner.comment()) {
             // Replaced rather than believed: a container of this name that was lost may have left them.
             let mut transaction = Transaction::new();
             for element in elements {
@@ -167,7 +169,7 @@ impl Networks {
                 return Ok(true);
             }
         }
-        Err(NetworkError::PortPublished { mapping: mapping.clone(), who: endpoint.holder(), holder })
+        Err(published(mapping, publisher, holder.as_deref()))
     }
 
     /// What all containers publish.
@@ -202,10 +204,9 @@ impl Networks {
         }
         match self.nft()?.commit(transaction) {
             Ok(()) | Err(CommitError::Missing { .. }) => Ok(()),
-            Err(source) => Err(NetworkError::Table {
-                action: format!("rename the ports of {}", before.holder()),
-                source,
-            }),
+            Err(source) => {
+                Err(NetworkError::Table { action: format!("rename the ports of {}", before.owner), source })
+            }
         }
     }
 
@@ -217,20 +218,20 @@ impl Networks {
         after: &Endpoint,
     ) -> Result<Transaction, NetworkError> {
         let mut transaction = Transaction::new();
-        if before.ports.is_empty() || before.comment() == after.comment() {
+        if before.ports.is_empty() || before.owner.comment() == after.owner.comment() {
             return Ok(transaction);
         }
-        for element in plan::endpoint_elements(before)? {
+        for element in Publisher::from(before).elements()? {
             let comment = self.nft()?.lookup_comment(&element).map_err(|source| NetworkError::Table {
-                action: format!("look for the ports of {}", before.holder()),
+                action: format!("look for the ports of {}", before.owner),
                 source,
             })?;
-            if comment.as_deref() != Some(before.comment()) {
+            if comment.as_deref() != Some(&before.owner.comment()) {
                 return Ok(Transaction::new());
             }
             transaction.delete(element);
         }
-        transaction.extend(plan::endpoint_elements(after)?);
+        transaction.extend(Publisher::from(after).elements()?);
         Ok(transaction)
     }
 
@@ -239,8 +240,8 @@ impl Networks {
         if endpoint.ports.is_empty() {
             return Ok(());
         }
-        let mut elements = plan::endpoint_elements(endpoint)?;
-        let action = || format!("take away the ports of {}", endpoint.holder());
+        let mut elements = Publisher::from(endpoint).elements()?;
+        let action = || format!("take away the ports of {}", endpoint.owner);
         let table = |source| NetworkError::Table { action: action(), source };
         if !endpoint.is_alive() {
             elements = self.left_by(endpoint, elements)?;
@@ -285,7 +286,7 @@ impl Networks {
         let mut others = Vec::new();
         for element in elements {
             let found = self.nft()?.lookup(&element).map_err(|source| NetworkError::Table {
-                action: format!("look for the ports of container {}", dead.container_name),
+                action: format!("look for the ports of {}", dead.owner),
                 source,
             })?;
             let Some(Found { comment: Some(comment), leads_there }) = found else { continue };
@@ -296,11 +297,11 @@ impl Networks {
             if matches!(element, Element::Claim(_)) && others.contains(&comment) {
                 continue;
             }
-            if comment != dead.comment() {
+            if comment != dead.owner.comment() {
                 if living.is_none() {
                     living = Some(self.living_with_ports_of(dead)?);
                 }
-                if living.iter().flatten().any(|other| other.comment() == comment) {
+                if living.iter().flatten().any(|other| other.owner.comment() == comment) {
                     continue;
                 }
             }
@@ -325,10 +326,10 @@ impl Networks {
 
 /// Warns of ports that lead into an internal network: they are reserved, and work once the container is connected
 /// to another network.
-fn warn_of_internal(publisher: &Endpoint) {
-    let is_closed = |port: &&PortMapping| publisher.gateway(Family::of(port.host_ip)).is_none();
+fn warn_of_internal(publisher: &Publisher) {
+    let is_closed = |port: &&PortMapping| !publisher.is_reachable(Family::of(port.host_ip));
     if let Some(port) = publisher.ports.iter().find(is_closed) {
-        let (who, port) = (publisher.holder(), port.host_side());
+        let (who, port) = (&publisher.owner, port.host_side());
         tracing::warn!(
             "the port {port} of {who} leads into an internal network: it cannot be reached from outside"
         );
@@ -337,14 +338,14 @@ fn warn_of_internal(publisher: &Endpoint) {
 
 /// Whether the host can give out these ports at all, as far as can be known without trying.
 pub(super) fn check(
-    endpoint: &Endpoint,
+    publisher: &Publisher,
     ports: &[PortRequest],
     listeners: &Listeners,
     old: &[PortMapping],
 ) -> Result<(), NetworkError> {
-    let who = || endpoint.holder();
-    for (at, mapping) in endpoint.ports.iter().enumerate() {
-        if endpoint.ports[..at].iter().any(|earlier| earlier.overlaps(mapping)) {
+    let who = || publisher.owner.to_string();
+    for (at, mapping) in publisher.ports.iter().enumerate() {
+        if publisher.ports[..at].iter().any(|earlier| earlier.overlaps(mapping)) {
             let request = ports.iter().find(|port| port.fixed() == Some(mapping.host));
             if let Some(request) = request.or(ports.first()) {
                 return Err(NetworkError::PortTwice(request.clone()));
@@ -368,15 +369,20 @@ pub(super) fn check(
 
 /// The error for a range that is published as one element and has another container's port in it: single ports of
 /// every address are in no claim that the kernel could compare it with.
-fn port_in_range(endpoint: &Endpoint, taken: &[TakenPort]) -> Option<NetworkError> {
-    endpoint.ports.iter().filter(|mapping| mapping.is_interval()).find_map(|mapping| {
+fn port_in_range(publisher: &Publisher, taken: &[TakenPort]) -> Option<NetworkError> {
+    publisher.ports.iter().filter(|mapping| mapping.is_interval()).find_map(|mapping| {
         let in_range = |taken: &&TakenPort| {
-            overlaps(mapping, taken) && taken.holder.as_deref() != Some(endpoint.comment())
+            overlaps(mapping, taken) && taken.holder.as_deref() != Some(&publisher.owner.comment())
         };
-        let holder = taken.iter().find(in_range)?.holder.clone();
-        let who = endpoint.holder();
-        Some(NetworkError::PortPublished { mapping: mapping.clone(), who, holder })
+        let holder = taken.iter().find(in_range)?.holder.as_deref();
+        Some(published(mapping, publisher, holder))
     })
+}
+
+/// The error for a port that another has, by the comment of its element.
+pub(super) fn published(mapping: &PortMapping, publisher: &Publisher, comment: Option<&str>) -> NetworkError {
+    let (mapping, who) = (mapping.clone(), publisher.owner.to_string());
+    NetworkError::PortPublished { mapping, who, holder: comment.map(Holder::of_comment) }
 }
 
 /// Whether the port is one that we chose ourselves and can choose again.

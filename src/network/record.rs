@@ -20,11 +20,13 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use super::subnet::{Family, Subnet};
-use crate::names::{ContainerId, IfName, NetworkName};
+use crate::names::{ContainerId, IfName, NameError, NetworkName};
 use crate::store::{self, Durability, Layout};
 
 /// The version of the record's form that is written.
 const VERSION: u32 = 1;
+/// The bridge of the network for containers that name none.
+const DEFAULT_BRIDGE: &str = "mydocker0";
 /// The largest packet where the user names no other size, in bytes: Ethernet's.
 pub const DEFAULT_MTU: u32 = 1500;
 
@@ -120,7 +122,7 @@ pub struct Network {
     pub created: String,
     /// What makes its devices.
     pub driver: DriverKind,
-    /// The bridge device: the network's name but for the default network.
+    /// The bridge device, as [`bridge_of`] names it.
     pub bridge: IfName,
     /// Its IPv4 addresses; it has those or IPv6 ones or both.
     pub ipv4: Option<AddressBlock>,
@@ -242,6 +244,22 @@ struct Form {
     reserved: Vec<IpAddr>,
 }
 
+/// The bridge of a new network: the device of the same name where it can have that, or `br-` and the first digits of
+/// the network's id.
+///
+/// # Errors
+/// None for an id of 64 digits.
+pub(super) fn bridge_of(name: &NetworkName, id: &ContainerId) -> Result<IfName, NameError> {
+    if *name == NetworkName::of_default() {
+        return DEFAULT_BRIDGE.parse();
+    }
+    match name.as_str().parse() {
+        // The kernel has no device of this name: its parameters would be those of all devices.
+        Ok(device) if name.as_str() != "all" => Ok(device),
+        _ => format!("br-{}", id.short()).parse(),
+    }
+}
+
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
@@ -295,7 +313,6 @@ impl Form {
     fn new(network: &Network) -> Option<Self> {
         let mut ranges = network.blocks().map(Range::from);
         let (range, range6) = (ranges.next()?, ranges.next());
-        let bridge = (network.bridge.as_str() != network.name.as_str()).then(|| network.bridge.clone());
         Some(Self {
             name: network.name.clone(),
             range,
@@ -304,7 +321,7 @@ impl Form {
             id: Some(network.id.clone()),
             created: network.created.clone(),
             phase: network.phase,
-            bridge,
+            bridge: Some(network.bridge.clone()),
             internal: network.internal,
             isolated: network.isolated,
             range6,
@@ -331,14 +348,15 @@ impl Form {
                 return Err(format!("{} is a second subnet of its family", block.subnet));
             }
         }
-        let bridge = match self.bridge {
-            Some(bridge) => bridge,
-            None => self.name.as_str().parse().map_err(|e: crate::names::NameError| e.to_string())?,
-        };
         let foreign = self.id.is_none();
         let id = match self.id {
             Some(id) => id,
             None => ContainerId::generate().map_err(|e| e.to_string())?,
+        };
+        // Earlier versions wrote it down only where it was another than the network's name.
+        let bridge = match self.bridge {
+            Some(bridge) => bridge,
+            None => self.name.as_str().parse().map_err(|e: NameError| e.to_string())?,
         };
         let network = Network {
             name: self.name,
@@ -527,6 +545,18 @@ pub(super) mod tests {
         let start = "{\"Name\":\"testbr0\",\"IPRange\":{\"IP\":\"192.168.0.1\",\"Mask\":\"////AA==\"},\"Driver\":\"bridge\"";
         assert!(text.starts_with(start), "{text}");
         assert_eq!(load(&layout, &saved.name).unwrap(), Some(Loaded { network: saved, foreign: false }));
+    }
+
+    #[test]
+    fn a_bridge_is_named_as_its_network_where_that_can_be() {
+        let id: ContainerId = "0123456789abcdef".repeat(4).parse().unwrap();
+        let bridge = |name: &str| bridge_of(&name.parse().unwrap(), &id).unwrap().to_string();
+        assert_eq!(bridge("testbr0"), "testbr0");
+        assert_eq!(bridge("fifteen-bytes-x"), "fifteen-bytes-x");
+        for long in ["sixteen-bytes-xx", "project_default_network", &"x".repeat(63), "all"] {
+            assert_eq!(bridge(long), "br-0123456789ab", "{long}");
+        }
+        assert_eq!(bridge(NetworkName::of_default().as_str()), "mydocker0");
     }
 
     #[test]

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::namespace::Namespace;
+use super::publisher::defaults_beside;
 use super::record::{self, Network, Phase};
 use super::restore::Restored;
 use super::subnet::Family;
 use super::subnet_file::SubnetFile;
-use super::{Networks, PortState, plan};
+use super::{Networks, PortState};
 use crate::names::{ContainerId, IfName};
 use crate::netns::NetNs;
 
@@ -53,14 +54,14 @@ impl Networks {
         living.sort_by_key(|(_, endpoint)| endpoint.position);
         let endpoints: Vec<Endpoint> = living.iter().map(|(_, endpoint)| endpoint.clone()).collect();
         for (network, endpoint) in living {
-            let own = endpoint.namespace.as_ref().map(Namespace::path);
-            if let Some(netns) = own.or(running.get(&endpoint.container).map(PathBuf::as_path)) {
+            let own = endpoint.owner.namespace().map(Namespace::path);
+            if let Some(netns) = own.or(running.get(endpoint.owner.id()).map(PathBuf::as_path)) {
                 let netns = netns.to_owned();
                 let of_same = |other: &&Endpoint| {
-                    other.container == endpoint.container && other.position < endpoint.position
+                    other.owner.id() == endpoint.owner.id() && other.position < endpoint.position
                 };
                 let earlier: Vec<Endpoint> = endpoints.iter().filter(of_same).cloned().collect();
-                self.renew_interface(network, &endpoint, &netns, &plan::defaults_beside(&earlier))?;
+                self.renew_interface(network, &endpoint, &netns, &defaults_beside(&earlier))?;
             }
         }
         self.delete_abandoned_devices()?;
@@ -97,7 +98,7 @@ impl Networks {
         netns: &Path,
         defaults: &[Family],
     ) -> Result<(), NetworkError> {
-        let action = || format!("restore the interface of {}", endpoint.holder());
+        let action = || format!("restore the interface of {}", endpoint.owner);
         let error = |source| NetworkError::Driver { action: action(), source };
         let driver = self.driver(network.driver)?;
         match driver.port_state(network, endpoint).map_err(error)? {
@@ -107,7 +108,7 @@ impl Networks {
                 let netns = match NetNs::open(netns) {
                     Ok(netns) => netns,
                     Err(error) => {
-                        tracing::warn!(container = %endpoint.container_name, %error, "cannot restore its interface");
+                        tracing::warn!(owner = %endpoint.owner, %error, "cannot restore its interface");
                         return Ok(());
                     }
                 };

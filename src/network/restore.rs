@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::forwarding::{Needed, SwitchedOn};
+use super::publisher::Publisher;
 use super::record::{self, Loaded, Network, Phase, RecordError};
 use super::subnet_file::{InUse, SubnetFile};
 use super::{Networks, PortState, plan};
@@ -274,7 +275,7 @@ impl Networks {
             endpoints.extend(self.living_endpoints(network)?);
         }
         for endpoint in plan::without_twice(endpoints) {
-            elements.extend(plan::endpoint_elements(&endpoint)?);
+            elements.extend(Publisher::from(&endpoint).elements()?);
         }
         Ok(elements)
     }

@@ -4,25 +4,27 @@
 use std::io;
 use std::net::IpAddr;
 
+use super::Networks;
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::port::PortMapping;
+use super::publisher::Publisher;
 use super::record::Network;
-use super::{Networks, plan};
 use crate::netlink::{Conntrack, HostPorts};
 
 impl Networks {
     /// Removes the connection-tracking entries of flows that were translated to the endpoint's addresses: they
     /// would go on, and reach the next holder of the address.
     pub(super) fn forget_flows_to(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        let publisher = Publisher::from(endpoint);
         let mut targets: Vec<IpAddr> =
-            endpoint.ports.iter().filter_map(|mapping| plan::target(endpoint, mapping.host_ip)).collect();
+            endpoint.ports.iter().filter_map(|mapping| publisher.target(mapping.host_ip)).collect();
         targets.sort_unstable();
         targets.dedup();
         for address in targets {
             // What is left of a dead container may be cleared away after its address was given to another.
             let holder = endpoint::load(&self.layout, &endpoint.network, address)?;
-            if holder.is_some_and(|holder| holder.container != endpoint.container) {
+            if holder.is_some_and(|holder| !holder.is_of(endpoint.owner.id())) {
                 continue;
             }
             self.forget_flows(|conntrack| conntrack.forget_flows_to_container(address));
@@ -30,12 +32,12 @@ impl Networks {
         Ok(())
     }
 
-    /// Removes the connection-tracking entries of flows to the endpoint's ports that began before these were
+    /// Removes the connection-tracking entries of flows to these ports that began before they were
     /// published, or while they led elsewhere: they would go on as if nothing had changed.
-    pub(super) fn forget_flows_elsewhere(&mut self, endpoint: &Endpoint) {
-        let ports = endpoint.ports.iter().filter_map(|mapping| {
+    pub(super) fn forget_flows_elsewhere(&mut self, publisher: &Publisher) {
+        let ports = publisher.ports.iter().filter_map(|mapping| {
             let PortMapping { host_ip: address, host, proto, .. } = mapping;
-            let container = plan::target(endpoint, *address)?;
+            let container = publisher.target(*address)?;
             Some(HostPorts {
                 address: *address,
                 protocol: proto.number(),

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use mydocker::names::{ContainerId, NetworkName};
 use mydocker::netns::NetNs;
-use mydocker::network::{ConnectRequest, CreateRequest, Endpoint, Networks, PortRequest, Subnet};
+use mydocker::network::{
+    ConnectRequest, CreateRequest, Endpoint, Networks, Owner, PortRequest, Subnet, Wanted,
+};
 use mydocker::store::Layout;
 
 use super::{Outcome, SUBNET, Tool, binary};
@@ -53,19 +55,12 @@ impl Tool for Library {
             ports.iter().map(|port| format!("{port}:80").parse().unwrap()).collect();
         let network: NetworkName = NETWORK.parse().unwrap();
         let id = ContainerId::generate().unwrap();
+        let processes = vec![mydocker::process::Process::current().unwrap()];
+        let owner = Owner::Container { id, name: container.to_owned(), processes };
+        let wanted = Wanted::default();
         let netns = NetNs::open(&named::path(&self.name(container))).map_err(|error| error.to_string())?;
         let start = Instant::now();
-        let request = ConnectRequest {
-            network: &network,
-            container: &id,
-            container_name: container,
-            owners: &[mydocker::process::Process::current().unwrap()],
-            namespace: None,
-            others: &[],
-            ip: None,
-            ip6: None,
-            mac: None,
-        };
+        let request = ConnectRequest { network: &network, owner: &owner, others: &[], wanted: &wanted };
         let connected = self.networks.connect(&request, &netns).and_then(|mut endpoint| {
             self.networks.publish(std::slice::from_mut(&mut endpoint), &[], &ports)?;
             Ok(endpoint)

@@ -66,7 +66,8 @@ pub(in crate::cli) struct Args {
     /// Print what would change in the firewall table, as text for nft -f, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// The name of the network and of its bridge device: at most 15 characters
+    /// The name of the network: at most 63 characters. Its bridge device has the same name, or one that begins with br-
+    /// where the name is longer than 15
     #[arg(value_name = "NAME")]
     name: NetworkName,
 }

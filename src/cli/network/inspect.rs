@@ -35,12 +35,12 @@ pub(in crate::cli) fn document(inspection: &NetworkInspection) -> Value {
         .iter()
         .map(|endpoint| {
             let value = json!({
-                "Name": endpoint.container_name,
+                "Name": endpoint.owner.name(),
                 "MacAddress": endpoint.mac.to_string(),
                 "IPv4Address": endpoint.ipv4().map(|net| net.to_string()).unwrap_or_default(),
                 "IPv6Address": endpoint.ipv6().map(|net| net.to_string()).unwrap_or_default(),
             });
-            (endpoint.container.to_string(), value)
+            (endpoint.owner.id().to_string(), value)
         })
         .collect();
     let config: Vec<Value> = network.blocks().map(|block| address_block(network, block)).collect();
