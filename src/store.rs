@@ -100,6 +100,12 @@ impl Layout {
         self.run_root.join("network/endpoints")
     }
 
+    /// The directory with one directory for each connected container.
+    #[must_use]
+    pub fn connected_containers(&self) -> PathBuf {
+        self.run_root.join("network/containers")
+    }
+
     /// The directory with one directory for each connected namespace that is no container's.
     #[must_use]
     pub fn namespaces(&self) -> PathBuf {

@@ -101,6 +101,7 @@ pub(super) fn listed_time(time: DateTime<Utc>) -> String {
 /// The document of a container. `disk` is there if it was asked for.
 pub(super) fn container(
     snapshot: &Snapshot,
+    endpoints: &[Endpoint],
     paths: &Paths,
     mounts: &[MountView],
     disk: Option<DiskUsage>,
@@ -132,7 +133,7 @@ pub(super) fn container(
         "HostConfig": host_config(record, mounts),
         "Mounts": mounts.iter().map(mount_document).collect::<Vec<_>>(),
         "Config": config(record),
-        "NetworkSettings": network_settings(snapshot, paths),
+        "NetworkSettings": network_settings(snapshot, endpoints, paths),
     });
     if let Some(disk) = disk {
         document["SizeRw"] = disk.own.into();
@@ -378,8 +379,7 @@ fn merged(snapshot: &Snapshot, paths: &Paths) -> PathBuf {
 }
 
 /// The ports that are published, as the kernel has them: the container's, and where each leads from.
-pub(super) fn published(snapshot: &Snapshot) -> BTreeMap<(u16, String), Vec<(IpAddr, u16)>> {
-    let endpoints = if snapshot.state.is_running() { &snapshot.record.network.endpoints[..] } else { &[] };
+pub(super) fn published(endpoints: &[Endpoint]) -> BTreeMap<(u16, String), Vec<(IpAddr, u16)>> {
     let mut ports: BTreeMap<(u16, String), Vec<(IpAddr, u16)>> = BTreeMap::new();
     for mapping in endpoints.iter().flat_map(|endpoint| &endpoint.ports) {
         let pairs = (mapping.container.first..=mapping.container.last).zip(mapping.host.first..);
@@ -392,19 +392,17 @@ pub(super) fn published(snapshot: &Snapshot) -> BTreeMap<(u16, String), Vec<(IpA
 }
 
 /// The ports of a running container that are exposed but not published.
-pub(super) fn unpublished(snapshot: &Snapshot) -> Vec<ExposedPort> {
+pub(super) fn unpublished(snapshot: &Snapshot, endpoints: &[Endpoint]) -> Vec<ExposedPort> {
     let record = &snapshot.record;
     if !snapshot.state.is_running() || !record.network.mode.is_own() {
         return Vec::new();
     }
-    let published: Vec<_> =
-        record.network.endpoints.iter().flat_map(|endpoint| &endpoint.ports).cloned().collect();
+    let published: Vec<_> = endpoints.iter().flat_map(|endpoint| &endpoint.ports).cloned().collect();
     unpublished_ports(&record.config.settings.exposed, &published)
 }
 
-fn network_settings(snapshot: &Snapshot, paths: &Paths) -> Value {
-    let endpoints = if snapshot.state.is_running() { &snapshot.record.network.endpoints[..] } else { &[] };
-    let mut ports: BTreeMap<String, Option<Vec<Value>>> = published(snapshot)
+fn network_settings(snapshot: &Snapshot, endpoints: &[Endpoint], paths: &Paths) -> Value {
+    let mut ports: BTreeMap<String, Option<Vec<Value>>> = published(endpoints)
         .into_iter()
         .map(|((port, proto), hosts)| {
             let hosts = hosts.into_iter();
@@ -413,7 +411,7 @@ fn network_settings(snapshot: &Snapshot, paths: &Paths) -> Value {
             (format!("{port}/{proto}"), Some(bindings.collect()))
         })
         .collect();
-    for exposed in unpublished(snapshot) {
+    for exposed in unpublished(snapshot, endpoints) {
         ports.extend(exposed.container.ports().map(|port| (format!("{port}/{}", exposed.proto), None)));
     }
     let networks: BTreeMap<String, Value> = snapshot

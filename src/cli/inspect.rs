@@ -114,5 +114,5 @@ fn container(engine: &Engine, name: &str, size: bool) -> Result<Value, crate::en
     let snapshot = engine.find(name)?;
     let disk = size.then(|| engine.disk_usage(&snapshot.record, true));
     let (paths, mounts) = (engine.paths(&snapshot.record.id), engine.mounts(&snapshot.record));
-    Ok(documents::container(&snapshot, &paths, &mounts, disk))
+    Ok(documents::container(&snapshot, &engine.endpoints(&snapshot)?, &paths, &mounts, disk))
 }

@@ -30,8 +30,8 @@ fn one_port(text: &str) -> Result<PortRequest, String> {
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
-    let snapshot = context.engine()?.find(&args.container)?;
-    let published = documents::published(&snapshot);
+    let engine = context.engine()?;
+    let published = documents::published(&engine.endpoints(&engine.find(&args.container)?)?);
     let Some(wanted) = args.port else {
         for ((port, proto), hosts) in published {
             for (ip, host) in hosts {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::filters::Filters;
 use crate::cli::listing::{self, Columns, ListFormat};
 use crate::cli::{CommandError, Context, documents, human, output};
-use crate::engine::{DiskUsage, MountView, Snapshot, compact_ports};
+use crate::engine::{DiskUsage, Endpoint, MountView, Snapshot, compact_ports};
 
 /// List containers
 #[derive(Debug, clap::Args)]
@@ -106,7 +106,12 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
             // An image that is a directory may be all of the host: nobody waits for that in a listing.
             let image = !container.record.config.image.starts_with(['/', '.']);
             let disk = args.size.then(|| engine.disk_usage(&container.record, image));
-            row(container, &engine.mounts(&container.record), now, args.no_trunc, disk)
+            // It is listed all the same.
+            let endpoints = engine.endpoints(container).unwrap_or_else(|error| {
+                CommandError::from(error).warn(format);
+                Vec::new()
+            });
+            row(container, &endpoints, &engine.mounts(&container.record), now, args.no_trunc, disk)
         })
         .collect();
     let columns = if args.size { &COLUMNS_WITH_SIZE } else { &COLUMNS };
@@ -116,14 +121,14 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
 
 fn row(
     snapshot: &Snapshot,
+    endpoints: &[Endpoint],
     mounts: &[MountView],
     now: DateTime<Utc>,
     whole: bool,
     disk: Option<DiskUsage>,
 ) -> Value {
     let record = &snapshot.record;
-    let endpoints = if snapshot.state.is_running() { &record.network.endpoints[..] } else { &[] };
-    let ports = documents::unpublished(snapshot).into_iter().map(|port| port.to_string());
+    let ports = documents::unpublished(snapshot, endpoints).into_iter().map(|port| port.to_string());
     let published = endpoints.iter().flat_map(|endpoint| compact_ports(&endpoint.ports));
     let ports: Vec<String> = ports.chain(published.map(|port| port.to_string())).collect();
     let addresses = endpoints.iter().flat_map(|endpoint| &endpoint.addresses);

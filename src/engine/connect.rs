@@ -4,15 +4,16 @@
 //! A container that does not run only gets another record. Of one that does:
 //!
 //! ```text
-//! connect     record: membership   → address, interface, routes, ports → record: endpoint
-//! disconnect  record: no membership → routes, ports, interface, address → record: no endpoint
+//! connect     record: membership    → address, interface, routes, ports → endpoint finished
+//! disconnect  record: no membership → routes, ports, interface, address → no endpoint
 //! ```
 //!
 //! Whoever does this holds a lock of the container's meanwhile (not on its namespace, which the container could hold as
-//! well), so that a membership without an endpoint, or an endpoint without a membership, tells of somebody who was
-//! killed: the next command finishes that first. The supervisor takes no such lock when the container ends; who comes
-//! too late takes his endpoint back.
+//! well), so that a membership without a finished endpoint, or an endpoint without a membership, tells of somebody who
+//! was killed: the next command finishes that first. The supervisor takes no such lock when the container ends; who
+//! comes too late takes his endpoint back.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -27,7 +28,9 @@ use crate::container::life::signal;
 use crate::container::tree::files;
 use crate::names::{ContainerId, ContainerName, NetworkName};
 use crate::netns::{NetNs, NetNsError};
-use crate::network::{ConnectRequest, Endpoint, NamespaceRequest, NetworkError, Owner, PortRequest};
+use crate::network::{
+    ConnectRequest, ContainerEndpoints, Endpoint, NamespaceRequest, NetworkError, Owner, PortRequest,
+};
 use crate::process::Process;
 use crate::store::{Layout, Lock};
 
@@ -278,16 +281,21 @@ impl Engine {
 
     fn finish_what_was_begun(&mut self, held: &mut Held) -> Result<(), EngineError> {
         let connection = &held.record.network;
-        let leaving = connection.endpoints.iter().map(|endpoint| &endpoint.network);
+        let ContainerEndpoints { made, unfinished } = self.endpoints_of(&held.record)?;
+        let leaving = made.iter().chain(&unfinished).map(|endpoint| &endpoint.network);
         let leaving = leaving.filter(|network| !connection.is_member_of(network.as_str()));
         let coming = connection.networks.iter().map(|membership| &membership.network);
-        let coming = coming.filter(|network| connection.endpoints.iter().all(|it| it.network != **network));
-        let unfinished: Vec<NetworkName> = leaving.chain(coming).cloned().collect();
+        let coming = coming.filter(|network| made.iter().all(|it| it.network != **network));
+        let unfinished: BTreeSet<NetworkName> = leaving.chain(coming).cloned().collect();
         for network in unfinished {
             tracing::debug!(container = %held.record.name, %network, "clearing away what a killed command has left");
             self.take_out(held, &network)?;
         }
         Ok(())
+    }
+
+    fn endpoints_of(&self, record: &Record) -> Result<ContainerEndpoints, EngineError> {
+        Ok(self.networks.endpoints_of_container(&record.id, &record.network.earlier())?)
     }
 
     /// Changes the record of a container that is held; false if its run is over.
@@ -326,26 +334,27 @@ impl Engine {
                 return Err(error);
             }
         };
-        if !self.note(&mut held, |record| set_endpoints(record, &endpoints))? {
+        if !self.note(&mut held, |_| ())? {
             // It ended meanwhile, and is connected at its next start.
             for endpoint in endpoints.iter().filter(|endpoint| endpoint.network == *network) {
                 self.networks.undo(endpoint, &held.netns);
             }
             return Ok(true);
         }
-        self.tell_hosts(&held.record, &[]);
+        self.tell_hosts(&held.record, &[], &endpoints);
         Ok(true)
     }
 
     /// The container's endpoints, once the new one is there and the ports lead where they are to.
     fn put_in(&mut self, held: &Held, membership: &Membership) -> Result<Vec<Endpoint>, EngineError> {
         let record = &held.record;
-        let before = self.networks.as_recorded(&record.network.endpoints)?;
+        let before = self.endpoints_of(record)?.made;
         let joined = self.join(record, membership, &held.owners, &before, &held.netns)?;
         let mut endpoints = before.clone();
         endpoints.push(joined.clone());
         let requests = record.network.requests(&record.config.settings.exposed);
-        match self.networks.publish(&mut endpoints, &before, &requests) {
+        let published = self.networks.publish(&mut endpoints, &before, &requests);
+        match published.and_then(|()| self.networks.complete(&joined)) {
             Ok(()) => Ok(endpoints),
             Err(error) => {
                 self.networks.undo(&joined, &held.netns);
@@ -368,10 +377,8 @@ impl Engine {
     /// Takes an endpoint out of a container that runs, and all of the network out of its record.
     fn take_out(&mut self, held: &mut Held, network: &NetworkName) -> Result<(), EngineError> {
         let record = &held.record;
-        let mut before = self.networks.as_recorded(&record.network.endpoints)?;
-        if before.iter().all(|endpoint| endpoint.network != *network) {
-            before.extend(self.networks.endpoints_of(network, &record.id)?);
-        }
+        let ContainerEndpoints { made: mut before, unfinished } = self.endpoints_of(record)?;
+        before.extend(unfinished.into_iter().filter(|endpoint| endpoint.network == *network));
         let (leaving, mut others): (Vec<Endpoint>, Vec<Endpoint>) =
             before.iter().cloned().partition(|endpoint| endpoint.network == *network);
         let requests = record.network.requests(&record.config.settings.exposed);
@@ -381,18 +388,17 @@ impl Engine {
         }
         self.note(held, |record| {
             record.network.networks.retain(|membership| membership.network != *network);
-            set_endpoints(record, &others);
         })?;
-        self.tell_hosts(&held.record, &leaving);
+        self.tell_hosts(&held.record, &leaving, &others);
         Ok(())
     }
 
     /// Lets the container's own name stand for the addresses that it has now.
-    fn tell_hosts(&self, record: &Record, gone: &[Endpoint]) {
+    fn tell_hosts(&self, record: &Record, gone: &[Endpoint], here: &[Endpoint]) {
         let addresses = |endpoints: &[Endpoint]| -> Vec<IpAddr> {
             endpoints.iter().flat_map(|endpoint| &endpoint.addresses).map(|it| it.address()).collect()
         };
-        let (gone, here) = (addresses(gone), addresses(&record.network.endpoints));
+        let (gone, here) = (addresses(gone), addresses(here));
         let told = self.files(record).and_then(|files| {
             let domainname = record.config.settings.domainname.as_ref();
             Ok(files::change_addresses(&files, &hostname(record), domainname, &gone, &here)?)
@@ -402,14 +408,6 @@ impl Engine {
             let error = one_line(&error);
             tracing::warn!(container = %record.name, error, "cannot change the container's /etc/hosts");
         }
-    }
-}
-
-fn set_endpoints(record: &mut Record, endpoints: &[Endpoint]) {
-    record.network.endpoints = endpoints.to_vec();
-    // It may have got another name meanwhile.
-    for endpoint in &mut record.network.endpoints {
-        *endpoint = endpoint.renamed(record.name.as_str());
     }
 }
 

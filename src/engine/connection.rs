@@ -1,11 +1,12 @@
 //! How a container is connected: the part of its record that the engine keeps about networks.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use crate::names::{ContainerId, NetworkName};
-use crate::network::{Endpoint, ExposedPort, MacAddress, PortRequest, Wanted};
+use crate::network::{ExposedPort, MacAddress, PortRequest, Wanted};
 
 /// Which network a container asks for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,7 +74,7 @@ pub struct Membership {
     pub wanted: Wanted,
 }
 
-/// What a container asked for, and while it runs, what it got.
+/// What a container asked for. What it got while it runs, the networks know: its endpoints.
 ///
 /// While it runs, each membership has its endpoint. A membership without one is being made, an endpoint without a
 /// membership is being removed; if no command is doing so, the one that did was killed (see `connect`).
@@ -88,8 +89,10 @@ pub struct Connection {
     pub ports: Vec<PortRequest>,
     /// Whether each exposed port is published too, on some free port of the host.
     pub publish_all: bool,
-    /// The endpoints of the current run, in order of connecting; empty while the container does not run.
-    pub endpoints: Vec<Endpoint>,
+    /// The endpoints of a run that an earlier mydocker supervises: it wrote them here, and expects to find them here
+    /// at the end of the run. This one reads them and never writes any.
+    #[serde(rename = "endpoints", skip_serializing_if = "Option::is_none")]
+    earlier: Option<Vec<Value>>,
 }
 
 /// A connection as it may be written down: before there were several networks, the mode alone told which.
@@ -104,7 +107,7 @@ struct Stored {
     ports: Vec<PortRequest>,
     #[serde(default)]
     publish_all: bool,
-    endpoints: Vec<Endpoint>,
+    endpoints: Option<Vec<Value>>,
 }
 
 impl From<Stored> for Connection {
@@ -114,11 +117,37 @@ impl From<Stored> for Connection {
             let wanted = Wanted { ip, ip6, mac, aliases: Vec::new() };
             mode.network().map(|network| Membership { network, wanted }).into_iter().collect()
         });
-        Self { mode, networks, ports, publish_all, endpoints }
+        Self { mode, networks, ports, publish_all, earlier: endpoints }
     }
 }
 
 impl Connection {
+    /// The connection of a container that was never started.
+    #[must_use]
+    pub fn new(
+        mode: NetworkMode,
+        networks: Vec<Membership>,
+        ports: Vec<PortRequest>,
+        publish_all: bool,
+    ) -> Self {
+        Self { mode, networks, ports, publish_all, earlier: None }
+    }
+
+    /// Where the endpoints are recorded that an earlier mydocker wrote here.
+    pub(super) fn earlier(&self) -> Vec<(NetworkName, IpAddr)> {
+        let place = |endpoint: &Value| {
+            let net = endpoint["addresses"][0]["net"].as_str()?;
+            let address = net.split('/').next()?.parse().ok()?;
+            Some((endpoint["network"].as_str()?.parse().ok()?, address))
+        };
+        self.earlier.iter().flatten().filter_map(place).collect()
+    }
+
+    /// Forgets these endpoints: a run of this mydocker's begins, or all of the earlier one is over.
+    pub(super) fn forget_earlier(&mut self) {
+        self.earlier = None;
+    }
+
     /// As listings show it: the networks, or what stands in their place.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -161,13 +190,8 @@ mod tests {
 
     #[test]
     fn what_is_exposed_is_published_once_and_only_if_all_are() {
-        let mut connection = Connection {
-            mode: NetworkMode::Default,
-            networks: Vec::new(),
-            ports: vec!["8080:80".parse().unwrap()],
-            publish_all: false,
-            endpoints: Vec::new(),
-        };
+        let ports = vec!["8080:80".parse().unwrap()];
+        let mut connection = Connection::new(NetworkMode::Default, Vec::new(), ports, false);
         let exposed = ["80/tcp", "80/udp", "90", "90/tcp", "nonsense"].map(str::to_owned);
         assert_eq!(connection.requests(&exposed).len(), 1);
         connection.publish_all = true;
@@ -192,5 +216,25 @@ mod tests {
         let none_left = r#"{"mode":"default","networks":[],"ports":[],"publish_all":false,"endpoints":[]}"#;
         assert_eq!(serde_json::from_str::<Connection>(none_left).unwrap().networks, []);
         assert!(serde_json::from_str::<Connection>(&none_left.replace("ports", "port")).is_err());
+    }
+
+    #[test]
+    fn the_endpoints_of_an_earlier_mydocker_are_read_and_kept_for_it() {
+        let old = r#"{"mode":"default","networks":[],"ports":[],"publish_all":false,"endpoints":[
+            {"network":"front","addresses":[{"net":"10.0.0.9/24","gateway":null}],"anything":[1]},
+            {"network":"six","addresses":[{"net":"fd00::9/64"},{"net":"10.1.0.2/24"}]},
+            {"network":"none","addresses":[]},7]}"#;
+        let mut connection: Connection = serde_json::from_str(old).unwrap();
+        let (front, six) = ("front".parse().unwrap(), "six".parse().unwrap());
+        let expected = [(front, "10.0.0.9".parse().unwrap()), (six, "fd00::9".parse().unwrap())];
+        assert_eq!(connection.earlier(), expected);
+        let as_value = |connection: &Connection| serde_json::to_value(connection).unwrap();
+        assert_eq!(as_value(&connection), serde_json::from_str::<Value>(old).unwrap());
+        connection.forget_earlier();
+        assert_eq!(connection.earlier(), []);
+        assert!(as_value(&connection).get("endpoints").is_none());
+        // What this one writes, it reads.
+        let written = serde_json::to_string(&connection).unwrap();
+        assert_eq!(serde_json::from_str::<Connection>(&written).unwrap(), connection);
     }
 }

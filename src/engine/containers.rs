@@ -17,7 +17,7 @@ use crate::container::request::security::check_sysctl;
 use crate::container::request::signal::Signal;
 use crate::container::run::{cgroup, environment};
 use crate::names::{ContainerId, ContainerName, NetworkName};
-use crate::network::{NetworkError, PortRequest, Wanted, first_collision};
+use crate::network::{Endpoint, NetworkError, PortRequest, Wanted, first_collision};
 
 /// A container's record, with the engine's part in it.
 pub type Record = record::Record<Connection>;
@@ -127,13 +127,7 @@ impl Engine {
         }
         let id = ContainerId::generate()
             .map_err(|source| EngineError::Io { action: "make a random id", source })?;
-        let connection = Connection {
-            mode,
-            networks,
-            ports: request.ports,
-            publish_all: request.publish_all,
-            endpoints: Vec::new(),
-        };
+        let connection = Connection::new(mode, networks, request.ports, request.publish_all);
         let record = index::create(&self.layout, id, request.name, config, connection)?;
         // After the record, which keeps them from being removed.
         self.make_volumes(&record).inspect_err(|_| {
@@ -180,6 +174,17 @@ impl Engine {
             });
         }
         Ok(Snapshot { record, state })
+    }
+
+    /// What a container has in its networks, in order of connecting; nothing while it does not run.
+    ///
+    /// # Errors
+    /// The records of the networks cannot be read.
+    pub fn endpoints(&self, Snapshot { record, state }: &Snapshot) -> Result<Vec<Endpoint>, EngineError> {
+        if !state.is_running() {
+            return Ok(Vec::new());
+        }
+        Ok(self.networks.endpoints_of_container(&record.id, &record.network.earlier())?.made)
     }
 
     /// All containers, the newest first; without `all` only those that run, or will again by themselves.

@@ -51,7 +51,7 @@ impl Engine {
         for snapshot in self.list_containers()?.containers {
             // Its processes may go on without their supervisor, until it is taken down.
             if snapshot.record.is_orphaned()? {
-                gone.extend(self.endpoints_of(&snapshot.record.id, &[]));
+                gone.extend(self.endpoints_to_go(&snapshot.record)?);
             }
         }
         Ok(self.networks.dry_reload(&gone)?.to_string())
@@ -77,8 +77,8 @@ impl Engine {
         }
         let membership = Membership { network, wanted: wanted.clone() };
         let ports = record.network.requests(&record.config.settings.exposed);
-        let before = &record.network.endpoints;
-        self.dry_join(&record.id, record.name.as_str(), &[membership], before, &[], &ports)
+        let before = self.endpoints_to_go(&record)?;
+        self.dry_join(&record.id, record.name.as_str(), &[membership], &before, &[], &ports)
     }
 
     /// What disconnecting a container would change: nothing if it does not run.
@@ -97,10 +97,10 @@ impl Engine {
         if !snapshot.state.is_running() {
             return Ok(String::new());
         }
-        let before = &record.network.endpoints;
+        let before = self.endpoints_to_go(&record)?;
         let after: Vec<_> = before.iter().filter(|endpoint| endpoint.network != network).cloned().collect();
         let ports = record.network.requests(&record.config.settings.exposed);
-        Ok(self.networks.dry_disconnect(before, &after, &ports)?.to_string())
+        Ok(self.networks.dry_disconnect(&before, &after, &ports)?.to_string())
     }
 
     /// What connecting a namespace would change.
@@ -141,13 +141,7 @@ impl Engine {
             .map_err(|source| EngineError::Io { action: "make a random id", source })?;
         // Without a name, one is made up when it is made.
         let name = request.name.as_ref().map_or(id.short(), |name| name.as_str());
-        let connection = super::Connection {
-            mode,
-            networks,
-            ports: request.ports,
-            publish_all: request.publish_all,
-            endpoints: Vec::new(),
-        };
+        let connection = super::Connection::new(mode, networks, request.ports, request.publish_all);
         let ports = connection.requests(&request.settings.exposed);
         self.dry_join(&id, name, &connection.networks, &[], &[], &ports)
     }
@@ -178,7 +172,7 @@ impl Engine {
     /// The start of a container, once what it or a killed supervisor has left is taken down.
     fn dry_start_anew(&mut self, record: &Record) -> Result<String, EngineError> {
         let Record { id, name, network, config, .. } = record;
-        let gone = self.endpoints_of(id, &network.endpoints);
+        let gone = self.endpoints_to_go(record)?;
         let ports = network.requests(&config.settings.exposed);
         self.dry_join(id, name.as_str(), &network.networks, &[], &gone, &ports)
     }
@@ -212,7 +206,7 @@ impl Engine {
         if !state.is_running() {
             return Ok(String::new());
         }
-        let transactions = self.networks.dry_rename(&record.network.endpoints, name.as_str())?;
+        let transactions = self.networks.dry_rename(&self.endpoints_to_go(&record)?, name.as_str())?;
         Ok(transactions.iter().map(ToString::to_string).collect())
     }
 
@@ -231,8 +225,15 @@ impl Engine {
         self.dry_end(&record)
     }
 
+    /// All endpoints of a container, also those that a killed command has left unfinished.
+    fn endpoints_to_go(&self, record: &Record) -> Result<Vec<Endpoint>, EngineError> {
+        let earlier = record.network.earlier();
+        let found = self.networks.endpoints_of_container(&record.id, &earlier)?;
+        Ok([found.made, found.unfinished].concat())
+    }
+
     fn dry_end(&mut self, record: &Record) -> Result<String, EngineError> {
-        let endpoints = self.endpoints_of(&record.id, &record.network.endpoints);
+        let endpoints = self.endpoints_to_go(record)?;
         Ok(self.networks.dry_disconnect(&endpoints, &[], &[])?.to_string())
     }
 

@@ -339,14 +339,10 @@ impl Engine {
             return Ok(());
         }
         // If this is killed from here on, only comments of elements, which are for people, are out of date.
-        for endpoint in &record.network.endpoints {
+        let endpoints = self.networks.endpoints_of_container(&id, &record.network.earlier())?;
+        for endpoint in &endpoints.made {
             self.networks.rename(endpoint, name.as_str())?;
         }
-        Record::update(&self.layout, &id, |record| {
-            for endpoint in &mut record.network.endpoints {
-                *endpoint = endpoint.renamed(name.as_str());
-            }
-            Ok(())
-        })
+        Ok(())
     }
 }

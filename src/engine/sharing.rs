@@ -164,13 +164,7 @@ mod tests {
             stop_timeout: 10,
             settings: Settings { security, ..Settings::default() },
         };
-        let connection = Connection {
-            mode: NetworkMode::None,
-            networks: Vec::new(),
-            ports: Vec::new(),
-            publish_all: false,
-            endpoints: Vec::new(),
-        };
+        let connection = Connection::new(NetworkMode::None, Vec::new(), Vec::new(), false);
         let name = Some(name.parse().unwrap());
         index::create(&engine.layout, ContainerId::generate().unwrap(), name, config, connection).unwrap()
     }

@@ -74,7 +74,6 @@ impl Engine {
     ) -> Result<(), EngineError> {
         let kept = client.as_ref().map(UnixStream::try_clone).transpose();
         let kept = kept.map_err(|source| EngineError::Io { action: "keep the client", source })?;
-        let mut endpoints = Vec::new();
         let claimed = match client {
             Some(_) => self.claim(id),
             None => match self.claim_again(id)? {
@@ -83,9 +82,9 @@ impl Engine {
             },
         };
         let brought_up = claimed.and_then(|record| {
-            let supervisor = self.bring_up(&record, client, order, &mut endpoints).inspect_err(|error| {
+            let supervisor = self.bring_up(&record, client, order).inspect_err(|error| {
                 // The first error is the one to report.
-                self.take_down(id, &endpoints).ok();
+                self.take_down(id, &[]).ok();
                 self.record_exit(id, exit_of_failure(error)).ok();
             })?;
             Ok((record, supervisor))
@@ -109,17 +108,15 @@ impl Engine {
                 .map_err(runtime::RuntimeError::from)?;
             Ok::<_, EngineError>(supervisor.run()?)
         })();
-        // Whatever failed, the run is over: what is left of it is killed here. The container may have been connected
-        // and disconnected meanwhile.
+        // Whatever failed, the run is over: what is left of it is killed here.
         let out_of_memory =
             super::hierarchy().is_ok_and(|hierarchy| cgroup::was_out_of_memory(hierarchy, id));
-        let endpoints = self.endpoints_of(id, &endpoints);
-        let taken_down = self.take_down(id, &endpoints);
+        let taken_down = self.take_down(id, &[]);
         let ended = ended?;
-        let (next, rest) = self.conclude(id, ended, out_of_memory)?;
-        for late in rest.iter().filter(|endpoint| !endpoints.contains(endpoint)) {
-            self.networks.disconnect(late)?;
-        }
+        let next = self.conclude(id, ended, out_of_memory)?;
+        // A command that was connecting it meanwhile either sees in the record that the run is over, or has finished
+        // before that, and is seen here.
+        self.networks.disconnect_late(id)?;
         match next {
             Next::Over { goes } => {
                 if goes {
@@ -137,14 +134,13 @@ impl Engine {
         }
     }
 
-    /// Writes down that a run is over, and decides whether there will be another. Returns the endpoints that were
-    /// in the record until then, too.
+    /// Writes down that a run is over, and decides whether there will be another.
     fn conclude(
         &self,
         id: &ContainerId,
         Ended { code, at, asked }: Ended,
         out_of_memory: bool,
-    ) -> Result<(Next, Vec<Endpoint>), EngineError> {
+    ) -> Result<Next, EngineError> {
         Record::update(&self.layout, id, |record| {
             let started = match &record.state {
                 State::Running { started, .. } => Some(*started),
@@ -152,17 +148,16 @@ impl Engine {
             };
             let status = i32::from(code);
             let exit = Exit { code: status, started, finished: Some(at), error: None, out_of_memory };
-            let endpoints = std::mem::take(&mut record.network.endpoints);
             let ran = started.and_then(|started| (at - started).to_std().ok()).unwrap_or_default();
             let delay = restart::next(record.config.settings.restart, &record.life, code, ran);
             // Who asks this process to end, as a host does that is shut down, wants no further run by it.
             let Some(delay) = delay.filter(|_| !asked) else {
                 record.state = State::Exited(exit);
-                return Ok((Next::Over { goes: record.is_to_go() }, endpoints));
+                return Ok(Next::Over { goes: record.is_to_go() });
             };
             record.life.delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
             record.state = State::restarting(exit)?;
-            Ok((Next::Again(delay), endpoints))
+            Ok(Next::Again(delay))
         })
     }
 
@@ -210,6 +205,7 @@ impl Engine {
                 return Ok(None);
             }
             record.state = State::starting(true)?;
+            record.network.forget_earlier();
             record.life.restarts += 1;
             Ok(Some(record.clone()))
         });
@@ -235,19 +231,19 @@ impl Engine {
                 });
             }
             record.state = State::starting(false)?;
+            record.network.forget_earlier();
             record.life = Life::default();
             Ok(record.clone())
         })
     }
 
-    /// Everything up to the running command. What was made shows in `endpoints` and under the container's
-    /// id, so that the caller can take it down.
+    /// Everything up to the running command. What was made is found under the container's id, so that the caller
+    /// can take it down.
     fn bring_up(
         &mut self,
         record: &Record,
         client: Option<UnixStream>,
         order: &Order<Job>,
-        endpoints: &mut Vec<Endpoint>,
     ) -> Result<Supervisor, EngineError> {
         let (id, config) = (&record.id, &record.config);
         let pin = Layout::netns(id);
@@ -272,10 +268,11 @@ impl Engine {
         let parts = Parts { rootfs, network, sharing, mounts: mounts.points() };
         let mut task = first::create(&self.layout, id, config, parts)?;
         let init = task.process();
-        if let Some(netns) = &netns {
-            self.connect_all(record, init, netns, endpoints)?;
-        }
-        self.write_files(record, endpoints)?;
+        let endpoints = match &netns {
+            Some(netns) => self.connect_all(record, init, netns)?,
+            None => Vec::new(),
+        };
+        self.write_files(record, &endpoints)?;
         task.wait_until_ready()?;
         let options = Options {
             log: self.open_log(record)?,
@@ -300,7 +297,6 @@ impl Engine {
                 update::enforce(super::hierarchy()?, id, &record.config.settings.limits)?;
             }
             record.state = State::running(init)?;
-            record.network.endpoints.clone_from(endpoints);
             Ok::<(), EngineError>(())
         })?;
         if let Some(path) = &config.settings.pidfile {
@@ -336,25 +332,26 @@ impl Engine {
         }
     }
 
-    /// Connects the container to its networks, the first one first. What was made shows in `endpoints`.
+    /// Connects the container to its networks, the first one first.
     fn connect_all(
         &mut self,
         record: &Record,
         init: Process,
         netns: &NetNs,
-        endpoints: &mut Vec<Endpoint>,
-    ) -> Result<(), EngineError> {
+    ) -> Result<Vec<Endpoint>, EngineError> {
         if record.network.networks.is_empty() {
             self.networks.connect_to_nothing(netns)?;
         }
         let current =
             Process::current().map_err(|source| EngineError::Io { action: "read /proc", source })?;
+        let mut endpoints = Vec::new();
         for membership in &record.network.networks {
-            let endpoint = self.join(record, membership, &[current, init], endpoints, netns)?;
-            endpoints.push(endpoint);
+            endpoints.push(self.join(record, membership, &[current, init], &endpoints, netns)?);
         }
         let requests = record.network.requests(&record.config.settings.exposed);
-        Ok(self.networks.publish(endpoints, &[], &requests)?)
+        self.networks.publish(&mut endpoints, &[], &requests)?;
+        endpoints.iter().try_for_each(|endpoint| self.networks.complete(endpoint))?;
+        Ok(endpoints)
     }
 
     /// Writes down that a run is over, and returns the record.
@@ -364,7 +361,6 @@ impl Engine {
                 State::Running { started, .. } => Some(*started),
                 _ => None,
             };
-            record.network.endpoints.clear();
             record.state = State::Exited(Exit { started, ..exit });
             Ok(record.clone())
         })

@@ -1,9 +1,10 @@
 //! Taking a container's run down, and removing the container. The supervisor does it at the end, or a command that
 //! finds the supervisor dead. Every step is tried, "already gone" is success, and the first error is reported.
 
+use std::net::IpAddr;
+
 use chrono::{DateTime, Utc};
 
-use super::connection::Membership;
 use super::containers::{Record, Snapshot};
 use super::lifecycle::Grace;
 use super::{Engine, EngineError, privileges};
@@ -12,14 +13,18 @@ use crate::container::life::record::{Exit, LOST, RecordError, State};
 use crate::container::request::signal::Signal;
 use crate::container::run::runtime;
 use crate::container::tree::rootfs;
-use crate::names::ContainerId;
+use crate::names::{ContainerId, NetworkName};
 use crate::netns;
-use crate::network::Endpoint;
 use crate::store::Layout;
 
 impl Engine {
-    /// Ends what is left of a run: ports, interface, address, processes, control groups, namespace.
-    pub(super) fn take_down(&mut self, id: &ContainerId, endpoints: &[Endpoint]) -> Result<(), EngineError> {
+    /// Ends what is left of a run: ports, interfaces, addresses, processes, control groups, namespace. `earlier`
+    /// are the endpoints in the record of a run that an earlier mydocker began.
+    pub(super) fn take_down(
+        &mut self,
+        id: &ContainerId,
+        earlier: &[(NetworkName, IpAddr)],
+    ) -> Result<(), EngineError> {
         let mut first = Ok(());
         let mut note = |result: Result<(), EngineError>| {
             if let Err(error) = result {
@@ -30,26 +35,10 @@ impl Engine {
             }
         };
         // First what others could still reach, then what holds it.
-        for endpoint in endpoints {
-            note(self.networks.disconnect(endpoint).map_err(EngineError::from));
-        }
+        note(self.networks.disconnect_container(id, earlier).map_err(EngineError::from));
         note(runtime::delete(&self.layout, id).map_err(EngineError::from));
         note(netns::unpin(&Layout::netns(id)).map_err(EngineError::from));
         first
-    }
-
-    /// The endpoints that a container has now: those in its record, and what a killed command has left of one.
-    /// Where there is no record any more, those that it had at its start.
-    pub(super) fn endpoints_of(&self, id: &ContainerId, at_start: &[Endpoint]) -> Vec<Endpoint> {
-        let Ok(record) = Record::load(&self.layout, id) else { return at_start.to_vec() };
-        let mut endpoints = record.network.endpoints;
-        for Membership { network, .. } in record.network.networks {
-            if endpoints.iter().all(|endpoint| endpoint.network != network) {
-                // An error is of no use here: the owners of such an endpoint are about to end, and then it is void.
-                endpoints.extend(self.networks.endpoints_of(&network, id).unwrap_or_default());
-            }
-        }
-        endpoints
     }
 
     /// Takes down a run whose supervisor is dead and records that it is over. The container's lock is held: a
@@ -61,18 +50,8 @@ impl Engine {
             if !record.is_orphaned()? {
                 return Ok::<_, EngineError>(None);
             }
-            // The networks' own records first: they are written before the container's, and have its current name.
-            let mut endpoints = Vec::new();
-            for membership in &record.network.networks {
-                endpoints.extend(self.networks.endpoints_of(&membership.network, id)?);
-            }
-            for endpoint in &record.network.endpoints {
-                if endpoints.iter().all(|known: &Endpoint| known.network != endpoint.network) {
-                    endpoints.push(endpoint.clone());
-                }
-            }
-            taken_down = self.take_down(id, &endpoints);
-            record.network.endpoints.clear();
+            taken_down = self.take_down(id, &record.network.earlier());
+            record.network.forget_earlier();
             record.state = match &record.state {
                 State::Exited(exit) | State::Restarting { exit, .. } => State::Exited(exit.clone()),
                 State::Running { started, .. } => State::Exited(lost(record.status()?, Some(*started))),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::endpoint::{self, Endpoint, InterfaceAddress};
 use super::error::NetworkError;
+use super::links::Links;
 use super::owner::Owner;
 use super::publisher::defaults_beside;
 use super::record::{self, AddressBlock, Network, Phase};
@@ -311,26 +312,31 @@ impl Networks {
         if holder.is_some_and(|holder| holder.is_alive()) {
             return Ok(false);
         }
-        self.begin_in_namespace(place, address)?;
-        if let Err(error) = endpoint::save(&self.layout, &place.endpoint_at(address)) {
+        let endpoint = place.endpoint_at(address);
+        // What leads to the record, before that is there: a namespace has no process that answers for it, so that
+        // a record which nothing leads to would stay for as long as the namespace.
+        let links = Links::with(&self.layout, &endpoint);
+        if place.is_first() {
+            links.begin(&network.name, address).map_err(|source| linking(&endpoint, source))?;
+        }
+        if let Err(error) = endpoint::save(&self.layout, &endpoint) {
             // The record of the first address is the one that the link leads to.
-            if let Some(namespace) = place.request.owner.namespace().filter(|_| place.is_first()) {
-                namespace.forget(&self.layout, &network.name, &[address]).ok();
+            if place.is_first() {
+                links.forget(&network.name, &[address]).ok();
             }
             return Err(error.into());
         }
         Ok(true)
     }
 
-    /// Notes which record is going to be a namespace's, before that is there: no process answers for it, so that
-    /// one which nothing leads to would stay for as long as the namespace.
-    fn begin_in_namespace(&self, place: &Place<'_>, address: IpAddr) -> Result<(), NetworkError> {
-        let Some(namespace) = place.request.owner.namespace().filter(|_| place.is_first()) else {
-            return Ok(());
-        };
-        namespace
-            .begin(&self.layout, &place.network.name, address)
-            .map_err(|source| NetworkError::Namespace { path: namespace.path().to_owned(), source })
+    /// Writes down that a connection was finished.
+    ///
+    /// # Errors
+    /// The file system refused.
+    pub fn complete(&self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        let Some(first) = endpoint.addresses.first() else { return Ok(()) };
+        let completed = Links::with(&self.layout, endpoint).complete(&endpoint.network, first.address());
+        completed.map_err(|source| linking(endpoint, source))
     }
 
     /// Makes the interface. Where the name of either end is taken, another one is tried and recorded.
@@ -394,6 +400,12 @@ impl Networks {
         let announced = self.driver(network.driver)?.announce(endpoint, netns);
         announced.map_err(|source| NetworkError::Driver { action: action(), source })
     }
+}
+
+/// Why the link to an endpoint's record could not be written or removed.
+pub(super) fn linking(endpoint: &Endpoint, source: std::io::Error) -> NetworkError {
+    let action = format!("write down the connection of {} to network {}", endpoint.owner, endpoint.network);
+    NetworkError::Io { action, source }
 }
 
 fn check_families(network: &Network, who: String, wanted: &Wanted) -> Result<(), NetworkError> {

@@ -1,8 +1,12 @@
 //! A container is disconnected from a network: ports, interface, address, record. Renaming and repairing of
 //! endpoints is here as well.
 
+use std::net::IpAddr;
+
+use super::attach::linking;
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
+use super::links::{Link, Links};
 use super::publisher::default_route_of;
 use super::record;
 use super::subnet::{Family, Subnet};
@@ -18,7 +22,7 @@ impl Networks {
         let in_use = || self.in_use();
         let mut file = SubnetFile::open(&self.layout, &in_use)?;
         let mut is_own = false;
-        // The first one last: where a namespace has its connection noted, that is what leads to the others.
+        // The first one last: that is the one which the link leads to.
         for address in endpoint.addresses.iter().rev() {
             // An address was one of a subnet when it was given out.
             let Ok(subnet) = Subnet::new(address.net) else { continue };
@@ -29,17 +33,16 @@ impl Networks {
                 endpoint::remove(&self.layout, &endpoint.network, address.address())?;
             }
         }
-        // Still under the lock of the file: the next namespace of the same number notes its address under it.
+        // Still under the lock of the file: the next namespace of the same number writes its link under it.
         let addresses: Vec<_> = endpoint.addresses.iter().map(|address| address.address()).collect();
-        let forgotten = match endpoint.owner.namespace() {
-            Some(namespace) if is_own => namespace.forget(&self.layout, &endpoint.network, &addresses),
-            _ => Ok(()),
+        // A container's id is never another's, unlike the number of a namespace.
+        let forgotten = if is_own || endpoint.owner.namespace().is_none() {
+            Links::with(&self.layout, endpoint).forget(&endpoint.network, &addresses)
+        } else {
+            Ok(())
         };
         drop(file);
-        forgotten.map_err(|source| NetworkError::Io {
-            action: format!("forget the connection of {} to network {}", endpoint.owner, endpoint.network),
-            source,
-        })
+        forgotten.map_err(|source| linking(endpoint, source))
     }
 
     /// Takes the endpoint's ports away, its interface off the network, and gives its address back, in this
@@ -147,18 +150,84 @@ impl Networks {
         }
     }
 
-    /// The endpoints as the networks' own records have them: that is what becomes of the table when it is rebuilt.
+    /// The endpoints that a container has. `earlier` are those that its own record names, if an earlier mydocker
+    /// started it, which made no links.
     ///
     /// # Errors
     /// A record cannot be read.
-    pub fn as_recorded(&self, endpoints: &[Endpoint]) -> Result<Vec<Endpoint>, NetworkError> {
-        let recorded = |endpoint: &Endpoint| {
-            let Some(address) = endpoint.addresses.first() else { return Ok(endpoint.clone()) };
-            let found = endpoint::load(&self.layout, &endpoint.network, address.address())?;
-            let found = found.filter(|found| found.is_of(endpoint.owner.id()));
-            Ok(found.unwrap_or_else(|| endpoint.clone()))
-        };
-        endpoints.iter().map(recorded).collect()
+    pub fn endpoints_of_container(
+        &self,
+        container: &ContainerId,
+        earlier: &[(NetworkName, IpAddr)],
+    ) -> Result<ContainerEndpoints, NetworkError> {
+        let mut found = ContainerEndpoints::default();
+        for link in self.links_of(container, earlier)? {
+            let list = if link.is_made { &mut found.made } else { &mut found.unfinished };
+            list.extend(self.linked(container, &link)?);
+        }
+        found.made.sort_by_key(|endpoint| endpoint.position);
+        Ok(found)
+    }
+
+    /// Disconnects a container from all its networks, because it has ended or is about to. Goes on after an error and
+    /// reports the first.
+    ///
+    /// # Errors
+    /// The kernel or the file system refused something.
+    pub fn disconnect_container(
+        &mut self,
+        container: &ContainerId,
+        earlier: &[(NetworkName, IpAddr)],
+    ) -> Result<(), NetworkError> {
+        let links = self.links_of(container, earlier)?;
+        self.disconnect_links(container, links)
+    }
+
+    /// Disconnects a container whose record says that it has ended from networks that it was connected to while it
+    /// ended. Connections that are not finished are left alone: whoever makes them looks at that record afterwards.
+    ///
+    /// # Errors
+    /// As [`Networks::disconnect_container`].
+    pub fn disconnect_late(&mut self, container: &ContainerId) -> Result<(), NetworkError> {
+        let mut links = self.links_of(container, &[])?;
+        links.retain(|link| link.is_made);
+        self.disconnect_links(container, links)
+    }
+
+    fn disconnect_links(&mut self, container: &ContainerId, links: Vec<Link>) -> Result<(), NetworkError> {
+        let of_container = Links::of_container(&self.layout, container);
+        let mut first = Ok(());
+        for link in links {
+            first = first.and(match self.linked(container, &link)? {
+                Some(endpoint) => self.disconnect(&endpoint),
+                // A killed command has not written the record, or not removed the link.
+                None => of_container
+                    .forget(&link.network, &[link.address])
+                    .map_err(|source| no_links(container, source)),
+            });
+        }
+        first.and(of_container.remove_directory().map_err(|source| no_links(container, source)))
+    }
+
+    fn links_of(
+        &self,
+        container: &ContainerId,
+        earlier: &[(NetworkName, IpAddr)],
+    ) -> Result<Vec<Link>, NetworkError> {
+        let links = Links::of_container(&self.layout, container).list();
+        let mut links = links.map_err(|source| no_links(container, source))?;
+        for (network, address) in earlier {
+            if links.iter().all(|link| link.network != *network) {
+                links.push(Link { network: network.clone(), address: *address, is_made: true });
+            }
+        }
+        Ok(links)
+    }
+
+    /// The container's endpoint that a link leads to.
+    fn linked(&self, container: &ContainerId, link: &Link) -> Result<Option<Endpoint>, NetworkError> {
+        let found = endpoint::load(&self.layout, &link.network, link.address)?;
+        Ok(found.filter(|endpoint| endpoint.is_of(container)))
     }
 
     /// Disconnects what a container that is gone, called by this name or id, has left in a network; false if there
@@ -194,6 +263,19 @@ impl Networks {
         endpoints.retain(|endpoint| endpoint.is_of(container));
         Ok(endpoints)
     }
+}
+
+/// The endpoints of a container.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ContainerEndpoints {
+    /// Those that are finished, in order of connecting.
+    pub made: Vec<Endpoint>,
+    /// Those that a command is making, or was killed while making.
+    pub unfinished: Vec<Endpoint>,
+}
+
+fn no_links(container: &ContainerId, source: std::io::Error) -> NetworkError {
+    NetworkError::Io { action: format!("find the networks of container {}", container.short()), source }
 }
 
 fn disconnection(endpoint: &Endpoint) -> String {

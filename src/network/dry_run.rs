@@ -91,8 +91,8 @@ impl Networks {
         container_name: &str,
     ) -> Result<Vec<Transaction>, NetworkError> {
         let mut transactions = Vec::new();
-        for (before, current) in endpoints.iter().zip(self.as_recorded(endpoints)?) {
-            let after = current.renamed(container_name);
+        for before in endpoints {
+            let after = before.renamed(container_name);
             transactions.push(self.renaming(before, &after)?);
         }
         Ok(transactions)

@@ -14,6 +14,7 @@ use super::Networks;
 use super::attach::{ConnectRequest, Wanted};
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
+use super::links::Links;
 use super::namespace::Namespace;
 use super::owner::Owner;
 use super::port::PortRequest;
@@ -70,7 +71,7 @@ impl Networks {
         };
         let endpoint = self.reserve(&network, &connect)?;
         let connected = self.make(&network, endpoint, &others, &netns, request.ports)?;
-        namespace.complete(&self.layout, request.network).map_err(error)?;
+        self.complete(&connected)?;
         Ok(connected)
     }
 
@@ -192,7 +193,8 @@ impl Networks {
     fn endpoints_in(&mut self, namespace: &Namespace, netns: &NetNs) -> Result<Vec<Endpoint>, NetworkError> {
         let error = |source| NetworkError::Namespace { path: namespace.path().to_owned(), source };
         let mut endpoints = Vec::new();
-        for link in namespace.links(&self.layout).map_err(error)? {
+        let links = Links::of_namespace(&self.layout, namespace);
+        for link in links.list().map_err(error)? {
             let found = endpoint::load(&self.layout, &link.network, link.address)?;
             let of_namespace =
                 |found: &Endpoint| found.owner.namespace().is_some_and(|other| other.is_same_as(namespace));
@@ -200,7 +202,7 @@ impl Networks {
                 Some(endpoint) if link.is_made => endpoints.push(endpoint),
                 Some(endpoint) => self.undo(&endpoint, netns),
                 // Of an earlier namespace with the same number.
-                None => namespace.forget(&self.layout, &link.network, &[link.address]).map_err(error)?,
+                None => links.forget(&link.network, &[link.address]).map_err(error)?,
             }
         }
         endpoints.sort_by_key(|endpoint| endpoint.position);

@@ -8,7 +8,7 @@
 //! Networks ─┬─ manage    create, remove, list          records: ROOT/network/network/NAME
 //!           │  choose    the addresses of a new one
 //!           ├─ attach    containers connect            endpoints: RUN_ROOT/network/endpoints/NETWORK/ADDRESS
-//!           ├─ detach    … and disconnect
+//!           ├─ detach    … and disconnect              links: RUN_ROOT/network/containers/ID/NETWORK
 //!           ├─ foreign   other namespaces do both      RUN_ROOT/network/namespaces/INODE/NETWORK
 //!           ├─ publish   ports of an endpoint          (in the endpoint's record)
 //!           │  ├ allot   free ports of the host
@@ -38,6 +38,7 @@ mod forwarding;
 mod host;
 mod ipam;
 mod lacking;
+mod links;
 mod listener;
 mod manage;
 mod moving;
@@ -64,6 +65,7 @@ pub use attach::{ConnectRequest, Wanted};
 pub use bridge::BridgeDriver;
 pub use check::Finding;
 pub use choose::CreateRequest;
+pub use detach::ContainerEndpoints;
 pub use driver::{DriverError, Fault, NetworkDriver, PortState};
 pub use endpoint::{Endpoint, InterfaceAddress};
 pub use error::NetworkError;

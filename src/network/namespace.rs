@@ -1,27 +1,14 @@
-//! Network namespaces that do not belong to a container, and which networks each is connected to.
-//!
-//! ```text
-//! RUN_ROOT/network/namespaces/INODE/NETWORK   → ADDRESS (a symbolic link that leads nowhere)
-//!                                  /.NETWORK  → ADDRESS, while the connection is being made
-//! ```
-//!
-//! The link tells which endpoint record is the namespace's in that network (`endpoint`), so that nobody has to look
-//! through all of them. It is made before the record, renamed when all is there, and goes after the record; one
-//! without such a record means nothing.
+//! Network namespaces that do not belong to a container.
 
-use std::fs::DirBuilder;
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, symlink};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 
-use crate::names::NetworkName;
 use crate::process::Process;
-use crate::store::{self, Layout};
 
 /// A namespace that can be recognised later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,100 +76,6 @@ impl Namespace {
             None => Ok(None),
         }
     }
-
-    fn directory(&self, layout: &Layout) -> PathBuf {
-        layout.namespaces().join(self.inode.to_string())
-    }
-
-    /// What is noted of the namespace, or of an earlier one of its number; `None` if nothing ever was. From here
-    /// on there is a place for more.
-    pub(super) fn links(&self, layout: &Layout) -> io::Result<Vec<Link>> {
-        let directory = self.directory(layout);
-        match DirBuilder::new().mode(0o700).create(&directory) {
-            Ok(()) => return Ok(Vec::new()),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                store::make_directories(&directory)?;
-                return Ok(Vec::new());
-            }
-            Err(error) => return Err(error),
-        }
-        let mut links = Vec::new();
-        for entry in std::fs::read_dir(&directory)? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-            let (is_made, name) = match name.strip_prefix('.') {
-                Some(name) => (false, name.to_owned()),
-                None => (true, name),
-            };
-            let target = std::fs::read_link(&path)?;
-            let address = target.to_str().and_then(|address| address.parse().ok());
-            if let (Ok(network), Some(address)) = (name.parse(), address) {
-                links.push(Link { network, address, is_made });
-            }
-        }
-        Ok(links)
-    }
-
-    /// Notes the address that the namespace is going to have.
-    pub(super) fn begin(&self, layout: &Layout, network: &NetworkName, address: IpAddr) -> io::Result<()> {
-        let (directory, address) = (self.directory(layout), address.to_string());
-        let link = directory.join(format!(".{network}"));
-        match symlink(&address, &link) {
-            // Another command has just removed what an earlier namespace with this number had left there.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                store::make_directories(&directory)?;
-                symlink(&address, &link)
-            }
-            other => other,
-        }
-    }
-
-    /// Notes that it has that address now.
-    pub(super) fn complete(&self, layout: &Layout, network: &NetworkName) -> io::Result<()> {
-        let directory = self.directory(layout);
-        std::fs::rename(directory.join(format!(".{network}")), directory.join(network))
-    }
-
-    /// Removes what is noted of the network, if it is one of these addresses: any other is that of a namespace
-    /// which has had the same number before, or has it since.
-    pub(super) fn forget(
-        &self,
-        layout: &Layout,
-        network: &NetworkName,
-        addresses: &[IpAddr],
-    ) -> io::Result<()> {
-        let directory = self.directory(layout);
-        for link in [directory.join(network), directory.join(format!(".{network}"))] {
-            let target = match std::fs::read_link(&link) {
-                Ok(target) => target,
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
-            };
-            if addresses.iter().any(|address| target == Path::new(&address.to_string())) {
-                store::remove_if_exists(&link)?;
-            }
-        }
-        match std::fs::remove_dir(&directory) {
-            Err(error)
-                if !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::DirectoryNotEmpty) =>
-            {
-                Err(error)
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// A network that a namespace is noted to be connected to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Link {
-    /// The network.
-    pub(super) network: NetworkName,
-    /// The address under which the endpoint's record lies.
-    pub(super) address: IpAddr,
-    /// Whether the connection was finished.
-    pub(super) is_made: bool,
 }
 
 #[cfg(test)]
@@ -218,25 +111,5 @@ mod tests {
             assert_eq!(of(other).unwrap(), None, "{other}");
         }
         assert!(of("/proc/999999999/ns/net").is_err());
-    }
-
-    #[test]
-    fn what_is_noted_is_found_until_it_is_forgotten() {
-        let directory = tempfile::tempdir().unwrap();
-        let layout = Layout::new(directory.path().join("root"), directory.path().join("run"));
-        let namespace = Namespace { path: "/run/netns/x".into(), inode: 7, born: 1 };
-        assert_eq!(namespace.links(&layout).unwrap(), []);
-        let (front, address): (NetworkName, IpAddr) = ("front".parse().unwrap(), [10, 0, 0, 2].into());
-        namespace.begin(&layout, &front, address).unwrap();
-        let link = |is_made| Link { network: front.clone(), address, is_made };
-        assert_eq!(namespace.links(&layout).unwrap(), [link(false)]);
-        namespace.complete(&layout, &front).unwrap();
-        assert_eq!(namespace.links(&layout).unwrap(), [link(true)]);
-        // What an earlier namespace of the number had is gone long since, or never was.
-        namespace.forget(&layout, &front, &[[10, 0, 0, 3].into()]).unwrap();
-        assert_eq!(namespace.links(&layout).unwrap(), [link(true)]);
-        namespace.forget(&layout, &front, &[address]).unwrap();
-        namespace.forget(&layout, &front, &[address]).unwrap();
-        assert!(!layout.namespaces().join("7").exists());
     }
 }

@@ -41,6 +41,7 @@ impl Networks {
         }
         // An endpoint of another boot has no interface any more, even if its owner's pid is in use again.
         store::remove_tree_if_exists(&self.layout.endpoints())
+            .and_then(|()| store::remove_tree_if_exists(&self.layout.connected_containers()))
             .and_then(|()| store::remove_tree_if_exists(&self.layout.namespaces()))
             .and_then(|()| store::remove_tree_if_exists(&self.layout.announcing()))
             .and_then(|()| store::remove_if_exists(&self.layout.forwarding()))
