@@ -1,5 +1,4 @@
-//! Containers are connected to networks and disconnected from them, running or not; and so are other network
-//! namespaces.
+//! Containers are connected to networks and disconnected from them, running or not.
 //!
 //! A container that does not run only gets another record. Of one that does:
 //!
@@ -16,23 +15,46 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
 
 use super::connection::{Membership, NetworkMode};
-use super::containers::Record;
-use super::start::GLANCE;
-use super::volumes::hostname;
-use super::{Engine, EngineError, Wanted, one_line, privileges};
+use super::containers::{self, GLANCE, Record};
+use super::{EngineError, Wanted, etc_files, join, one_line, privileges};
 use crate::container::life::record::State;
 use crate::container::life::signal;
 use crate::container::tree::files;
 use crate::names::{ContainerId, ContainerName, NetworkName};
 use crate::netns::{NetNs, NetNsError};
-use crate::network::{
-    ConnectRequest, ContainerEndpoints, Endpoint, NamespaceRequest, NetworkError, Owner, PortRequest,
-};
+use crate::network::{ContainerEndpoints, Endpoint, NetworkError, Networks};
 use crate::process::Process;
 use crate::store::{Layout, Lock};
+
+/// Connects a container to a network.
+pub(super) fn connect(
+    layout: &Layout,
+    networks: &mut Networks,
+    network: &str,
+    reference: &str,
+    wanted: &Wanted,
+) -> Result<(), EngineError> {
+    Connecting { layout, networks }.connect(network, reference, wanted)
+}
+
+/// Disconnects a container from a network.
+pub(super) fn disconnect(
+    layout: &Layout,
+    networks: &mut Networks,
+    network: &str,
+    reference: &str,
+    force: bool,
+) -> Result<(), EngineError> {
+    Connecting { layout, networks }.disconnect(network, reference, force)
+}
+
+/// What it takes to connect and disconnect containers.
+struct Connecting<'a> {
+    layout: &'a Layout,
+    networks: &'a mut Networks,
+}
 
 /// What can be done about a container's networks in the state it is in.
 enum Moment {
@@ -52,15 +74,11 @@ struct Held {
     _lock: Lock,
 }
 
-impl Engine {
+impl Connecting<'_> {
     /// Connects a container to a network: at once if it runs, and at all its starts.
-    ///
-    /// # Errors
-    /// There is no such container or network, it is connected already, it has no network of its own, or what it
-    /// asks for cannot be had. Nothing has changed then.
-    pub fn connect(&mut self, network: &str, reference: &str, wanted: &Wanted) -> Result<(), EngineError> {
+    fn connect(&mut self, network: &str, reference: &str, wanted: &Wanted) -> Result<(), EngineError> {
         privileges::for_containers()?;
-        let record = self.find(reference)?.record;
+        let record = containers::find(self.layout, reference)?.record;
         let network = self.network_to_connect(network)?;
         self.networks.check_wanted(&network, &format!("container {}", record.name), wanted)?;
         let membership = Membership { network, wanted: wanted.clone() };
@@ -89,13 +107,10 @@ impl Engine {
 
     /// Disconnects a container from a network: at once if it runs, and at all its starts. With `force`, also what
     /// is left in the network of a container that is gone.
-    ///
-    /// # Errors
-    /// There is no such container, or it is not connected to the network.
-    pub fn disconnect(&mut self, network: &str, reference: &str, force: bool) -> Result<(), EngineError> {
+    fn disconnect(&mut self, network: &str, reference: &str, force: bool) -> Result<(), EngineError> {
         privileges::for_containers()?;
         let network = called(network)?;
-        let record = match self.find(reference) {
+        let record = match containers::find(self.layout, reference) {
             Ok(snapshot) => snapshot.record,
             Err(error) if force && error.is_not_found() => {
                 return if self.networks.clear_away_of(&network, reference)? { Ok(()) } else { Err(error) };
@@ -137,65 +152,6 @@ impl Engine {
         }
     }
 
-    /// Connects a namespace that is no container's, and publishes its ports. Returns its addresses.
-    ///
-    /// # Errors
-    /// There is no such namespace or network, it is connected already, or what it asks for cannot be had. Nothing
-    /// has changed then.
-    pub fn connect_namespace(
-        &mut self,
-        network: &str,
-        netns: &Path,
-        wanted: &Wanted,
-        ports: &[PortRequest],
-    ) -> Result<Vec<IpAddr>, EngineError> {
-        privileges::for_namespaces()?;
-        let (path, network) = (self.namespace_path(netns)?, called(network)?);
-        if network == NetworkName::of_default() {
-            self.networks.default_network()?;
-        }
-        let request = NamespaceRequest { path: &path, network: &network, wanted, ports };
-        let endpoint = self.networks.connect_namespace(&request)?;
-        Ok(endpoint.addresses.iter().map(|address| address.address()).collect())
-    }
-
-    /// Disconnects a namespace that is no container's from a network. With `force`, one that is not connected is as
-    /// good as one that was.
-    ///
-    /// # Errors
-    /// It is not connected to the network, or the kernel refuses.
-    pub fn disconnect_namespace(
-        &mut self,
-        network: &str,
-        netns: &Path,
-        force: bool,
-    ) -> Result<(), EngineError> {
-        privileges::for_namespaces()?;
-        let path = self.namespace_path(netns)?;
-        match self.networks.disconnect_namespace(&path, &called(network)?) {
-            Err(NetworkError::NotConnected { .. } | NetworkError::Namespace { .. }) if force => Ok(()),
-            other => Ok(other?),
-        }
-    }
-
-    /// Gives a namespace the interface of one more network.
-    pub(super) fn join(
-        &mut self,
-        record: &Record,
-        Membership { network, wanted }: &Membership,
-        owners: &[Process],
-        others: &[Endpoint],
-        netns: &NetNs,
-    ) -> Result<Endpoint, EngineError> {
-        if *network == NetworkName::of_default() {
-            self.networks.default_network()?;
-        }
-        let (id, name, processes) = (record.id.clone(), record.name.to_string(), owners.to_vec());
-        let owner = Owner::Container { id, name, processes };
-        let request = ConnectRequest { network, owner: &owner, others, wanted };
-        Ok(self.networks.connect(&request, netns)?)
-    }
-
     /// The network that the user means; the default one is there by being asked for.
     fn network_to_connect(&mut self, name: &str) -> Result<NetworkName, EngineError> {
         let name = called(name)?;
@@ -205,33 +161,13 @@ impl Engine {
         Ok(self.networks.get(name.as_str())?.name)
     }
 
-    /// A namespace is called by its path, or by its name below `/run/netns`. Those of our containers are not to be
-    /// changed behind their backs.
-    pub(super) fn namespace_path(&self, netns: &Path) -> Result<PathBuf, EngineError> {
-        let is_name = netns.components().count() == 1 && !netns.as_os_str().to_string_lossy().contains('/');
-        let path = if is_name { Path::new("/run/netns").join(netns) } else { netns.to_owned() };
-        let path = std::path::absolute(&path).map_err(|source| EngineError::File {
-            action: "find the namespace",
-            path,
-            source,
-        })?;
-        let id = path.file_name().and_then(|name| name.to_str()?.parse::<ContainerId>().ok());
-        match id.filter(|id| Layout::netns(id).file_name() == path.file_name()) {
-            Some(id) if self.layout.container_record(&id).exists() => {
-                let name = Record::load(&self.layout, &id)?.name;
-                Err(EngineError::NamespaceOfContainer { path, name })
-            }
-            _ => Ok(path),
-        }
-    }
-
     /// Changes the record of a container if it does not run.
     fn change_stopped(
         &self,
         id: &ContainerId,
         change: impl Fn(&mut Record) -> Result<(), EngineError>,
     ) -> Result<Moment, EngineError> {
-        Record::update(&self.layout, id, |record| {
+        Record::update(self.layout, id, |record| {
             check_mode(record)?;
             match record.status()? {
                 State::Created | State::Exited(_) | State::Restarting { .. } => {
@@ -255,7 +191,7 @@ impl Engine {
         let path = self.layout.connection_lock(id);
         // It ends just now: the next look at its state shows it, or that it is another run already.
         let ends = || {
-            let record = Record::load(&self.layout, id)?;
+            let record = Record::load(self.layout, id)?;
             if record.is_orphaned()? {
                 return Err(EngineError::NotRunning { action: "connect or disconnect", name: record.name });
             }
@@ -272,7 +208,7 @@ impl Engine {
             }
             netns => netns?,
         };
-        let record = Record::load(&self.layout, id)?;
+        let record = Record::load(self.layout, id)?;
         let State::Running { init, supervisor, .. } = record.status()? else { return Ok(None) };
         let mut held = Held { record, owners: [supervisor, init], netns, _lock: lock };
         self.finish_what_was_begun(&mut held)?;
@@ -301,7 +237,7 @@ impl Engine {
     /// Changes the record of a container that is held; false if its run is over.
     fn note(&self, held: &mut Held, change: impl FnOnce(&mut Record)) -> Result<bool, EngineError> {
         let owners = held.owners;
-        let changed = Record::update(&self.layout, &held.record.id, |record| {
+        let changed = Record::update(self.layout, &held.record.id, |record| {
             let same_run = matches!(
                 record.state, State::Running { init, supervisor, .. } if [supervisor, init] == owners
             );
@@ -327,7 +263,7 @@ impl Engine {
             Ok(endpoints) => endpoints,
             Err(error) => {
                 // Whatever has become of the container.
-                Record::update(&self.layout, &held.record.id, |record| {
+                Record::update(self.layout, &held.record.id, |record| {
                     record.network.networks.retain(|membership| membership.network != *network);
                     Ok::<(), EngineError>(())
                 })?;
@@ -349,7 +285,7 @@ impl Engine {
     fn put_in(&mut self, held: &Held, membership: &Membership) -> Result<Vec<Endpoint>, EngineError> {
         let record = &held.record;
         let before = self.endpoints_of(record)?.made;
-        let joined = self.join(record, membership, &held.owners, &before, &held.netns)?;
+        let joined = join::join(self.networks, record, membership, &held.owners, &before, &held.netns)?;
         let mut endpoints = before.clone();
         endpoints.push(joined.clone());
         let requests = record.network.requests(&record.config.settings.exposed);
@@ -399,9 +335,9 @@ impl Engine {
             endpoints.iter().flat_map(|endpoint| &endpoint.addresses).map(|it| it.address()).collect()
         };
         let (gone, here) = (addresses(gone), addresses(here));
-        let told = self.files(record).and_then(|files| {
+        let told = etc_files::of(self.layout, record).and_then(|files| {
             let domainname = record.config.settings.domainname.as_ref();
-            Ok(files::change_addresses(&files, &hostname(record), domainname, &gone, &here)?)
+            Ok(files::change_addresses(&files, &etc_files::hostname(record), domainname, &gone, &here)?)
         });
         if let Err(error) = told {
             // It is connected all the same.

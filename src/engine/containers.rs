@@ -1,72 +1,21 @@
-//! Containers are created, found and listed here. How they are started is in `start`, how they are stopped and
-//! changed in `lifecycle`, what runs beside them in `supervise`.
+//! Containers are found and listed: their records, and their states as they are now.
 
-use std::os::unix::fs::FileTypeExt as _;
+use std::path::PathBuf;
+use std::time::Duration;
 
-use super::connection::{Connection, Membership, NetworkMode, options_of};
-use super::{Engine, EngineError, hold_up, images, privileges};
+use super::connection::Connection;
+use super::host::hierarchy;
+use super::{EngineError, hold_up};
 use crate::container::life::record::{RecordError, State};
 use crate::container::life::{index, record};
-use crate::container::request::config::{
-    Argv, Config, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, Settings, UserSpec,
-};
-use crate::container::request::limits::{LimitError, Machine};
-use crate::container::request::modules::Modules;
-use crate::container::request::restart::RestartPolicy;
-use crate::container::request::security::check_sysctl;
-use crate::container::request::signal::Signal;
-use crate::container::run::{cgroup, environment};
-use crate::names::{ContainerId, ContainerName, NetworkName};
-use crate::network::{Endpoint, NetworkError, PortRequest, Wanted, first_collision};
+use crate::container::run::cgroup;
+use crate::names::ContainerId;
+use crate::network::{Endpoint, Networks};
+use crate::process::Process;
+use crate::store::Layout;
 
 /// A container's record, with the engine's part in it.
 pub type Record = record::Record<Connection>;
-
-/// A container as the user wants it.
-#[derive(Debug, Clone)]
-pub struct CreateContainer {
-    /// Its name; one is made up without.
-    pub name: Option<ContainerName>,
-    /// The image as the user wrote it.
-    pub image: String,
-    /// The program and its arguments, or the arguments of the entry point.
-    pub command: Vec<String>,
-    /// The program whose arguments those are; an empty one stands for none.
-    pub entrypoint: Option<String>,
-    /// The environment.
-    pub env: Vec<EnvVar>,
-    /// The host name.
-    pub hostname: Option<Hostname>,
-    /// Where the command starts.
-    pub working_dir: Option<ContainerPath>,
-    /// The user that it runs as.
-    pub user: Option<UserSpec>,
-    /// Whether it gets a terminal.
-    pub tty: bool,
-    /// Whether standard input is kept open.
-    pub open_stdin: bool,
-    /// Whether standard input ends with the client that feeds it.
-    pub stdin_once: bool,
-    /// Whether it is removed when it ends.
-    pub auto_remove: bool,
-    /// The user's labels.
-    pub labels: Vec<(String, String)>,
-    /// The signal that asks it to end.
-    pub stop_signal: Option<Signal>,
-    /// The seconds between that signal and `SIGKILL`.
-    pub stop_timeout: Option<u32>,
-    /// Everything that most containers leave at its default.
-    pub settings: Settings,
-    /// The networks, in order of connecting, or the one thing that stands in their place; none for the network
-    /// that is there by itself.
-    pub networks: Vec<(NetworkMode, Wanted)>,
-    /// What the container asks for in the first of them.
-    pub wanted: Wanted,
-    /// The ports to publish.
-    pub ports: Vec<PortRequest>,
-    /// Whether every exposed port is published too.
-    pub publish_all: bool,
-}
 
 /// A container with its state as it is now, which may be more than its record knows.
 #[derive(Debug, Clone)]
@@ -77,214 +26,99 @@ pub struct Snapshot {
     pub state: State,
 }
 
-impl Engine {
-    /// Registers a container without starting it. Nothing but its record exists afterwards.
-    ///
-    /// # Errors
-    /// Whatever is wrong with the request as far as can be known without starting it; nothing is left behind.
-    pub fn create_container(&mut self, mut request: CreateContainer) -> Result<Record, EngineError> {
-        privileges::for_containers()?;
-        let (mode, networks) = settle_networks(&mut request)?;
-        check_host(&request, &mode)?;
-        self.check_sharing(&request.settings.security.namespaces)?;
-        if request.auto_remove && request.settings.restart != RestartPolicy::No {
-            let option = format!("--restart {}", request.settings.restart);
-            return Err(EngineError::Conflict { option, other: "--rm".to_owned() });
-        }
-        // Until the record says that the container needs the image, other commands could remove it.
-        let _hold = self.image_store().hold(&request.image)?;
-        let image = self.image_for(&request.image)?;
-        images::apply_defaults(&mut request, &image)?;
-        let mut settings = request.settings;
-        self.settle_mounts(&mut settings, &images::volumes(&image)?)?;
-        let hostname = match request.hostname {
-            Some(hostname) => Some(hostname),
-            None => self.borrowed_hostname(&mode, settings.security.namespaces.uts.is_host())?,
-        };
-        let command = [settings.entrypoint.clone(), request.command].concat();
-        let config = Config {
-            image: image.reference,
-            layers: image.layers,
-            command: Argv::try_from(command)?,
-            env: request.env,
-            hostname,
-            working_dir: request.working_dir,
-            user: request.user,
-            tty: request.tty,
-            open_stdin: request.open_stdin,
-            stdin_once: request.stdin_once,
-            auto_remove: request.auto_remove,
-            labels: request.labels.into_iter().collect(),
-            stop_signal: request.stop_signal.unwrap_or(Signal::TERM),
-            stop_timeout: request.stop_timeout.unwrap_or(DEFAULT_STOP_TIMEOUT),
-            settings,
-        };
-        for Membership { network, .. } in &networks {
-            // The default network is made by the start that needs it.
-            if *network != NetworkName::of_default() {
-                self.networks.get(network.as_str())?;
-            }
-        }
-        let id = ContainerId::generate()
-            .map_err(|source| EngineError::Io { action: "make a random id", source })?;
-        let connection = Connection::new(mode, networks, request.ports, request.publish_all);
-        let record = index::create(&self.layout, id, request.name, config, connection)?;
-        // After the record, which keeps them from being removed.
-        self.make_volumes(&record).inspect_err(|_| {
-            // The first error is the one to report.
-            self.forget(&record.id, true).ok();
-        })?;
-        Ok(record)
-    }
+/// What a listing found.
+#[derive(Debug)]
+pub struct Listing {
+    /// The containers, the newest first.
+    pub containers: Vec<Snapshot>,
+    /// Why others cannot be listed: their records are damaged, or written by a newer mydocker.
+    pub broken: Vec<EngineError>,
+}
 
-    /// The host name of a container that shares the network, or the host name, of another container or of the host:
-    /// that one's. Programs look their own host name up, and only its owner's addresses lead to the container.
-    fn borrowed_hostname(
-        &self,
-        network: &NetworkMode,
-        shares_names: bool,
-    ) -> Result<Option<Hostname>, EngineError> {
-        match network {
-            NetworkMode::Container(owner) => {
-                let owner = Record::load(&self.layout, owner)?;
-                // What is a container's host name can be another's.
-                Ok(environment::hostname(&owner.config, &owner.id).parse().ok())
-            }
-            // A name of the host that containers may not have is left out.
-            NetworkMode::Host => Ok(host_name()),
-            _ if shares_names => Ok(host_name()),
-            _ => Ok(None),
-        }
-    }
+/// Where the files of one container lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Paths {
+    /// The log.
+    pub log: PathBuf,
+    /// The copy-on-write layer and its mount.
+    pub overlay: PathBuf,
+    /// The pinned network namespace.
+    pub netns: PathBuf,
+}
 
-    /// The container that the user means by a name, an id or the beginning of one.
-    ///
-    /// # Errors
-    /// There is none, or more than one.
-    pub fn find(&self, reference: &str) -> Result<Snapshot, EngineError> {
-        self.snapshot(&index::find(&self.layout, reference)?)
-    }
-
-    pub(super) fn snapshot(&self, id: &ContainerId) -> Result<Snapshot, EngineError> {
-        let (record, mut state) = Record::observe(&self.layout, id)?;
-        if let State::Running { paused, .. } = &mut state {
-            // Where there are no control groups, nothing is paused.
-            *paused = super::hierarchy().is_ok_and(|hierarchy| {
-                cgroup::is_frozen(hierarchy, id) && !hold_up::go_on_if_abandoned(&self.layout, hierarchy, id)
-            });
-        }
-        Ok(Snapshot { record, state })
-    }
-
-    /// What a container has in its networks, in order of connecting; nothing while it does not run.
-    ///
-    /// # Errors
-    /// The records of the networks cannot be read.
-    pub fn endpoints(&self, Snapshot { record, state }: &Snapshot) -> Result<Vec<Endpoint>, EngineError> {
-        if !state.is_running() {
-            return Ok(Vec::new());
-        }
-        Ok(self.networks.endpoints_of_container(&record.id, &record.network.earlier())?.made)
-    }
-
-    /// All containers, the newest first; without `all` only those that run, or will again by themselves.
-    ///
-    /// # Errors
-    /// The records cannot be read.
-    pub fn containers(&self, all: bool) -> Result<Vec<Snapshot>, EngineError> {
-        let mut found = Vec::new();
-        for id in index::list(&self.layout)? {
-            match self.snapshot(&id) {
-                Ok(snapshot) if all || snapshot.state.is_up() => found.push(snapshot),
-                Ok(_) => {}
-                // Removed since the listing.
-                Err(EngineError::Record(RecordError::NotFound(_))) => {}
-                Err(error) => return Err(error),
-            }
-        }
-        found.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.record.created));
-        Ok(found)
+impl Paths {
+    pub(super) fn new(layout: &Layout, id: &ContainerId) -> Self {
+        Self { log: layout.container_log(id), overlay: layout.overlay(id), netns: Layout::netns(id) }
     }
 }
 
-fn host_name() -> Option<Hostname> {
-    nix::unistd::gethostname().ok()?.to_str()?.parse().ok()
+/// How long to wait before looking again at a container that another command is starting.
+pub(super) const GLANCE: Duration = Duration::from_millis(10);
+
+pub(super) fn find(layout: &Layout, reference: &str) -> Result<Snapshot, EngineError> {
+    snapshot(layout, &index::find(layout, reference)?)
 }
 
-/// Checks that need this host, or several options together.
-fn check_host(request: &CreateContainer, mode: &NetworkMode) -> Result<(), EngineError> {
-    let settings = &request.settings;
-    let version = super::hierarchy()?.version();
-    settings.limits.check_on(&Machine::read(version))?;
-    for (option, rates) in settings.limits.rates() {
-        for rate in rates {
-            let is_block =
-                std::fs::metadata(&rate.path).is_ok_and(|metadata| metadata.file_type().is_block_device());
-            if !is_block {
-                return Err(LimitError::NotABlockDevice { option, path: rate.path.clone() }.into());
-            }
-        }
+pub(super) fn snapshot(layout: &Layout, id: &ContainerId) -> Result<Snapshot, EngineError> {
+    let (record, mut state) = Record::observe(layout, id)?;
+    if let State::Running { paused, .. } = &mut state {
+        // Where there are no control groups, nothing is paused.
+        *paused = hierarchy().is_ok_and(|hierarchy| {
+            cgroup::is_frozen(hierarchy, id) && !hold_up::go_on_if_abandoned(layout, hierarchy, id)
+        });
     }
-    for name in settings.sysctls.keys() {
-        check_sysctl(name, &settings.security.namespaces, mode.is_own())?;
-    }
-    settings.security.check_on(Modules::of_host())?;
-    let shared_names = settings.security.namespaces.uts.is_host();
-    let named = [("--hostname", &request.hostname), ("--domainname", &settings.domainname)];
-    for (option, name) in named {
-        let Some(name) = name else { continue };
-        let option = format!("{option} {name}");
-        if shared_names {
-            return Err(EngineError::Conflict { option, other: "--uts host".to_owned() });
-        }
-        if matches!(mode, NetworkMode::Container(_)) {
-            return Err(EngineError::Conflict { option, other: format!("--net {}", mode.describe()) });
-        }
-    }
-    Ok(())
+    Ok(Snapshot { record, state })
 }
 
-/// What the network options mean together. Those of the first network may also be given beside it.
-pub(super) fn settle_networks(
-    request: &mut CreateContainer,
-) -> Result<(NetworkMode, Vec<Membership>), EngineError> {
-    if let Some(port) = first_collision(&request.ports) {
-        return Err(NetworkError::PortTwice(port.clone()).into());
-    }
-    let conflict = |option: String, other: String| Err(EngineError::Conflict { option, other });
-    let net = |mode: &NetworkMode| format!("--net {}", mode.describe());
-    let mut asked = std::mem::take(&mut request.networks);
-    if asked.is_empty() {
-        asked.push((NetworkMode::Default, Wanted::default()));
-    }
-    let beside = std::mem::take(&mut request.wanted);
-    if let Some((mode, first)) = asked.first_mut() {
-        if let (Some(option), Some(_)) = (options_of(&beside).next(), options_of(first).next()) {
-            return conflict(option, format!("{} with options of its own", net(mode)));
-        }
-        if *first == Wanted::default() {
-            *first = beside;
+pub(super) fn list(layout: &Layout) -> Result<Listing, EngineError> {
+    let mut listing = Listing { containers: Vec::new(), broken: Vec::new() };
+    for found in each(layout, |id| snapshot(layout, id))? {
+        match found {
+            Ok(snapshot) => listing.containers.push(snapshot),
+            Err(error) => listing.broken.push(error),
         }
     }
-    let mut networks: Vec<Membership> = Vec::new();
-    for (mode, wanted) in &asked {
-        let Some(network) = mode.network() else {
-            if let Some((other, _)) = asked.iter().find(|(other, _)| other != mode) {
-                return conflict(net(mode), net(other));
-            }
-            let option = options_of(wanted).next();
-            let published = || request.ports.first().map(|port| format!("--publish {port}"));
-            let all = || request.publish_all.then(|| "--publish-all".to_owned());
-            if let Some(option) = option.or_else(published).or_else(all) {
-                return conflict(option, net(mode));
-            }
-            continue;
-        };
-        if networks.iter().any(|earlier| earlier.network == network) {
-            return Err(EngineError::NetworkTwice(network));
+    listing.containers.sort_by_key(|snapshot| std::cmp::Reverse(snapshot.record.created));
+    Ok(listing)
+}
+
+/// The records of all containers. One that cannot be read is an error: what that container needs is not known.
+pub(super) fn records(layout: &Layout) -> Result<Vec<Record>, EngineError> {
+    each(layout, |id| Ok(Record::load(layout, id)?))?.into_iter().collect()
+}
+
+/// Reads something of each container; those that were removed since the listing are left out.
+fn each<T>(
+    layout: &Layout,
+    read: impl Fn(&ContainerId) -> Result<T, EngineError>,
+) -> Result<Vec<Result<T, EngineError>>, EngineError> {
+    let is_there =
+        |found: &Result<T, _>| !matches!(found, Err(EngineError::Record(RecordError::NotFound(_))));
+    Ok(index::list(layout)?.iter().map(read).filter(is_there).collect())
+}
+
+/// The container and its first process, if it runs and is not paused.
+pub(super) fn find_running(
+    layout: &Layout,
+    reference: &str,
+    action: &'static str,
+) -> Result<(Record, Process), EngineError> {
+    let Snapshot { record, state } = find(layout, reference)?;
+    match state {
+        State::Running { init, paused: false, .. } => Ok((record, init)),
+        State::Running { .. } | State::Restarting { .. } => {
+            Err(EngineError::Is { action, name: record.name, state: state.as_str() })
         }
-        networks.push(Membership { network, wanted: wanted.clone() });
+        _ => Err(EngineError::NotRunning { action, name: record.name }),
     }
-    let mode = asked.into_iter().next().map_or(NetworkMode::Default, |(mode, _)| mode);
-    Ok((mode, networks))
+}
+
+pub(super) fn endpoints(
+    networks: &Networks,
+    Snapshot { record, state }: &Snapshot,
+) -> Result<Vec<Endpoint>, EngineError> {
+    if !state.is_running() {
+        return Ok(Vec::new());
+    }
+    Ok(networks.endpoints_of_container(&record.id, &record.network.earlier())?.made)
 }

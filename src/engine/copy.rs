@@ -1,25 +1,24 @@
-//! Files into containers and out of them, and what a container changed.
+//! Files are copied into containers and out of them.
 //!
 //! Both ends of a copy are a directory that is held open and a path below it: the container's root, or the
 //! host's. The files go through a tar stream from one to the other, so that neither side ever sees a path of
 //! the other one.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
 
-use super::{Engine, EngineError, Record, Snapshot, privileges};
+use super::containers::{self, Record};
+use super::{EngineError, privileges};
 use crate::archive::{self, Below, Owners, Packer, Purpose, Reader, Target, Unpacked};
-use crate::container::life::changes::{self, Change};
 use crate::container::life::record::State;
 use crate::container::life::view::{self, Part};
+use crate::store::Layout;
 
 /// One end of a copy, as the user names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -145,175 +144,109 @@ fn is_directory(file: &OwnedFd) -> nix::Result<bool> {
     Ok(fstat(file)?.st_mode & SFlag::S_IFMT.bits() == SFlag::S_IFDIR.bits())
 }
 
-fn nothing(_: &OsStr, _: &nix::sys::stat::FileStat) -> bool {
+pub(super) fn nothing(_: &OsStr, _: &nix::sys::stat::FileStat) -> bool {
     false
 }
 
-impl Engine {
-    /// Copies files between a container, whether it runs or not, and the host. Returns how many bytes.
-    ///
-    /// # Errors
-    /// A file cannot be found, read or written; what was copied before stays.
-    pub fn copy(
-        &mut self,
-        source: &CopyEnd,
-        target: &CopyEnd,
-        options: CopyOptions,
-    ) -> Result<u64, EngineError> {
-        privileges::for_containers()?;
-        let (from, to) = (self.place(source, false)?, self.place(target, true)?);
-        let (file, is_directory, name) = from.source(options.follow)?;
-        from.check_kind(&file, to.target)?;
-        let (directory, name) = to.destination(is_directory, name, &from.shown)?;
+pub(super) fn copy(
+    layout: &Layout,
+    source: &CopyEnd,
+    target: &CopyEnd,
+    options: CopyOptions,
+) -> Result<u64, EngineError> {
+    privileges::for_containers()?;
+    let (from, to) = (place(layout, source, false)?, place(layout, target, true)?);
+    let (file, is_directory, name) = from.source(options.follow)?;
+    from.check_kind(&file, to.target)?;
+    let (directory, name) = to.destination(is_directory, name, &from.shown)?;
+    let below = Below::new(directory);
+    let done: Result<Unpacked, EngineError> = archive::piped(
+        |pipe| {
+            let mut packer = Packer::new(BufWriter::new(pipe), Purpose::Tree, &nothing);
+            packer.add(&file, &name)?;
+            packer.finish().map(drop)
+        },
+        |stream| {
+            let mut reader = Reader::new(stream);
+            Ok(archive::unpack(&mut reader, &below, to.target, owners(options, to.target))?)
+        },
+    );
+    Ok(done.map_err(|error| told(error, &from.shown, &to.shown))?.size)
+}
+
+pub(super) fn copy_out(
+    layout: &Layout,
+    source: &CopyEnd,
+    stream: impl Write,
+    follow: bool,
+) -> Result<(), EngineError> {
+    privileges::for_containers()?;
+    let from = place(layout, source, false)?;
+    let (file, _, name) = from.source(follow)?;
+    // The archive is data, whoever reads it.
+    from.check_kind(&file, Target::Container)?;
+    let mut packer = Packer::new(BufWriter::with_capacity(128 * 1024, stream), Purpose::Tree, &nothing);
+    packer.add(&file, &name).and_then(|()| packer.finish().map(drop))?;
+    Ok(())
+}
+
+pub(super) fn copy_in(
+    layout: &Layout,
+    stream: impl Read,
+    target: &CopyEnd,
+    options: CopyOptions,
+) -> Result<u64, EngineError> {
+    privileges::for_containers()?;
+    let to = place(layout, target, true)?;
+    let directory = to.below.spot(Path::new(&to.plain()), true).map_err(to.failed("find"))?.file;
+    let directory = directory.ok_or_else(|| to.failed("find")(Errno::ENOENT.into()))?;
+    if !is_directory(&directory).map_err(to.failed_errno("look at"))? {
+        return Err(to.failed("unpack an archive to")(Errno::ENOTDIR.into()));
+    }
+    let done = (|| {
+        let mut reader = Reader::new(archive::decompress(stream)?);
         let below = Below::new(directory);
-        let done: Result<Unpacked, EngineError> = archive::piped(
-            |pipe| {
-                let mut packer = Packer::new(BufWriter::new(pipe), Purpose::Tree, &nothing);
-                packer.add(&file, &name)?;
-                packer.finish().map(drop)
-            },
-            |stream| {
-                let mut reader = Reader::new(stream);
-                Ok(archive::unpack(&mut reader, &below, to.target, owners(options, to.target))?)
-            },
-        );
-        Ok(done.map_err(|error| told(error, &from.shown, &to.shown))?.size)
-    }
+        let done = archive::unpack(&mut reader, &below, to.target, owners(options, to.target))?;
+        archive::drain(&mut reader.into_inner())?;
+        Ok::<_, EngineError>(done)
+    })();
+    Ok(done.map_err(|error| told(error, "standard input", &to.shown))?.size)
+}
 
-    /// Writes files of a container to `stream`, as a tar archive.
-    ///
-    /// # Errors
-    /// A file cannot be found or read, or the stream not be written.
-    pub fn copy_out(
-        &mut self,
-        source: &CopyEnd,
-        stream: impl Write,
-        follow: bool,
-    ) -> Result<(), EngineError> {
-        privileges::for_containers()?;
-        let from = self.place(source, false)?;
-        let (file, _, name) = from.source(follow)?;
-        // The archive is data, whoever reads it.
-        from.check_kind(&file, Target::Container)?;
-        let mut packer = Packer::new(BufWriter::with_capacity(128 * 1024, stream), Purpose::Tree, &nothing);
-        packer.add(&file, &name).and_then(|()| packer.finish().map(drop))?;
-        Ok(())
-    }
-
-    /// Unpacks the tar archive `stream`, which may be compressed, to a directory of a container.
-    ///
-    /// # Errors
-    /// The directory does not exist, or the archive cannot be unpacked; what was unpacked before stays.
-    pub fn copy_in(
-        &mut self,
-        stream: impl Read,
-        target: &CopyEnd,
-        options: CopyOptions,
-    ) -> Result<u64, EngineError> {
-        privileges::for_containers()?;
-        let to = self.place(target, true)?;
-        let directory = to.below.spot(Path::new(&to.plain()), true).map_err(to.failed("find"))?.file;
-        let directory = directory.ok_or_else(|| to.failed("find")(Errno::ENOENT.into()))?;
-        if !is_directory(&directory).map_err(to.failed_errno("look at"))? {
-            return Err(to.failed("unpack an archive to")(Errno::ENOTDIR.into()));
+fn place(layout: &Layout, end: &CopyEnd, is_target: bool) -> Result<Place, EngineError> {
+    match end {
+        CopyEnd::Container { container, path } => {
+            let shown = format!("{container}:{}", path.display());
+            let snapshot = containers::find(layout, container)?;
+            let root = root_of(layout, &snapshot.record, &snapshot.state, is_target)?;
+            Ok(Place { below: Below::new(root), path: path.clone(), shown, target: Target::Container })
         }
-        let done = (|| {
-            let mut reader = Reader::new(archive::decompress(stream)?);
-            let below = Below::new(directory);
-            let done = archive::unpack(&mut reader, &below, to.target, owners(options, to.target))?;
-            archive::drain(&mut reader.into_inner())?;
-            Ok::<_, EngineError>(done)
-        })();
-        Ok(done.map_err(|error| told(error, "standard input", &to.shown))?.size)
-    }
-
-    /// Writes all files of a container to `stream`, as a tar archive, without what is mounted in it.
-    ///
-    /// # Errors
-    /// A file cannot be read, or the stream not be written.
-    pub fn export(&mut self, reference: &str, stream: impl Write) -> Result<(), EngineError> {
-        privileges::for_containers()?;
-        let Snapshot { record, state } = self.find(reference)?;
-        let root = match state {
-            State::Running { init, .. } => view::live_layers(init)?,
-            _ => view::mounted(&self.layout, &record.id, &record.config.layers, Part::Readable)?,
-        };
-        let mut packer = Packer::new(BufWriter::with_capacity(128 * 1024, stream), Purpose::Tree, &nothing);
-        packer.add(&root, OsStr::new("")).and_then(|()| packer.finish().map(drop))?;
-        Ok(())
-    }
-
-    /// As [`Engine::export`], to a file. It is there when it is whole, or not at all.
-    ///
-    /// # Errors
-    /// A file cannot be read, or the archive not be written.
-    pub fn export_to(&mut self, reference: &str, path: &Path) -> Result<(), EngineError> {
-        let failed = |source| EngineError::Copy { action: "write", path: path.display().to_string(), source };
-        if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
-            // A pipe or a device has no contents to be replaced.
-            let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
-            return self.export(reference, file);
-        }
-        let name = path.file_name().ok_or_else(|| failed(Errno::EISDIR.into()))?;
-        let mut hidden = OsString::from(".");
-        hidden.push(name);
-        hidden.push(format!(".{}", std::process::id()));
-        let temporary = path.with_file_name(hidden);
-        let mut options = OpenOptions::new();
-        let file = options.write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
-        let exported =
-            self.export(reference, file).and_then(|()| std::fs::rename(&temporary, path).map_err(failed));
-        exported.inspect_err(|_| {
-            // The first error is the one to report.
-            std::fs::remove_file(&temporary).ok();
-        })
-    }
-
-    /// What a container changed in the files of its image.
-    ///
-    /// # Errors
-    /// Its files cannot be read.
-    pub fn changes(&mut self, reference: &str) -> Result<Vec<Change>, EngineError> {
-        privileges::for_containers()?;
-        let record = self.find(reference)?.record;
-        Ok(changes::list(&self.layout, &record.id, &record.config.layers)?)
-    }
-
-    fn place(&self, end: &CopyEnd, is_target: bool) -> Result<Place, EngineError> {
-        match end {
-            CopyEnd::Container { container, path } => {
-                let shown = format!("{container}:{}", path.display());
-                let snapshot = self.find(container)?;
-                let root = self.root_of(&snapshot.record, &snapshot.state, is_target)?;
-                Ok(Place { below: Below::new(root), path: path.clone(), shown, target: Target::Container })
+        CopyEnd::Host(path) => {
+            let failed =
+                |source| EngineError::Copy { action: "find", path: path.display().to_string(), source };
+            let mut absolute = Vec::new();
+            if !path.as_bytes().starts_with(b"/") {
+                absolute = std::env::current_dir().map_err(failed)?.into_os_string().into_vec();
+                absolute.push(b'/');
             }
-            CopyEnd::Host(path) => {
-                let failed =
-                    |source| EngineError::Copy { action: "find", path: path.display().to_string(), source };
-                let mut absolute = Vec::new();
-                if !path.as_bytes().starts_with(b"/") {
-                    absolute = std::env::current_dir().map_err(failed)?.into_os_string().into_vec();
-                    absolute.push(b'/');
-                }
-                absolute.extend_from_slice(path.as_bytes());
-                Ok(Place {
-                    below: Below::open(Path::new("/")).map_err(failed)?,
-                    path: OsString::from_vec(absolute),
-                    shown: path.display().to_string(),
-                    target: Target::Host,
-                })
-            }
+            absolute.extend_from_slice(path.as_bytes());
+            Ok(Place {
+                below: Below::open(Path::new("/")).map_err(failed)?,
+                path: OsString::from_vec(absolute),
+                shown: path.display().to_string(),
+                target: Target::Host,
+            })
         }
     }
+}
 
-    /// The root of a container as it sees it, or would see it.
-    fn root_of(&self, record: &Record, state: &State, writes: bool) -> Result<OwnedFd, EngineError> {
-        if let State::Running { init, .. } = state {
-            return Ok(view::live(*init)?);
-        }
-        let part = if writes { Part::Writable } else { Part::Readable };
-        Ok(view::mounted(&self.layout, &record.id, &record.config.layers, part)?)
+/// The root of a container as it sees it, or would see it.
+fn root_of(layout: &Layout, record: &Record, state: &State, writes: bool) -> Result<OwnedFd, EngineError> {
+    if let State::Running { init, .. } = state {
+        return Ok(view::live(*init)?);
     }
+    let part = if writes { Part::Writable } else { Part::Readable };
+    Ok(view::mounted(layout, &record.id, &record.config.layers, part)?)
 }
 
 fn owners(options: CopyOptions, target: Target) -> Owners {

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::connect::called;
 use super::connection::Membership;
-use super::containers::{CreateContainer, Record, Snapshot, settle_networks};
-use super::{CreateNetwork, Engine, EngineError, Network, privileges};
+use super::containers::{Record, Snapshot};
+use super::create::{CreateContainer, settle_networks};
+use super::{CreateNetwork, Engine, EngineError, Network, connect_namespace, privileges, prune};
 use crate::container::life::index;
 use crate::container::life::record::State;
 use crate::container::request::signal::Signal;
@@ -37,7 +38,7 @@ impl Engine {
     /// As [`Engine::prune_networks`].
     pub fn dry_prune_networks(&mut self, wanted: impl Fn(&Network) -> bool) -> Result<String, EngineError> {
         privileges::for_networks()?;
-        let kept = self.networks_of_containers()?;
+        let kept = prune::networks_of_containers(&self.layout)?;
         Ok(self.networks.dry_prune(&kept, wanted)?.to_string())
     }
 
@@ -115,7 +116,7 @@ impl Engine {
         ports: &[PortRequest],
     ) -> Result<String, EngineError> {
         privileges::for_namespaces()?;
-        let (path, network) = (self.namespace_path(netns)?, called(network)?);
+        let (path, network) = (connect_namespace::path(&self.layout, netns)?, called(network)?);
         let request = NamespaceRequest { path: &path, network: &network, wanted, ports };
         Ok(self.networks.dry_connect_namespace(&request)?.to_string())
     }
@@ -126,7 +127,7 @@ impl Engine {
     /// It is not connected to the network.
     pub fn dry_disconnect_namespace(&mut self, network: &str, netns: &Path) -> Result<String, EngineError> {
         privileges::for_namespaces()?;
-        let path = self.namespace_path(netns)?;
+        let path = connect_namespace::path(&self.layout, netns)?;
         Ok(self.networks.dry_disconnect_namespace(&path, &called(network)?)?.to_string())
     }
 

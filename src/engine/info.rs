@@ -4,11 +4,12 @@ use std::path::PathBuf;
 
 use nix::sys::utsname::uname;
 
-use super::{Engine, EngineError};
+use super::{EngineError, host};
 use crate::container::request::modules::Modules;
 use crate::container::run::usage;
 use crate::needs::{self, Lack, ThisHost};
 use crate::network;
+use crate::store::Layout;
 
 /// Where distributions say what they are called (os-release(5)).
 const RELEASE_FILES: [&str; 2] = ["/etc/os-release", "/usr/lib/os-release"];
@@ -38,41 +39,31 @@ pub struct HostInfo {
     pub run_root: PathBuf,
 }
 
-impl Engine {
-    /// What there is to know of this host.
-    ///
-    /// # Errors
-    /// The host does not tell its name.
-    pub fn host_info(&self) -> Result<HostInfo, EngineError> {
-        let groups = super::groups();
-        let names = uname().map_err(|errno| EngineError::Io {
-            action: "ask the kernel for its name",
-            source: errno.into(),
-        })?;
-        let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
-        let release = RELEASE_FILES.iter().find_map(|path| std::fs::read_to_string(path).ok());
-        Ok(HostInfo {
-            name: text(names.nodename()),
-            kernel: text(names.release()),
-            architecture: text(names.machine()),
-            system: release.and_then(|text| pretty_name(&text)).unwrap_or_else(|| text(names.sysname())),
-            cgroup_version: groups.tree.is_some().then_some(if groups.unified { 2 } else { 1 }),
-            apparmor: Modules::of_host().apparmor,
-            processors: std::thread::available_parallelism().map_or(1, usize::from),
-            memory: usage::host_memory().unwrap_or(0),
-            root: self.layout.root().to_owned(),
-            run_root: self.layout.run_root().to_owned(),
-        })
-    }
+pub(super) fn host(layout: &Layout) -> Result<HostInfo, EngineError> {
+    let groups = host::groups();
+    let names = uname()
+        .map_err(|errno| EngineError::Io { action: "ask the kernel for its name", source: errno.into() })?;
+    let text = |text: &std::ffi::OsStr| text.to_string_lossy().into_owned();
+    let release = RELEASE_FILES.iter().find_map(|path| std::fs::read_to_string(path).ok());
+    Ok(HostInfo {
+        name: text(names.nodename()),
+        kernel: text(names.release()),
+        architecture: text(names.machine()),
+        system: release.and_then(|text| pretty_name(&text)).unwrap_or_else(|| text(names.sysname())),
+        cgroup_version: groups.tree.is_some().then_some(if groups.unified { 2 } else { 1 }),
+        apparmor: Modules::of_host().apparmor,
+        processors: std::thread::available_parallelism().map_or(1, usize::from),
+        memory: usage::host_memory().unwrap_or(0),
+        root: layout.root().to_owned(),
+        run_root: layout.run_root().to_owned(),
+    })
+}
 
-    /// All that this host lacks, what is missed most first.
-    #[must_use]
-    pub fn lacking(&self) -> Vec<Lack> {
-        let mut lacks = needs::lacking(&ThisHost, &super::groups());
-        lacks.extend(network::lacking());
-        lacks.sort_by_key(|lack| lack.weight);
-        lacks
-    }
+pub(super) fn lacking() -> Vec<Lack> {
+    let mut lacks = needs::lacking(&ThisHost, &host::groups());
+    lacks.extend(network::lacking());
+    lacks.sort_by_key(|lack| lack.weight);
+    lacks
 }
 
 /// The value of `PRETTY_NAME` without its quotes.

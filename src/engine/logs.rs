@@ -2,9 +2,11 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Engine, EngineError, Record};
+use super::EngineError;
+use super::containers::{self, Record};
 use crate::container::life::log::{Entry, Reader};
 use crate::container::request::log::Driver;
+use crate::store::Layout;
 
 /// Which part of a log is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,40 +21,34 @@ pub struct LogRequest {
     pub until: Option<DateTime<Utc>>,
 }
 
-impl Engine {
-    /// Hands the entries of a container's log to `show` until it returns false.
-    ///
-    /// # Errors
-    /// There is no such container, it keeps no log, or the log cannot be read.
-    pub fn logs(
-        &self,
-        reference: &str,
-        request: LogRequest,
-        mut show: impl FnMut(Entry) -> bool,
-    ) -> Result<(), EngineError> {
-        let record = self.find(reference)?.record;
-        let options = &record.config.settings.log;
-        if options.driver == Driver::None {
-            return Err(EngineError::NoLog(record.name));
-        }
-        let mut reader = Reader::open(&self.layout.container_log(&record.id), options, request.tail)?;
-        let id = record.id;
-        // A container that was removed meanwhile writes nothing any more; one that cannot be read, who knows.
-        let writes = || {
-            request.follow
-                && request.until.is_none_or(|until| Utc::now() <= until)
-                && Record::load(&self.layout, &id)
-                    .and_then(|record| record.status())
-                    .is_ok_and(|state| !state.can_start())
-        };
-        let show = |entry: Entry| match time(&entry) {
-            Some(time) if request.since.is_some_and(|since| time < since) => true,
-            // Entries are in the order of their times: nothing that is wanted follows.
-            Some(time) if request.until.is_some_and(|until| time > until) => false,
-            _ => show(entry),
-        };
-        Ok(reader.follow(writes, show)?)
+pub(super) fn logs(
+    layout: &Layout,
+    reference: &str,
+    request: LogRequest,
+    mut show: impl FnMut(Entry) -> bool,
+) -> Result<(), EngineError> {
+    let record = containers::find(layout, reference)?.record;
+    let options = &record.config.settings.log;
+    if options.driver == Driver::None {
+        return Err(EngineError::NoLog(record.name));
     }
+    let mut reader = Reader::open(&layout.container_log(&record.id), options, request.tail)?;
+    let id = record.id;
+    // A container that was removed meanwhile writes nothing any more; one that cannot be read, who knows.
+    let writes = || {
+        request.follow
+            && request.until.is_none_or(|until| Utc::now() <= until)
+            && Record::load(layout, &id)
+                .and_then(|record| record.status())
+                .is_ok_and(|state| !state.can_start())
+    };
+    let show = |entry: Entry| match time(&entry) {
+        Some(time) if request.since.is_some_and(|since| time < since) => true,
+        // Entries are in the order of their times: nothing that is wanted follows.
+        Some(time) if request.until.is_some_and(|until| time > until) => false,
+        _ => show(entry),
+    };
+    Ok(reader.follow(writes, show)?)
 }
 
 /// When an entry was written, if it says so in a way that can be understood.

@@ -5,39 +5,56 @@
 //!
 #![doc = include_str!("commands.md")]
 
+mod attach;
+mod check;
+mod commit;
 mod connect;
+mod connect_namespace;
 mod connection;
 mod containers;
 mod copy;
-mod diagnosis;
+mod create;
+mod defaults;
 mod dry_run;
 mod error;
+mod etc_files;
+mod exec;
+mod export;
+mod flows;
+mod forget;
+mod front;
 mod hold_up;
+mod host;
 mod images;
+mod import;
 mod info;
-mod lifecycle;
-mod listing;
+mod join;
+mod kill;
+mod launch;
+mod leaks;
 mod logs;
-mod networks;
+mod mounts;
+mod orphan;
+mod pause;
 mod privileges;
+mod prune;
+mod reload;
+mod remove;
+mod rename;
+mod restart;
 mod sharing;
 mod start;
 mod stats;
+mod stop;
 mod supervise;
-mod teardown;
 mod top;
 mod update;
 mod volumes;
+mod wait;
 
-use std::ffi::OsString;
-use std::path::PathBuf;
-
-use crate::container::run::cgroup::Hierarchy;
-use crate::container::run::runtime::RuntimeError;
-use crate::names::ContainerId;
-use crate::needs::Groups;
 use crate::network::Networks;
 pub use crate::store::Layout;
+use launch::Supervisors;
 
 pub use crate::container::life::changes::{Change as FileChange, Kind as ChangeKind};
 pub use crate::container::life::detach::DetachKeys;
@@ -70,67 +87,27 @@ pub use crate::network::{
 pub use crate::network::{ContainerFlow, Direction, FlowEvent};
 pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest, Wanted};
 pub use crate::network::{compact as compact_ports, unpublished as unpublished_ports};
+pub use attach::{Attachment, Left};
+pub use check::Finding;
+pub use commit::CommitImage;
 pub use connection::{Connection, Membership, NetworkMode};
-pub use containers::{CreateContainer, Record, Snapshot};
+pub use containers::{Listing, Paths, Record, Snapshot};
 pub use copy::{CopyEnd, CopyOptions};
-pub use diagnosis::Finding;
+pub use create::CreateContainer;
 pub use error::{EngineError, one_line};
-pub use images::{CommitImage, ImportImage};
+pub use exec::ExecRequest;
+pub use import::ImportImage;
 pub use info::HostInfo;
-pub use lifecycle::{Grace, StopRequest};
-pub use listing::Listing;
 pub use logs::LogRequest;
-pub use start::{Attachment, ExecRequest, Left};
+pub use mounts::MountView;
 pub use stats::DiskUsage;
-pub use volumes::{MountView, Pruned, VolumeFilter, VolumeView};
+pub use stop::{Grace, StopRequest};
+pub use volumes::{Pruned, VolumeFilter, VolumeView};
 
 /// Everything that mydocker can do below one pair of root directories.
 #[derive(Debug)]
 pub struct Engine {
     layout: Layout,
     networks: Networks,
-    /// How our own binary is called to supervise a container.
-    supervisor: Vec<OsString>,
-}
-
-/// Where the files of one container lie.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Paths {
-    /// The log.
-    pub log: PathBuf,
-    /// The copy-on-write layer and its mount.
-    pub overlay: PathBuf,
-    /// The pinned network namespace.
-    pub netns: PathBuf,
-}
-
-impl Engine {
-    /// Opens the engine. `supervisor` are the arguments with which our own binary supervises a container
-    /// below the same directories.
-    #[must_use]
-    pub fn new(layout: Layout, supervisor: Vec<OsString>) -> Self {
-        let networks = Networks::new(layout.clone());
-        Self { networks, layout, supervisor }
-    }
-
-    /// Where the files of a container lie, whether they exist at the moment or not.
-    #[must_use]
-    pub fn paths(&self, id: &ContainerId) -> Paths {
-        Paths {
-            log: self.layout.container_log(id),
-            overlay: self.layout.overlay(id),
-            netns: Layout::netns(id),
-        }
-    }
-}
-
-/// How the host's control groups are arranged, for those who look for what is missing.
-fn groups() -> Groups {
-    let none = Groups { tree: None, unified: false, beside: false, controllers: Vec::new() };
-    Hierarchy::of_host().map_or(none, Hierarchy::described)
-}
-
-/// The host's control groups.
-fn hierarchy() -> Result<&'static Hierarchy, EngineError> {
-    Ok(Hierarchy::of_host().map_err(RuntimeError::from)?)
+    supervisors: Supervisors,
 }

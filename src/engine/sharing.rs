@@ -7,13 +7,17 @@
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::PathBuf;
 
-use super::{Engine, EngineError, Record};
+use super::EngineError;
+use super::connection::NetworkMode;
+use super::containers::Record;
 use crate::container::life::record::{RecordError, State};
 use crate::container::request::namespaces::{IpcMode, Namespaces, PidMode};
 use crate::container::run::first::{Joined, Sharing};
 use crate::names::ContainerId;
 use crate::process::Process;
+use crate::store::Layout;
 
 /// A kind of namespace that containers share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,72 +54,80 @@ impl Kind {
     }
 }
 
-impl Engine {
-    /// Whether the containers that are to be joined are there and let themselves be joined. They need not run
-    /// before the container is started.
-    pub(super) fn check_sharing(&self, namespaces: &Namespaces) -> Result<(), EngineError> {
-        if let PidMode::Container(id) = &namespaces.pid {
-            self.owner(Kind::Pid, id)?;
-        }
-        if let IpcMode::Container(id) = &namespaces.ipc {
-            self.owner(Kind::Ipc, id)?;
-        }
-        Ok(())
+/// Whether the containers that are to be joined are there and let themselves be joined. They need not run
+/// before the container is started.
+pub(super) fn check(layout: &Layout, namespaces: &Namespaces) -> Result<(), EngineError> {
+    if let PidMode::Container(id) = &namespaces.pid {
+        owner(layout, Kind::Pid, id)?;
     }
-
-    /// The namespaces that a container is to be started in.
-    ///
-    /// # Errors
-    /// A container whose namespace it shares does not run ([`EngineError::NotRunning`], [`EngineError::Is`]) or
-    /// was removed ([`EngineError::OwnerGone`]).
-    pub(super) fn shared_namespaces(&self, record: &Record) -> Result<Sharing, EngineError> {
-        let namespaces = &record.config.settings.security.namespaces;
-        let pid = match &namespaces.pid {
-            PidMode::Private => Joined::Own,
-            PidMode::Host => Joined::Host,
-            PidMode::Container(id) => self.joined(Kind::Pid, id)?,
-        };
-        let ipc = match &namespaces.ipc {
-            IpcMode::Private | IpcMode::Shareable | IpcMode::None => Joined::Own,
-            IpcMode::Host => Joined::Host,
-            IpcMode::Container(id) => self.joined(Kind::Ipc, id)?,
-        };
-        Ok(Sharing { pid, ipc })
+    if let IpcMode::Container(id) = &namespaces.ipc {
+        owner(layout, Kind::Ipc, id)?;
     }
+    Ok(())
+}
 
-    /// The container whose namespace is shared, and its state.
-    fn owner(&self, kind: Kind, id: &ContainerId) -> Result<(Record, State), EngineError> {
-        let (owner, state) = Record::observe(&self.layout, id).map_err(|error| match error {
-            RecordError::NotFound(id) => EngineError::OwnerGone { what: kind.what(), id },
-            error => error.into(),
-        })?;
-        let ipc = &owner.config.settings.security.namespaces.ipc;
-        if kind == Kind::Ipc && !ipc.is_shareable() {
-            return Err(EngineError::IpcNotShareable { name: owner.name, mode: ipc.to_string() });
-        }
-        Ok((owner, state))
+/// The namespaces that a container is to be started in.
+pub(super) fn namespaces(layout: &Layout, record: &Record) -> Result<Sharing, EngineError> {
+    let namespaces = &record.config.settings.security.namespaces;
+    let pid = match &namespaces.pid {
+        PidMode::Private => Joined::Own,
+        PidMode::Host => Joined::Host,
+        PidMode::Container(id) => joined(layout, Kind::Pid, id)?,
+    };
+    let ipc = match &namespaces.ipc {
+        IpcMode::Private | IpcMode::Shareable | IpcMode::None => Joined::Own,
+        IpcMode::Host => Joined::Host,
+        IpcMode::Container(id) => joined(layout, Kind::Ipc, id)?,
+    };
+    Ok(Sharing { pid, ipc })
+}
+
+/// The container whose namespace is shared, and its state.
+fn owner(layout: &Layout, kind: Kind, id: &ContainerId) -> Result<(Record, State), EngineError> {
+    let (owner, state) = Record::observe(layout, id).map_err(|error| match error {
+        RecordError::NotFound(id) => EngineError::OwnerGone { what: kind.what(), id },
+        error => error.into(),
+    })?;
+    let ipc = &owner.config.settings.security.namespaces.ipc;
+    if kind == Kind::Ipc && !ipc.is_shareable() {
+        return Err(EngineError::IpcNotShareable { name: owner.name, mode: ipc.to_string() });
     }
+    Ok((owner, state))
+}
 
-    fn joined(&self, kind: Kind, id: &ContainerId) -> Result<Joined, EngineError> {
-        let (Record { name, .. }, state) = self.owner(kind, id)?;
-        let action = kind.action();
-        let init = match state {
-            // It is joined while it is paused as well: that takes nothing of its processes.
-            State::Running { init, .. } => init,
-            State::Restarting { .. } => {
-                return Err(EngineError::Is { action, name, state: state.as_str() });
-            }
-            _ => return Err(EngineError::NotRunning { action, name }),
-        };
-        match is_ours(init, kind) {
-            // Asked after its files were: had the pid changed hands before, they were another process's.
-            _ if !init.is_alive() => Err(EngineError::NotRunning { action, name }),
-            Ok(true) => Ok(Joined::Host),
-            Ok(false) => Ok(Joined::Of(init)),
-            Err(source) => {
-                Err(EngineError::Io { action: "look at the namespaces of another container", source })
-            }
+fn joined(layout: &Layout, kind: Kind, id: &ContainerId) -> Result<Joined, EngineError> {
+    let (Record { name, .. }, state) = owner(layout, kind, id)?;
+    let action = kind.action();
+    let init = match state {
+        // It is joined while it is paused as well: that takes nothing of its processes.
+        State::Running { init, .. } => init,
+        State::Restarting { .. } => {
+            return Err(EngineError::Is { action, name, state: state.as_str() });
         }
+        _ => return Err(EngineError::NotRunning { action, name }),
+    };
+    match is_ours(init, kind) {
+        // Asked after its files were: had the pid changed hands before, they were another process's.
+        _ if !init.is_alive() => Err(EngineError::NotRunning { action, name }),
+        Ok(true) => Ok(Joined::Host),
+        Ok(false) => Ok(Joined::Of(init)),
+        Err(source) => Err(EngineError::Io { action: "look at the namespaces of another container", source }),
+    }
+}
+
+/// The network namespace of another container that is to be shared; `None` where it is the host's, or
+/// nobody's.
+pub(super) fn network(layout: &Layout, mode: &NetworkMode) -> Result<Option<PathBuf>, EngineError> {
+    let NetworkMode::Container(id) = mode else { return Ok(None) };
+    let other = Record::load(layout, id)?;
+    if !other.status()?.is_running() {
+        return Err(EngineError::NetworkNotShared(other.name));
+    }
+    match &other.network.mode {
+        NetworkMode::Host => Ok(None),
+        // A container cannot share its own, nor one that was made after it: this ends.
+        mode @ NetworkMode::Container(_) => network(layout, mode),
+        _ => Ok(Some(Layout::netns(id))),
     }
 }
 
@@ -136,15 +148,13 @@ mod tests {
     use crate::container::request::security::Security;
     use crate::container::request::signal::Signal;
     use crate::engine::{Connection, NetworkMode};
-    use crate::store::Layout;
 
-    fn engine(directory: &tempfile::TempDir) -> Engine {
-        let layout = Layout::new(directory.path().join("root"), directory.path().join("run"));
-        Engine::new(layout, Vec::new())
+    fn layout(directory: &tempfile::TempDir) -> Layout {
+        Layout::new(directory.path().join("root"), directory.path().join("run"))
     }
 
     /// A container that is registered with these namespaces.
-    fn registered(engine: &Engine, name: &str, pid: PidMode, ipc: IpcMode) -> Record {
+    fn registered(layout: &Layout, name: &str, pid: PidMode, ipc: IpcMode) -> Record {
         let namespaces = Namespaces { pid, ipc, ..Namespaces::default() };
         let security = Security { namespaces, ..Security::default() };
         let config = Config {
@@ -166,12 +176,12 @@ mod tests {
         };
         let connection = Connection::new(NetworkMode::None, Vec::new(), Vec::new(), false);
         let name = Some(name.parse().unwrap());
-        index::create(&engine.layout, ContainerId::generate().unwrap(), name, config, connection).unwrap()
+        index::create(layout, ContainerId::generate().unwrap(), name, config, connection).unwrap()
     }
 
     /// Registers that this process is the container's first one, and its supervisor.
-    fn run(engine: &Engine, record: &Record) {
-        Record::update(&engine.layout, &record.id, |record| {
+    fn run(layout: &Layout, record: &Record) {
+        Record::update(layout, &record.id, |record| {
             record.state = State::running(Process::current().unwrap())?;
             Ok::<(), EngineError>(())
         })
@@ -185,7 +195,7 @@ mod tests {
     #[test]
     fn only_what_is_shareable_can_be_joined() {
         let directory = tempfile::tempdir().unwrap();
-        let engine = engine(&directory);
+        let layout = &layout(&directory);
         let joining =
             |id: &ContainerId| Namespaces { ipc: IpcMode::Container(id.clone()), ..Namespaces::default() };
         for (name, ipc, works) in [
@@ -195,8 +205,8 @@ mod tests {
             ("host", IpcMode::Host, true),
             ("second", IpcMode::Container(ContainerId::generate().unwrap()), true),
         ] {
-            let owner = registered(&engine, name, PidMode::Private, ipc);
-            match engine.check_sharing(&joining(&owner.id)) {
+            let owner = registered(layout, name, PidMode::Private, ipc);
+            match check(layout, &joining(&owner.id)) {
                 Ok(()) => assert!(works, "{name}"),
                 Err(error) => {
                     let text = error.to_string();
@@ -206,33 +216,33 @@ mod tests {
             }
             // Process ids can be had of everybody.
             let pid = PidMode::Container(owner.id);
-            engine.check_sharing(&Namespaces { pid, ..Namespaces::default() }).unwrap();
+            check(layout, &Namespaces { pid, ..Namespaces::default() }).unwrap();
         }
         let nobody = ContainerId::generate().unwrap();
-        let error = engine.check_sharing(&joining(&nobody)).unwrap_err().to_string();
+        let error = check(layout, &joining(&nobody)).unwrap_err().to_string();
         assert!(error.contains(nobody.short()) && error.contains("no such container"), "{error}");
     }
 
     #[test]
     fn whoever_is_joined_has_to_run() {
         let directory = tempfile::tempdir().unwrap();
-        let engine = engine(&directory);
-        let owner = registered(&engine, "owner", PidMode::Host, IpcMode::Shareable);
+        let layout = &layout(&directory);
+        let owner = registered(layout, "owner", PidMode::Host, IpcMode::Shareable);
         let of_owner = (PidMode::Container(owner.id.clone()), IpcMode::Container(owner.id.clone()));
-        let both = registered(&engine, "both", of_owner.0, of_owner.1.clone());
-        let ipc = registered(&engine, "ipc", PidMode::Private, of_owner.1);
-        let shared = |record: &Record| engine.shared_namespaces(record);
+        let both = registered(layout, "both", of_owner.0, of_owner.1.clone());
+        let ipc = registered(layout, "ipc", PidMode::Private, of_owner.1);
+        let shared = |record: &Record| namespaces(layout, record);
         assert_eq!(
             refusal(shared(&both)),
             "cannot share the process ids of container owner: it is not running"
         );
         assert_eq!(refusal(shared(&ipc)), "cannot share the IPC of container owner: it is not running");
-        run(&engine, &owner);
+        run(layout, &owner);
         // The namespaces of this process are the host's, whatever the records say.
         assert_eq!(shared(&both).unwrap(), Sharing { pid: Joined::Host, ipc: Joined::Host });
         assert_eq!(shared(&ipc).unwrap(), Sharing { pid: Joined::Own, ipc: Joined::Host });
         assert_eq!(shared(&owner).unwrap(), Sharing { pid: Joined::Host, ipc: Joined::Own });
-        fs::remove_dir_all(engine.layout.container(&owner.id)).unwrap();
+        fs::remove_dir_all(layout.container(&owner.id)).unwrap();
         let text = refusal(shared(&both));
         assert!(text.contains(owner.id.short()) && text.contains("was removed"), "{text}");
     }

@@ -13,11 +13,13 @@
 
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use super::start::Job;
-use super::{Engine, EngineError, NetworkMode, Record, one_line, update};
+use super::containers::Record;
+use super::host::hierarchy;
+use super::launch::{Job, Supervisors};
+use super::{EngineError, etc_files, forget, join, mounts, one_line, orphan, sharing, update};
 use crate::container::life::attach;
 use crate::container::life::log::Writer;
 use crate::container::life::protocol::{Failure, Order};
@@ -33,22 +35,30 @@ use crate::container::run::{capability, exec, runtime};
 use crate::container::tree::rootfs::{self, Keep};
 use crate::names::ContainerId;
 use crate::netns::{self, NetNs};
-use crate::network::Endpoint;
+use crate::network::{Endpoint, Networks};
 use crate::process::Process;
 use crate::store::{self, Durability, Layout};
 use crate::sys;
 
-impl Engine {
-    /// Serves the client that started this process and is connected to its standard input. Returns when the
-    /// container, or the command in it, has ended. Only to be called by a process of its own.
-    ///
-    /// Once the command runs, this process closes the standard error that it shares with the client, and calls
-    /// `close_log` to close copies: otherwise a reader of the client's standard error would wait for this process.
-    ///
-    /// # Errors
-    /// The order could not be understood, or the end could not be recorded; why a container could not be
-    /// started is told to the client.
-    pub fn supervise(&mut self, close_log: &dyn Fn()) -> Result<(), EngineError> {
+/// Serves the client that started this process.
+pub(super) fn supervise(
+    layout: &Layout,
+    networks: &mut Networks,
+    supervisors: &Supervisors,
+    close_log: &dyn Fn(),
+) -> Result<(), EngineError> {
+    Supervision { layout, networks, supervisors }.supervise(close_log)
+}
+
+/// What it takes to start a container and to stay with it.
+struct Supervision<'a> {
+    layout: &'a Layout,
+    networks: &'a mut Networks,
+    supervisors: &'a Supervisors,
+}
+
+impl Supervision<'_> {
+    fn supervise(&mut self, close_log: &dyn Fn()) -> Result<(), EngineError> {
         let client = supervisor::begin()?;
         let order = Order::<Job>::receive(&client)?;
         let on_start = || {
@@ -84,7 +94,7 @@ impl Engine {
         let brought_up = claimed.and_then(|record| {
             let supervisor = self.bring_up(&record, client, order).inspect_err(|error| {
                 // The first error is the one to report.
-                self.take_down(id, &[]).ok();
+                orphan::take_down(self.layout, self.networks, id, &[]).ok();
                 self.record_exit(id, exit_of_failure(error)).ok();
             })?;
             Ok((record, supervisor))
@@ -109,9 +119,8 @@ impl Engine {
             Ok::<_, EngineError>(supervisor.run()?)
         })();
         // Whatever failed, the run is over: what is left of it is killed here.
-        let out_of_memory =
-            super::hierarchy().is_ok_and(|hierarchy| cgroup::was_out_of_memory(hierarchy, id));
-        let taken_down = self.take_down(id, &[]);
+        let out_of_memory = hierarchy().is_ok_and(|hierarchy| cgroup::was_out_of_memory(hierarchy, id));
+        let taken_down = orphan::take_down(self.layout, self.networks, id, &[]);
         let ended = ended?;
         let next = self.conclude(id, ended, out_of_memory)?;
         // A command that was connecting it meanwhile either sees in the record that the run is over, or has finished
@@ -120,7 +129,7 @@ impl Engine {
         match next {
             Next::Over { goes } => {
                 if goes {
-                    self.forget(id, true)?;
+                    forget::forget(self.layout, self.networks, id, true)?;
                 }
                 supervisor.finish(ended.code)?;
                 taken_down
@@ -141,7 +150,7 @@ impl Engine {
         Ended { code, at, asked }: Ended,
         out_of_memory: bool,
     ) -> Result<Next, EngineError> {
-        Record::update(&self.layout, id, |record| {
+        Record::update(self.layout, id, |record| {
             let started = match &record.state {
                 State::Running { started, .. } => Some(*started),
                 _ => None,
@@ -167,7 +176,7 @@ impl Engine {
             let (ours, theirs) =
                 attach::pair().map_err(|source| EngineError::Io { action: "start a supervisor", source })?;
             Order { job: Job::Again(id.clone()), subscribe: false, feeds: false, size: None }.send(&ours)?;
-            let source = sys::exec_self(&self.supervisor, theirs.as_fd());
+            let source = sys::exec_self(self.supervisors.words(), theirs.as_fd());
             Err::<(), _>(EngineError::Io { action: "start a supervisor", source })
         })();
         let error = executed.err().unwrap_or(EngineError::ConnectionLost);
@@ -195,7 +204,7 @@ impl Engine {
         wanted: impl FnOnce(&Record) -> bool,
     ) -> Result<Option<Record>, EngineError> {
         let me = Process::current().map_err(|source| EngineError::Io { action: "read /proc", source })?;
-        let changed = Record::update(&self.layout, id, |record| {
+        let changed = Record::update(self.layout, id, |record| {
             let State::Restarting { supervisor, exit, .. } = record.state.clone() else { return Ok(None) };
             if supervisor != me {
                 return Ok(None);
@@ -217,11 +226,11 @@ impl Engine {
 
     /// Makes this process the one that starts the container.
     fn claim(&mut self, id: &ContainerId) -> Result<Record, EngineError> {
-        let stale = Record::load(&self.layout, id)?;
+        let stale = Record::load(self.layout, id)?;
         if stale.is_orphaned()? {
-            self.clean_up_orphan(&stale.id)?;
+            orphan::clean_up(self.layout, self.networks, &stale.id)?;
         }
-        Record::update(&self.layout, id, |record| {
+        Record::update(self.layout, id, |record| {
             let state = record.status()?;
             if !state.can_start() {
                 return Err(EngineError::Is {
@@ -254,29 +263,29 @@ impl Engine {
         } else {
             None
         };
-        let shared = self.shared_network(&record.network.mode)?;
-        let sharing = self.shared_namespaces(record)?;
+        let shared = sharing::network(self.layout, &record.network.mode)?;
+        let sharing = sharing::namespaces(self.layout, record)?;
         config.settings.security.check_on(Modules::of_host())?;
         let keep = if config.auto_remove { Keep::Nothing } else { Keep::Layer };
-        let rootfs = rootfs::mount_overlay(&self.layout, id, &config.layers, keep)?;
-        let mounts = self.prepare_mounts(record, &rootfs)?;
+        let rootfs = rootfs::mount_overlay(self.layout, id, &config.layers, keep)?;
+        let mounts = mounts::prepare(self.layout, record, &rootfs)?;
         let network = match (&netns, &shared) {
             (Some(_), _) => Network::Own(&pin),
             (None, Some(path)) => Network::Shared(path),
             (None, None) => Network::Host,
         };
         let parts = Parts { rootfs, network, sharing, mounts: mounts.points() };
-        let mut task = first::create(&self.layout, id, config, parts)?;
+        let mut task = first::create(self.layout, id, config, parts)?;
         let init = task.process();
         let endpoints = match &netns {
             Some(netns) => self.connect_all(record, init, netns)?,
             None => Vec::new(),
         };
-        self.write_files(record, &endpoints)?;
+        etc_files::write(self.layout, self.networks, record, &endpoints)?;
         task.wait_until_ready()?;
         let options = Options {
             log: self.open_log(record)?,
-            listener: Some(supervisor::listen(&self.layout, id)?),
+            listener: Some(supervisor::listen(self.layout, id)?),
             client,
             subscribe: order.subscribe,
             feeds: order.feeds,
@@ -290,11 +299,11 @@ impl Engine {
             spool: self.layout.container(id),
         };
         let mut supervisor = Supervisor::new(task, options)?;
-        Record::update(&self.layout, id, |record| {
+        Record::update(self.layout, id, |record| {
             // Another command may have changed them since they were read, and left it to this start to apply them.
             // From now on, commands that change them also change them in the kernel.
             if record.config.settings.limits != config.settings.limits {
-                update::enforce(super::hierarchy()?, id, &record.config.settings.limits)?;
+                update::enforce(hierarchy()?, id, &record.config.settings.limits)?;
             }
             record.state = State::running(init)?;
             Ok::<(), EngineError>(())
@@ -305,22 +314,6 @@ impl Engine {
         supervisor.start()?;
         mounts.keep();
         Ok(supervisor)
-    }
-
-    /// The network namespace of another container that is to be shared; `None` where it is the host's, or
-    /// nobody's.
-    fn shared_network(&self, mode: &NetworkMode) -> Result<Option<PathBuf>, EngineError> {
-        let NetworkMode::Container(id) = mode else { return Ok(None) };
-        let other = Record::load(&self.layout, id)?;
-        if !other.status()?.is_running() {
-            return Err(EngineError::NetworkNotShared(other.name));
-        }
-        match &other.network.mode {
-            NetworkMode::Host => Ok(None),
-            // A container cannot share its own, nor one that was made after it: this ends.
-            mode @ NetworkMode::Container(_) => self.shared_network(mode),
-            _ => Ok(Some(Layout::netns(id))),
-        }
     }
 
     /// Where the container's output is written down, if it is.
@@ -346,7 +339,14 @@ impl Engine {
             Process::current().map_err(|source| EngineError::Io { action: "read /proc", source })?;
         let mut endpoints = Vec::new();
         for membership in &record.network.networks {
-            endpoints.push(self.join(record, membership, &[current, init], &endpoints, netns)?);
+            endpoints.push(join::join(
+                self.networks,
+                record,
+                membership,
+                &[current, init],
+                &endpoints,
+                netns,
+            )?);
         }
         let requests = record.network.requests(&record.config.settings.exposed);
         self.networks.publish(&mut endpoints, &[], &requests)?;
@@ -356,7 +356,7 @@ impl Engine {
 
     /// Writes down that a run is over, and returns the record.
     fn record_exit(&self, id: &ContainerId, exit: Exit) -> Result<Record, EngineError> {
-        Record::update(&self.layout, id, |record| {
+        Record::update(self.layout, id, |record| {
             let started = match &record.state {
                 State::Running { started, .. } => Some(*started),
                 _ => None,
@@ -377,7 +377,7 @@ impl Engine {
         let kept =
             client.try_clone().map_err(|source| EngineError::Io { action: "keep the client", source })?;
         let joined = (|| {
-            let record = Record::load(&self.layout, id)?;
+            let record = Record::load(self.layout, id)?;
             let State::Running { init, .. } = record.status()? else {
                 return Err(EngineError::NotRunning { action: "run a command in", name: record.name });
             };

@@ -1,22 +1,16 @@
 //! The processes of a container.
 
-use super::{Engine, EngineError};
+use super::EngineError;
+use super::containers;
+use super::host::hierarchy;
 use crate::container::run::processes::{self, Task};
+use crate::store::Layout;
 
-impl Engine {
-    /// The processes of a running container.
-    ///
-    /// # Errors
-    /// There is no such container, or it does not run.
-    pub fn processes(&self, reference: &str) -> Result<Vec<Task>, EngineError> {
-        let snapshot = self.find(reference)?;
-        if snapshot.state.can_start() {
-            return Err(EngineError::NotRunning {
-                action: "list the processes of",
-                name: snapshot.record.name,
-            });
-        }
-        let hierarchy = super::hierarchy()?;
-        Ok(processes::list(hierarchy, &snapshot.record.id))
+pub(super) fn processes(layout: &Layout, reference: &str) -> Result<Vec<Task>, EngineError> {
+    let snapshot = containers::find(layout, reference)?;
+    if snapshot.state.can_start() {
+        return Err(EngineError::NotRunning { action: "list the processes of", name: snapshot.record.name });
     }
+    let hierarchy = hierarchy()?;
+    Ok(processes::list(hierarchy, &snapshot.record.id))
 }

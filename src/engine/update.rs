@@ -1,55 +1,50 @@
 //! Changing a container that is there.
 
-use super::{Engine, EngineError, Record, privileges};
+use super::containers::{self, Record};
+use super::host::hierarchy;
+use super::{EngineError, privileges};
 use crate::container::life::record::State;
 use crate::container::request::limits::{Limits, Machine};
 use crate::container::request::restart::RestartPolicy;
 use crate::container::run::cgroup::{self, Hierarchy};
 use crate::container::run::runtime::RuntimeError;
 use crate::names::ContainerId;
+use crate::store::Layout;
 
-impl Engine {
-    /// Changes when a container is started again, and its limits: of one that runs at once, and for its next
-    /// starts. If the kernel refuses one, the record stays as it was.
-    ///
-    /// # Errors
-    /// There is no such container, a limit makes no sense or cannot be kept, or the container is to be removed
-    /// when it has ended and not to be started again.
-    pub fn update(
-        &mut self,
-        reference: &str,
-        restart: Option<RestartPolicy>,
-        change: impl Fn(&mut Limits),
-    ) -> Result<(), EngineError> {
-        privileges::for_containers()?;
-        let id = self.find(reference)?.record.id;
-        let hierarchy = super::hierarchy()?;
-        let machine = Machine::read(hierarchy.version());
-        // The kernel is asked within the change of the record, so that of two updates at once the record has
-        // what the kernel has.
-        Record::update(&self.layout, &id, |record| {
-            if let Some(policy) = restart {
-                if record.config.auto_remove && policy != RestartPolicy::No {
-                    let other = format!("the --rm of container {}", record.name);
-                    return Err(EngineError::Conflict { option: format!("--restart {policy}"), other });
-                }
-                record.config.settings.restart = policy;
+pub(super) fn update(
+    layout: &Layout,
+    reference: &str,
+    restart: Option<RestartPolicy>,
+    change: impl Fn(&mut Limits),
+) -> Result<(), EngineError> {
+    privileges::for_containers()?;
+    let id = containers::find(layout, reference)?.record.id;
+    let hierarchy = hierarchy()?;
+    let machine = Machine::read(hierarchy.version());
+    // The kernel is asked within the change of the record, so that of two updates at once the record has
+    // what the kernel has.
+    Record::update(layout, &id, |record| {
+        if let Some(policy) = restart {
+            if record.config.auto_remove && policy != RestartPolicy::No {
+                let other = format!("the --rm of container {}", record.name);
+                return Err(EngineError::Conflict { option: format!("--restart {policy}"), other });
             }
-            let mut limits = record.config.settings.limits.clone();
-            change(&mut limits);
-            if limits == record.config.settings.limits {
-                return Ok(());
-            }
-            limits.check()?;
-            limits.check_on(&machine)?;
-            // One whose first process has ended is being taken down, its groups with it.
-            if matches!(record.status()?, State::Running { init, .. } if init.is_alive()) {
-                enforce(hierarchy, &id, &limits)?;
-            }
-            record.config.settings.limits = limits;
-            Ok(())
-        })
-    }
+            record.config.settings.restart = policy;
+        }
+        let mut limits = record.config.settings.limits.clone();
+        change(&mut limits);
+        if limits == record.config.settings.limits {
+            return Ok(());
+        }
+        limits.check()?;
+        limits.check_on(&machine)?;
+        // One whose first process has ended is being taken down, its groups with it.
+        if matches!(record.status()?, State::Running { init, .. } if init.is_alive()) {
+            enforce(hierarchy, &id, &limits)?;
+        }
+        record.config.settings.limits = limits;
+        Ok(())
+    })
 }
 
 /// Gives the groups of a container that runs already these limits.

@@ -1,0 +1,69 @@
+//! One more command is run in a running container.
+
+use super::attach::{Attachment, Left};
+use super::containers;
+use super::launch::{Job, Supervisors};
+use super::{EngineError, privileges};
+use crate::container::life::detach::DetachKeys;
+use crate::container::request::config::{Argv, ContainerPath, EnvVar, UserSpec};
+use crate::container::run::exec;
+use crate::store::Layout;
+
+/// A command for a container that runs already.
+#[derive(Debug, Clone)]
+pub struct ExecRequest {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Variables beside the container's own.
+    pub env: Vec<EnvVar>,
+    /// Where it starts.
+    pub working_dir: Option<ContainerPath>,
+    /// The user that it runs as.
+    pub user: Option<UserSpec>,
+    /// Whether it gets a terminal.
+    pub tty: bool,
+    /// Whether it gets the caller's standard input.
+    pub interactive: bool,
+    /// Whether it gets all capabilities, whatever the container has.
+    pub privileged: bool,
+}
+
+pub(super) fn attached(
+    layout: &Layout,
+    supervisors: &Supervisors,
+    reference: &str,
+    request: ExecRequest,
+    keys: DetachKeys,
+) -> Result<Left, EngineError> {
+    privileges::for_containers()?;
+    let (tty, stdin) = (request.tty, request.interactive);
+    let job = job(layout, reference, request)?;
+    let attachment = Attachment { stdin, stdout: true, stderr: true, sig_proxy: true, detach_keys: keys };
+    supervisors.attached(job, tty, stdin, &attachment)
+}
+
+pub(super) fn detached(
+    layout: &Layout,
+    supervisors: &Supervisors,
+    reference: &str,
+    request: ExecRequest,
+) -> Result<(), EngineError> {
+    privileges::for_containers()?;
+    let job = job(layout, reference, request)?;
+    supervisors.detached(job)?.map_err(|_| EngineError::ConnectionLost)
+}
+
+fn job(layout: &Layout, reference: &str, request: ExecRequest) -> Result<Job, EngineError> {
+    let record = containers::find_running(layout, reference, "run a command in")?.0;
+    let request = exec::ExecRequest {
+        command: Argv::try_from(request.command)?,
+        env: request.env,
+        working_dir: request.working_dir,
+        user: request.user,
+        tty: request.tty,
+        open_stdin: request.interactive,
+        size: None,
+        privileged: request.privileged,
+    };
+    Ok(Job::Exec(record.id, request))
+}

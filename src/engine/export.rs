@@ -1,0 +1,58 @@
+//! All files of a container are written to an archive, and what it changed in them is listed.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::OpenOptions;
+use std::io::{BufWriter, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use nix::errno::Errno;
+
+use super::containers::{self, Snapshot};
+use super::copy::nothing;
+use super::{EngineError, privileges};
+use crate::archive::{Packer, Purpose};
+use crate::container::life::changes::{self, Change};
+use crate::container::life::record::State;
+use crate::container::life::view::{self, Part};
+use crate::store::Layout;
+
+pub(super) fn export(layout: &Layout, reference: &str, stream: impl Write) -> Result<(), EngineError> {
+    privileges::for_containers()?;
+    let Snapshot { record, state } = containers::find(layout, reference)?;
+    let root = match state {
+        State::Running { init, .. } => view::live_layers(init)?,
+        _ => view::mounted(layout, &record.id, &record.config.layers, Part::Readable)?,
+    };
+    let mut packer = Packer::new(BufWriter::with_capacity(128 * 1024, stream), Purpose::Tree, &nothing);
+    packer.add(&root, OsStr::new("")).and_then(|()| packer.finish().map(drop))?;
+    Ok(())
+}
+
+pub(super) fn export_to(layout: &Layout, reference: &str, path: &Path) -> Result<(), EngineError> {
+    let failed = |source| EngineError::Copy { action: "write", path: path.display().to_string(), source };
+    if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+        // A pipe or a device has no contents to be replaced.
+        let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
+        return export(layout, reference, file);
+    }
+    let name = path.file_name().ok_or_else(|| failed(Errno::EISDIR.into()))?;
+    let mut hidden = OsString::from(".");
+    hidden.push(name);
+    hidden.push(format!(".{}", std::process::id()));
+    let temporary = path.with_file_name(hidden);
+    let mut options = OpenOptions::new();
+    let file = options.write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
+    let exported =
+        export(layout, reference, file).and_then(|()| std::fs::rename(&temporary, path).map_err(failed));
+    exported.inspect_err(|_| {
+        // The first error is the one to report.
+        std::fs::remove_file(&temporary).ok();
+    })
+}
+
+pub(super) fn changes(layout: &Layout, reference: &str) -> Result<Vec<Change>, EngineError> {
+    privileges::for_containers()?;
+    let record = containers::find(layout, reference)?.record;
+    Ok(changes::list(layout, &record.id, &record.config.layers)?)
+}

@@ -1,0 +1,142 @@
+//! What users do with images and volumes, and what they ask about the host.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+
+use crate::engine::{
+    CommitImage, Engine, EngineError, HostInfo, ImportImage, Pruned, Reference, Removal, Step, StoredImage,
+    VolumeFilter, VolumeView,
+};
+use crate::engine::{commit, images, import, info, volumes};
+use crate::names::{Digest, VolumeName};
+use crate::needs::Lack;
+
+impl Engine {
+    /// Makes an image of the tar stream `stream`, which may be compressed. `what` names it in errors.
+    ///
+    /// # Errors
+    /// The stream cannot be unpacked; nothing is left behind.
+    pub fn import_image(
+        &mut self,
+        stream: impl Read,
+        what: &str,
+        request: ImportImage,
+    ) -> Result<Digest, EngineError> {
+        import::import(&self.layout, stream, what, request)
+    }
+
+    /// Makes an image of a container: its image with one more layer, what the container wrote.
+    ///
+    /// # Errors
+    /// The container was made from a directory, or its files cannot be read; nothing is left behind.
+    pub fn commit(&mut self, reference: &str, request: CommitImage) -> Result<Digest, EngineError> {
+        commit::commit(&self.layout, reference, request)
+    }
+
+    /// All images, the newest first.
+    ///
+    /// # Errors
+    /// A file of theirs cannot be read.
+    pub fn images(&self) -> Result<Vec<StoredImage>, EngineError> {
+        Ok(images::store(&self.layout).list()?)
+    }
+
+    /// The image that the user means by a name, an id or the beginning of one.
+    ///
+    /// # Errors
+    /// There is none, or more than one.
+    pub fn image(&self, reference: &str) -> Result<StoredImage, EngineError> {
+        Ok(images::store(&self.layout).inspect(reference)?)
+    }
+
+    /// An image, and how it came to be, the newest step first.
+    ///
+    /// # Errors
+    /// There is no such image.
+    pub fn image_history(&self, reference: &str) -> Result<(StoredImage, Vec<Step>), EngineError> {
+        Ok(images::store(&self.layout).history(reference)?)
+    }
+
+    /// Gives an image one more name, which another image may lose.
+    ///
+    /// # Errors
+    /// There is no such image.
+    pub fn tag_image(&mut self, source: &str, name: &Reference) -> Result<(), EngineError> {
+        images::tag(&self.layout, source, name)
+    }
+
+    /// Removes a name, or the image with its last one.
+    ///
+    /// # Errors
+    /// There is no such image, or it is needed.
+    pub fn remove_image(&mut self, reference: &str, force: bool) -> Result<Vec<Removal>, EngineError> {
+        images::remove(&self.layout, reference, force)
+    }
+
+    /// Removes all images that no container was made from: those without a name, or with `all` every one.
+    /// Returns what was removed, and how many bytes that frees.
+    ///
+    /// # Errors
+    /// The images cannot be read.
+    pub fn prune_images(&mut self, all: bool) -> Result<(Vec<Removal>, u64), EngineError> {
+        images::prune(&self.layout, all)
+    }
+
+    /// Makes a volume; one that is there already stays as it is. Without a name one is made up.
+    ///
+    /// # Errors
+    /// A missing privilege, or the file system refuses.
+    pub fn create_volume(
+        &self,
+        name: Option<VolumeName>,
+        labels: &BTreeMap<String, String>,
+    ) -> Result<VolumeName, EngineError> {
+        volumes::create(&self.layout, name, labels)
+    }
+
+    /// The volumes that `filter` means, by name.
+    ///
+    /// # Errors
+    /// A record cannot be read.
+    pub fn volumes(&self, filter: &VolumeFilter) -> Result<Vec<VolumeView>, EngineError> {
+        volumes::list(&self.layout, filter)
+    }
+
+    /// One volume.
+    ///
+    /// # Errors
+    /// There is none of that name, or its record cannot be read.
+    pub fn volume(&self, name: &str) -> Result<VolumeView, EngineError> {
+        volumes::inspect(&self.layout, name)
+    }
+
+    /// Removes a volume that no container has. With `force`, one that is not there is no error.
+    ///
+    /// # Errors
+    /// There is none of that name, or a container has it, running or not.
+    pub fn remove_volume(&self, name: &str, force: bool) -> Result<(), EngineError> {
+        volumes::remove(&self.layout, name, force)
+    }
+
+    /// Removes the volumes that `filter` means, no container uses, and, unless `all` is set, that are anonymous.
+    ///
+    /// # Errors
+    /// A record cannot be read, or the file system refuses.
+    pub fn prune_volumes(&self, all: bool, filter: &VolumeFilter) -> Result<Pruned, EngineError> {
+        volumes::prune(&self.layout, all, filter)
+    }
+
+    /// What there is to know of this host.
+    ///
+    /// # Errors
+    /// The host does not tell its name.
+    pub fn host_info(&self) -> Result<HostInfo, EngineError> {
+        info::host(&self.layout)
+    }
+
+    /// All that this host lacks, what is missed most first.
+    #[must_use]
+    pub fn lacking(&self) -> Vec<Lack> {
+        info::lacking()
+    }
+}

@@ -1,0 +1,31 @@
+//! Networks are brought to what the records say, and leftovers of killed supervisors are cleared away.
+
+use super::{EngineError, containers, leaks, orphan, privileges};
+use crate::container::tree::rootfs;
+use crate::netns;
+use crate::network::{Network, Networks};
+use crate::store::Layout;
+
+pub(super) fn reload(layout: &Layout, networks: &mut Networks) -> Result<Vec<Network>, EngineError> {
+    privileges::for_containers()?;
+    let listing = containers::list(layout)?;
+    for snapshot in &listing.containers {
+        if snapshot.record.is_orphaned()? {
+            orphan::clean_up(layout, networks, &snapshot.record.id)?;
+        }
+    }
+    let (running, known) = leaks::running(layout)?;
+    let networks = networks.reload(&running)?;
+    // What is below this root directory, or belongs to one of its containers, cannot be another program's.
+    for path in leaks::mounts(layout, &known)? {
+        if let Some(id) = leaks::container_of_mount(layout, &path) {
+            rootfs::unmount(layout, &id)?;
+        }
+    }
+    for path in leaks::namespaces(layout, &known)? {
+        if leaks::is_of_a_container(layout, &path) {
+            netns::unpin(&path)?;
+        }
+    }
+    Ok(networks)
+}

@@ -1,0 +1,44 @@
+//! The end of containers is awaited.
+
+use super::containers::{self, GLANCE, Record};
+use super::{EngineError, orphan};
+use crate::container::life::attach;
+use crate::container::life::record::State;
+use crate::container::life::signal;
+use crate::network::Networks;
+use crate::store::Layout;
+
+pub(super) fn wait(layout: &Layout, networks: &mut Networks, reference: &str) -> Result<i32, EngineError> {
+    let id = containers::find(layout, reference)?.record.id;
+    loop {
+        let (record, state) = Record::observe(layout, &id)?;
+        match state {
+            State::Exited(exit) => {
+                if record.is_orphaned()? {
+                    orphan::clean_up(layout, networks, &record.id)?;
+                }
+                return Ok(exit.code);
+            }
+            State::Created => return Ok(0),
+            State::Running { supervisor, .. } => {
+                let connection = attach::connect(layout, &id)?;
+                if let Some(connection) = connection
+                    && let Some(code) = attach::wait_for_exit(&connection, None)?
+                {
+                    return Ok(i32::from(code));
+                }
+                // Killed, or about to end: the record will show which in a moment.
+                signal::wait(supervisor, Some(GLANCE))?;
+            }
+            State::Starting { supervisor, .. } | State::Restarting { supervisor, .. } => {
+                signal::wait(supervisor, Some(GLANCE))?;
+            }
+            State::Removing { remover, .. } => {
+                signal::wait(remover, Some(GLANCE))?;
+            }
+            State::Dead => {
+                return Err(EngineError::Is { action: "wait for", name: record.name, state: "dead" });
+            }
+        }
+    }
+}
