@@ -1,7 +1,12 @@
 //! The direction of dependencies between modules, and a few more rules that no lint knows: who may name
-//! whom, where `unsafe` and `std::process::Command` may stand, what no module is called, how long a file may be.
+//! whom, where `unsafe` and `std::process::Command` may stand, what no module is called, how long a file may be. In
+//! `circles`: which files of a module depend on each other in a circle, and how far a type is spread.
 //!
 //! The sources are read as tokens: comments, strings and `pub(crate)` do not count, braces in `use` do.
+
+#[cfg(test)]
+#[path = "architecture/circles.rs"]
+mod circles;
 
 #[cfg(test)]
 mod scan {
@@ -53,7 +58,7 @@ mod scan {
     /// The most lines of a file, its tests not counted.
     const LONGEST: usize = 500;
 
-    struct Token {
+    pub(crate) struct Token {
         text: String,
         line: usize,
         /// How many inline modules (`mod x { … }`) it stands in.
@@ -63,20 +68,20 @@ mod scan {
     }
 
     /// One source file.
-    struct Source {
-        path: PathBuf,
+    pub(crate) struct Source {
+        pub(crate) path: PathBuf,
         lines: usize,
-        tokens: Vec<Token>,
+        pub(crate) tokens: Vec<Token>,
     }
 
     impl Source {
-        fn new(path: &str, text: &str) -> Self {
+        pub(crate) fn new(path: &str, text: &str) -> Self {
             let tokens = mark_modules(tokens(text));
             Self { path: path.into(), lines: text.lines().count(), tokens }
         }
 
         /// The path of the file's module: `src/a/mod.rs` is `a`, `src/a/b.rs` is `a::b`, `src/lib.rs` the root.
-        fn module(&self) -> Vec<String> {
+        pub(crate) fn module(&self) -> Vec<String> {
             let below = self.path.strip_prefix("src").unwrap_or(&self.path).with_extension("");
             let mut parts: Vec<String> =
                 below.iter().map(|part| part.to_string_lossy().into_owned()).collect();
@@ -87,12 +92,12 @@ mod scan {
         }
 
         /// The name of the top-level module, or of the crate root.
-        fn top(&self) -> String {
+        pub(crate) fn top(&self) -> String {
             let root = self.path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
             self.module().first().cloned().unwrap_or(root)
         }
 
-        fn is_test_file(&self) -> bool {
+        pub(crate) fn is_test_file(&self) -> bool {
             self.path.file_stem().is_some_and(|stem| stem == "tests")
         }
 
@@ -104,7 +109,7 @@ mod scan {
             before.chain(after).any(|token| token.text == wanted)
         }
 
-        fn text(&self, at: usize) -> &str {
+        pub(crate) fn text(&self, at: usize) -> &str {
             self.tokens.get(at).map_or("", |token| token.text.as_str())
         }
 
@@ -201,7 +206,7 @@ mod scan {
         }
 
         /// Whether the token is part of the program, not of its tests.
-        fn is_product(&self, at: usize) -> bool {
+        pub(crate) fn is_product(&self, at: usize) -> bool {
             !self.tokens[at].test && !self.is_test_file()
         }
 
@@ -434,7 +439,7 @@ mod scan {
     }
 
     /// All files below `src`, with paths relative to the crate.
-    fn sources() -> Vec<Source> {
+    pub(crate) fn sources() -> Vec<Source> {
         let crate_root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut directories = vec![crate_root.join("src")];
         let mut sources = Vec::new();
