@@ -113,11 +113,15 @@ pub fn read_at_once<'a>(path: &Path, buffer: &'a mut [u8]) -> io::Result<&'a [u8
     }
 }
 
-/// The command in parentheses may itself hold spaces and parentheses, and be no text at all: the fields start after
-/// the last parenthesis.
-fn parse_stat(stat: &[u8]) -> Option<Stat> {
+/// The fields of `/proc/PID/stat` from the third on, the state (proc(5)). The command in parentheses before it may
+/// itself hold spaces and parentheses, and be no text at all: the fields start after the last parenthesis.
+pub fn stat_fields(stat: &[u8]) -> Option<impl Iterator<Item = &str>> {
     let command_end = stat.iter().rposition(|&byte| byte == b')')?;
-    let mut fields = std::str::from_utf8(&stat[command_end + 1..]).ok()?.split_ascii_whitespace();
+    Some(std::str::from_utf8(&stat[command_end + 1..]).ok()?.split_ascii_whitespace())
+}
+
+fn parse_stat(stat: &[u8]) -> Option<Stat> {
+    let mut fields = stat_fields(stat)?;
     let state = fields.next()?.chars().next()?;
     // The state is field 3, the start time field 22.
     Some(Stat { state, start_time: fields.nth(22 - 3 - 1)?.parse().ok()? })

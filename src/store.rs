@@ -17,7 +17,7 @@ use crate::names::{ContainerId, ContainerName, Digest, NetworkName, VolumeName};
 use crate::process::Process;
 pub use tree::remove_tree_at;
 
-pub use lock::Lock;
+pub use lock::{Lock, LockKind};
 
 /// The two directories everything lies in.
 #[derive(Debug, Clone, PartialEq, Eq)]

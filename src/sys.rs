@@ -165,11 +165,11 @@ pub fn end_process(status: i32) -> ! {
 /// # Errors
 /// `/proc` is not mounted.
 pub fn set_command_line(words: &[&str]) -> io::Result<()> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let stat = std::fs::read("/proc/self/stat")?;
     let bad = || io::Error::from(io::ErrorKind::InvalidData);
-    // `arg_start` and `arg_end` are fields 48 and 49 (proc(5)), and the state, after the name, is the third.
-    let fields = stat.rfind(')').and_then(|end| stat.get(end + 1..)).ok_or_else(bad)?;
-    let mut fields = fields.split_ascii_whitespace().skip(48 - 3).map(str::parse::<usize>);
+    // `arg_start` and `arg_end` are fields 48 and 49 (proc(5)).
+    let fields = crate::process::stat_fields(&stat).ok_or_else(bad)?;
+    let mut fields = fields.skip(48 - 3).map(str::parse::<usize>);
     let (Some(Ok(start)), Some(Ok(end))) = (fields.next(), fields.next()) else { return Err(bad()) };
     if start == 0 || end <= start {
         return Err(bad());

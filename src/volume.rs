@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::VolumeName;
 use crate::process::Process;
-use crate::store::{self, Durability, Layout, Lock};
+use crate::store::{self, Durability, Layout, Lock, LockKind};
 
 /// The format of a record.
 const VERSION: u32 = 1;
@@ -140,7 +140,7 @@ impl<'a> Volumes<'a> {
         let directory = self.layout.volumes();
         make_directory(&directory, true, 0o700)?;
         let path = directory.join(".lock");
-        let lock = Lock::exclusive(&path).map_err(io_error("lock", &path))?;
+        let lock = Lock::exclusive(LockKind::Volumes, &path).map_err(io_error("lock", &path))?;
         Ok(Exclusive { layout: self.layout, _lock: lock })
     }
 

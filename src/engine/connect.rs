@@ -26,7 +26,7 @@ use crate::names::{ContainerId, ContainerName, NetworkName};
 use crate::netns::{NetNs, NetNsError};
 use crate::network::{ContainerEndpoints, Endpoint, NetworkError, Networks};
 use crate::process::Process;
-use crate::store::{Layout, Lock};
+use crate::store::{Layout, Lock, LockKind};
 
 /// Connects a container to a network.
 pub(super) fn connect(
@@ -198,7 +198,7 @@ impl Connecting<'_> {
             std::thread::sleep(GLANCE);
             Ok(None)
         };
-        let lock = match Lock::exclusive_there(&path) {
+        let lock = match Lock::exclusive_there(LockKind::Namespace, &path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return ends(),
             lock => lock.map_err(|source| EngineError::File { action: "lock", path, source })?,
         };

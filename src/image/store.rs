@@ -15,7 +15,7 @@ use super::error::io_error;
 use super::layer::{self, Temporary};
 use super::{Image, ImageError, Reference, Users, is_path, of_path};
 use crate::names::Digest;
-use crate::store::{self, Durability, Layout, Lock};
+use crate::store::{self, Durability, Layout, Lock, LockKind};
 
 /// The version of `repositories.json` that this program writes, and the only one it reads.
 const VERSION: u32 = 1;
@@ -137,7 +137,7 @@ impl Images {
 
     pub(super) fn lock(&self) -> Result<Lock, ImageError> {
         let path = self.layout.image_lock();
-        Lock::exclusive(&path).map_err(io_error("lock", path))
+        Lock::exclusive(LockKind::Images, &path).map_err(io_error("lock", path))
     }
 
     /// Keeps images from being removed, until something that uses this one is on record.
@@ -150,7 +150,7 @@ impl Images {
             return Ok(Hold { _lock: None });
         }
         let path = self.layout.image_lock();
-        Ok(Hold { _lock: Some(Lock::shared(&path).map_err(io_error("lock", path))?) })
+        Ok(Hold { _lock: Some(Lock::shared(LockKind::Images, &path).map_err(io_error("lock", path))?) })
     }
 
     /// An image to make a container from: a path if it starts with `/` or `.`, otherwise a name or an id.

@@ -22,7 +22,7 @@ use super::record::Network;
 use crate::names::{ContainerId, NetworkName};
 use crate::netns::NetNs;
 use crate::nft::Transaction;
-use crate::store::Lock;
+use crate::store::{Lock, LockKind};
 
 /// The file system of namespaces (`NSFS_MAGIC`, `<linux/magic.h>`).
 const NSFS: FsType = FsType(0x6e73_6673);
@@ -76,7 +76,7 @@ impl Networks {
     }
 
     fn lock_namespace(&self, namespace: &Namespace) -> io::Result<Lock> {
-        Lock::exclusive(&self.layout.namespace_lock(namespace.inode()))
+        Lock::exclusive(LockKind::Namespace, &self.layout.namespace_lock(namespace.inode()))
     }
 
     /// Everything of an endpoint that has its addresses; if that fails, nothing of it is left.

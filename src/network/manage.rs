@@ -14,7 +14,7 @@ use super::subnet_file::SubnetFile;
 use super::{Networks, plan};
 use crate::names::{ContainerId, NetworkName};
 use crate::nft::{CommitError, Transaction};
-use crate::store::Lock;
+use crate::store::{Lock, LockKind};
 
 /// A network with all that is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,13 +79,13 @@ impl Networks {
     }
 
     pub(super) fn lock(&self) -> Result<Lock, NetworkError> {
-        Lock::exclusive(&self.layout.network_lock())
+        Lock::exclusive(LockKind::Networks, &self.layout.network_lock())
             .map_err(|source| NetworkError::Io { action: "lock the networks".to_owned(), source })
     }
 
     /// Keeps the table from being rebuilt meanwhile; held by any number of processes at once.
     pub(super) fn shared_lock(&self) -> Result<Lock, NetworkError> {
-        Lock::shared(&self.layout.network_lock())
+        Lock::shared(LockKind::Networks, &self.layout.network_lock())
             .map_err(|source| NetworkError::Io { action: "lock the networks".to_owned(), source })
     }
 

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use super::ipam::{self, Bitmap};
 use super::record::RecordError;
 use super::subnet::Subnet;
-use crate::store::{self, Durability, Layout, Lock};
+use crate::store::{self, Durability, Layout, Lock, LockKind};
 
 /// Why the file could not be used.
 #[derive(Debug, thiserror::Error)]
@@ -98,7 +98,7 @@ impl<'a> SubnetFile<'a> {
     ) -> Result<Self, SubnetFileError> {
         let path = layout.subnet_file();
         let error = |source| SubnetFileError::Io { path: path.clone(), source };
-        let lock = Lock::exclusive(&layout.subnet_lock()).map_err(error)?;
+        let lock = Lock::exclusive(LockKind::Addresses, &layout.subnet_lock()).map_err(error)?;
         let file = match open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -122,7 +122,7 @@ impl<'a> SubnetFile<'a> {
     ) -> Result<(Contents, T), E> {
         let path = layout.subnet_file();
         let error = |source| SubnetFileError::Io { path: path.clone(), source };
-        let _lock = Lock::exclusive(&layout.subnet_lock()).map_err(error)?;
+        let _lock = Lock::exclusive(LockKind::Addresses, &layout.subnet_lock()).map_err(error)?;
         let text = store::read_if_exists(&path).map_err(error)?;
         let contents = match text.as_deref().map(parse_leniently) {
             None => Contents::Missing,

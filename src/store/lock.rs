@@ -1,5 +1,6 @@
 //! Advisory locks on files, and how long they are waited for.
 
+use std::cell::RefCell;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
@@ -9,10 +10,65 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 
-/// An exclusive advisory lock on a file, released when dropped or when the process ends in any way.
+use crate::process::stat_fields;
+
+/// What a lock protects. The order is that in which locks may be taken, see the page on locks: debug builds, which tests
+/// run, end with a message where a thread takes one while it holds one of the same or of a later kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LockKind {
+    /// Which images and layers there are.
+    Images,
+    /// Which volumes there are.
+    Volumes,
+    /// What a network namespace is connected to.
+    Namespace,
+    /// A container's record.
+    Container,
+    /// Names that no living container has.
+    Names,
+    /// Records of networks, and the table as a whole.
+    Networks,
+    /// Which addresses are taken.
+    Addresses,
+    /// The image's files on their way into a volume. No other lock is held meanwhile.
+    Volume,
+}
+
+thread_local! {
+    /// The locks that this thread holds, if anybody asks for them.
+    static HELD: RefCell<Vec<LockKind>> = const { RefCell::new(Vec::new()) };
+}
+
+impl LockKind {
+    /// Ends the program, in debug builds, if a lock of this kind must not be taken now.
+    ///
+    /// # Panics
+    /// In debug builds, if this thread holds a lock that comes later in the order.
+    pub fn check_order(self) {
+        if cfg!(debug_assertions) {
+            let later = |held: &&Self| **held >= self || self == Self::Volume;
+            let held = HELD.with_borrow(|held| held.iter().find(later).copied());
+            assert!(held.is_none(), "the lock {self:?} is taken under the lock {held:?}");
+        }
+    }
+}
+
+/// An advisory lock on a file, released when dropped or when the process ends in any way.
 #[derive(Debug)]
 pub struct Lock {
     _file: Flock<File>,
+    kind: LockKind,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        if cfg!(debug_assertions) {
+            HELD.with_borrow_mut(|held| {
+                let at = held.iter().rposition(|kind| *kind == self.kind);
+                at.map(|at| held.swap_remove(at));
+            });
+        }
+    }
 }
 
 impl Lock {
@@ -21,21 +77,23 @@ impl Lock {
     ///
     /// # Errors
     /// The file cannot be made.
-    pub fn create(path: &Path) -> io::Result<Self> {
+    pub fn create(kind: LockKind, path: &Path) -> io::Result<Self> {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
-        let lock = Self::exclusive(&temporary)?;
+        // Nobody else knows the file: it is not waited for, and so allowed under any lock.
+        let lock =
+            Self::wait_for(kind, Self::make(&temporary)?, &temporary, FlockArg::LockExclusiveNonblock)?;
         std::fs::rename(&temporary, path)?;
         Ok(lock)
     }
 
-    /// Takes the lock `path` if it is free; its directory must exist.
+    /// Takes the lock `path` if it is free; its directory must exist. That is allowed under any lock.
     ///
     /// # Errors
     /// The file cannot be made.
-    pub fn if_free(path: &Path) -> io::Result<Option<Self>> {
+    pub fn if_free(kind: LockKind, path: &Path) -> io::Result<Option<Self>> {
         match Flock::lock(Self::make(path)?, FlockArg::LockExclusiveNonblock) {
-            Ok(lock) => Ok(Some(Self { _file: lock })),
+            Ok(lock) => Ok(Some(Self::held(kind, lock))),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
             Err((_, errno)) => Err(errno.into()),
         }
@@ -54,27 +112,29 @@ impl Lock {
     /// # Errors
     /// The file cannot be made, or one process had the lock for [`Lock::PATIENCE`] and did nothing, or for
     /// [`Lock::LONGEST`] (`TimedOut`).
-    pub fn exclusive(path: &Path) -> io::Result<Self> {
-        Self::take(path, FlockArg::LockExclusiveNonblock)
+    pub fn exclusive(kind: LockKind, path: &Path) -> io::Result<Self> {
+        Self::take(kind, path, FlockArg::LockExclusiveNonblock)
     }
 
     /// As [`Lock::exclusive`], but the directory must exist.
     ///
     /// # Errors
     /// As [`Lock::exclusive`], and `NotFound` where there is no directory.
-    pub fn exclusive_there(path: &Path) -> io::Result<Self> {
-        Self::wait_for(Self::make(path)?, path, FlockArg::LockExclusiveNonblock)
+    pub fn exclusive_there(kind: LockKind, path: &Path) -> io::Result<Self> {
+        kind.check_order();
+        Self::wait_for(kind, Self::make(path)?, path, FlockArg::LockExclusiveNonblock)
     }
 
     /// Takes the lock `path` together with others who only want it not to be held exclusively.
     ///
     /// # Errors
     /// As [`Lock::exclusive`].
-    pub fn shared(path: &Path) -> io::Result<Self> {
-        Self::take(path, FlockArg::LockSharedNonblock)
+    pub fn shared(kind: LockKind, path: &Path) -> io::Result<Self> {
+        Self::take(kind, path, FlockArg::LockSharedNonblock)
     }
 
-    fn take(path: &Path, how: FlockArg) -> io::Result<Self> {
+    fn take(kind: LockKind, path: &Path, how: FlockArg) -> io::Result<Self> {
+        kind.check_order();
         let file = match Self::make(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 super::make_directories(path.parent().unwrap_or(Path::new("/")))?;
@@ -82,7 +142,14 @@ impl Lock {
             }
             other => other?,
         };
-        Self::wait_for(file, path, how)
+        Self::wait_for(kind, file, path, how)
+    }
+
+    fn held(kind: LockKind, file: Flock<File>) -> Self {
+        if cfg!(debug_assertions) {
+            HELD.with_borrow_mut(|held| held.push(kind));
+        }
+        Self { _file: file, kind }
     }
 
     /// Nobody else can open the file: whoever can, can hold the lock.
@@ -90,12 +157,12 @@ impl Lock {
         OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(path)
     }
 
-    fn wait_for(mut file: File, path: &Path, how: FlockArg) -> io::Result<Self> {
+    fn wait_for(kind: LockKind, mut file: File, path: &Path, how: FlockArg) -> io::Result<Self> {
         let mut patience = Patience::new(Instant::now());
         let mut pause = Duration::from_micros(50);
         loop {
             match Flock::lock(file, how) {
-                Ok(lock) => return Ok(Self { _file: lock }),
+                Ok(lock) => return Ok(Self::held(kind, lock)),
                 Err((returned, Errno::EWOULDBLOCK | Errno::EINTR)) => {
                     if let Some(stuck) = patience.is_over(Instant::now(), || holder(path)) {
                         return Err(stuck.error(path));
@@ -205,14 +272,15 @@ fn holder(path: &Path) -> Option<Holder> {
 /// The processor time that a process has used and how often it has waited, in one number; `None` while it waits for
 /// a disk.
 fn moves(pid: i32) -> Option<u64> {
-    let read = |file| std::fs::read_to_string(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let read = |file| std::fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
     let (stat, status) = (read("stat"), read("status"));
-    // The command in parentheses may itself hold any of these; then state (field 3), …, utime and stime (14, 15).
-    let mut fields = stat.rsplit(')').next().unwrap_or_default().split_ascii_whitespace();
+    let mut fields = stat_fields(&stat).into_iter().flatten();
+    // State (field 3), …, utime and stime (14, 15).
     if fields.next() == Some("D") {
         return None;
     }
     let times = fields.skip(14 - 3 - 1).take(2).filter_map(|ticks| ticks.parse::<u64>().ok());
+    let status = String::from_utf8_lossy(&status);
     let switches =
         status.lines().filter_map(|line| line.split_once("_ctxt_switches:")?.1.trim().parse::<u64>().ok());
     Some(times.chain(switches).fold(0, u64::wrapping_add))
@@ -237,15 +305,38 @@ mod tests {
     fn a_lock_excludes_a_second_holder_until_it_is_dropped() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("sub/lock");
-        let first = Lock::exclusive(&path).unwrap();
+        let first = Lock::exclusive(LockKind::Names, &path).unwrap();
         let other = std::thread::spawn({
             let path = path.clone();
-            move || Lock::exclusive(&path).map(|_| Instant::now())
+            move || Lock::exclusive(LockKind::Names, &path).map(|_| Instant::now())
         });
         std::thread::sleep(Duration::from_millis(30));
         let released = Instant::now();
         drop(first);
         assert!(other.join().unwrap().unwrap() >= released);
+    }
+
+    #[test]
+    fn locks_are_taken_in_one_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let take =
+            |kind: LockKind| Lock::exclusive(kind, &directory.path().join(format!("{kind:?}"))).unwrap();
+        let refused = |kind: LockKind| std::panic::catch_unwind(|| kind.check_order()).is_err();
+        let container = take(LockKind::Container);
+        let addresses = take(LockKind::Addresses);
+        for kind in [LockKind::Images, LockKind::Container, LockKind::Networks, LockKind::Addresses] {
+            assert!(refused(kind), "{kind:?}");
+        }
+        // To try a lock is allowed, and whoever has got it holds it.
+        drop(addresses);
+        assert!(!refused(LockKind::Networks));
+        let tried = Lock::if_free(LockKind::Names, &directory.path().join("tried")).unwrap().unwrap();
+        assert!(refused(LockKind::Names) && !refused(LockKind::Networks));
+        drop((container, tried));
+        let images = take(LockKind::Images);
+        assert!(refused(LockKind::Volume) && !refused(LockKind::Volumes));
+        drop(images);
+        assert!(!refused(LockKind::Volume) && !refused(LockKind::Images));
     }
 
     #[test]
@@ -262,7 +353,7 @@ mod tests {
         }
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("lock");
-        let _lock = Lock::exclusive(&path).unwrap();
+        let _lock = Lock::exclusive(LockKind::Names, &path).unwrap();
         let found = holder(&path).unwrap();
         assert_eq!(Some(found.pid), i32::try_from(std::process::id()).ok());
         // This process does something all the time; who has ended does nothing.

@@ -705,8 +705,10 @@ fn a_start_whose_supervisor_is_killed_leaves_nothing() {
         let arguments =
             ["run", "-d", "--name", "web", "--net", "front", "-p", "8080:80", &host.image, "sleep", "1000"];
         // The first one gets no further than to its address, however fast it is.
-        let held =
-            (refused == 0).then(|| mydocker::store::Lock::exclusive(&lock).expect("the lock of addresses"));
+        let held = (refused == 0).then(|| {
+            mydocker::store::Lock::exclusive(mydocker::store::LockKind::Addresses, &lock)
+                .expect("the lock of addresses")
+        });
         let running = host.start(&arguments);
         std::thread::sleep(std::time::Duration::from_millis(delay));
         eventually("a supervisor", || (host.kill_supervisors() > 0).then_some(()));

@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use crate::container::life::record::{self, Head, Record, RecordError};
 use crate::container::request::config::Config;
 use crate::names::{ContainerId, ContainerName};
-use crate::store::{self, Layout, Lock};
+use crate::store::{self, Layout, Lock, LockKind};
 
 /// How old a directory without a record has to be before it is taken for the remains of a killed creation.
 const UNFINISHED_AGE: Duration = Duration::from_secs(60);
@@ -107,7 +107,7 @@ pub fn create<N: Serialize + DeserializeOwned>(
     make(&layout.container_names(), true)?;
     make(&directory, false)?;
     let lock = record::lock(layout, &id);
-    let _lock = Lock::create(&lock).map_err(io_error("lock", &lock))?;
+    let _lock = Lock::create(LockKind::Container, &lock).map_err(io_error("lock", &lock))?;
     let registered = (|| {
         let Some(name) = name else {
             return create_with_random_name(layout, id.clone(), config, network);
@@ -163,7 +163,7 @@ pub fn take_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> Res
         };
     }
     let lock = layout.names_lock();
-    let _lock = Lock::exclusive(&lock).map_err(io_error("lock", &lock))?;
+    let _lock = Lock::exclusive(LockKind::Names, &lock).map_err(io_error("lock", &lock))?;
     if let Some(holder) = living_holder(layout, &link)? {
         return Err(IndexError::NameTaken { name: name.clone(), holder });
     }
@@ -242,7 +242,7 @@ fn is_called(layout: &Layout, id: &ContainerId, link: &Path) -> bool {
     if has_it().unwrap_or_else(|| layout.container_record(id).exists()) {
         return true;
     }
-    match Lock::if_free(&record::lock(layout, id)) {
+    match Lock::if_free(LockKind::Container, &record::lock(layout, id)) {
         Ok(None) => true,
         // Asked again, because it may have been renamed in between.
         Ok(Some(_lock)) => has_it().unwrap_or_else(|| layout.container_record(id).exists()),
@@ -258,7 +258,7 @@ pub fn release_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> 
     let link = layout.container_name(name);
     // Nobody takes a dead link over between our look and our removal.
     let lock = layout.names_lock();
-    let _lock = Lock::exclusive(&lock).map_err(io_error("lock", &lock))?;
+    let _lock = Lock::exclusive(LockKind::Names, &lock).map_err(io_error("lock", &lock))?;
     match std::fs::read_link(&link) {
         Ok(target) if target == id.as_ref() as &Path => {
             store::remove_if_exists(&link).map_err(io_error("remove", &link))
@@ -375,7 +375,7 @@ fn release_other_names(layout: &Layout, names: &[String], id: &ContainerId) {
 
 /// Removes what a killed creation or removal has left of a container; false if it is more than that.
 fn remove_unnamed(layout: &Layout, id: &ContainerId) -> bool {
-    let Ok(Some(_lock)) = Lock::if_free(&record::lock(layout, id)) else { return false };
+    let Ok(Some(_lock)) = Lock::if_free(LockKind::Container, &record::lock(layout, id)) else { return false };
     let Some(head) = Head::load(layout, id) else { return false };
     let link = layout.container_name(&head.name);
     // It may have got its name after we had looked.
@@ -391,7 +391,7 @@ fn is_abandoned(layout: &Layout, id: &ContainerId) -> bool {
     // Before the look at the lock: whatever is there, the lock was there before it.
     let is_empty = store::list(&directory).is_ok_and(|names| names.is_empty());
     if lock.exists() {
-        let free = Lock::if_free(&lock).is_ok_and(|lock| lock.is_some());
+        let free = Lock::if_free(LockKind::Container, &lock).is_ok_and(|lock| lock.is_some());
         return free && !layout.container_record(id).exists();
     }
     if !is_empty {
@@ -520,7 +520,7 @@ mod tests {
         }
         let holder = make(&layout, Some("holder")).unwrap().id;
         // As if it were about to be called any of them.
-        let _lock = Lock::exclusive(&record::lock(&layout, &holder)).unwrap();
+        let _lock = Lock::exclusive(LockKind::Container, &record::lock(&layout, &holder)).unwrap();
         for adjective in ADJECTIVES {
             for surname in SURNAMES {
                 take_name(&layout, &format!("{adjective}_{surname}").parse().unwrap(), &holder).unwrap();
@@ -570,7 +570,7 @@ mod tests {
         let (_directory, layout) = layout();
         let record = make(&layout, Some("web")).unwrap();
         std::fs::remove_file(layout.container_name(&record.name)).unwrap();
-        let lock = Lock::exclusive(&record::lock(&layout, &record.id)).unwrap();
+        let lock = Lock::exclusive(LockKind::Container, &record::lock(&layout, &record.id)).unwrap();
         assert_eq!(list(&layout).unwrap(), std::slice::from_ref(&record.id));
         drop(lock);
         assert_eq!(list(&layout).unwrap(), []);

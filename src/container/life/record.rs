@@ -29,7 +29,7 @@ use crate::container::life::restart::Life;
 use crate::container::request::config::Config;
 use crate::names::{ContainerId, ContainerName};
 use crate::process::{self, Process};
-use crate::store::{self, Durability, Layout, Lock};
+use crate::store::{self, Durability, Layout, Lock, LockKind};
 
 /// The version of the record's format that this program writes, and the only one it reads.
 const VERSION: u32 = 1;
@@ -435,7 +435,7 @@ impl<N: Serialize + DeserializeOwned> Record<N> {
         }
         // Its directory may be removed at any moment by the one who has written that it is to go.
         let gone = |source: &io::Error| source.kind() == io::ErrorKind::NotFound;
-        let _lock = Lock::exclusive_there(&lock(layout, id)).map_err(|source| {
+        let _lock = Lock::exclusive_there(LockKind::Container, &lock(layout, id)).map_err(|source| {
             if gone(&source) {
                 RecordError::NotFound(id.clone())
             } else {

@@ -18,7 +18,7 @@ use crate::container::tree::detached;
 use crate::container::tree::rootfs::{self, Keep, RootfsError};
 use crate::names::ContainerId;
 use crate::process::Process;
-use crate::store::{Layout, Lock};
+use crate::store::{Layout, Lock, LockKind};
 use crate::sys::MountAttributes;
 
 /// Why a container's files cannot be reached.
@@ -138,7 +138,7 @@ fn prepare(layout: &Layout, id: &ContainerId, layers: &[PathBuf]) -> Result<(), 
     if !layout.container_record(id).exists() {
         return Err(ViewError::Removed);
     }
-    let _lock = Lock::exclusive(&record::lock(layout, id))
+    let _lock = Lock::exclusive(LockKind::Container, &record::lock(layout, id))
         .map_err(|source| ViewError::Lock { id: id.clone(), source })?;
     match Head::load(layout, id) {
         None | Some(Head { state: State::Removing { .. }, .. }) => Err(ViewError::Removed),

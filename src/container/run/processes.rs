@@ -10,6 +10,7 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use crate::container::run::cgroup::{self, Hierarchy};
 use crate::names::ContainerId;
+use crate::process;
 
 /// One process, as the host sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,8 +105,8 @@ impl Units {
 fn parse(pid: i32, stat: &str, status: &str, units: &Units) -> Option<Task> {
     // The name may hold spaces and parentheses; what follows the last one does not.
     let (open, close) = (stat.find('(')?, stat.rfind(')')?);
-    let fields: Vec<&str> = stat.get(close + 1..)?.split_ascii_whitespace().collect();
-    // The state is field 3 of proc_pid_stat(5).
+    let fields: Vec<&str> = process::stat_fields(stat.as_bytes())?.collect();
+    // The state is field 3.
     let field = |number: usize| fields.get(number - 3).copied();
     let signed = |number: usize| field(number)?.parse::<i32>().ok();
     let unsigned = |number: usize| field(number)?.parse::<u64>().ok();

@@ -56,6 +56,7 @@ pub fn fill(volume: &Path, from: &Path) -> Result<(), CopyError> {
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock);
     let file = file.map_err(failed("open", &lock))?;
     // However long it takes: without the files the container is not what it was asked to be.
+    store::LockKind::Volume.check_order();
     let _lock = Flock::lock(file, FlockArg::LockExclusive)
         .map_err(|(_, errno)| failed("lock", &lock)(io::Error::from(errno)))?;
     if !full.exists() {
