@@ -8,6 +8,7 @@
 mod lock;
 mod tree;
 
+use std::ffi::OsString;
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
@@ -296,20 +297,32 @@ pub fn write_atomic_with(path: &Path, contents: &[u8], durability: Durability, m
 /// A new file beside `path`. It is made and never found: the directory may be anybody's (a pid file may be wanted in
 /// `/tmp`), and so would be what lies there under its name.
 fn create_temporary(path: &Path) -> io::Result<(PathBuf, File)> {
-    let directory = path.parent().unwrap_or(Path::new("/"));
-    let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let process = Process::current()?;
     let mut attempt = 0;
     loop {
-        // The process keeps two writers apart; the leading dot keeps listings from taking it for a record.
-        let again = if attempt == 0 { String::new() } else { format!(".{attempt}") };
-        let temporary = directory.join(format!(".{name}{again}.{process}"));
+        let temporary = temporary_path(path, attempt)?;
         match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary) {
             // Another thread's, or somebody is playing.
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && attempt < ATTEMPTS => attempt += 1,
             made => return made.map(|file| (temporary, file)),
         }
     }
+}
+
+/// Where a file lies until it is renamed to `path`, by its writer's nth attempt to find a free name.
+///
+/// The process keeps two writers apart, and shows whether the writer was killed; the leading dot keeps listings from
+/// taking the file for a record.
+///
+/// # Errors
+/// `/proc` is not mounted.
+pub fn temporary_path(path: &Path, attempt: u32) -> io::Result<PathBuf> {
+    let mut name = OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    if attempt > 0 {
+        name.push(format!(".{attempt}"));
+    }
+    name.push(format!(".{}", Process::current()?));
+    Ok(path.with_file_name(name))
 }
 
 /// How many names of temporary files are tried.

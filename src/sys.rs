@@ -11,11 +11,13 @@ use std::os::unix::ffi::OsStrExt as _;
 use nix::libc;
 
 mod bpf;
+mod inside;
 mod mounts;
 mod own_binary;
 mod process;
 
 pub use bpf::{Instruction as BpfInstruction, attach_device_program, load_device_program};
+pub use inside::{LINKS_MAX, open_inside};
 pub use mounts::{MountAttributes, set_mount_attributes};
 pub use own_binary::{Place, SpawnError, exec_self, spawn_self};
 pub use process::{

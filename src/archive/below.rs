@@ -9,7 +9,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, OpenHow, ResolveFlag, open, openat, openat2, readlinkat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, ResolveFlag, open, openat, readlinkat};
 use nix::sys::stat::{FchmodatFlags, FileStat, Mode, SFlag, UtimensatFlags};
 use nix::sys::stat::{fchmodat, fstat, mkdirat, utimensat};
 use nix::sys::time::TimeSpec;
@@ -18,9 +18,6 @@ use nix::unistd::{Gid, Uid, UnlinkatFlags, fchownat, unlinkat};
 use super::Time;
 use crate::store;
 use crate::sys;
-
-/// How many links are followed before they are taken for a circle, as in the kernel.
-const LINKS_MAX: usize = 40;
 
 /// Opens a name without any use of the file but to find it again.
 const FIND: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
@@ -63,12 +60,8 @@ impl Below {
     /// # Errors
     /// There is none.
     pub fn directory(&self, path: impl AsRef<Path>) -> io::Result<OwnedFd> {
-        let path = path.as_ref();
-        let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-        let how = OpenHow::new()
-            .flags(OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC)
-            .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
-        retry(|| openat2(&self.root, path, how))
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY;
+        Ok(sys::open_inside(&self.root, path.as_ref(), flags, ResolveFlag::empty())?)
     }
 
     /// Opens the directory that the names lead to; what is missing is made with mode 0755, and `on_change` is told
@@ -120,7 +113,7 @@ impl Below {
     /// The directory that it would be in does not exist.
     pub fn spot(&self, path: &Path, follow: bool) -> io::Result<Spot> {
         let mut path = path.as_os_str().to_owned();
-        for _ in 0..LINKS_MAX {
+        for _ in 0..sys::LINKS_MAX {
             let bytes = path.as_bytes();
             let (parent, name) = match bytes.iter().rposition(|byte| *byte == b'/') {
                 Some(slash) => (&bytes[..=slash], &bytes[slash + 1..]),
@@ -147,18 +140,6 @@ impl Below {
             };
         }
         Err(Errno::ELOOP.into())
-    }
-}
-
-/// `RESOLVE_IN_ROOT` gives up when something is renamed on the way at that very moment (openat2(2)).
-fn retry(mut call: impl FnMut() -> nix::Result<OwnedFd>) -> io::Result<OwnedFd> {
-    let mut attempts = 0;
-    loop {
-        match call() {
-            Err(Errno::EAGAIN) if attempts < 10_000 => attempts += 1,
-            Err(Errno::EINTR) => {}
-            result => return Ok(result?),
-        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! All files of a container are written to an archive, and what it changed in them is listed.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::OpenOptions;
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -15,7 +15,7 @@ use crate::archive::{Packer, Purpose};
 use crate::container::life::changes::{self, Change};
 use crate::container::life::record::State;
 use crate::container::life::view::{self, Part};
-use crate::store::Layout;
+use crate::store::{self, Layout};
 
 pub(super) fn export(layout: &Layout, reference: &str, stream: impl Write) -> Result<(), EngineError> {
     privileges::for_containers()?;
@@ -36,11 +36,10 @@ pub(super) fn export_to(layout: &Layout, reference: &str, path: &Path) -> Result
         let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
         return export(layout, reference, file);
     }
-    let name = path.file_name().ok_or_else(|| failed(Errno::EISDIR.into()))?;
-    let mut hidden = OsString::from(".");
-    hidden.push(name);
-    hidden.push(format!(".{}", std::process::id()));
-    let temporary = path.with_file_name(hidden);
+    if path.file_name().is_none() {
+        return Err(failed(Errno::EISDIR.into()));
+    }
+    let temporary = store::temporary_path(path, 0).map_err(failed)?;
     let mut options = OpenOptions::new();
     let file = options.write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
     let exported =

@@ -78,8 +78,7 @@ impl Lock {
     /// # Errors
     /// The file cannot be made.
     pub fn create(kind: LockKind, path: &Path) -> io::Result<Self> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let temporary = path.with_file_name(format!(".{name}.{}", std::process::id()));
+        let temporary = super::temporary_path(path, 0)?;
         // Nobody else knows the file: it is not waited for, and so allowed under any lock.
         let lock =
             Self::wait_for(kind, Self::make(&temporary)?, &temporary, FlockArg::LockExclusiveNonblock)?;

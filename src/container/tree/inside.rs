@@ -7,14 +7,10 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
+use nix::fcntl::{OFlag, ResolveFlag};
 use nix::sys::stat::{FileStat, Mode, SFlag, fchmod, fstat, mkdirat};
 
 use crate::sys;
-
-/// How often openat2(2) is asked again when something was renamed while it looked: a container that renames without
-/// pause makes every twelfth attempt fail.
-const ATTEMPTS: usize = 200;
 
 /// What becomes of symbolic links on the way and at the end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,19 +28,11 @@ pub(in crate::container) fn open(
     flags: OFlag,
     links: Links,
 ) -> Result<OwnedFd, Errno> {
-    let mut resolve = ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-    if links == Links::Refuse {
-        resolve |= ResolveFlag::RESOLVE_NO_SYMLINKS;
-    }
-    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(resolve);
-    let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
-    for _ in 0..ATTEMPTS {
-        match openat2(&root, path, how) {
-            Err(Errno::EAGAIN) => {}
-            opened => return opened,
-        }
-    }
-    Err(Errno::EBUSY)
+    let resolve = match links {
+        Links::Follow => ResolveFlag::empty(),
+        Links::Refuse => ResolveFlag::RESOLVE_NO_SYMLINKS,
+    };
+    sys::open_inside(root, path, flags, resolve)
 }
 
 /// Opens what is at `path` without following any link: one at its end is opened itself.

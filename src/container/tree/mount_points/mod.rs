@@ -33,9 +33,6 @@ use crate::store::{self, Durability, Layout};
 use crate::sys;
 pub use error::MountPointError;
 
-/// As many links as the kernel follows in one path (path_resolution(7)).
-const LINKS_MAX: u32 = 40;
-
 /// Where the kernel's own file systems are. What is mounted on top of them is not prepared in the layer.
 const KERNELS: [&str; 3] = ["/dev", "/proc", "/sys"];
 
@@ -310,7 +307,7 @@ fn resolve(root: BorrowedFd<'_>, path: &Path) -> Result<PathBuf, Errno> {
             continue;
         };
         links += 1;
-        if links > LINKS_MAX {
+        if links > sys::LINKS_MAX {
             return Err(Errno::ELOOP);
         }
         let target = PathBuf::from(target);
