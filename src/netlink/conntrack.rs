@@ -95,6 +95,13 @@ impl HostPorts {
     }
 }
 
+/// A side of a flow: how its first packet came, or how answers are expected.
+#[derive(Debug, Clone, Copy)]
+enum Side {
+    Original,
+    Reply,
+}
+
 /// A socket to the kernel's connection tracking, in the network namespace in which it was opened.
 ///
 /// As any netfilter socket, it is closed behind, and to be kept for as long as there may be something to do.
@@ -178,21 +185,54 @@ impl Conntrack {
         }
         let translated = [CTA_STATUS, CTA_STATUS_MASK]
             .map(|kind| DefaultNla::new(kind, IPS_DST_NAT.to_be_bytes().to_vec()));
-        // Of IPv6 addresses the kernel takes all but the wanted one (`ctnetlink_filter_match_tuple` has the
-        // comparison the wrong way round, in 6.18 as well). So every translated flow is asked for.
-        if container.is_ipv6() {
-            return self.remove(false, translated.into(), leads_there);
+        self.remove_by_source(Side::Reply, container, translated.into(), leads_there)
+    }
+
+    /// Removes every entry of a container's address: of flows that it began, and of those that led to it.
+    ///
+    /// # Errors
+    /// As for [`forget_flows_to_ports`](Self::forget_flows_to_ports).
+    pub fn forget_flows_of_container(&mut self, container: IpAddr) -> io::Result<()> {
+        let began = |flow: &Flow| flow.original.source == container;
+        let leads_there = |flow: &Flow| flow.reply.source == container;
+        if shows_none(|flow| began(flow) || leads_there(flow)) {
+            return Ok(());
         }
-        let wanted = [Tuple::Ip(vec![IPTuple::SourceAddress(container)])];
-        let mut request =
-            vec![nested(CTA_TUPLE_REPLY, &wanted), filter(CTA_FILTER_REPLY_FLAGS, FILTER_IP_SRC)];
-        let by_address = request.clone();
-        request.extend(translated);
+        if container.is_ipv6() {
+            return self.remove(false, Vec::new(), |flow| began(flow) || leads_there(flow));
+        }
+        self.remove_by_source(Side::Original, container, Vec::new(), began)?;
+        self.remove_by_source(Side::Reply, container, Vec::new(), leads_there)
+    }
+
+    /// Removes the entries that have `source` as the source of one side; `matches` says the same of a single entry,
+    /// `further` are conditions in the kernel's form.
+    fn remove_by_source(
+        &mut self,
+        side: Side,
+        source: IpAddr,
+        further: Vec<DefaultNla>,
+        matches: impl FnMut(&Flow) -> bool,
+    ) -> io::Result<()> {
+        // Of IPv6 addresses the kernel takes all but the wanted one (`ctnetlink_filter_match_tuple` has the
+        // comparison the wrong way round, in 6.18 as well). So every flow with the rest is asked for.
+        if source.is_ipv6() {
+            return self.remove(false, further, matches);
+        }
+        let (tuple, flags) = match side {
+            Side::Original => (CTA_TUPLE_ORIG, CTA_FILTER_ORIG_FLAGS),
+            Side::Reply => (CTA_TUPLE_REPLY, CTA_FILTER_REPLY_FLAGS),
+        };
+        let wanted = [Tuple::Ip(vec![IPTuple::SourceAddress(source)])];
+        let by_address = vec![nested(tuple, &wanted), filter(flags, FILTER_IP_SRC)];
+        let request = [by_address.clone(), further].concat();
         self.send(true, VERSION_OF_FILTER, IPCTNL_MSG_CT_DELETE, request, NLM_F_REQUEST | NLM_F_ACK)?;
         match answers(&self.socket, |_| {}) {
             // Linux before 6.8 deletes single entries only, and this names none.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
-                self.remove(true, by_address, leads_there)
+            Err(error)
+                if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) =>
+            {
+                self.remove(true, by_address, matches)
             }
             deleted => deleted,
         }

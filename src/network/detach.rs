@@ -55,7 +55,9 @@ impl Networks {
         let unpublished = self.unpublish(endpoint);
         let detached = self.detach(endpoint);
         // An interface that may still be on the bridge keeps its address.
-        let released = detached.and_then(|()| self.release_addresses(endpoint));
+        let released = detached
+            .and_then(|()| self.forget_flows_of(endpoint))
+            .and_then(|()| self.release_addresses(endpoint));
         unpublished.and(released)
     }
 
@@ -138,6 +140,7 @@ impl Networks {
             }
         }
         self.bridge()?.remove(endpoint, netns).map_err(error)?;
+        self.forget_flows_of(endpoint)?;
         self.release_addresses(endpoint)
     }
 

@@ -32,6 +32,21 @@ impl Networks {
         Ok(())
     }
 
+    /// Removes every connection-tracking entry of the endpoint's addresses, once nothing can be sent from them any
+    /// more: what the container was told, or told others, would reach the next holder of the address, past the rules
+    /// that look at the first packet of a flow only.
+    pub(super) fn forget_flows_of(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        for address in &endpoint.addresses {
+            let address = address.address();
+            // As above.
+            let holder = endpoint::load(&self.layout, &endpoint.network, address)?;
+            if holder.is_some_and(|holder| holder.is_of(endpoint.owner.id())) {
+                self.forget_flows(|conntrack| conntrack.forget_flows_of_container(address));
+            }
+        }
+        Ok(())
+    }
+
     /// Removes the connection-tracking entries of flows to these ports that began before they were
     /// published, or while they led elsewhere: they would go on as if nothing had changed.
     pub(super) fn forget_flows_elsewhere(&mut self, publisher: &Publisher) {

@@ -59,6 +59,8 @@ mod files;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod flow_ends;
+#[cfg(test)]
 mod flows;
 #[cfg(test)]
 mod heal;
