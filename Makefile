@@ -19,7 +19,8 @@ help: ## show this list
 
 build: ## build one static binary, without any library it depends on at run time
 	.ci/dependencies build
-	RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target $(TARGET)
+	MYDOCKER_COMMIT=$$(git describe --always --dirty 2>/dev/null) \
+	  RUSTFLAGS='-C target-feature=+crt-static' cargo build --release --locked --target $(TARGET)
 	@echo "built $(BINARY)"
 
 demo: ## build, then show a network, a web server and its published port (root)

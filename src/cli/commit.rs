@@ -6,7 +6,7 @@ use crate::cli::import::change;
 use crate::cli::{CommandError, Context, output, reference};
 use crate::engine::{Change, CommitImage, Reference};
 
-/// Make an image of a container: its own image, with the container's changes as one more layer
+/// Make an image of a container, with its changes as one more layer
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker commit -m 'with tools' -c 'CMD [\"sh\"]' web web:tools")]
 pub(super) struct Args {

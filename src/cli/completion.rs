@@ -39,8 +39,11 @@ pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
     // What is hidden from the help is not to be completed either.
     let whole = Arguments::command();
     let shown = whole.get_subcommands().filter(|command| !command.is_hide_set());
-    let mut command =
-        clap::Command::new("mydocker").args(whole.get_arguments().cloned()).subcommands(shown.cloned());
+    let mut command = clap::Command::new("mydocker")
+        .version(env!("CARGO_PKG_VERSION"))
+        .disable_version_flag(true)
+        .args(whole.get_arguments().cloned())
+        .subcommands(shown.cloned());
     clap_complete::generate(shell, &mut command, "mydocker", &mut script);
     output::print(&String::from_utf8_lossy(&script));
     Ok(ExitCode::SUCCESS)

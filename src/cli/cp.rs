@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::cli::{CommandError, Context, failed, images, output};
 use crate::engine::{CopyEnd, CopyOptions};
 
-/// Copy files between a container, whether it runs or not, and the host
+/// Copy files between a container, running or not, and the host
 #[derive(Debug, clap::Args)]
 #[command(
     override_usage = "mydocker cp [OPTIONS] CONTAINER:PATH DEST|-\n       mydocker cp [OPTIONS] SRC|- CONTAINER:PATH",

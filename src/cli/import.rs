@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use crate::cli::{CommandError, Context, failed, output, reference};
 use crate::engine::{Change, ImportImage, Reference};
 
-/// Make an image of a tar archive of a root file system, plain or compressed with gzip or zstd
+/// Make an image of a tar archive of a root file system
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker export web | mydocker import -c 'CMD [\"sh\"]' - web:copy")]
 pub(super) struct Args {
@@ -18,7 +18,7 @@ pub(super) struct Args {
     /// A comment for the image's history
     #[arg(long, short, value_name = "TEXT", default_value = "", hide_default_value = true)]
     message: String,
-    /// The archive; - for standard input
+    /// The archive, plain or compressed with gzip or zstd; - for standard input
     #[arg(value_name = "FILE|-")]
     file: String,
     /// The name of the new image

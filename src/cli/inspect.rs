@@ -8,7 +8,7 @@ use crate::cli::listing::ObjectFormat;
 use crate::cli::{CommandError, Context, documents, image, network, output, volume};
 use crate::engine::Engine;
 
-/// Show details of containers, images, networks and volumes, as a JSON array
+/// Show details of containers, images, networks and volumes as JSON
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Example:\n  mydocker inspect -f '{{.State.Status}} {{.NetworkSettings.IPAddress}}' web"

@@ -15,6 +15,7 @@ mod each;
 mod exec;
 mod export;
 mod filters;
+mod help;
 mod history;
 mod human;
 mod image;
@@ -50,6 +51,7 @@ mod times;
 mod top;
 mod unpause;
 mod update;
+mod usage;
 mod version;
 mod volume;
 mod wait;
@@ -63,7 +65,6 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
@@ -79,12 +80,22 @@ const FAILED: u8 = 1;
 /// A daemonless container runtime with native nftables networking
 #[derive(Debug, clap::Parser)]
 #[command(name = "mydocker", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(disable_version_flag = true, arg = version_option())]
 #[command(after_help = "Example:\n  mydocker run --rm -it / sh")]
 struct Arguments {
     #[command(flatten)]
     options: Options,
     #[command(subcommand)]
     command: Command,
+}
+
+/// `-v` as in Docker, where clap would have `-V`.
+fn version_option() -> clap::Arg {
+    clap::Arg::new("version")
+        .long("version")
+        .short('v')
+        .action(clap::ArgAction::Version)
+        .help("Print the version")
 }
 
 /// What can be said before the command's name.
@@ -97,8 +108,11 @@ struct Options {
     #[arg(long, value_name = "DIR", env = "MYDOCKER_RUN_ROOT", default_value = "/run/mydocker", value_parser = directory)]
     run_root: PathBuf,
     /// How much to log to standard error: off, error, warn, info, debug or trace
-    #[arg(long, value_name = "LEVEL", default_value = "warn")]
+    #[arg(long, value_name = "LEVEL", env = "MYDOCKER_LOG", default_value = "warn")]
     log_level: LevelFilter,
+    /// Log all that helps to find a fault, as --log-level debug
+    #[arg(long, short = 'D')]
+    debug: bool,
     /// The format of the log: plain lines, or JSON objects with level, msg and time
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
@@ -246,9 +260,10 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = spelling::normalize(arguments.into_iter().collect());
     let Arguments { options, command } = match parse::arguments(&arguments) {
         Ok(parsed) => parsed,
-        Err(error) => return usage(&error),
+        Err(error) => return usage::report(&error, &arguments),
     };
-    let Options { root, run_root, log_level, log_format } = options;
+    let Options { root, run_root, log_level, debug, log_format } = options;
+    let log_level = if debug { log_level.max(LevelFilter::DEBUG) } else { log_level };
     let log = log_to_stderr(log_level, log_format);
     let layout = Layout::new(root, run_root);
     let mut context = Context { layout, log_level, log_format, log, engine: None };
@@ -301,41 +316,6 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         error.report(log_format);
         ExitCode::from(if runs_a_command { error.run_status } else { FAILED })
     })
-}
-
-/// Help and version are results; everything else is wrong usage, printed on one line with a hint below.
-fn usage(error: &clap::Error) -> ExitCode {
-    if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // Nobody reads it: nothing to be done.
-        error.print().ok();
-        return if error.use_stderr() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS };
-    }
-    let text = error.render().to_string();
-    let mut paragraphs = text.split("\n\n").map(|paragraph| {
-        let words: Vec<&str> = paragraph.split_whitespace().collect();
-        words.join(" ")
-    });
-    output::complain(&paragraphs.next().unwrap_or_default());
-    let hints: Vec<String> = paragraphs.filter(|paragraph| !paragraph.is_empty()).collect();
-    if !hints.is_empty() {
-        output::complain(&format!("hint: {}", hints.join("; ")));
-    }
-    ExitCode::from(if is_number_of_arguments(error) { FAILED } else { USAGE })
-}
-
-/// Whether arguments are missing, or there are too many: Docker has a status of its own for that.
-fn is_number_of_arguments(error: &clap::Error) -> bool {
-    match error.kind() {
-        ErrorKind::MissingRequiredArgument => true,
-        ErrorKind::UnknownArgument
-        | ErrorKind::TooFewValues
-        | ErrorKind::TooManyValues
-        | ErrorKind::WrongNumberOfValues => matches!(
-            error.get(ContextKind::InvalidArg),
-            Some(ContextValue::String(word)) if !word.starts_with('-')
-        ),
-        _ => false,
-    }
 }
 
 /// Where log lines go: a copy of standard error. Where a container's first process is made, descriptor 2

@@ -11,9 +11,9 @@
 use std::ffi::OsString;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Arg, ArgAction, Args as _, Command, CommandFactory as _, FromArgMatches as _, Parser as _};
+use clap::{Arg, ArgAction, Args as _, Command, CommandFactory as _, FromArgMatches as _};
 
-use super::{Arguments, Options, exec, network, ps, rm, run, start, stop, supervise};
+use super::{Arguments, Options, exec, help, network, ps, rm, run, start, stop, supervise};
 
 /// What the words (the program's name first) ask for.
 pub(super) fn arguments(words: &[OsString]) -> Result<Arguments, clap::Error> {
@@ -39,7 +39,8 @@ fn whole(words: &[OsString]) -> Result<Arguments, clap::Error> {
         };
         if error.kind() == ErrorKind::DisplayHelp {
             // The help shows the options as they are usually written: without the values that nobody gives them.
-            return Err(Arguments::try_parse_from(&words).err().unwrap_or(error));
+            let command = help::grouped(Arguments::command());
+            return Err(command.try_get_matches_from(&words).err().unwrap_or(error));
         }
         match without_empty_text(&command, &words, &error) {
             Some(rest) => words = rest,
@@ -149,6 +150,8 @@ fn alone(name: &str) -> Option<Command> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
 
     fn words(line: &str) -> Vec<OsString> {

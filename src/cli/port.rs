@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use crate::cli::{CommandError, Context, documents, output};
 use crate::engine::PortRequest;
 
-/// List a container's published ports, with the host's addresses and ports
+/// List a container's published ports
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker port web 80/tcp")]
 pub(super) struct Args {

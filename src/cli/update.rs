@@ -6,7 +6,7 @@ use crate::cli::options::limits::AdjustableLimits;
 use crate::cli::{CommandError, Context, for_each};
 use crate::engine::RestartPolicy;
 
-/// Change the limits and the restart policy of containers, at once if they are running
+/// Change the limits and the restart policy of containers
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker update --memory 512m --cpus 1.5 --restart on-failure:3 web")]
 pub(super) struct Args {

@@ -7,6 +7,9 @@ use serde_json::json;
 use crate::cli::listing::ObjectFormat;
 use crate::cli::{CommandError, Context, output};
 
+/// The commit that it was built from, where the build said so (`make` does).
+const COMMIT: Option<&str> = option_env!("MYDOCKER_COMMIT");
+
 /// Show the version of mydocker
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker version --format '{{.Client.Version}}'")]
@@ -20,6 +23,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     let info = context.engine()?.host_info()?;
     let version = json!({
         "Version": env!("CARGO_PKG_VERSION"),
+        "GitCommit": COMMIT.unwrap_or(""),
         "Os": "linux",
         "Arch": info.architecture,
         "KernelVersion": info.kernel,
@@ -30,8 +34,9 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     match args.format.render(&document)? {
         Some(text) => output::print(&text),
         None => output::print(&format!(
-            "Version:  {}\nOS/Arch:  {}/{}\nKernel:   {}\n",
+            "Version:  {}\nCommit:   {}\nOS/Arch:  {}/{}\nKernel:   {}\n",
             text("Version"),
+            COMMIT.unwrap_or("unknown"),
             text("Os"),
             text("Arch"),
             text("KernelVersion")

@@ -229,9 +229,7 @@ impl Conntrack {
         self.send(true, VERSION_OF_FILTER, IPCTNL_MSG_CT_DELETE, request, NLM_F_REQUEST | NLM_F_ACK)?;
         match answers(&self.socket, |_| {}) {
             // Linux before 6.8 deletes single entries only, and this names none.
-            Err(error)
-                if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) =>
-            {
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
                 self.remove(true, by_address, matches)
             }
             deleted => deleted,

@@ -35,8 +35,8 @@ fn listed(help: &str) -> Vec<String> {
 }
 
 /// What `run` has beyond Docker's options.
-const OWN: [&str; 7] =
-    ["--dry-run", "--help", "--pidfile", "--root", "--run-root", "--log-level", "--log-format"];
+const OWN: [&str; 8] =
+    ["--dry-run", "--help", "--pidfile", "--root", "--run-root", "--log-level", "--debug", "--log-format"];
 
 #[test]
 fn the_table_tells_the_truth_about_every_option() {

@@ -34,6 +34,60 @@ fn wrong_usage_has_one_status_and_a_wrong_number_of_arguments_another() {
 }
 
 #[test]
+fn unknown_words_are_answered_by_name() {
+    let host = Host::new();
+    for (words, lines) in [
+        (
+            &["run", "--gpus", "all", "/", "true"][..],
+            ["error: --gpus: mydocker does not have this option of Docker", "hint: "],
+        ),
+        (
+            &["swarm", "init"],
+            ["error: swarm: mydocker does not have this command of Docker", "hint: there is no cluster"],
+        ),
+        (
+            &["run", "--nmae", "x", "/"],
+            ["error: mydocker run has no option --nmae", "hint: did you mean --name?"],
+        ),
+        (&["frobnicate"], ["error: mydocker has no command frobnicate", "hint: see mydocker --help"]),
+    ] {
+        let output = host.mydocker(words);
+        assert_eq!((output.code(), output.stderr.lines().count()), (125, 2), "{output}");
+        assert!(
+            lines.iter().zip(output.stderr.lines()).all(|(wanted, line)| line.starts_with(wanted)),
+            "{output}"
+        );
+        assert!(!output.stderr.contains("-- --"), "{output}");
+    }
+    // As the lines of the log where those are wanted.
+    let output = host.mydocker(&["--log-format", "json", "frobnicate"]);
+    let line: serde_json::Value = serde_json::from_str(&output.stderr).expect("one object");
+    assert_eq!((output.code(), &line["level"]), (125, &serde_json::json!("error")));
+    assert_eq!(line["msg"], "mydocker has no command frobnicate");
+    // A bare call prints the help.
+    assert!(host.mydocker(&[]).stderr.contains("Usage: mydocker"));
+}
+
+#[test]
+fn the_version_and_the_log_are_asked_for_as_dockers() {
+    let host = Host::new();
+    let version = format!("mydocker {}", env!("CARGO_PKG_VERSION"));
+    for option in ["-v", "--version"] {
+        assert_eq!(host.mydocker(&[option]).ok(), version);
+    }
+    assert!(host.mydocker(&["version"]).ok().contains("Commit:"), "the commit");
+    for words in
+        [&["-D", "network", "ls"][..], &["--debug", "network", "ls"], &["--log-level=debug", "network", "ls"]]
+    {
+        host.mydocker(words).ok();
+    }
+    let logged =
+        host.program(&["sh", "-c", "MYDOCKER_LOG=nonsense \"$0\" version", env!("CARGO_BIN_EXE_mydocker")]);
+    let output = logged.run_in(&host.space);
+    output.refused(&[125], &["nonsense"]);
+}
+
+#[test]
 fn what_is_not_there_is_removed_by_force() {
     let host = Host::new();
     for (command, words) in [
