@@ -122,14 +122,14 @@ impl Store {
     }
 
     fn take(&self) -> IpAddr {
-        let in_use = nothing_in_use;
-        let mut file = SubnetFile::open(&layout(&self.directory), &in_use).unwrap();
-        file.allocate(self.subnet, &(0..=u32::MAX), |_| Ok::<_, SubnetFileError>(true)).unwrap().unwrap()
+        let mut file = SubnetFile::open(&layout(&self.directory), nothing_in_use).unwrap();
+        let address = file.lowest_free(self.subnet, &(0..=u32::MAX)).unwrap().unwrap();
+        assert!(file.take(self.subnet, address, || Ok::<_, SubnetFileError>(true)).unwrap());
+        address
     }
 
     fn give_back(&self, address: IpAddr) {
-        let in_use = nothing_in_use;
-        let mut file = SubnetFile::open(&layout(&self.directory), &in_use).unwrap();
+        let mut file = SubnetFile::open(&layout(&self.directory), nothing_in_use).unwrap();
         file.release(self.subnet, address).unwrap();
     }
 

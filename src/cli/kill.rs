@@ -29,7 +29,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let signal = args.signal;
     if args.dry_run {
-        return print_each(&args.containers, context, |engine, name| engine.dry_kill(name, signal));
+        return print_each(&args.containers, context, |engine, name| engine.plan_kill(name, signal));
     }
     for_each(&args.containers, context, |engine, name| engine.kill(name, signal))
 }

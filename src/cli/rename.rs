@@ -25,7 +25,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     if args.dry_run {
-        print(&context.engine()?.dry_rename(&args.container, &args.name)?);
+        print(&context.engine()?.plan_rename(&args.container, &args.name)?);
         return Ok(ExitCode::SUCCESS);
     }
     context.engine()?.rename(&args.container, &args.name)?;

@@ -23,7 +23,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     if args.dry_run {
-        return print_each(&args.containers, context, |engine, name| engine.dry_restart(name));
+        return print_each(&args.containers, context, |engine, name| engine.plan_restart(name));
     }
     let request = args.how.request();
     for_each(&args.containers, context, |engine, name| engine.restart(name, request))

@@ -25,7 +25,7 @@ pub(super) struct Args {
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let (force, volumes) = (args.force, args.volumes);
     if args.dry_run {
-        return print_each(&args.containers, context, |engine, name| engine.dry_stop(name, args.force));
+        return print_each(&args.containers, context, |engine, name| engine.plan_stop(name, args.force));
     }
     remove_each(&args.containers, force, context, |engine, name| {
         engine.remove_container(name, force, volumes).map(|()| vec![name.to_owned()])

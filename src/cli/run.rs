@@ -54,7 +54,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     };
     if args.dry_run {
         let request = args.container.request(args.detach, context)?;
-        print(&context.engine()?.dry_run(request)?);
+        print(&context.engine()?.plan_run(request)?);
         return Ok(ExitCode::SUCCESS);
     }
     let mut id_file = IdFile::reserve(life.cidfile.as_deref())?;

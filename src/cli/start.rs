@@ -32,7 +32,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     if args.dry_run {
-        return print_each(&args.containers, context, |engine, name| engine.dry_start(name));
+        return print_each(&args.containers, context, |engine, name| engine.plan_start(name));
     }
     if !args.attach && !args.interactive {
         return for_each(&args.containers, context, |engine, name| engine.start(name));

@@ -49,7 +49,7 @@ fn grace(text: &str) -> Result<Grace, String> {
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     if args.dry_run {
-        return print_each(&args.containers, context, |engine, name| engine.dry_stop(name, true));
+        return print_each(&args.containers, context, |engine, name| engine.plan_stop(name, true));
     }
     let request = args.how.request();
     for_each(&args.containers, context, |engine, name| engine.stop(name, request))

@@ -24,7 +24,7 @@ pub(super) fn connect(
         networks.default_network()?;
     }
     let request = NamespaceRequest { path: &path, network: &network, wanted, ports };
-    let endpoint = networks.connect_namespace(&request)?;
+    let endpoint = networks.namespaces().connect(&request)?;
     Ok(endpoint.addresses.iter().map(|address| address.address()).collect())
 }
 
@@ -37,7 +37,7 @@ pub(super) fn disconnect(
 ) -> Result<(), EngineError> {
     privileges::for_namespaces()?;
     let path = path(layout, netns)?;
-    match networks.disconnect_namespace(&path, &called(network)?) {
+    match networks.namespaces().disconnect(&path, &called(network)?) {
         Err(NetworkError::NotConnected { .. } | NetworkError::Namespace { .. }) if force => Ok(()),
         other => Ok(other?),
     }

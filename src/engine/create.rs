@@ -71,9 +71,38 @@ pub struct CreateContainer {
 pub(super) fn create(
     layout: &Layout,
     networks: &mut Networks,
-    mut request: CreateContainer,
+    request: CreateContainer,
 ) -> Result<Record, EngineError> {
     privileges::for_containers()?;
+    // Until the record says that the container needs the image, other commands could remove it.
+    let _hold = images::store(layout).hold(&request.image)?;
+    let Design { name, config, connection } = design(layout, networks, request)?;
+    let id =
+        ContainerId::generate().map_err(|source| EngineError::Io { action: "make a random id", source })?;
+    let record = index::create(layout, id, name, config, connection)?;
+    // After the record, which keeps them from being removed.
+    volumes::make(layout, &record).inspect_err(|_| {
+        // The first error is the one to report.
+        forget::forget(layout, networks, &record.id, true).ok();
+    })?;
+    Ok(record)
+}
+
+/// A container that is settled and not yet registered.
+pub(super) struct Design {
+    /// Its name, where the user gave one.
+    pub(super) name: Option<ContainerName>,
+    pub(super) config: Config,
+    pub(super) connection: Connection,
+}
+
+/// What is written down of a container that is to be created, once everything in the request is checked that can be
+/// without creating it. Nothing is changed.
+pub(super) fn design(
+    layout: &Layout,
+    networks: &Networks,
+    mut request: CreateContainer,
+) -> Result<Design, EngineError> {
     let (mode, memberships) = settle_networks(&mut request)?;
     check_host(&request, &mode)?;
     sharing::check(layout, &request.settings.security.namespaces)?;
@@ -81,8 +110,6 @@ pub(super) fn create(
         let option = format!("--restart {}", request.settings.restart);
         return Err(EngineError::Conflict { option, other: "--rm".to_owned() });
     }
-    // Until the record says that the container needs the image, other commands could remove it.
-    let _hold = images::store(layout).hold(&request.image)?;
     let image = images::find(layout, &request.image)?;
     apply_defaults(&mut request, &image)?;
     let mut settings = request.settings;
@@ -115,16 +142,8 @@ pub(super) fn create(
             networks.get(network.as_str())?;
         }
     }
-    let id =
-        ContainerId::generate().map_err(|source| EngineError::Io { action: "make a random id", source })?;
     let connection = Connection::new(mode, memberships, request.ports, request.publish_all);
-    let record = index::create(layout, id, request.name, config, connection)?;
-    // After the record, which keeps them from being removed.
-    volumes::make(layout, &record).inspect_err(|_| {
-        // The first error is the one to report.
-        forget::forget(layout, networks, &record.id, true).ok();
-    })?;
-    Ok(record)
+    Ok(Design { name: request.name, config, connection })
 }
 
 /// The host name of a container that shares the network, or the host name, of another container or of the host:
@@ -185,9 +204,7 @@ fn check_host(request: &CreateContainer, mode: &NetworkMode) -> Result<(), Engin
 }
 
 /// What the network options mean together. Those of the first network may also be given beside it.
-pub(super) fn settle_networks(
-    request: &mut CreateContainer,
-) -> Result<(NetworkMode, Vec<Membership>), EngineError> {
+fn settle_networks(request: &mut CreateContainer) -> Result<(NetworkMode, Vec<Membership>), EngineError> {
     if let Some(port) = first_collision(&request.ports) {
         return Err(NetworkError::PortTwice(port.clone()).into());
     }

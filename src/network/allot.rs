@@ -1,5 +1,6 @@
 //! Which ports of the host a container gets: what the user fixed, and free ones for the rest.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::IpAddr;
 use std::ops::Deref;
 
@@ -43,11 +44,13 @@ impl LocalPorts {
         Self { range, reserved: reserved.collect() }
     }
 
-    /// Every place for `count` ports, from a random one on.
-    fn places(&self, count: u32) -> impl Iterator<Item = PortRange> + '_ {
+    /// Every place for `count` ports, from one on that follows from who asks: different for different names, and the
+    /// same whether it is planned or done.
+    fn places(&self, count: u32, who: &str) -> impl Iterator<Item = PortRange> + '_ {
         let places = self.range.count().saturating_sub(count - 1);
-        // Without randomness the first place is as good as another.
-        let start = getrandom::u32().unwrap_or(0) % places.max(1);
+        let mut hasher = DefaultHasher::new();
+        who.hash(&mut hasher);
+        let start = u32::try_from(hasher.finish() % u64::from(places.max(1))).unwrap_or(0);
         let place = move |n: u32| {
             let first = u32::from(self.range.first) + (start + n) % places;
             let (first, last) = (u16::try_from(first).ok()?, u16::try_from(first + count - 1).ok()?);
@@ -113,7 +116,10 @@ pub(super) fn choose(
                 let one = |port| PortRange { first: port, last: port };
                 range.ports().map(|port| mappings(one(port))).find(is_free)
             }
-            (None, None) => local.places(request.container.count()).map(mappings).find(is_free),
+            (None, None) => {
+                let places = local.places(request.container.count(), &publisher.owner.comment());
+                places.map(mappings).find(is_free)
+            }
         };
         let who = || publisher.owner.to_string();
         chosen[at] =
@@ -165,13 +171,13 @@ mod tests {
     fn the_hosts_own_range_is_read_without_what_is_reserved() {
         let local = LocalPorts::parse("40000\t40009", "40001,40003-40004, 1");
         assert_eq!(local.range, ports(40000, 40009));
-        let mut places: Vec<u16> = local.places(1).map(|place| place.first).collect();
+        let mut places: Vec<u16> = local.places(1, "web").map(|place| place.first).collect();
         places.sort_unstable();
         assert_eq!(places, [40000, 40002, 40005, 40006, 40007, 40008, 40009]);
-        let mut places: Vec<u16> = local.places(3).map(|place| place.first).collect();
+        let mut places: Vec<u16> = local.places(3, "web").map(|place| place.first).collect();
         places.sort_unstable();
         assert_eq!(places, [40005, 40006, 40007]);
-        assert_eq!(local.places(11).count(), 0);
+        assert_eq!(local.places(11, "web").count(), 0);
         assert_eq!(LocalPorts::parse("", "").range, DEFAULT_LOCAL);
         assert_eq!(LocalPorts::parse("9 1", "x").range, DEFAULT_LOCAL);
     }

@@ -4,15 +4,18 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
+use super::devices::Devices;
 use super::driver::{Fault, PortState};
-use super::endpoint;
 use super::error::NetworkError;
 use super::forwarding::{Needed, SwitchedOn};
-use super::record::{self, Network, Phase};
-use super::reload::Running;
+use super::lacking;
+use super::plan::Whole;
+use super::record::{Network, Phase};
+use super::records::Records;
+use super::restore::Running;
 use super::subnet::{Family, Subnet};
-use super::subnet_file::{Contents, SubnetFile};
-use super::{Networks, lacking};
+use super::subnet_file::Contents;
+use super::table::Table;
 use crate::names::{IfName, NetworkName};
 use crate::needs::{Lack, Weight};
 use crate::nft::{self, Obstacle, Passage, Way};
@@ -234,15 +237,22 @@ fn accept(obstacle: &Obstacle) -> String {
     format!("let them pass: {own}nft insert rule {family} {table} {base} {direction} {bridge} accept")
 }
 
-impl Networks {
-    /// Looks for everything that can be wrong. Nothing is changed.
+/// Looks for what is wrong. Nothing is changed.
+pub(super) struct Checkup<'a> {
+    pub(super) records: &'a Records,
+    pub(super) table: &'a mut Table,
+    pub(super) devices: &'a mut Devices,
+}
+
+impl Checkup<'_> {
+    /// Everything that can be wrong.
     ///
     /// # Errors
     /// The kernel or the file system refuses to answer a question.
-    pub fn check(&mut self, running: &Running) -> Result<Vec<Finding>, NetworkError> {
+    pub(super) fn findings(&mut self, running: &Running) -> Result<Vec<Finding>, NetworkError> {
         let mut findings = Vec::new();
         findings.extend(lacking::lacking().into_iter().map(Finding::Lack));
-        let networks = match record::load_all(&self.layout) {
+        let networks = match self.records.networks() {
             Ok(networks) => networks,
             Err(error) => {
                 findings.push(Finding::File(error.into()));
@@ -264,7 +274,7 @@ impl Networks {
             Ok(found) => findings.extend(found),
             Err(error) => findings.push(Finding::File(error)),
         }
-        findings.extend(self.abandoned_devices()?.into_iter().map(Finding::LeakedDevice));
+        findings.extend(self.devices.abandoned(self.records)?.into_iter().map(Finding::LeakedDevice));
         self.check_others(&networks, &mut findings)?;
         findings.extend(conntrack()?);
         if !networks.is_empty() {
@@ -283,15 +293,12 @@ impl Networks {
         if networks.is_empty() {
             return Ok(());
         }
-        let skeleton = SwitchedOn::load(&self.layout).skeleton();
+        let forwarding = SwitchedOn::load(&self.records.layout);
         // A container that is just being started or stopped is either in the records or in the table only.
         let mut last = None;
         for _ in 0..CHECK_TRIES {
-            let elements = self.elements(networks)?;
-            let found = self.nft()?.compare(skeleton, &elements).map_err(|source| NetworkError::Table {
-                action: "read the table inet mydocker".to_owned(),
-                source,
-            })?;
+            let Whole { skeleton, elements } = self.records.whole(networks, &forwarding)?;
+            let found = self.table.compare(skeleton, &elements)?;
             let settled = found == last || found.as_ref().is_some_and(nft::Differences::is_empty);
             last = found;
             if settled {
@@ -316,14 +323,13 @@ impl Networks {
         running: &Running,
         findings: &mut Vec<Finding>,
     ) -> Result<(), NetworkError> {
-        let error =
-            |source| NetworkError::Driver { action: format!("check network {}", network.name), source };
+        let action = || format!("check network {}", network.name);
         let name = &network.name;
-        let faults = self.driver(network.driver)?.faults(network).map_err(error)?;
+        let faults = self.devices.call(network.driver, action, |driver| driver.faults(network))?;
         let without_bridge =
             faults.iter().any(|fault| matches!(fault, Fault::Missing(_) | Fault::NotABridge(_)));
         findings.extend(faults.into_iter().map(|fault| Finding::Bridge { network: name.clone(), fault }));
-        for endpoint in endpoint::load_all(&self.layout, name)? {
+        for endpoint in self.records.endpoints(name)? {
             if !endpoint.is_alive() {
                 findings.extend(endpoint.addresses.iter().map(|address| Finding::DeadEndpoint {
                     network: name.clone(),
@@ -331,7 +337,9 @@ impl Networks {
                     container: endpoint.owner.name(),
                 }));
             } else if !without_bridge && running.contains_key(endpoint.owner.id()) {
-                let state = self.driver(network.driver)?.port_state(network, &endpoint).map_err(error)?;
+                let state = self
+                    .devices
+                    .call(network.driver, action, |driver| driver.port_state(network, &endpoint))?;
                 if state != PortState::Attached && endpoint.is_alive() {
                     let (network, device) = (name.clone(), endpoint.host_if.clone());
                     let container = endpoint.owner.name();
@@ -348,8 +356,8 @@ impl Networks {
         if networks.is_empty() {
             return Ok(findings);
         }
-        let (contents, used) = SubnetFile::look(&self.layout, || Ok::<_, NetworkError>(self.in_use()?))?;
-        let unknown = |what| Ok(vec![Finding::AddressFile { path: self.layout.subnet_file(), what }]);
+        let (contents, used) = self.records.look_at_addresses()?;
+        let unknown = |what| Ok(vec![Finding::AddressFile { path: self.records.layout.subnet_file(), what }]);
         let marked = match contents {
             Contents::Taken(marked) => marked,
             Contents::Missing => return unknown("missing"),
@@ -357,7 +365,9 @@ impl Networks {
         };
         for network in networks {
             // What killed commands have left is a finding of its own.
-            let dead: BTreeSet<IpAddr> = endpoint::load_all(&self.layout, &network.name)?
+            let dead: BTreeSet<IpAddr> = self
+                .records
+                .endpoints(&network.name)?
                 .into_iter()
                 .flat_map(|endpoint| endpoint.addresses)
                 .map(|address| address.address())
@@ -400,11 +410,7 @@ impl Networks {
                 ipv6: network.ipv6.is_some(),
             })
             .collect();
-        let obstacles = self.nft()?.obstacles(&passages).map_err(|source| NetworkError::Table {
-            action: "list the rules of other tables".to_owned(),
-            source,
-        })?;
-        for obstacle in obstacles {
+        for obstacle in self.table.obstacles(&passages)? {
             let network = networks.iter().find(|network| network.bridge == obstacle.bridge);
             findings.extend(network.map(|n| Finding::Obstacle { network: n.name.clone(), obstacle }));
         }

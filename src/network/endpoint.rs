@@ -122,6 +122,11 @@ impl Endpoint {
         self.owner.id() == container
     }
 
+    /// Whether it has one of these ports on record.
+    pub(super) fn has_one_of(&self, ports: &[PortMapping]) -> bool {
+        ports.iter().any(|port| self.ports.iter().any(|own| own.overlaps(port)))
+    }
+
     /// The same endpoint, once its container has another name.
     #[must_use]
     pub fn renamed(&self, container_name: &str) -> Self {

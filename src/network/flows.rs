@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use super::Networks;
 use super::error::NetworkError;
-use super::record::{self, Network};
+use super::record::Network;
+use super::records::Records;
 use crate::names::{ContainerId, NetworkName};
 use crate::netlink::{Flow, FlowEvent, FlowSocket};
 
@@ -29,12 +29,12 @@ pub struct ContainerFlow {
     pub flow: Flow,
 }
 
-impl Networks {
+impl Records {
     /// The entries of containers, or of one of them, in the order of the containers' names.
     ///
     /// # Errors
     /// The records cannot be read, or the kernel refuses to list its entries.
-    pub fn flows(&self, only: Option<&ContainerId>) -> Result<Vec<ContainerFlow>, NetworkError> {
+    pub(super) fn flows(&self, only: Option<&ContainerId>) -> Result<Vec<ContainerFlow>, NetworkError> {
         let listed = FlowSocket::open().and_then(|mut socket| socket.list()).map_err(tracking)?;
         let owners = self.owners()?;
         let mut flows: Vec<ContainerFlow> =
@@ -51,7 +51,7 @@ impl Networks {
     ///
     /// # Errors
     /// As for [`flows`](Self::flows).
-    pub fn follow_flows(
+    pub(super) fn follow_flows(
         &self,
         only: Option<&ContainerId>,
         begin: impl FnOnce() -> Result<(), NetworkError>,
@@ -59,14 +59,14 @@ impl Networks {
     ) -> Result<(), NetworkError> {
         let mut socket = FlowSocket::watch().map_err(tracking)?;
         begin()?;
-        let mut networks = self.list()?;
+        let mut networks = self.networks().map_err(NetworkError::from)?;
         let mut owners = self.owners()?;
         let mut failed = None;
         let followed = socket.follow(|event, flow| {
             // The entries of a container outlive it for a moment: who had an address is not forgotten, but
             // replaced by who has it now.
             if event == FlowEvent::New && is_of_networks(&flow, &networks) {
-                match (self.list(), self.owners()) {
+                match (self.networks().map_err(NetworkError::from), self.owners()) {
                     (Ok(known), Ok(more)) => {
                         networks = known;
                         owners.extend(more);
@@ -84,8 +84,8 @@ impl Networks {
 
     fn owners(&self) -> Result<HashMap<IpAddr, FlowOwner>, NetworkError> {
         let mut owners = HashMap::new();
-        for network in record::load_all(&self.layout)? {
-            for endpoint in self.living_endpoints(&network)? {
+        for network in self.networks()? {
+            for endpoint in self.living(&network.name)? {
                 for address in &endpoint.addresses {
                     let owner = FlowOwner {
                         container: endpoint.owner.id().clone(),

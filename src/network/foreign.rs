@@ -11,17 +11,18 @@ use std::path::Path;
 use nix::sys::statfs::{FsType, fstatfs};
 
 use super::Networks;
-use super::attach::{ConnectRequest, Wanted};
-use super::endpoint::{self, Endpoint};
+use super::connect::{ConnectRequest, Wanted};
+use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::links::Links;
 use super::namespace::Namespace;
 use super::owner::Owner;
+use super::plan::Plan;
+use super::planner::StartRequest;
 use super::port::PortRequest;
 use super::record::Network;
 use crate::names::{ContainerId, NetworkName};
 use crate::netns::NetNs;
-use crate::nft::Transaction;
 use crate::store::{Lock, LockKind};
 
 /// The file system of namespaces (`NSFS_MAGIC`, `<linux/magic.h>`).
@@ -40,43 +41,39 @@ pub struct NamespaceRequest<'a> {
     pub ports: &'a [PortRequest],
 }
 
-impl Networks {
+/// Connects and disconnects namespaces.
+#[derive(Debug)]
+pub struct Namespaces<'a>(pub(super) &'a mut Networks);
+
+impl Namespaces<'_> {
     /// Connects a namespace to a network and publishes its ports.
     ///
     /// # Errors
     /// [`NetworkError::Namespace`], [`NetworkError::NoNamespace`], [`NetworkError::OwnNamespace`] for the path,
     /// [`NetworkError::AlreadyConnected`], and whatever keeps containers from being connected; nothing is left
     /// behind.
-    pub fn connect_namespace(&mut self, request: &NamespaceRequest<'_>) -> Result<Endpoint, NetworkError> {
-        let network = self.usable(request.network)?;
+    pub fn connect(&mut self, request: &NamespaceRequest<'_>) -> Result<Endpoint, NetworkError> {
+        let network = self.0.usable(request.network)?;
         let (netns, namespace) = open(request.path)?;
         let error = |source| NetworkError::Namespace { path: request.path.to_owned(), source };
         let _lock = self.lock_namespace(&namespace).map_err(error)?;
         let others = self.endpoints_in(&namespace, &netns)?;
-        if let Some(endpoint) = others.iter().find(|endpoint| endpoint.network == *request.network) {
-            let network = endpoint.network.clone();
-            return Err(NetworkError::AlreadyConnected { who: endpoint.owner.to_string(), network });
-        }
-        let id = match others.first() {
-            Some(other) => other.owner.id().clone(),
-            None => ContainerId::generate().map_err(error)?,
-        };
-        let process = namespace.process().map_err(error)?;
-        let owner = Owner::Namespace { id, namespace: namespace.clone(), process };
+        refuse_second(&others, request.network)?;
+        let owner = owner(&namespace, &others)?;
         let connect = ConnectRequest {
             network: request.network,
             owner: &owner,
             others: &others,
             wanted: request.wanted,
         };
-        let endpoint = self.reserve(&network, &connect)?;
+        let endpoint = self.0.reserve(&network, &connect)?;
         let connected = self.make(&network, endpoint, &others, &netns, request.ports)?;
-        self.complete(&connected)?;
+        self.0.records.complete(&connected)?;
         Ok(connected)
     }
 
     fn lock_namespace(&self, namespace: &Namespace) -> io::Result<Lock> {
-        Lock::exclusive(LockKind::Namespace, &self.layout.namespace_lock(namespace.inode()))
+        Lock::exclusive(LockKind::Namespace, &self.0.records.layout.namespace_lock(namespace.inode()))
     }
 
     /// Everything of an endpoint that has its addresses; if that fails, nothing of it is left.
@@ -88,9 +85,9 @@ impl Networks {
         netns: &NetNs,
         ports: &[PortRequest],
     ) -> Result<Endpoint, NetworkError> {
-        let mut endpoint = self.attach_or_undo(network, endpoint, others, netns)?;
-        if let Err(error) = self.publish(std::slice::from_mut(&mut endpoint), &[], ports) {
-            self.undo(&endpoint, netns);
+        let mut endpoint = self.0.attach_or_undo(network, endpoint, others, netns)?;
+        if let Err(error) = self.0.publish(std::slice::from_mut(&mut endpoint), &[], ports) {
+            self.0.undo(&endpoint, netns);
             return Err(error);
         }
         Ok(endpoint)
@@ -100,9 +97,9 @@ impl Networks {
     ///
     /// # Errors
     /// [`NetworkError::NotConnected`], or the kernel or the file system refuses.
-    pub fn disconnect_namespace(&mut self, path: &Path, network: &NetworkName) -> Result<(), NetworkError> {
-        self.prepare()?;
-        let known = self.get(network.as_str());
+    pub fn disconnect(&mut self, path: &Path, network: &NetworkName) -> Result<(), NetworkError> {
+        self.0.prepare()?;
+        let known = self.0.records.get(network.as_str());
         let (netns, namespace) = match open(path) {
             Ok(opened) => opened,
             Err(error) => return if self.clear_away(path, network)? { Ok(()) } else { Err(error) },
@@ -119,43 +116,43 @@ impl Networks {
             return Err(NetworkError::NotConnected { who, network: network.clone() });
         };
         let endpoint = others.remove(at);
-        self.unpublish(&endpoint)?;
-        self.leave(&endpoint, &others, &netns)
+        self.0.ports().unpublish(&endpoint)?;
+        self.0.leave(&endpoint, &others, &netns)
     }
 
     /// What connecting a namespace would change in the table.
     ///
     /// # Errors
     /// What connecting it would fail with, as far as can be known.
-    pub fn dry_connect_namespace(
-        &mut self,
-        request: &NamespaceRequest<'_>,
-    ) -> Result<Transaction, NetworkError> {
+    pub fn plan_connection(&mut self, request: &NamespaceRequest<'_>) -> Result<Plan, NetworkError> {
         let (_, namespace) = open(request.path)?;
-        let network = request.network;
-        if let Some(endpoint) = self.recorded_in(&namespace, network)? {
-            let network = network.clone();
-            return Err(NetworkError::AlreadyConnected { who: endpoint.owner.to_string(), network });
-        }
-        let error = |source| NetworkError::Namespace { path: request.path.to_owned(), source };
-        let id = ContainerId::generate().map_err(error)?;
-        let owner = Owner::Namespace { id, namespace, process: None };
-        let connect = ConnectRequest { network, owner: &owner, others: &[], wanted: request.wanted };
-        self.dry_connect(&[connect], &[], &[], request.ports)
+        let others = self.recorded(&namespace)?;
+        refuse_second(&others, request.network)?;
+        let owner = owner(&namespace, &others)?;
+        let connect = ConnectRequest {
+            network: request.network,
+            owner: &owner,
+            others: &others,
+            wanted: request.wanted,
+        };
+        // The ports lead to this connection alone.
+        let start = StartRequest {
+            networks: std::slice::from_ref(&connect),
+            before: &[],
+            gone: &[],
+            ports: request.ports,
+        };
+        self.0.plan().start(&start)
     }
 
     /// What disconnecting a namespace would change in the table.
     ///
     /// # Errors
     /// [`NetworkError::NotConnected`].
-    pub fn dry_disconnect_namespace(
-        &mut self,
-        path: &Path,
-        network: &NetworkName,
-    ) -> Result<Transaction, NetworkError> {
+    pub fn plan_disconnection(&mut self, path: &Path, network: &NetworkName) -> Result<Plan, NetworkError> {
         let (_, namespace) = open(path)?;
-        match self.recorded_in(&namespace, network)? {
-            Some(endpoint) => self.dry_disconnect(&[endpoint], &[], &[]),
+        match self.recorded(&namespace)?.into_iter().find(|endpoint| endpoint.network == *network) {
+            Some(endpoint) => self.0.plan().move_ports(&[endpoint], &[], &[]),
             None => {
                 let who = format!("namespace {}", path.display());
                 Err(NetworkError::NotConnected { who, network: network.clone() })
@@ -163,15 +160,12 @@ impl Networks {
         }
     }
 
-    /// The namespace's endpoint in a network, found by looking through all of it.
-    fn recorded_in(
-        &self,
-        namespace: &Namespace,
-        network: &NetworkName,
-    ) -> Result<Option<Endpoint>, NetworkError> {
-        let is_its =
-            |endpoint: &Endpoint| endpoint.owner.namespace().is_some_and(|other| other.is_same_as(namespace));
-        Ok(endpoint::load_all(&self.layout, network)?.into_iter().find(is_its))
+    /// The namespace's endpoints, in order of connecting, as the records have them.
+    fn recorded(&self, namespace: &Namespace) -> Result<Vec<Endpoint>, NetworkError> {
+        let mut endpoints = self.0.records.all_endpoints()?;
+        endpoints.retain(|it| it.owner.namespace().is_some_and(|other| other.is_same_as(namespace)));
+        endpoints.sort_by_key(|endpoint| endpoint.position);
+        Ok(endpoints)
     }
 
     /// Disconnects what an earlier namespace of this path has left; false if there is nothing.
@@ -181,8 +175,8 @@ impl Networks {
                 && !endpoint.is_alive()
         };
         let mut found = false;
-        for dead in endpoint::load_all(&self.layout, network)?.iter().filter(|it| was_there(it)) {
-            self.disconnect(dead)?;
+        for dead in self.0.records.endpoints(network)?.iter().filter(|it| was_there(it)) {
+            self.0.disconnect(dead)?;
             found = true;
         }
         Ok(found)
@@ -193,20 +187,41 @@ impl Networks {
     fn endpoints_in(&mut self, namespace: &Namespace, netns: &NetNs) -> Result<Vec<Endpoint>, NetworkError> {
         let error = |source| NetworkError::Namespace { path: namespace.path().to_owned(), source };
         let mut endpoints = Vec::new();
-        let links = Links::of_namespace(&self.layout, namespace);
+        let links = Links::of_namespace(&self.0.records.layout, namespace);
         for link in links.list().map_err(error)? {
-            let found = endpoint::load(&self.layout, &link.network, link.address)?;
+            let found = self.0.records.holder(&link.network, link.address)?;
             let of_namespace =
                 |found: &Endpoint| found.owner.namespace().is_some_and(|other| other.is_same_as(namespace));
             match found.filter(of_namespace) {
                 Some(endpoint) if link.is_made => endpoints.push(endpoint),
-                Some(endpoint) => self.undo(&endpoint, netns),
+                Some(endpoint) => self.0.undo(&endpoint, netns),
                 // Of an earlier namespace with the same number.
                 None => links.forget(&link.network, &[link.address]).map_err(error)?,
             }
         }
         endpoints.sort_by_key(|endpoint| endpoint.position);
         Ok(endpoints)
+    }
+}
+
+/// Who is connected: all endpoints of a namespace have one id.
+fn owner(namespace: &Namespace, others: &[Endpoint]) -> Result<Owner, NetworkError> {
+    let error = |source| NetworkError::Namespace { path: namespace.path().to_owned(), source };
+    let id = match others.first() {
+        Some(other) => other.owner.id().clone(),
+        None => ContainerId::generate().map_err(error)?,
+    };
+    let process = namespace.process().map_err(error)?;
+    Ok(Owner::Namespace { id, namespace: namespace.clone(), process })
+}
+
+fn refuse_second(others: &[Endpoint], network: &NetworkName) -> Result<(), NetworkError> {
+    match others.iter().find(|endpoint| endpoint.network == *network) {
+        Some(endpoint) => {
+            let (who, network) = (endpoint.owner.to_string(), network.clone());
+            Err(NetworkError::AlreadyConnected { who, network })
+        }
+        None => Ok(()),
     }
 }
 

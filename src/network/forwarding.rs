@@ -97,22 +97,18 @@ impl SwitchedOn {
         bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
     }
 
-    /// Decides what has to be switched on and writes it down; nothing is switched yet. The second value is
-    /// true where that is news, so that a table that is there already lacks its guard.
+    /// Writes down what is to be switched on.
     ///
     /// # Errors
-    /// The file cannot be written, or a parameter cannot be read.
-    pub(super) fn decide(layout: &Layout, needed: Needed) -> io::Result<(Self, bool)> {
-        let (decided, news) = Self::foresee(layout, needed)?;
-        if news {
-            let path = layout.forwarding();
-            store::make_directories(path.parent().unwrap_or(layout.run_root()))?;
-            store::write_atomic(&path, &serde_json::to_vec(&decided)?, Durability::Process)?;
-        }
-        Ok((decided, news))
+    /// The file cannot be written.
+    pub(super) fn save(&self, layout: &Layout) -> io::Result<()> {
+        let path = layout.forwarding();
+        store::make_directories(path.parent().unwrap_or(layout.run_root()))?;
+        store::write_atomic(&path, &serde_json::to_vec(self)?, Durability::Process)
     }
 
-    /// What would be decided. Nothing is written down.
+    /// What has to be switched on, with what is already. Nothing is written down. The second value is true where that
+    /// is news, so that a table that is there lacks its guard.
     ///
     /// # Errors
     /// A parameter cannot be read.

@@ -1,20 +1,19 @@
 //! Networks are created, listed, inspected and removed here, one at a time under one lock. Container starts
 //! do not take that lock.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::Networks;
 use super::choose::CreateRequest;
-use super::endpoint::{self, Endpoint};
+use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::forwarding::{Needed, SwitchedOn};
-use super::host::Occupied;
+use super::plan::{self, Creation};
 use super::record::{self, AddressBlock, Network, Phase};
 use super::subnet::Subnet;
-use super::subnet_file::SubnetFile;
-use super::{Networks, plan};
 use crate::names::{ContainerId, NetworkName};
 use crate::nft::{CommitError, Transaction};
-use crate::store::{Lock, LockKind};
 
 /// A network with all that is known of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +43,7 @@ impl Networks {
     /// # Errors
     /// A record cannot be read.
     pub fn list(&self) -> Result<Vec<Network>, NetworkError> {
-        Ok(record::load_all(&self.layout)?)
+        Ok(self.records.networks()?)
     }
 
     /// One network with its endpoints and addresses.
@@ -52,9 +51,8 @@ impl Networks {
     /// # Errors
     /// [`NetworkError::NotFound`], or a file cannot be read.
     pub fn inspect(&self, name: &str) -> Result<Inspection, NetworkError> {
-        let network = self.get(name)?;
-        let in_use = || self.in_use();
-        let mut file = SubnetFile::open(&self.layout, &in_use)?;
+        let network = self.records.get(name)?;
+        let mut file = self.records.addresses()?;
         let mut usage = Vec::new();
         for AddressBlock { subnet, .. } in network.blocks().copied() {
             let taken = file.taken(subnet)?;
@@ -62,31 +60,8 @@ impl Networks {
             usage.push(Usage { subnet, taken, free });
         }
         drop(file);
-        let mut endpoints = endpoint::load_all(&self.layout, &network.name)?;
-        endpoints.retain(|endpoint| endpoint.is_alive());
+        let endpoints = self.records.living(&network.name)?;
         Ok(Inspection { network, endpoints, usage })
-    }
-
-    /// One network's record.
-    ///
-    /// # Errors
-    /// [`NetworkError::NotFound`], or the record cannot be read.
-    pub fn get(&self, name: &str) -> Result<Network, NetworkError> {
-        // A text that cannot be a name cannot be the name of a network either.
-        let parsed: NetworkName = name.parse().map_err(|_| NetworkError::NotFound(name.to_owned()))?;
-        let loaded = record::load(&self.layout, &parsed)?;
-        loaded.map(|l| l.network).ok_or_else(|| NetworkError::NotFound(name.to_owned()))
-    }
-
-    pub(super) fn lock(&self) -> Result<Lock, NetworkError> {
-        Lock::exclusive(LockKind::Networks, &self.layout.network_lock())
-            .map_err(|source| NetworkError::Io { action: "lock the networks".to_owned(), source })
-    }
-
-    /// Keeps the table from being rebuilt meanwhile; held by any number of processes at once.
-    pub(super) fn shared_lock(&self) -> Result<Lock, NetworkError> {
-        Lock::shared(LockKind::Networks, &self.layout.network_lock())
-            .map_err(|source| NetworkError::Io { action: "lock the networks".to_owned(), source })
     }
 
     /// Creates a network.
@@ -95,7 +70,7 @@ impl Networks {
     /// Anything that is wrong with the request or that the kernel refuses; nothing is left behind.
     pub fn create(&mut self, request: &CreateRequest) -> Result<Network, NetworkError> {
         self.prepare()?;
-        let _lock = self.lock()?;
+        let _lock = self.records.lock()?;
         self.heal_locked()?;
         self.create_locked(request)
     }
@@ -105,16 +80,16 @@ impl Networks {
     /// # Errors
     /// As [`Networks::create`].
     pub fn default_network(&mut self) -> Result<Network, NetworkError> {
-        match self.get(NetworkName::of_default().as_str()) {
+        match self.records.get(NetworkName::of_default().as_str()) {
             Ok(network) if network.phase == Phase::Ready => return Ok(network),
             Ok(_) | Err(NetworkError::NotFound(_)) => {}
             Err(error) => return Err(error),
         }
         self.prepare()?;
-        let _lock = self.lock()?;
+        let _lock = self.records.lock()?;
         let name = NetworkName::of_default();
         // Another command may have made it while this one waited.
-        if let Some(loaded) = record::load(&self.layout, &name)?
+        if let Some(loaded) = self.records.load(&name)?
             && let Some(network) = self.settle(loaded.network)?
         {
             return Ok(network);
@@ -123,19 +98,13 @@ impl Networks {
     }
 
     fn create_locked(&mut self, request: &CreateRequest) -> Result<Network, NetworkError> {
-        let name = &request.name;
-        if let Some(loaded) = record::load(&self.layout, name)?
-            && self.settle(loaded.network)?.is_some()
-        {
-            return Err(NetworkError::NameTaken(name.clone()));
+        if let Some(loaded) = self.records.load(&request.name)? {
+            // What a killed command has left of it is not in the way.
+            self.settle(loaded.network)?;
         }
-        let network = self.design(request)?;
-        record::save(&self.layout, &network)?;
-        let built = self.build(&network).and_then(|()| {
-            let ready = Network { phase: Phase::Ready, ..network.clone() };
-            record::save(&self.layout, &ready)?;
-            Ok(ready)
-        });
+        let creation = self.design(request)?;
+        let network = self.records.save_as(&creation.network, Phase::Creating)?;
+        let built = self.build(&creation).and_then(|()| Ok(self.records.save_as(&network, Phase::Ready)?));
         built.inspect_err(|_| {
             // The first error is the one to report.
             if let Err(error) = self.tear_down(&network) {
@@ -145,12 +114,19 @@ impl Networks {
     }
 
     /// The network that is to be created; nothing of it is made yet.
-    pub(super) fn design(&mut self, request: &CreateRequest) -> Result<Network, NetworkError> {
+    ///
+    /// # Errors
+    /// [`NetworkError::NameTaken`], or anything that is wrong with the request.
+    pub(super) fn design(&mut self, request: &CreateRequest) -> Result<Creation, NetworkError> {
         let name = &request.name;
-        let networks = record::load_all(&self.layout)?;
-        let occupied = Occupied::find(&networks, self.bridge()?.socket()).map_err(|source| {
-            NetworkError::Driver { action: format!("create network {name}"), source: source.into() }
-        })?;
+        let recorded = self.records.load(name)?;
+        if let Some(loaded) = &recorded
+            && self.records.stays(&loaded.network)?
+        {
+            return Err(NetworkError::NameTaken(name.clone()));
+        }
+        let networks = self.records.networks()?;
+        let occupied = self.devices.occupied(name.as_str(), &networks)?;
         let (ipv4, ipv6) = request.choose_blocks(&occupied)?;
         let id = ContainerId::generate()
             .map_err(|source| NetworkError::Io { action: "make a random id".to_owned(), source })?;
@@ -173,72 +149,70 @@ impl Networks {
             reserved: request.reserved.clone(),
             phase: Phase::Creating,
         };
-        if self.device_exists(&network)? {
+        if self.devices.is_device_taken(&network)? {
             return Err(NetworkError::DeviceTaken { name: name.clone(), device: network.bridge });
         }
-        Ok(network)
+        let (forwarding, is_guard_new) = self.foresee_forwarding([&network])?;
+        Ok(Creation { network, forwarding, is_guard_new })
     }
 
-    fn device_exists(&mut self, network: &Network) -> Result<bool, NetworkError> {
-        match self.driver(network.driver)?.exists(network) {
-            Ok(exists) => Ok(exists),
-            Err(super::DriverError::NotABridge(_)) => Ok(true),
-            Err(source) => {
-                Err(NetworkError::Driver { action: format!("create network {}", network.name), source })
-            }
+    /// What the host has to forward for these networks, beside what is forwarded already, and whether a table that is
+    /// there lacks the guard of it.
+    pub(super) fn foresee_forwarding<'a>(
+        &self,
+        networks: impl IntoIterator<Item = &'a Network>,
+    ) -> Result<(SwitchedOn, bool), NetworkError> {
+        SwitchedOn::foresee(&self.records.layout, Needed::by(networks))
+            .map_err(|source| NetworkError::Io { action: "read the state of forwarding".to_owned(), source })
+    }
+
+    /// The same, written down: it may be switched on.
+    pub(super) fn decide_forwarding(&self, networks: &[Network]) -> Result<SwitchedOn, NetworkError> {
+        let (forwarding, is_new) = self.foresee_forwarding(networks)?;
+        self.save_forwarding(&forwarding, is_new)?;
+        Ok(forwarding)
+    }
+
+    fn save_forwarding(&self, forwarding: &SwitchedOn, is_new: bool) -> Result<(), NetworkError> {
+        if !is_new {
+            return Ok(());
         }
+        forwarding
+            .save(&self.records.layout)
+            .map_err(|source| NetworkError::Io { action: "note the state of forwarding".to_owned(), source })
     }
 
-    /// Makes what the record says: addresses, table, forwarding, devices. The table comes before the
+    /// Makes what was planned: addresses, table, forwarding, devices. The table comes before the
     /// devices, so that no packet ever passes unguarded.
-    fn build(&mut self, network: &Network) -> Result<(), NetworkError> {
-        let in_use = || self.in_use();
+    fn build(&mut self, creation: &Creation) -> Result<(), NetworkError> {
+        let Creation { network, forwarding, is_guard_new } = creation;
         // Whatever an earlier network left taken in the same subnet is void: the record is new.
-        let mut file = SubnetFile::open(&self.layout, &in_use)?;
+        let mut file = self.records.addresses()?;
         for block in network.blocks() {
             file.reset(block.subnet, network.never_given_out(block))?;
             tracing::debug!(network = %network.name, gateway = %block.gateway_net(), "took the gateway's address");
         }
         drop(file);
-        let needed = Needed::by([network]);
-        let (forwarding, news) = SwitchedOn::decide(&self.layout, needed).map_err(|source| {
-            NetworkError::Io { action: "note the state of forwarding".to_owned(), source }
-        })?;
-        self.add_elements(network, &forwarding, news)?;
+        self.save_forwarding(forwarding, *is_guard_new)?;
+        let action = || format!("create network {}", network.name);
+        let mut transaction = Transaction::new();
+        creation.add_to(&mut transaction);
+        match self.table.commit(transaction, action) {
+            // Also where elements of a half-removed network are left over.
+            Err(NetworkError::Table {
+                source: CommitError::Missing { .. } | CommitError::Exists { .. },
+                ..
+            }) => {
+                let all = self.records.networks()?;
+                self.rebuild_table(&all, forwarding)?;
+            }
+            other => other?,
+        }
         tracing::debug!(network = %network.name, "added the network to the table inet mydocker");
-        forwarding.switch_on(needed)?;
-        let action = format!("create network {}", network.name);
-        let driver = self.driver(network.driver)?;
-        driver.create(network).map_err(|source| NetworkError::Driver { action, source })?;
+        forwarding.switch_on(Needed::by([network]))?;
+        self.devices.call(network.driver, action, |driver| driver.create(network))?;
         tracing::debug!(network = %network.name, bridge = %network.bridge, "made the bridge and switched it on");
         Ok(())
-    }
-
-    /// One transaction: the network's elements, and the whole table where it is missing.
-    fn add_elements(
-        &mut self,
-        network: &Network,
-        forwarding: &SwitchedOn,
-        guard_is_new: bool,
-    ) -> Result<(), NetworkError> {
-        let mut elements = Transaction::new();
-        if guard_is_new {
-            elements.renew_forwarding_guards(forwarding.skeleton());
-        }
-        for element in plan::network_elements(network) {
-            elements.create(element);
-        }
-        match self.nft()?.commit(elements) {
-            Ok(()) => Ok(()),
-            // Also where elements of a half-removed network are left over.
-            Err(CommitError::Missing { .. } | CommitError::Exists { .. }) => {
-                let others = record::load_all(&self.layout)?;
-                self.rebuild_table(&others, forwarding)
-            }
-            Err(source) => {
-                Err(NetworkError::Table { action: format!("create network {}", network.name), source })
-            }
-        }
     }
 
     /// Removes a network.
@@ -248,22 +222,41 @@ impl Networks {
     /// removing it again goes on where this stopped.
     pub fn remove(&mut self, name: &str) -> Result<(), NetworkError> {
         self.prepare()?;
-        let _lock = self.lock()?;
-        let network = self.get(name)?;
+        let _lock = self.records.lock()?;
+        let network = self.records.get(name)?;
         if let Err(error) = self.heal_locked() {
             // What is to go goes all the same.
             tracing::warn!(%error, "cannot restore all networks");
         }
         // From here on nothing can be connected to it; what was connected before is found among the endpoints.
-        record::save(&self.layout, &Network { phase: Phase::Removing, ..network.clone() })?;
-        let mut endpoints = endpoint::load_all(&self.layout, &network.name)?;
-        endpoints.retain(|endpoint| endpoint.is_alive());
-        if !endpoints.is_empty() {
-            record::save(&self.layout, &Network { phase: Phase::Ready, ..network.clone() })?;
-            let containers = endpoints.iter().map(|endpoint| endpoint.owner.to_string()).collect();
-            return Err(NetworkError::InUse { name: network.name, containers });
+        let marked = self.records.save_as(&network, Phase::Removing)?;
+        if let Err(error) = self.records.refuse_in_use(&marked) {
+            self.records.save_as(&network, Phase::Ready)?;
+            return Err(error);
         }
         self.tear_down(&network)
+    }
+
+    /// Removes the networks that are not in `kept` and that nothing is connected to, but for the default network,
+    /// which comes back by itself. Returns their names.
+    ///
+    /// # Errors
+    /// A record cannot be read, or the kernel refuses; those before are removed.
+    pub fn prune(
+        &mut self,
+        kept: &BTreeSet<NetworkName>,
+        wanted: impl Fn(&Network) -> bool,
+    ) -> Result<Vec<NetworkName>, NetworkError> {
+        let mut removed = Vec::new();
+        for network in self.records.removable(kept, wanted)? {
+            match self.remove(network.name.as_str()) {
+                Ok(()) => removed.push(network.name),
+                // Another command was faster: it connected something to it, or removed it.
+                Err(NetworkError::InUse { .. } | NetworkError::NotFound(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(removed)
     }
 
     /// Ends what a killed command has begun: a network that is half-made, or half-removed, goes. One whose removal
@@ -273,85 +266,55 @@ impl Networks {
     /// # Errors
     /// The kernel refuses, or a record cannot be read or written.
     pub(super) fn settle(&mut self, network: Network) -> Result<Option<Network>, NetworkError> {
+        if !self.records.stays(&network)? {
+            self.tear_down(&network)?;
+            return Ok(None);
+        }
         if network.phase == Phase::Ready {
             return Ok(Some(network));
         }
-        if endpoint::load_all(&self.layout, &network.name)?.iter().any(Endpoint::is_alive) {
-            let network = Network { phase: Phase::Ready, ..network };
-            record::save(&self.layout, &network)?;
-            return Ok(Some(network));
-        }
-        self.tear_down(&network)?;
-        Ok(None)
+        Ok(Some(self.records.save_as(&network, Phase::Ready)?))
     }
 
     /// Takes everything of a network away; what is gone already is no error. The record goes last.
     pub(super) fn tear_down(&mut self, network: &Network) -> Result<(), NetworkError> {
         let action = || format!("remove network {}", network.name);
-        self.driver(network.driver)?
-            .delete(network)
-            .map_err(|source| NetworkError::Driver { action: action(), source })?;
+        self.devices.call(network.driver, action, |driver| driver.delete(network))?;
         let others: Vec<Network> =
-            record::load_all(&self.layout)?.into_iter().filter(|other| other.name != network.name).collect();
+            self.records.networks()?.into_iter().filter(|other| other.name != network.name).collect();
         if others.is_empty() {
             self.tear_down_table()?;
         } else {
-            self.delete_elements(network, &others)?;
+            let mut elements = Transaction::new();
+            elements.delete_all(plan::network_elements(network));
+            match self.table.commit(elements, action) {
+                // Some of them are gone already; what must remain follows from the records.
+                Err(NetworkError::Table { source: CommitError::Missing { .. }, .. }) => {
+                    self.rebuild_table(&others, &SwitchedOn::load(&self.records.layout))?;
+                }
+                other => other?,
+            }
         }
-        for stale in endpoint::load_all(&self.layout, &network.name)? {
-            self.release_addresses(&stale)?;
+        for stale in self.records.endpoints(&network.name)? {
+            self.records.release(&stale)?;
         }
-        let in_use = || self.in_use();
-        let mut file = SubnetFile::open(&self.layout, &in_use)?;
+        let mut file = self.records.addresses()?;
         for block in network.blocks() {
             for address in network.never_given_out(block) {
                 file.release(block.subnet, address)?;
             }
         }
         drop(file);
-        endpoint::remove_all(&self.layout, &network.name)?;
-        record::remove(&self.layout, &network.name)?;
+        self.records.remove(&network.name)?;
         tracing::debug!(network = %network.name, "removed bridge, elements, address and record");
         Ok(())
-    }
-
-    fn delete_elements(&mut self, network: &Network, others: &[Network]) -> Result<(), NetworkError> {
-        let mut elements = Transaction::new();
-        for element in plan::network_elements(network) {
-            elements.delete(element);
-        }
-        match self.nft()?.commit(elements) {
-            Ok(()) => Ok(()),
-            // Some of them are gone already; what must remain follows from the records.
-            Err(CommitError::Missing { .. }) => self.rebuild_table(others, &SwitchedOn::load(&self.layout)),
-            Err(source) => {
-                Err(NetworkError::Table { action: format!("remove network {}", network.name), source })
-            }
-        }
     }
 
     /// With the last network the table goes, and forwarding if it was mydocker that switched it on; first
     /// the forwarding, so that the host is no router for a moment.
     pub(super) fn tear_down_table(&mut self) -> Result<(), NetworkError> {
-        SwitchedOn::load(&self.layout).undo(&self.layout)?;
-        let mut transaction = Transaction::new();
-        transaction.delete_table();
-        match self.nft()?.commit(transaction) {
-            Ok(()) | Err(CommitError::Missing { .. }) => Ok(()),
-            Err(source) => {
-                Err(NetworkError::Table { action: "delete the table inet mydocker".to_owned(), source })
-            }
-        }
-    }
-
-    /// The table as the kernel holds it, in nft's own syntax; `None` when there is none.
-    ///
-    /// # Errors
-    /// The kernel refuses to list it.
-    pub fn rules(&mut self) -> Result<Option<String>, NetworkError> {
-        self.nft()?.dump().map_err(|source| NetworkError::Table {
-            action: "read the table inet mydocker".to_owned(),
-            source,
-        })
+        let layout = &self.records.layout;
+        SwitchedOn::load(layout).undo(layout)?;
+        self.table.delete()
     }
 }

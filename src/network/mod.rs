@@ -1,19 +1,17 @@
 //! Networks: what they are, who is connected to them, and how that becomes devices and set elements.
 //!
-//! [`Networks`] is what the engine calls: it holds the sockets and carries out the operations. Pure values decide
-//! ([`Subnet`], [`PortRequest`], the allocator, the plan), records remember, and a [`NetworkDriver`] makes the
-//! devices.
+//! [`Networks`] is what the engine calls. It has three parts, each with an owner, and does with them what concerns more
+//! than one. Pure values decide ([`Subnet`], [`PortRequest`], `place`, `Request`, [`Plan`]).
 //!
 //! ```text
-//! Networks ─┬─ manage    create, remove, list          records: ROOT/network/network/NAME
-//!           │  choose    the addresses of a new one
-//!           ├─ attach    containers connect            endpoints: RUN_ROOT/network/endpoints/NETWORK/ADDRESS
-//!           ├─ detach    … and disconnect              links: RUN_ROOT/network/containers/ID/NETWORK
-//!           ├─ foreign   other namespaces do both      RUN_ROOT/network/namespaces/INODE/NETWORK
-//!           ├─ publish   ports of an endpoint          (in the endpoint's record)
-//!           │  ├ allot   free ports of the host
-//!           │  └ moving  from one endpoint of a container to another
-//!           └─ restore   after a reboot, a flush       addresses: ROOT/network/ipam/subnet.json
+//! Networks ─┬─ records   what is written down      ROOT/network/network/NAME, RUN_ROOT/network/endpoints/NETWORK/ADDRESS
+//!           ├─ table     the firewall table        (its elements follow from the records: plan)
+//!           └─ devices   bridges, pairs, routes    by the NetworkDriver of each network
+//!
+//! manage    networks are created and removed       addresses   who gets which: ROOT/network/ipam/subnet.json
+//! connect   endpoints come and go                  ports       published, moved, taken away; publishing decides
+//! restore   after a reboot, a flush, a kill        foreign     namespaces that are no container's
+//! planner   what a command would change: Plan      check       what is wrong
 //! ```
 //!
 //! Order rules: a record is written before the kernel is touched and removed after; an address is given back
@@ -21,14 +19,14 @@
 //!
 #![doc = include_str!("networks.md")]
 
+mod addresses;
 mod allot;
-mod attach;
 mod bridge;
 mod check;
 mod choose;
-mod detach;
+mod connect;
+mod devices;
 mod driver;
-mod dry_run;
 mod endpoint;
 mod error;
 mod faults;
@@ -41,36 +39,39 @@ mod lacking;
 mod links;
 mod listener;
 mod manage;
-mod moving;
 mod namespace;
 mod owner;
 mod plan;
+mod planner;
 mod port;
-mod prune;
-mod publish;
+mod ports;
 mod publisher;
+mod publishing;
 mod record;
-mod reload;
+mod records;
 mod restore;
 mod stale_flows;
 mod subnet;
 mod subnet_file;
+mod table;
 
-use crate::netlink::Conntrack;
+use crate::names::ContainerId;
 pub use crate::netlink::{Direction, Flow, FlowEvent, FlowState, MacAddress};
-use crate::nft;
 use crate::store::Layout;
+use check::Checkup;
+use devices::Devices;
+use records::Records;
+use table::Table;
 
-pub use attach::{ConnectRequest, Wanted};
 pub use bridge::BridgeDriver;
 pub use check::Finding;
 pub use choose::CreateRequest;
-pub use detach::ContainerEndpoints;
+pub use connect::{ConnectRequest, ContainerEndpoints, Wanted};
 pub use driver::{DriverError, Fault, NetworkDriver, PortState};
 pub use endpoint::{Endpoint, InterfaceAddress};
 pub use error::NetworkError;
 pub use flows::{ContainerFlow, FlowOwner};
-pub use foreign::NamespaceRequest;
+pub use foreign::{NamespaceRequest, Namespaces};
 pub use host::{Occupant, Pool};
 pub use ipam::{Bitmap, BitmapError};
 pub use lacking::lacking;
@@ -78,53 +79,85 @@ pub use listener::HostListener;
 pub use manage::{Inspection, Usage};
 pub use namespace::Namespace;
 pub use owner::{Holder, Owner};
+pub use plan::Plan;
+pub use planner::{Planner, StartRequest};
 pub use port::{
     ExposedPort, PortError, PortMapping, PortRange, PortRequest, compact, first_collision, unpublished,
 };
 pub use record::{AddressBlock, DEFAULT_MTU, DriverKind, Mode, Network, Phase, RecordError};
-pub use reload::Running;
+pub use restore::Running;
 pub use subnet::{Family, Subnet, SubnetError};
 pub use subnet_file::{InUse, SubnetFile, SubnetFileError};
 
-/// All networks of one layout, with the sockets to the kernel.
-///
-/// A netfilter socket is only closed when this is dropped: that costs the kernel a wait behind, see
-/// [`nft::Socket`].
+/// All networks of one layout: what is written down of them, the firewall table and the devices.
 #[derive(Debug)]
 pub struct Networks {
-    layout: Layout,
-    bridge: Option<BridgeDriver>,
-    nft: Option<nft::Socket>,
-    conntrack: Option<Conntrack>,
+    records: Records,
+    table: Table,
+    devices: Devices,
 }
 
 impl Networks {
     /// The networks recorded in `layout`. Nothing is opened yet.
     #[must_use]
     pub fn new(layout: Layout) -> Self {
-        Self { layout, bridge: None, nft: None, conntrack: None }
+        Self { records: Records { layout }, table: Table::default(), devices: Devices::default() }
     }
 
-    fn bridge(&mut self) -> Result<&mut BridgeDriver, NetworkError> {
-        let driver = match self.bridge.take() {
-            Some(driver) => driver,
-            None => BridgeDriver::open()
-                .map_err(|source| NetworkError::Driver { action: "use networks".to_owned(), source })?,
-        };
-        Ok(self.bridge.insert(driver))
+    /// Plans what would change, without changing anything.
+    pub fn plan(&mut self) -> Planner<'_> {
+        Planner(self)
     }
 
-    fn driver(&mut self, kind: DriverKind) -> Result<&mut dyn NetworkDriver, NetworkError> {
-        match kind {
-            DriverKind::Bridge => Ok(self.bridge()?),
-        }
+    /// Namespaces that are no container's.
+    pub fn namespaces(&mut self) -> Namespaces<'_> {
+        Namespaces(self)
     }
 
-    fn nft(&mut self) -> Result<&mut nft::Socket, NetworkError> {
-        let socket = match self.nft.take() {
-            Some(socket) => socket,
-            None => nft::Socket::open().map_err(NetworkError::NftSocket)?,
-        };
-        Ok(self.nft.insert(socket))
+    /// Looks for everything that can be wrong. Nothing is changed.
+    ///
+    /// # Errors
+    /// The kernel or the file system refuses to answer a question.
+    pub fn check(&mut self, running: &Running) -> Result<Vec<Finding>, NetworkError> {
+        let Self { records, table, devices } = self;
+        Checkup { records, table, devices }.findings(running)
+    }
+
+    /// One network's record.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotFound`], or the record cannot be read.
+    pub fn get(&self, name: &str) -> Result<Network, NetworkError> {
+        self.records.get(name)
+    }
+
+    /// The connection-tracking entries of containers, or of one of them, in the order of the containers' names.
+    ///
+    /// # Errors
+    /// The records cannot be read, or the kernel refuses to list its entries.
+    pub fn flows(&self, only: Option<&ContainerId>) -> Result<Vec<ContainerFlow>, NetworkError> {
+        self.records.flows(only)
+    }
+
+    /// Hands out the changes to entries of containers, or of one of them, until `each` returns false. `begin` is
+    /// called once nothing is missed any more.
+    ///
+    /// # Errors
+    /// As for [`flows`](Self::flows).
+    pub fn follow_flows(
+        &self,
+        only: Option<&ContainerId>,
+        begin: impl FnOnce() -> Result<(), NetworkError>,
+        each: impl FnMut(FlowEvent, ContainerFlow) -> bool,
+    ) -> Result<(), NetworkError> {
+        self.records.follow_flows(only, begin, each)
+    }
+
+    /// The table as the kernel holds it, in nft's own syntax; `None` when there is none.
+    ///
+    /// # Errors
+    /// The kernel refuses to list it.
+    pub fn rules(&mut self) -> Result<Option<String>, NetworkError> {
+        self.table.text()
     }
 }

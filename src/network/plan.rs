@@ -1,15 +1,21 @@
-//! What a network and an endpoint mean to the kernel: pure functions from records to set elements and
-//! kernel parameters. Creating, removing and restoring all read the same plan.
+//! What records mean to the kernel, and what a command changes there: values, made without touching anything.
+//!
+//! A [`Plan`] is made of a request and of what is recorded. It is carried out, printed (`--dry-run`) or compared with
+//! the kernel (`network check`); each of the three reads the same steps.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::endpoint::{Endpoint, InterfaceAddress};
+use super::forwarding::SwitchedOn;
+use super::publisher::Publisher;
+use super::publishing::Publishing;
 use super::record::{Mode, Network};
 use super::subnet::Family;
 use crate::netlink::MacAddress;
-use crate::nft::Element;
+use crate::nft::{Element, ElementError, Skeleton, Transaction};
 
 /// The elements of a network, the same at its creation, its removal and a rebuild.
 #[must_use]
@@ -31,10 +37,117 @@ pub(super) fn network_elements(network: &Network) -> Vec<Element> {
     elements
 }
 
+/// A network that is to be made.
+#[derive(Debug)]
+pub(super) struct Creation {
+    pub(super) network: Network,
+    /// What is forwarded then.
+    pub(super) forwarding: SwitchedOn,
+    /// Whether a table that is there lacks the guard for that.
+    pub(super) is_guard_new: bool,
+}
+
+impl Creation {
+    /// Its elements, and the guard where it is new.
+    pub(super) fn add_to(&self, transaction: &mut Transaction) {
+        if self.is_guard_new {
+            transaction.renew_forwarding_guards(self.forwarding.skeleton());
+        }
+        transaction.extend(network_elements(&self.network));
+    }
+}
+
+/// The whole table: chains and rules, and all elements that there should be.
+#[derive(Debug)]
+pub(super) struct Whole {
+    pub(super) skeleton: Skeleton,
+    pub(super) elements: Vec<Element>,
+}
+
+impl Whole {
+    /// The table for these networks and endpoints.
+    ///
+    /// # Errors
+    /// As for [`Publisher::elements`].
+    pub(super) fn of(
+        networks: &[Network],
+        endpoints: Vec<Endpoint>,
+        skeleton: Skeleton,
+    ) -> Result<Self, ElementError> {
+        let mut elements: Vec<Element> = networks.iter().flat_map(network_elements).collect();
+        for endpoint in without_twice(endpoints) {
+            elements.extend(Publisher::from(&endpoint).elements()?);
+        }
+        Ok(Self { skeleton, elements })
+    }
+
+    /// The table made anew.
+    pub(super) fn add_to(&self, transaction: &mut Transaction) {
+        transaction.rebuild(self.skeleton);
+        transaction.extend(self.elements.iter().cloned());
+    }
+}
+
+/// What a command changes in the table, step by step.
+///
+/// Its `Display` is a script for `nft -f` that does the same; it is empty where nothing changes.
+#[derive(Debug, Default)]
+pub struct Plan(Vec<Step>);
+
+#[derive(Debug)]
+pub(super) enum Step {
+    /// The table is made anew.
+    Rebuild(Whole),
+    /// A network is made.
+    Create(Creation),
+    /// These elements go: those of a network, or of ports.
+    Delete(Vec<Element>),
+    /// With the last network, all goes.
+    DeleteTable,
+    /// Ports are published, or lead elsewhere.
+    Publish(Publishing),
+    /// The comments of ports change.
+    Rename(Transaction),
+}
+
+impl Plan {
+    /// A plan of this one step.
+    pub(super) fn of(step: Step) -> Self {
+        Self(vec![step])
+    }
+
+    /// Whether the table is made anew.
+    pub(super) fn makes_table(&self) -> bool {
+        self.0.iter().any(|step| matches!(step, Step::Rebuild(_)))
+    }
+
+    /// Adds a step.
+    pub(super) fn push(&mut self, step: Step) {
+        self.0.push(step);
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut transaction = Transaction::new();
+        for step in &self.0 {
+            match step {
+                Step::Rebuild(whole) => whole.add_to(&mut transaction),
+                Step::Create(creation) => creation.add_to(&mut transaction),
+                Step::Delete(elements) => drop(transaction.delete_all(elements.iter().cloned())),
+                Step::DeleteTable => drop(transaction.delete_table()),
+                Step::Publish(publishing) => publishing.add_to(&mut transaction),
+                Step::Rename(renaming) => drop(transaction.append(renaming.clone())),
+            }
+        }
+        transaction.fmt(f)
+    }
+}
+
 /// The endpoints, where each port is one endpoint's alone: while the ports of a container move from one of its
 /// endpoints to another, both have them in their records for a moment. The later one is to have them.
 #[must_use]
-pub(super) fn without_twice(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
+fn without_twice(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
     endpoints.sort_by_key(|endpoint| std::cmp::Reverse(endpoint.position));
     // Nearly all containers are in one network, and cannot have a port twice.
     let later: Vec<_> = endpoints.iter().filter(|e| e.position > 0 && !e.ports.is_empty()).cloned().collect();

@@ -1,19 +1,28 @@
 //! Bringing the kernel back to what the records say: on the first use after a reboot, and after the table or
 //! a bridge was taken away.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::endpoint::{self, Endpoint};
+use super::Networks;
+use super::driver::PortState;
+use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::forwarding::{Needed, SwitchedOn};
-use super::publisher::Publisher;
-use super::record::{self, Loaded, Network, Phase, RecordError};
-use super::subnet_file::{InUse, SubnetFile};
-use super::{Networks, PortState, plan};
-use crate::names::NetworkName;
-use crate::nft::{CommitError, Element, Presence, Transaction};
+use super::namespace::Namespace;
+use super::plan;
+use super::publisher::defaults_beside;
+use super::record::{Network, Phase};
+use super::subnet::Family;
+use crate::names::{ContainerId, NetworkName};
+use crate::netns::NetNs;
+use crate::nft::{CommitError, Transaction};
 use crate::process;
 use crate::store::{self, Durability};
+
+/// The running containers, and where the network namespace of each can be opened.
+pub type Running = BTreeMap<ContainerId, PathBuf>;
 
 /// How often the table is rebuilt again because the rule set was changed meanwhile, or because two records claim
 /// the same port.
@@ -25,7 +34,7 @@ impl Networks {
     /// over what other programs recorded.
     pub(super) fn prepare(&mut self) -> Result<(), NetworkError> {
         let error = |action: &str, source| NetworkError::Io { action: action.to_owned(), source };
-        let marker = self.layout.run_root().join("boot-id");
+        let marker = self.records.layout.run_root().join("boot-id");
         let boot = process::boot_id().map_err(|e| error("read the boot id", e))?;
         let is_marked = || {
             let known = store::read_if_exists(&marker).map_err(|e| error("read the boot marker", e))?;
@@ -34,24 +43,23 @@ impl Networks {
         if is_marked()? {
             return Ok(());
         }
-        let _lock = self.lock()?;
+        let _lock = self.records.lock()?;
         // Asked again: another command may have done it while this one waited, and even have connected something.
         if is_marked()? {
             return Ok(());
         }
         // An endpoint of another boot has no interface any more, even if its owner's pid is in use again.
-        store::remove_tree_if_exists(&self.layout.endpoints())
-            .and_then(|()| store::remove_tree_if_exists(&self.layout.connected_containers()))
-            .and_then(|()| store::remove_tree_if_exists(&self.layout.namespaces()))
-            .and_then(|()| store::remove_tree_if_exists(&self.layout.announcing()))
-            .and_then(|()| store::remove_if_exists(&self.layout.forwarding()))
+        store::remove_tree_if_exists(&self.records.layout.endpoints())
+            .and_then(|()| store::remove_tree_if_exists(&self.records.layout.connected_containers()))
+            .and_then(|()| store::remove_tree_if_exists(&self.records.layout.namespaces()))
+            .and_then(|()| store::remove_tree_if_exists(&self.records.layout.announcing()))
+            .and_then(|()| store::remove_if_exists(&self.records.layout.forwarding()))
             .map_err(|e| error("clear the run directory", e))?;
-        for name in store::list(&self.layout.networks()).map_err(|e| error("list the networks", e))? {
+        for name in store::list(&self.records.layout.networks()).map_err(|e| error("list the networks", e))? {
             let Ok(name) = name.parse::<NetworkName>() else { continue };
-            if let Some(loaded) = record::load(&self.layout, &name)? {
-                let network = self.adopt(loaded)?;
-                let in_use = || self.in_use();
-                let mut file = SubnetFile::open(&self.layout, &in_use)?;
+            if let Some(loaded) = self.records.load(&name)? {
+                let network = self.records.adopt(loaded)?;
+                let mut file = self.records.addresses()?;
                 for block in network.blocks() {
                     file.reset(block.subnet, network.never_given_out(block))?;
                 }
@@ -61,40 +69,6 @@ impl Networks {
             .map_err(|e| error("write the boot marker", e))
     }
 
-    /// Takes over another program's record. The addresses that it has marked stay taken for ever: mydocker cannot
-    /// know when they become free.
-    fn adopt(&self, loaded: Loaded) -> Result<Network, NetworkError> {
-        let Loaded { mut network, foreign } = loaded;
-        if foreign {
-            let in_use = || self.in_use();
-            let mut file = SubnetFile::open(&self.layout, &in_use)?;
-            let mut reserved = Vec::new();
-            for block in network.blocks() {
-                reserved
-                    .extend(file.taken(block.subnet)?.into_iter().filter(|taken| *taken != block.gateway));
-            }
-            drop(file);
-            network.reserved = reserved;
-            record::save(&self.layout, &network)?;
-        }
-        Ok(network)
-    }
-
-    /// Which addresses are in use according to the records: what the address file is rebuilt from.
-    pub(super) fn in_use(&self) -> Result<InUse, RecordError> {
-        let mut all = InUse::new();
-        for network in record::load_all(&self.layout)? {
-            let endpoints = endpoint::load_all(&self.layout, &network.name)?;
-            for block in network.blocks() {
-                let mut taken = network.never_given_out(block);
-                let living = endpoints.iter().filter(|endpoint| endpoint.is_alive());
-                taken.extend(living.flat_map(|endpoint| &endpoint.addresses).map(|a| a.address()));
-                all.push((block.subnet, taken));
-            }
-        }
-        Ok(all)
-    }
-
     /// The named network, with everything of it in the kernel: what is missing there is put back first.
     ///
     /// # Errors
@@ -102,16 +76,16 @@ impl Networks {
     pub(super) fn usable(&mut self, name: &NetworkName) -> Result<Network, NetworkError> {
         self.prepare()?;
         let not_found = || NetworkError::NotFound(name.to_string());
-        let loaded = record::load(&self.layout, name)?.ok_or_else(not_found)?;
+        let loaded = self.records.load(name)?.ok_or_else(not_found)?;
         if loaded.foreign {
-            let _lock = self.lock()?;
-            self.adopt(loaded.clone())?;
+            let _lock = self.records.lock()?;
+            self.records.adopt(loaded.clone())?;
         }
         let mut network = loaded.network;
         if network.phase != Phase::Ready {
             // A command that is making or removing it has the lock.
-            let _lock = self.lock()?;
-            let loaded = record::load(&self.layout, name)?.ok_or_else(not_found)?;
+            let _lock = self.records.lock()?;
+            let loaded = self.records.load(name)?.ok_or_else(not_found)?;
             network = self.settle(loaded.network)?.ok_or_else(not_found)?;
         }
         if !self.is_intact(&network)? {
@@ -122,23 +96,17 @@ impl Networks {
 
     /// Whether the network's part of the kernel's state is as it should be, and what all networks share. A few
     /// look-ups, however many networks and containers there are; of the ports of other containers it knows nothing.
-    fn is_intact(&mut self, network: &Network) -> Result<bool, NetworkError> {
-        let table = |source| NetworkError::Table {
-            action: format!("look for network {} in the table", network.name),
-            source,
-        };
-        let skeleton = SwitchedOn::load(&self.layout).skeleton();
-        if !self.nft()?.has_chains(skeleton).map_err(table)? {
+    pub(super) fn is_intact(&mut self, network: &Network) -> Result<bool, NetworkError> {
+        if !self.has_chains()? {
             return Ok(false);
         }
         for element in plan::network_elements(network) {
-            if self.nft()?.contains(&element).map_err(table)? != Presence::Present {
+            if !self.table.has(&element, network)? {
                 return Ok(false);
             }
         }
-        let action = format!("use network {}", network.name);
-        let faults = self.driver(network.driver)?.faults(network);
-        let faults = faults.map_err(|source| NetworkError::Driver { action, source })?;
+        let action = || format!("use network {}", network.name);
+        let faults = self.devices.call(network.driver, action, |driver| driver.faults(network))?;
         let forwards = Needed::by([network]).is_on().map_err(|source| NetworkError::Io {
             action: "read the state of forwarding".to_owned(),
             source,
@@ -146,9 +114,13 @@ impl Networks {
         Ok(faults.is_empty() && forwards)
     }
 
+    fn has_chains(&mut self) -> Result<bool, NetworkError> {
+        self.table.has_chains(SwitchedOn::load(&self.records.layout).skeleton())
+    }
+
     /// Rebuilds table and bridges from the records.
     pub(super) fn restore(&mut self) -> Result<(), NetworkError> {
-        let _lock = self.lock()?;
+        let _lock = self.records.lock()?;
         // A network that cannot be restored does not keep others from being used; whoever uses it gets the error.
         if let Some(error) = self.restore_locked()?.failed {
             tracing::warn!(%error, "cannot restore all networks");
@@ -158,15 +130,8 @@ impl Networks {
 
     /// For commands that change networks and have the lock: restores everything where the table was taken away.
     pub(super) fn heal_locked(&mut self) -> Result<(), NetworkError> {
-        let skeleton = SwitchedOn::load(&self.layout).skeleton();
-        let has_chains = self.nft()?.has_chains(skeleton).map_err(|source| NetworkError::Table {
-            action: "look for the table inet mydocker".to_owned(),
-            source,
-        })?;
-        let has_networks =
-            || record::load_all(&self.layout).map(|all| all.iter().any(|n| n.phase == Phase::Ready));
-        if !has_chains
-            && has_networks()?
+        if !self.has_chains()?
+            && !self.records.ready()?.is_empty()
             && let Some(error) = self.restore_locked()?.failed
         {
             tracing::warn!(%error, "cannot restore all networks");
@@ -182,27 +147,20 @@ impl Networks {
     pub(super) fn restore_locked(&mut self) -> Result<Restored, NetworkError> {
         tracing::debug!("restoring the kernel's state from the records");
         let mut networks = Vec::new();
-        for network in record::load_all(&self.layout)? {
+        for network in self.records.networks()? {
             networks.extend(self.settle(network)?);
         }
-        let Some(first) = networks.first() else {
+        if networks.is_empty() {
             self.tear_down_table()?;
             return Ok(Restored { networks, failed: None });
-        };
-        let needed = Needed::by(&networks);
-        let (forwarding, _) = SwitchedOn::decide(&self.layout, needed).map_err(|source| {
-            NetworkError::Io { action: "note the state of forwarding".to_owned(), source }
-        })?;
-        let any = Element::Bridge(first.bridge.clone());
-        let before = self.nft()?.contains(&any).map_err(|source| NetworkError::Table {
-            action: "look for the table inet mydocker".to_owned(),
-            source,
-        })?;
-        self.rebuild_table(&networks, &forwarding)?;
-        if before == Presence::TableMissing {
-            self.forget_flows_without_rules(&networks);
         }
-        forwarding.switch_on(needed)?;
+        let forwarding = self.decide_forwarding(&networks)?;
+        let was_there = self.table.is_there()?;
+        self.rebuild_table(&networks, &forwarding)?;
+        if !was_there {
+            self.table.forget_flows_without_rules(&networks);
+        }
+        forwarding.switch_on(Needed::by(&networks))?;
         let mut failed = None;
         for network in &networks {
             if let Err(error) = self.restore_devices(network) {
@@ -213,16 +171,15 @@ impl Networks {
     }
 
     fn restore_devices(&mut self, network: &Network) -> Result<(), NetworkError> {
-        let error = |source| {
-            let action = format!("restore network {}", network.name);
-            NetworkError::Driver { action, source }
-        };
-        self.driver(network.driver)?.create(network).map_err(error)?;
-        for endpoint in self.living_endpoints(network)? {
-            let driver = self.driver(network.driver)?;
-            if driver.port_state(network, &endpoint).map_err(error)? == PortState::Loose {
-                driver.reattach(network, &endpoint).map_err(error)?;
-            }
+        let action = || format!("restore network {}", network.name);
+        self.devices.call(network.driver, action, |driver| driver.create(network))?;
+        for endpoint in self.records.living(&network.name)? {
+            self.devices.call(network.driver, action, |driver| {
+                if driver.port_state(network, &endpoint)? == PortState::Loose {
+                    driver.reattach(network, &endpoint)?;
+                }
+                Ok(())
+            })?;
         }
         Ok(())
     }
@@ -234,57 +191,103 @@ impl Networks {
         networks: &[Network],
         forwarding: &SwitchedOn,
     ) -> Result<(), NetworkError> {
-        let error =
-            |source| NetworkError::Table { action: "rebuild the table inet mydocker".to_owned(), source };
+        let action = || "rebuild the table inet mydocker".to_owned();
         for attempt in 1.. {
             // Ports that are published between reading the records and replacing the table would be lost.
-            let generation = self.nft()?.generation().map_err(error)?;
-            let mut transaction = self.rebuilding(networks, forwarding)?;
+            let generation = self.table.generation()?;
+            let mut transaction = Transaction::new();
+            self.records.whole(networks, forwarding)?.add_to(&mut transaction);
             transaction.only_at(generation);
-            match self.nft()?.commit(transaction) {
-                Ok(()) => break,
-                Err(CommitError::Stale) if attempt < REBUILD_TRIES => {}
+            match self.table.commit(transaction, action) {
+                Err(NetworkError::Table { source: CommitError::Stale, .. }) if attempt < REBUILD_TRIES => {}
                 // Two containers that are being started want the same port: one of them is about to find out, and
                 // to take it out of its record.
-                Err(CommitError::Exists { .. }) if attempt < REBUILD_TRIES => {
+                Err(NetworkError::Table { source: CommitError::Exists { .. }, .. })
+                    if attempt < REBUILD_TRIES =>
+                {
                     std::thread::sleep(REBUILD_PAUSE);
                 }
-                Err(source) => return Err(error(source)),
+                other => return other,
             }
         }
         Ok(())
     }
 
-    /// The transaction that makes the table anew.
-    pub(super) fn rebuilding(
-        &self,
-        networks: &[Network],
-        forwarding: &SwitchedOn,
-    ) -> Result<Transaction, NetworkError> {
-        let mut transaction = Transaction::new();
-        transaction.rebuild(forwarding.skeleton());
-        transaction.extend(self.elements(networks)?);
-        Ok(transaction)
+    /// Brings the kernel to exactly what the records say: the table in one transaction, bridges, addresses,
+    /// parameters, the interfaces of running containers. What half-made and half-removed networks and dead
+    /// containers have left is removed. Returns the networks.
+    ///
+    /// Running containers are not disturbed, and others may be started and stopped meanwhile.
+    ///
+    /// # Errors
+    /// A record cannot be read, or the kernel refuses. What was done before stays done.
+    pub fn reload(&mut self, running: &Running) -> Result<Vec<Network>, NetworkError> {
+        self.prepare()?;
+        for dead in self.records.all_endpoints()?.iter().filter(|endpoint| !endpoint.is_alive()) {
+            self.disconnect(dead)?;
+        }
+        let _lock = self.records.lock()?;
+        for network in self.records.networks()? {
+            // The lock is held, so the command that left it half-made or half-removed has ended.
+            if network.phase != Phase::Ready {
+                self.tear_down(&network)?;
+            }
+        }
+        let Restored { networks, failed } = self.restore_locked()?;
+        self.records.renew_addresses(&networks)?;
+        let mut living = Vec::new();
+        for network in &networks {
+            living
+                .extend(self.records.living(&network.name)?.into_iter().map(|endpoint| (network, endpoint)));
+        }
+        // The earlier ones of a namespace first: theirs are the default routes.
+        living.sort_by_key(|(_, endpoint)| endpoint.position);
+        let endpoints: Vec<Endpoint> = living.iter().map(|(_, endpoint)| endpoint.clone()).collect();
+        for (network, endpoint) in living {
+            let own = endpoint.owner.namespace().map(Namespace::path);
+            if let Some(netns) = own.or(running.get(endpoint.owner.id()).map(PathBuf::as_path)) {
+                let netns = netns.to_owned();
+                let of_same = |other: &&Endpoint| {
+                    other.owner.id() == endpoint.owner.id() && other.position < endpoint.position
+                };
+                let earlier: Vec<Endpoint> = endpoints.iter().filter(of_same).cloned().collect();
+                self.renew_interface(network, &endpoint, &netns, &defaults_beside(&earlier))?;
+            }
+        }
+        for device in self.devices.abandoned(&self.records)? {
+            self.devices.delete_abandoned(&device)?;
+        }
+        failed.map_or(Ok(networks), Err)
     }
 
-    /// All elements that there should be: those of these networks and of the living endpoints in them.
-    pub(super) fn elements(&self, networks: &[Network]) -> Result<Vec<Element>, NetworkError> {
-        let mut elements = Vec::new();
-        let mut endpoints = Vec::new();
-        for network in networks {
-            elements.extend(plan::network_elements(network));
-            endpoints.extend(self.living_endpoints(network)?);
+    /// Puts the interface of a running container right: that of one that is just starting or ending is left
+    /// alone, because it is no running one.
+    fn renew_interface(
+        &mut self,
+        network: &Network,
+        endpoint: &Endpoint,
+        netns: &Path,
+        defaults: &[Family],
+    ) -> Result<(), NetworkError> {
+        let action = || format!("restore the interface of {}", endpoint.owner);
+        match self.devices.call(network.driver, action, |driver| driver.port_state(network, endpoint))? {
+            PortState::Attached => Ok(()),
+            PortState::Loose | PortState::Off => {
+                self.devices.call(network.driver, action, |driver| driver.reattach(network, endpoint))
+            }
+            PortState::Missing => {
+                let netns = match NetNs::open(netns) {
+                    Ok(netns) => netns,
+                    Err(error) => {
+                        tracing::warn!(owner = %endpoint.owner, %error, "cannot restore its interface");
+                        return Ok(());
+                    }
+                };
+                self.devices.call(network.driver, action, |driver| {
+                    driver.connect(network, endpoint, &netns, defaults)
+                })
+            }
         }
-        for endpoint in plan::without_twice(endpoints) {
-            elements.extend(Publisher::from(&endpoint).elements()?);
-        }
-        Ok(elements)
-    }
-
-    pub(super) fn living_endpoints(&self, network: &Network) -> Result<Vec<Endpoint>, NetworkError> {
-        let mut endpoints = endpoint::load_all(&self.layout, &network.name)?;
-        endpoints.retain(|endpoint| endpoint.is_alive());
-        Ok(endpoints)
     }
 }
 

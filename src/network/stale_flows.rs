@@ -4,18 +4,23 @@
 use std::io;
 use std::net::IpAddr;
 
-use super::Networks;
-use super::endpoint::{self, Endpoint};
+use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::port::PortMapping;
 use super::publisher::Publisher;
 use super::record::Network;
+use super::records::Records;
+use super::table::Table;
 use crate::netlink::{Conntrack, HostPorts};
 
-impl Networks {
+impl Table {
     /// Removes the connection-tracking entries of flows that were translated to the endpoint's addresses: they
     /// would go on, and reach the next holder of the address.
-    pub(super) fn forget_flows_to(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+    pub(super) fn forget_flows_to(
+        &mut self,
+        records: &Records,
+        endpoint: &Endpoint,
+    ) -> Result<(), NetworkError> {
         let publisher = Publisher::from(endpoint);
         let mut targets: Vec<IpAddr> =
             endpoint.ports.iter().filter_map(|mapping| publisher.target(mapping.host_ip)).collect();
@@ -23,7 +28,7 @@ impl Networks {
         targets.dedup();
         for address in targets {
             // What is left of a dead container may be cleared away after its address was given to another.
-            let holder = endpoint::load(&self.layout, &endpoint.network, address)?;
+            let holder = records.holder(&endpoint.network, address)?;
             if holder.is_some_and(|holder| !holder.is_of(endpoint.owner.id())) {
                 continue;
             }
@@ -35,11 +40,15 @@ impl Networks {
     /// Removes every connection-tracking entry of the endpoint's addresses, once nothing can be sent from them any
     /// more: what the container was told, or told others, would reach the next holder of the address, past the rules
     /// that look at the first packet of a flow only.
-    pub(super) fn forget_flows_of(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+    pub(super) fn forget_flows_of(
+        &mut self,
+        records: &Records,
+        endpoint: &Endpoint,
+    ) -> Result<(), NetworkError> {
         for address in &endpoint.addresses {
             let address = address.address();
             // As above.
-            let holder = endpoint::load(&self.layout, &endpoint.network, address)?;
+            let holder = records.holder(&endpoint.network, address)?;
             if holder.is_some_and(|holder| holder.is_of(endpoint.owner.id())) {
                 self.forget_flows(|conntrack| conntrack.forget_flows_of_container(address));
             }

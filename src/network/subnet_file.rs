@@ -55,7 +55,7 @@ pub type InUse = Vec<(Subnet, Vec<IpAddr>)>;
 pub struct SubnetFile<'a> {
     path: PathBuf,
     file: File,
-    in_use: &'a dyn Fn() -> Result<InUse, RecordError>,
+    in_use: Box<dyn Fn() -> Result<InUse, RecordError> + 'a>,
     _lock: Lock,
 }
 
@@ -94,7 +94,7 @@ impl<'a> SubnetFile<'a> {
     /// The lock or the file cannot be opened or made.
     pub fn open(
         layout: &Layout,
-        in_use: &'a dyn Fn() -> Result<InUse, RecordError>,
+        in_use: impl Fn() -> Result<InUse, RecordError> + 'a,
     ) -> Result<Self, SubnetFileError> {
         let path = layout.subnet_file();
         let error = |source| SubnetFileError::Io { path: path.clone(), source };
@@ -102,14 +102,14 @@ impl<'a> SubnetFile<'a> {
         let file = match open(&path) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                let bitmaps = rebuilt(in_use)
+                let bitmaps = rebuilt(&in_use)
                     .map_err(|source| SubnetFileError::Rebuild { path: path.clone(), source })?;
                 store::write_atomic(&path, &serialize(&bitmaps), Durability::Synced).map_err(error)?;
                 open(&path).map_err(error)?
             }
             Err(e) => return Err(error(e)),
         };
-        Ok(Self { path, file, in_use, _lock: lock })
+        Ok(Self { path, file, in_use: Box::new(in_use), _lock: lock })
     }
 
     /// What is in the file, and what `meanwhile` finds out while it is locked. The file stays as it is.
@@ -141,32 +141,42 @@ impl<'a> SubnetFile<'a> {
         SubnetFileError::Io { path: self.path.clone(), source }
     }
 
-    /// Takes the lowest free address with a number of `within` and returns it; `None` when there is none. Before the byte is written,
-    /// `record` is called with the address: what it writes down is there before the address is taken, and if
-    /// it fails nothing has changed. If it returns false, the address is in use whatever the file says: it is
-    /// marked as taken and the next one is tried.
+    /// The lowest free address with a number of `within`; `None` when there is none.
     ///
     /// # Errors
-    /// The file's own errors, and those of `record`.
-    pub fn allocate<E: From<SubnetFileError>>(
+    /// The file cannot be read.
+    pub fn lowest_free(
         &mut self,
         subnet: Subnet,
         within: &RangeInclusive<u32>,
-        mut record: impl FnMut(IpAddr) -> Result<bool, E>,
-    ) -> Result<Option<IpAddr>, E> {
-        while let Some((start, number)) = self.find_free(subnet, within)? {
-            let address = subnet.address(number);
-            let recorded = record(address)?;
-            self.write(start, number, ipam::TAKEN)?;
-            if recorded {
-                return Ok(Some(address));
+    ) -> Result<Option<IpAddr>, SubnetFileError> {
+        let start = self.offset_of(subnet)?;
+        let found = match self.scan(start, subnet, within) {
+            // A bitmap with other characters than `0` and `1` is first rebuilt.
+            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                let bitmaps = self.read_all()?;
+                self.replace(&bitmaps)?;
+                let start = self.offset_of(subnet)?;
+                self.scan(start, subnet, within)
             }
-        }
-        Ok(None)
+            other => other,
+        };
+        Ok(found.map_err(|e| self.error(e))?.map(|number| subnet.address(number)))
     }
 
-    /// Takes one address, after `record` as in [`SubnetFile::allocate`]; false if it is taken. Of an address that
-    /// is not in the file only `record` can say.
+    /// Whether an address is free as far as the file knows: of one that is not in it, it knows nothing.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn is_free(&mut self, subnet: Subnet, address: IpAddr) -> Result<bool, SubnetFileError> {
+        let Some(number) = subnet.number(address) else { return Ok(subnet.contains(address)) };
+        let start = self.offset_of(subnet)?;
+        Ok(!subnet.is_reserved(number) && self.read(start, number)? == ipam::FREE)
+    }
+
+    /// Takes one address; false if it is taken. Before the byte is written, `record` is called: what it writes down is
+    /// there before the address is taken, and if it fails nothing has changed. If it returns false, the address is in
+    /// use whatever the file says: it is marked as taken. Of an address that is not in the file only `record` can say.
     ///
     /// # Errors
     /// The file's own errors, and those of `record`.
@@ -179,10 +189,10 @@ impl<'a> SubnetFile<'a> {
         let Some(number) = subnet.number(address) else {
             return if subnet.contains(address) { record() } else { Ok(false) };
         };
-        let start = self.offset_of(subnet)?;
-        if subnet.is_reserved(number) || self.read(start, number)? != ipam::FREE {
+        if !self.is_free(subnet, address)? {
             return Ok(false);
         }
+        let start = self.offset_of(subnet)?;
         let recorded = record()?;
         self.write(start, number, ipam::TAKEN)?;
         Ok(recorded)
@@ -262,7 +272,7 @@ impl<'a> SubnetFile<'a> {
             return Ok(bitmaps);
         }
         tracing::warn!(path = %self.path.display(), "the address file is damaged: rebuilding it from the records");
-        let bitmaps = rebuilt(self.in_use)
+        let bitmaps = rebuilt(&*self.in_use)
             .map_err(|source| SubnetFileError::Rebuild { path: self.path.clone(), source })?;
         let kept = self.path.with_extension("json.damaged");
         store::write_atomic(&kept, &text, Durability::Process).map_err(|e| self.error(e))?;
@@ -277,26 +287,6 @@ impl<'a> SubnetFile<'a> {
 
     fn write(&self, start: u64, number: u32, character: u8) -> Result<(), SubnetFileError> {
         self.file.write_all_at(&[character], start + u64::from(number)).map_err(|e| self.error(e))
-    }
-
-    /// Where the bitmap starts, and the lowest free number in it. A bitmap with other characters than `0`
-    /// and `1` is first rebuilt.
-    fn find_free(
-        &mut self,
-        subnet: Subnet,
-        within: &RangeInclusive<u32>,
-    ) -> Result<Option<(u64, u32)>, SubnetFileError> {
-        let start = self.offset_of(subnet)?;
-        match self.scan(start, subnet, within) {
-            Err(e) if e.kind() == io::ErrorKind::InvalidData => {
-                let bitmaps = self.read_all()?;
-                self.replace(&bitmaps)?;
-                let start = self.offset_of(subnet)?;
-                self.scan(start, subnet, within).map(|found| found.map(|number| (start, number)))
-            }
-            other => other.map(|found| found.map(|number| (start, number))),
-        }
-        .map_err(|e| self.error(e))
     }
 
     fn scan(&self, start: u64, subnet: Subnet, within: &RangeInclusive<u32>) -> io::Result<Option<u32>> {
@@ -481,7 +471,18 @@ mod tests {
     }
 
     fn allocate(file: &mut SubnetFile<'_>, subnet: Subnet) -> Option<IpAddr> {
-        file.allocate::<SubnetFileError>(subnet, &ANY, |_| Ok(true)).unwrap()
+        allocate_within(file, subnet, &ANY)
+    }
+
+    fn allocate_within(
+        file: &mut SubnetFile<'_>,
+        subnet: Subnet,
+        within: &RangeInclusive<u32>,
+    ) -> Option<IpAddr> {
+        let address = file.lowest_free(subnet, within).unwrap()?;
+        assert!(file.is_free(subnet, address).unwrap());
+        assert!(file.take::<SubnetFileError>(subnet, address, || Ok(true)).unwrap());
+        Some(address)
     }
 
     fn bits(prefix: &str, size: usize) -> String {
@@ -493,7 +494,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let layout = layout(directory.path());
         let subnet: Subnet = "192.168.0.0/24".parse().unwrap();
-        let mut file = SubnetFile::open(&layout, &nothing).unwrap();
+        let mut file = SubnetFile::open(&layout, nothing).unwrap();
         assert_eq!(allocate(&mut file, subnet), Some([192, 168, 0, 1].into()));
         let text = || std::fs::read_to_string(layout.subnet_file()).unwrap();
         assert_eq!(text(), format!("{{\"192.168.0.0/24\":\"{}\"}}", bits("11", 256)));
@@ -507,7 +508,7 @@ mod tests {
         let layout = layout(directory.path());
         let (four, six): (Subnet, Subnet) = ("10.0.0.0/29".parse().unwrap(), "fd00:18::/64".parse().unwrap());
         let longest: Subnet = "fd00:1111:2222:3333:4444:5555:6666:7770/126".parse().unwrap();
-        let mut file = SubnetFile::open(&layout, &nothing).unwrap();
+        let mut file = SubnetFile::open(&layout, nothing).unwrap();
         for subnet in [six, longest, four, six] {
             allocate(&mut file, subnet);
         }
@@ -534,10 +535,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let layout = layout(directory.path());
         let subnet: Subnet = "10.0.0.0/24".parse().unwrap();
-        let mut file = SubnetFile::open(&layout, &nothing).unwrap();
-        let mut next = |within: RangeInclusive<u32>| {
-            file.allocate::<SubnetFileError>(subnet, &within, |_| Ok(true)).unwrap()
-        };
+        let mut file = SubnetFile::open(&layout, nothing).unwrap();
+        let mut next = |within: RangeInclusive<u32>| allocate_within(&mut file, subnet, &within);
         assert_eq!([(); 3].map(|()| next(8..=9)), [Some(ip("10.0.0.8")), Some(ip("10.0.0.9")), None]);
         assert_eq!([(); 2].map(|()| next(254..=255)), [Some(ip("10.0.0.254")), None]);
         assert_eq!([(); 2].map(|()| next(0..=1)), [Some(ip("10.0.0.1")), None]);
@@ -551,7 +550,7 @@ mod tests {
         let layout = layout(directory.path());
         let subnets: Vec<Subnet> =
             ["10.0.0.0/30", "10.1.0.0/16", "10.2.0.0/24"].iter().map(|s| s.parse().unwrap()).collect();
-        let mut file = SubnetFile::open(&layout, &nothing).unwrap();
+        let mut file = SubnetFile::open(&layout, nothing).unwrap();
         for subnet in &subnets {
             allocate(&mut file, *subnet);
         }
@@ -571,8 +570,9 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let layout = layout(directory.path());
         let subnet: Subnet = "10.0.0.0/24".parse().unwrap();
-        let mut file = SubnetFile::open(&layout, &nothing).unwrap();
-        let failed: Result<_, SubnetFileError> = file.allocate(subnet, &ANY, |_| {
+        let mut file = SubnetFile::open(&layout, nothing).unwrap();
+        let first = file.lowest_free(subnet, &ANY).unwrap().unwrap();
+        let failed: Result<_, SubnetFileError> = file.take(subnet, first, || {
             Err(SubnetFileError::Io { path: PathBuf::new(), source: io::ErrorKind::Other.into() })
         });
         assert!(failed.is_err());
@@ -589,7 +589,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let layout = layout(directory.path());
             store::write_atomic(&layout.subnet_file(), text.as_bytes(), Durability::Process).unwrap();
-            let mut file = SubnetFile::open(&layout, &nothing).unwrap();
+            let mut file = SubnetFile::open(&layout, nothing).unwrap();
             assert_eq!(allocate(&mut file, subnet), Some([192, 168, 0, 2].into()), "{text}");
         }
     }
@@ -604,7 +604,7 @@ mod tests {
             let directory = tempfile::tempdir().unwrap();
             let layout = layout(directory.path());
             store::write_atomic(&layout.subnet_file(), text.as_bytes(), Durability::Process).unwrap();
-            let mut file = SubnetFile::open(&layout, &in_use).unwrap();
+            let mut file = SubnetFile::open(&layout, in_use).unwrap();
             assert_eq!(allocate(&mut file, subnet), Some([10, 0, 0, 2].into()), "{text:?}");
             assert_eq!(allocate(&mut file, subnet), Some([10, 0, 0, 4].into()), "{text:?}");
             let kept = layout.subnet_file().with_extension("json.damaged");
@@ -619,7 +619,7 @@ mod tests {
         let subnet: Subnet = "10.0.0.0/24".parse().unwrap();
         let in_use = || Ok(vec![(subnet, vec![ip("10.0.0.1"), ip("10.0.0.2")])]);
         store::write_atomic(&layout.subnet_file(), b"{}", Durability::Process).unwrap();
-        let mut file = SubnetFile::open(&layout, &in_use).unwrap();
+        let mut file = SubnetFile::open(&layout, in_use).unwrap();
         assert_eq!(allocate(&mut file, subnet), Some([10, 0, 0, 3].into()));
     }
 
@@ -628,10 +628,11 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let layout = layout(directory.path());
         let subnet: Subnet = "10.0.0.0/24".parse().unwrap();
-        let mut file = SubnetFile::open(&layout, &nothing).unwrap();
+        let mut file = SubnetFile::open(&layout, nothing).unwrap();
         let second = ip("10.0.0.2");
-        let given = file.allocate::<SubnetFileError>(subnet, &ANY, |address| Ok(address == second)).unwrap();
-        assert_eq!(given, Some(second));
+        let first = file.lowest_free(subnet, &ANY).unwrap().unwrap();
+        assert!(!file.take::<SubnetFileError>(subnet, first, || Ok(false)).unwrap());
+        assert_eq!(allocate(&mut file, subnet), Some(second));
         assert_eq!(file.taken(subnet).unwrap(), [ip("10.0.0.1"), second]);
     }
 
@@ -642,7 +643,7 @@ mod tests {
         let subnet: Subnet = "10.0.0.0/24".parse().unwrap();
         let mut all: Vec<IpAddr> = std::thread::scope(|scope| {
             let work = || {
-                let one = || allocate(&mut SubnetFile::open(&layout, &nothing).unwrap(), subnet).unwrap();
+                let one = || allocate(&mut SubnetFile::open(&layout, nothing).unwrap(), subnet).unwrap();
                 (0..30).map(|_| one()).collect::<Vec<_>>()
             };
             let threads: Vec<_> = (0..4).map(|_| scope.spawn(work)).collect();
@@ -666,7 +667,7 @@ mod tests {
             let mut model = subnets.map(Bitmap::empty);
             for (which, release) in steps {
                 let subnet = subnets[which];
-                let mut file = SubnetFile::open(&layout, &nothing).unwrap();
+                let mut file = SubnetFile::open(&layout, nothing).unwrap();
                 match release {
                     Some(number) => {
                         model[which].release(number);
@@ -686,7 +687,7 @@ mod tests {
             let layout = layout(directory.path());
             store::write_atomic(&layout.subnet_file(), text.as_bytes(), Durability::Process).unwrap();
             let subnet: Subnet = "10.0.0.0/29".parse().unwrap();
-            let mut file = SubnetFile::open(&layout, &nothing).unwrap();
+            let mut file = SubnetFile::open(&layout, nothing).unwrap();
             prop_assert_eq!(allocate(&mut file, subnet), Some(ip("10.0.0.1")));
         }
     }

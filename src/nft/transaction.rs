@@ -64,6 +64,18 @@ impl Transaction {
         self
     }
 
+    /// [`delete`](Self::delete)s each element.
+    pub fn delete_all(&mut self, elements: impl IntoIterator<Item = Element>) -> &mut Self {
+        self.operations.extend(elements.into_iter().map(Operation::Delete));
+        self
+    }
+
+    /// Adds the changes of another transaction.
+    pub fn append(&mut self, other: Self) -> &mut Self {
+        self.operations.extend(other.operations);
+        self
+    }
+
     /// Makes the table anew, whether it is there or not; nothing that was in it remains.
     pub fn rebuild(&mut self, skeleton: Skeleton) -> &mut Self {
         self.operations.push(Operation::Rebuild(skeleton));

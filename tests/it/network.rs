@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::host::{HOST, Host};
+use crate::host::{HOST, Host, devices};
 use crate::nft_text::meant;
 use crate::program::{Output, Program};
 
@@ -215,6 +215,28 @@ fn gateways_outside_the_subnet_or_at_its_ends_are_refused() {
 fn an_unknown_driver_is_refused_and_named() {
     let host = Host::new();
     refused_and_nothing_made(&host, &["--driver", "overlay", "bad"], &["overlay"]);
+}
+
+#[test]
+fn a_name_that_is_too_long_for_a_device_has_a_device_of_its_own() {
+    let host = Host::new();
+    let name = "project_default-of-somebody-who-likes-names-of-sixty-three.byte";
+    assert_eq!(name.len(), 63);
+    host.network(name, "172.18.0.0/24", &[]);
+    let network = host.inspect_network(name);
+    let device = format!("br-{}", &network["Id"].as_str().unwrap()[..12]);
+    assert_eq!(network["Options"]["bridge"], device.as_str());
+    assert!(devices(&host.space).contains(&device));
+    assert!(host.table().contains(&device));
+    drop(host.container("web", name, &["-p", "8080:80"]));
+    assert_eq!(host.published().len(), 1);
+    // It is the network that is known by its name, also by those who bring it back.
+    host.space.ok(&["ip", "link", "delete", &device]);
+    host.mydocker(&["restart", "-t", "0", "web"]).ok();
+    assert!(devices(&host.space).contains(&device));
+    host.mydocker(&["rm", "-f", "web"]).ok();
+    host.mydocker(&["network", "remove", name]).ok();
+    host.assert_nothing_left();
 }
 
 #[test]

@@ -60,10 +60,10 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     if args.dry_run {
         let text = match (args.netns, args.container) {
             (Some(netns), _) => {
-                engine.dry_connect_namespace(&args.network, &netns, &wanted, &args.publish)?
+                engine.plan_connect_namespace(&args.network, &netns, &wanted, &args.publish)?
             }
             (None, container) => {
-                engine.dry_connect(&args.network, &container.unwrap_or_default(), &wanted)?
+                engine.plan_connect(&args.network, &container.unwrap_or_default(), &wanted)?
             }
         };
         print(&text);

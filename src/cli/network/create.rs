@@ -108,7 +108,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         labels: args.labels.into_iter().collect(),
     };
     if args.dry_run {
-        print(&context.engine()?.dry_create_network(&request)?);
+        print(&context.engine()?.plan_create_network(&request)?);
         return Ok(ExitCode::SUCCESS);
     }
     let network = context.engine()?.create_network(&request)?;

@@ -36,8 +36,8 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     let engine = context.engine()?;
     if args.dry_run {
         let text = match (args.netns, args.container) {
-            (Some(netns), _) => engine.dry_disconnect_namespace(&args.network, &netns)?,
-            (None, container) => engine.dry_disconnect(&args.network, &container.unwrap_or_default())?,
+            (Some(netns), _) => engine.plan_disconnect_namespace(&args.network, &netns)?,
+            (None, container) => engine.plan_disconnect(&args.network, &container.unwrap_or_default())?,
         };
         print(&text);
     } else if let Some(netns) = args.netns {

@@ -57,7 +57,7 @@ impl Condition {
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let wanted = |network: &Network| args.filters.iter().all(|filter| filter.holds(network));
     if args.dry_run {
-        print(&context.engine()?.dry_prune_networks(wanted)?);
+        print(&context.engine()?.plan_prune_networks(wanted)?);
         return Ok(ExitCode::SUCCESS);
     }
     let question = "WARNING! This removes all networks that no container uses. Go on?";

@@ -22,7 +22,7 @@ pub(in crate::cli) struct Args {
 
 pub(super) fn run(args: &Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     if args.dry_run {
-        print(&context.engine()?.dry_reload_networks()?);
+        print(&context.engine()?.plan_reload_networks()?);
         return Ok(ExitCode::SUCCESS);
     }
     for network in context.engine()?.reload_networks()? {

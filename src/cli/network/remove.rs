@@ -21,7 +21,7 @@ pub(in crate::cli) struct Args {
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     if args.dry_run {
-        return print_each(&args.names, context, |engine, name| engine.dry_remove_network(name));
+        return print_each(&args.names, context, |engine, name| engine.plan_remove_network(name));
     }
     remove_each(&args.names, args.force, context, |engine, name| {
         engine.remove_network(name).map(|()| vec![name.to_owned()])

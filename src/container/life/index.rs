@@ -222,6 +222,17 @@ pub fn check_rename(
     }
 }
 
+/// Whether [`create`] would be refused a name now. Nothing is changed.
+///
+/// # Errors
+/// [`IndexError::NameTaken`], or the link cannot be read.
+pub fn check_free(layout: &Layout, name: &ContainerName) -> Result<(), IndexError> {
+    match living_holder(layout, &layout.container_name(name))? {
+        Some(holder) => Err(IndexError::NameTaken { name: name.clone(), holder }),
+        None => Ok(()),
+    }
+}
+
 /// Who holds a name: `None` if the link is gone or leads to a container that is, or that is called otherwise
 /// and not being renamed.
 fn living_holder(layout: &Layout, link: &Path) -> Result<Option<ContainerId>, IndexError> {

@@ -1,4 +1,4 @@
-//! What users do with networks. What of it only prints is in `dry_run`.
+//! What users do with networks. What of it only prints is in `plans`.
 
 use std::net::IpAddr;
 use std::path::Path;

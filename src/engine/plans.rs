@@ -1,52 +1,55 @@
-//! What commands would change in the firewall table, as text for `nft -f`. Nothing is changed, not even a record.
+//! What commands would change in the firewall table, as text for `nft -f`: each makes the checks of the command itself
+//! and then the networks' plan. Nothing is changed, not even a record.
 
 use std::path::Path;
 
 use super::connect::called;
 use super::connection::Membership;
 use super::containers::{Record, Snapshot};
-use super::create::{CreateContainer, settle_networks};
+use super::create::{CreateContainer, Design, design};
 use super::{CreateNetwork, Engine, EngineError, Network, connect_namespace, privileges, prune};
 use crate::container::life::index;
 use crate::container::life::record::State;
 use crate::container::request::signal::Signal;
-use crate::names::{ContainerId, ContainerName};
-use crate::network::{ConnectRequest, Endpoint, NamespaceRequest, NetworkError, Owner, PortRequest, Wanted};
+use crate::names::{ContainerId, ContainerName, NetworkName};
+use crate::network::{
+    ConnectRequest, Endpoint, NamespaceRequest, NetworkError, Owner, PortRequest, StartRequest, Wanted,
+};
 
 impl Engine {
     /// What the creation of a network would change.
     ///
     /// # Errors
     /// What the creation would fail with, as far as can be known.
-    pub fn dry_create_network(&mut self, request: &CreateNetwork) -> Result<String, EngineError> {
+    pub fn plan_create_network(&mut self, request: &CreateNetwork) -> Result<String, EngineError> {
         privileges::for_networks()?;
-        Ok(self.networks.dry_create(request)?.to_string())
+        Ok(self.networks.plan().create(request)?.to_string())
     }
 
     /// What the removal of a network would change.
     ///
     /// # Errors
     /// What the removal would fail with.
-    pub fn dry_remove_network(&mut self, name: &str) -> Result<String, EngineError> {
+    pub fn plan_remove_network(&mut self, name: &str) -> Result<String, EngineError> {
         privileges::for_networks()?;
-        Ok(self.networks.dry_remove(name)?.to_string())
+        Ok(self.networks.plan().remove(name)?.to_string())
     }
 
     /// What the removal of the networks that no container has would change.
     ///
     /// # Errors
     /// As [`Engine::prune_networks`].
-    pub fn dry_prune_networks(&mut self, wanted: impl Fn(&Network) -> bool) -> Result<String, EngineError> {
+    pub fn plan_prune_networks(&mut self, wanted: impl Fn(&Network) -> bool) -> Result<String, EngineError> {
         privileges::for_networks()?;
         let kept = prune::networks_of_containers(&self.layout)?;
-        Ok(self.networks.dry_prune(&kept, wanted)?.to_string())
+        Ok(self.networks.plan().prune(&kept, wanted)?.to_string())
     }
 
     /// What making everything anew would change: the whole table.
     ///
     /// # Errors
     /// As [`Engine::reload_networks`].
-    pub fn dry_reload_networks(&mut self) -> Result<String, EngineError> {
+    pub fn plan_reload_networks(&mut self) -> Result<String, EngineError> {
         privileges::for_containers()?;
         let mut gone = Vec::new();
         for snapshot in self.list_containers()?.containers {
@@ -55,38 +58,43 @@ impl Engine {
                 gone.extend(self.endpoints_to_go(&snapshot.record)?);
             }
         }
-        Ok(self.networks.dry_reload(&gone)?.to_string())
+        Ok(self.networks.plan().reload(&gone)?.to_string())
     }
 
     /// What connecting a container would change: nothing if it does not run.
     ///
     /// # Errors
     /// What [`Engine::connect`] would fail with, as far as can be known.
-    pub fn dry_connect(
+    pub fn plan_connect(
         &mut self,
         network: &str,
         reference: &str,
         wanted: &Wanted,
     ) -> Result<String, EngineError> {
         privileges::for_networks()?;
-        let snapshot = self.find(reference)?;
-        let (record, network) = (snapshot.record, called(network)?);
+        let Snapshot { record, state } = self.find(reference)?;
+        let network = called(network)?;
+        match self.networks.check_wanted(&network, &format!("container {}", record.name), wanted) {
+            // It is there by being asked for.
+            Err(NetworkError::NotFound(_)) if network == NetworkName::of_default() => {}
+            checked => checked?,
+        }
         super::connect::check_mode(&record)?;
         super::connect::check_free(&record, &network)?;
-        if !snapshot.state.is_running() {
+        if !state.is_running() {
             return Ok(String::new());
         }
         let membership = Membership { network, wanted: wanted.clone() };
         let ports = record.network.requests(&record.config.settings.exposed);
         let before = self.endpoints_to_go(&record)?;
-        self.dry_join(&record.id, record.name.as_str(), &[membership], &before, &[], &ports)
+        self.plan_join(&record.id, record.name.as_str(), &[membership], &before, &[], &ports)
     }
 
     /// What disconnecting a container would change: nothing if it does not run.
     ///
     /// # Errors
     /// The container is not connected to the network.
-    pub fn dry_disconnect(&mut self, network: &str, reference: &str) -> Result<String, EngineError> {
+    pub fn plan_disconnect(&mut self, network: &str, reference: &str) -> Result<String, EngineError> {
         privileges::for_networks()?;
         let snapshot = self.find(reference)?;
         let (record, network) = (snapshot.record, called(network)?);
@@ -101,14 +109,14 @@ impl Engine {
         let before = self.endpoints_to_go(&record)?;
         let after: Vec<_> = before.iter().filter(|endpoint| endpoint.network != network).cloned().collect();
         let ports = record.network.requests(&record.config.settings.exposed);
-        Ok(self.networks.dry_disconnect(&before, &after, &ports)?.to_string())
+        Ok(self.networks.plan().move_ports(&before, &after, &ports)?.to_string())
     }
 
     /// What connecting a namespace would change.
     ///
     /// # Errors
     /// What [`Engine::connect_namespace`] would fail with, as far as can be known.
-    pub fn dry_connect_namespace(
+    pub fn plan_connect_namespace(
         &mut self,
         network: &str,
         netns: &Path,
@@ -118,78 +126,80 @@ impl Engine {
         privileges::for_namespaces()?;
         let (path, network) = (connect_namespace::path(&self.layout, netns)?, called(network)?);
         let request = NamespaceRequest { path: &path, network: &network, wanted, ports };
-        Ok(self.networks.dry_connect_namespace(&request)?.to_string())
+        Ok(self.networks.namespaces().plan_connection(&request)?.to_string())
     }
 
     /// What disconnecting a namespace would change.
     ///
     /// # Errors
     /// It is not connected to the network.
-    pub fn dry_disconnect_namespace(&mut self, network: &str, netns: &Path) -> Result<String, EngineError> {
+    pub fn plan_disconnect_namespace(&mut self, network: &str, netns: &Path) -> Result<String, EngineError> {
         privileges::for_namespaces()?;
         let path = connect_namespace::path(&self.layout, netns)?;
-        Ok(self.networks.dry_disconnect_namespace(&path, &called(network)?)?.to_string())
+        Ok(self.networks.namespaces().plan_disconnection(&path, &called(network)?)?.to_string())
     }
 
     /// What `run` would change.
     ///
     /// # Errors
     /// What is wrong with the networks and ports, as far as can be known.
-    pub fn dry_run(&mut self, mut request: CreateContainer) -> Result<String, EngineError> {
+    pub fn plan_run(&mut self, request: CreateContainer) -> Result<String, EngineError> {
         privileges::for_containers()?;
-        let (mode, networks) = settle_networks(&mut request)?;
+        let Design { name, config, connection } = design(&self.layout, &self.networks, request)?;
+        if let Some(name) = &name {
+            index::check_free(&self.layout, name)?;
+        }
         let id = ContainerId::generate()
             .map_err(|source| EngineError::Io { action: "make a random id", source })?;
         // Without a name, one is made up when it is made.
-        let name = request.name.as_ref().map_or(id.short(), |name| name.as_str());
-        let connection = super::Connection::new(mode, networks, request.ports, request.publish_all);
-        let ports = connection.requests(&request.settings.exposed);
-        self.dry_join(&id, name, &connection.networks, &[], &[], &ports)
+        let name = name.as_ref().map_or(id.short(), |name| name.as_str());
+        let ports = connection.requests(&config.settings.exposed);
+        self.plan_join(&id, name, &connection.networks, &[], &[], &ports)
     }
 
     /// What starting a container would change: nothing if it runs.
     ///
     /// # Errors
     /// There is no such container, or what is wrong with its networks and ports.
-    pub fn dry_start(&mut self, reference: &str) -> Result<String, EngineError> {
+    pub fn plan_start(&mut self, reference: &str) -> Result<String, EngineError> {
         privileges::for_containers()?;
         let snapshot = self.find(reference)?;
         if snapshot.state.is_up() {
             return Ok(String::new());
         }
-        self.dry_start_anew(&snapshot.record)
+        self.plan_start_anew(&snapshot.record)
     }
 
     /// What restarting a container would change: its ports go and come back, perhaps at another address.
     ///
     /// # Errors
     /// There is no such container, or what is wrong with its networks and ports.
-    pub fn dry_restart(&mut self, reference: &str) -> Result<String, EngineError> {
+    pub fn plan_restart(&mut self, reference: &str) -> Result<String, EngineError> {
         privileges::for_containers()?;
         let record = self.find(reference)?.record;
-        self.dry_start_anew(&record)
+        self.plan_start_anew(&record)
     }
 
     /// The start of a container, once what it or a killed supervisor has left is taken down.
-    fn dry_start_anew(&mut self, record: &Record) -> Result<String, EngineError> {
+    fn plan_start_anew(&mut self, record: &Record) -> Result<String, EngineError> {
         let Record { id, name, network, config, .. } = record;
         let gone = self.endpoints_to_go(record)?;
         let ports = network.requests(&config.settings.exposed);
-        self.dry_join(id, name.as_str(), &network.networks, &[], &gone, &ports)
+        self.plan_join(id, name.as_str(), &network.networks, &[], &gone, &ports)
     }
 
     /// What sending a container a signal would change: only `SIGKILL` surely ends it.
     ///
     /// # Errors
     /// There is no such container, or it does not run.
-    pub fn dry_kill(&mut self, reference: &str, signal: Option<Signal>) -> Result<String, EngineError> {
+    pub fn plan_kill(&mut self, reference: &str, signal: Option<Signal>) -> Result<String, EngineError> {
         privileges::for_containers()?;
         let Snapshot { record, state } = self.find(reference)?;
         match state {
             State::Running { .. } | State::Restarting { .. }
                 if signal.is_none_or(|it| it == Signal::KILL) =>
             {
-                self.dry_end(&record)
+                self.plan_end(&record)
             }
             State::Running { .. } | State::Restarting { .. } => Ok(String::new()),
             _ => Err(EngineError::NotRunning { action: "kill", name: record.name }),
@@ -200,15 +210,15 @@ impl Engine {
     ///
     /// # Errors
     /// As [`Engine::rename`].
-    pub fn dry_rename(&mut self, reference: &str, name: &ContainerName) -> Result<String, EngineError> {
+    pub fn plan_rename(&mut self, reference: &str, name: &ContainerName) -> Result<String, EngineError> {
         privileges::for_containers()?;
         let Snapshot { record, state } = self.find(reference)?;
         index::check_rename(&self.layout, &record.id, &record.name, name)?;
         if !state.is_running() {
             return Ok(String::new());
         }
-        let transactions = self.networks.dry_rename(&self.endpoints_to_go(&record)?, name.as_str())?;
-        Ok(transactions.iter().map(ToString::to_string).collect())
+        let endpoints = self.endpoints_to_go(&record)?;
+        Ok(self.networks.plan().rename(&endpoints, name.as_str())?.to_string())
     }
 
     /// What the end of a container would change: nothing if nothing of it is there. With `force` false, one that runs is
@@ -216,14 +226,14 @@ impl Engine {
     ///
     /// # Errors
     /// There is no such container.
-    pub fn dry_stop(&mut self, reference: &str, force: bool) -> Result<String, EngineError> {
+    pub fn plan_stop(&mut self, reference: &str, force: bool) -> Result<String, EngineError> {
         privileges::for_containers()?;
         let snapshot = self.find(reference)?;
         let record = snapshot.record;
         if !force && !snapshot.state.can_remove() {
             return Err(EngineError::StillUp { name: record.name, state: snapshot.state.as_str() });
         }
-        self.dry_end(&record)
+        self.plan_end(&record)
     }
 
     /// All endpoints of a container, also those that a killed command has left unfinished.
@@ -233,12 +243,12 @@ impl Engine {
         Ok([found.made, found.unfinished].concat())
     }
 
-    fn dry_end(&mut self, record: &Record) -> Result<String, EngineError> {
+    fn plan_end(&mut self, record: &Record) -> Result<String, EngineError> {
         let endpoints = self.endpoints_to_go(record)?;
-        Ok(self.networks.dry_disconnect(&endpoints, &[], &[])?.to_string())
+        Ok(self.networks.plan().move_ports(&endpoints, &[], &[])?.to_string())
     }
 
-    fn dry_join(
+    fn plan_join(
         &mut self,
         container: &ContainerId,
         name: &str,
@@ -253,6 +263,7 @@ impl Engine {
         for Membership { network, wanted } in networks {
             requests.push(ConnectRequest { network, owner: &owner, others: before, wanted });
         }
-        Ok(self.networks.dry_connect(&requests, before, gone, ports)?.to_string())
+        let request = StartRequest { networks: &requests, before, gone, ports };
+        Ok(self.networks.plan().start(&request)?.to_string())
     }
 }
