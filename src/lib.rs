@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main ─► cli ─► engine ─┬─► container ───────────────────┐
-//!                        ├─► image, volume ───────────────┤  container, image ─► archive
+//!                        ├─► image, volume, registry ─────┤  container, image ─► archive
 //!                        └─► network ─► nft ─► netlink ───┴─► store, netns, sysctl ─► sys
 //!                                                                  needs ◄─ whoever asks; names, process ◄─ everyone
 //! ```
@@ -33,6 +33,7 @@ pub mod netns;
 pub mod network;
 pub mod nft;
 pub mod process;
+pub mod registry;
 pub mod store;
 pub mod sys;
 pub mod sysctl;

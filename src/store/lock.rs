@@ -32,6 +32,10 @@ pub enum LockKind {
     Addresses,
     /// The image's files on their way into a volume. No other lock is held meanwhile.
     Volume,
+    /// A layer that is being made and that others may want as well. No other lock is held meanwhile.
+    Layer,
+    /// A file with credentials.
+    Credentials,
 }
 
 thread_local! {
