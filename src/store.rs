@@ -221,6 +221,37 @@ impl Layout {
         self.images().join("l")
     }
 
+    /// The directory of what registries said of images, each under the image's id.
+    #[must_use]
+    pub fn image_manifests(&self) -> PathBuf {
+        self.images().join("manifests/sha256")
+    }
+
+    /// The directory of layers that are whole, of images that are not yet.
+    #[must_use]
+    pub fn image_parked(&self) -> PathBuf {
+        self.images().join("parked")
+    }
+
+    /// One such layer.
+    #[must_use]
+    pub fn image_parked_layer(&self, diff: &Digest) -> PathBuf {
+        self.image_parked().join(diff.hex())
+    }
+
+    /// The lock that is held while a layer is made that others may want as well. There are a few of these files,
+    /// which stay; two layers may have one in common.
+    #[must_use]
+    pub fn image_layer_lock(&self, diff: &Digest) -> PathBuf {
+        self.images().join("layer-locks").join(&diff.hex()[..2])
+    }
+
+    /// The directory with a file for each process that adds images: which layers it counts on.
+    #[must_use]
+    pub fn image_wanted(&self) -> PathBuf {
+        self.images().join("wanted")
+    }
+
     /// The directory of layers that are being made or removed.
     #[must_use]
     pub fn image_temporary(&self) -> PathBuf {

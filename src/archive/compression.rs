@@ -115,8 +115,9 @@ pub fn drain(stream: &mut impl Read) -> Result<(), ArchiveError> {
     io::copy(stream, &mut io::sink()).map(drop).map_err(read_error)
 }
 
-/// What the error of a read was about.
-pub(super) fn read_error(error: io::Error) -> ArchiveError {
+/// What the error of a read of a [`decompress`]ed stream was about.
+#[must_use]
+pub fn read_error(error: io::Error) -> ArchiveError {
     match error.downcast::<Damage>() {
         Ok(Damage { format, source }) => ArchiveError::Compression { format, source },
         Err(error) => ArchiveError::Read(error),

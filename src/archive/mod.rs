@@ -9,28 +9,36 @@
 //! tree ─► pack ─► Entry + data ─► write ─► (tar stream) ─► compression ─► read ─► Entry + data ─► unpack ─► tree
 //! ```
 //!
+//! Of a layer's stream, what is not in its files is kept beside them (`split`), so that the very stream can be written
+//! again.
+//!
 //! The numbers of a header are the crate `tar`'s to lay out. Its reader is not used: it keeps extended headers
 //! of any size in memory and cannot read values with a newline in them, as file capabilities may have.
 
 mod below;
 mod compression;
+mod directory_times;
 mod entry;
 mod pack;
 mod pipe;
 mod read;
+mod split;
 mod unpack;
 mod write;
 
 use std::io;
 use std::path::PathBuf;
 
+use crate::names::Digest;
+
 pub use below::{Below, Spot};
-pub use compression::{CompressionFormat, decompress, drain};
+pub use compression::{CompressionFormat, decompress, drain, read_error};
 pub use entry::{Entry, Kind, Time};
 pub use pack::{Packer, Purpose, allow_descriptors, names};
 pub use pipe::{Piped, piped};
 pub use read::Reader;
-pub use unpack::{Owners, Target, Unpacked, unpack};
+pub use split::{Kept, Split, restore};
+pub use unpack::{Owners, Target, Unpacked, unpack, unpack_layer};
 pub use write::Writer;
 
 /// The attribute that marks a directory of an overlay layer as hiding what is below it.
@@ -115,6 +123,14 @@ pub enum ArchiveError {
         path: PathBuf,
         /// The most levels.
         limit: usize,
+    },
+    /// The files of a layer are not what they were when it was made.
+    #[error("its files have changed since: they give the digest {found} instead of {expected}")]
+    Changed {
+        /// The digest that they gave.
+        expected: Digest,
+        /// The digest that they give.
+        found: Digest,
     },
     /// A file could not be read or made.
     #[error("cannot {action} {path}")]

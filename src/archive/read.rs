@@ -64,6 +64,11 @@ impl<R: Read> Reader<R> {
         self.stream
     }
 
+    /// How many bytes of the stream have been read: after [`Reader::next_entry`], where the entry's data start.
+    pub fn position(&self) -> u64 {
+        self.position
+    }
+
     /// The next entry; what is left of the data of the one before is passed over. `None` at the end.
     ///
     /// # Errors

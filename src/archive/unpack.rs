@@ -16,7 +16,8 @@ use super::below::{
     create_at, find_at, is_mounted_on, kind_of, remove_at, reopen, set_mode, set_modified, set_owner,
 };
 use super::compression::read_error;
-use super::{ArchiveError, Below, Entry, Kind, OPAQUE, OPAQUE_WHITEOUT, Reader, Time, WHITEOUT};
+use super::directory_times::OpenDirectories;
+use super::{ArchiveError, Below, Entry, Kind, OPAQUE, OPAQUE_WHITEOUT, Reader, Split, Time, WHITEOUT};
 use crate::sys;
 
 /// What an archive is unpacked to.
@@ -61,10 +62,34 @@ pub fn unpack(
     target: Target,
     owners: Owners,
 ) -> Result<Unpacked, ArchiveError> {
+    run(reader, below, target, owners, None)
+}
+
+/// Makes a layer of all entries of `reader`, and has `split` keep the rest of the stream, which `reader` has to read
+/// through it.
+///
+/// # Errors
+/// As [`unpack`].
+pub fn unpack_layer(
+    reader: &mut Reader<impl Read>,
+    below: &Below,
+    split: &Split,
+) -> Result<Unpacked, ArchiveError> {
+    run(reader, below, Target::Layer, Owners::Archive, Some(split))
+}
+
+fn run(
+    reader: &mut Reader<impl Read>,
+    below: &Below,
+    target: Target,
+    owners: Owners,
+    split: Option<&Split>,
+) -> Result<Unpacked, ArchiveError> {
     let mut unpacker = Unpacker {
         below,
         target,
         owners,
+        split,
         parent: None,
         open: OpenDirectories::default(),
         buffer: vec![0; 128 * 1024],
@@ -88,51 +113,13 @@ struct Unpacker<'a> {
     below: &'a Below,
     target: Target,
     owners: Owners,
+    /// What keeps the stream beside the files.
+    split: Option<&'a Split>,
     /// The last directory that something was put into: files of one directory mostly come together.
     parent: Option<(Vec<OsString>, OwnedFd)>,
     open: OpenDirectories,
     buffer: Vec<u8>,
     done: Unpacked,
-}
-
-/// The directories on the way to the last entry whose times are to be set when nothing changes in them any more: when
-/// the archive goes on elsewhere. Not kept to its end, which may be far.
-#[derive(Debug, Default)]
-struct OpenDirectories {
-    /// The names that lead to the innermost of them.
-    names: Vec<OsString>,
-    /// By how many names each is reached, and its time; the outermost first.
-    times: Vec<(usize, Time)>,
-}
-
-impl OpenDirectories {
-    /// An entry comes that these names lead to: what it does not lie in is left.
-    fn go_to(&mut self, names: &[&OsStr], set: impl FnMut(PathBuf, Time)) {
-        let common = self.names.iter().zip(names).take_while(|(own, other)| own == *other).count();
-        self.leave(common + 1, set);
-        self.names.truncate(common);
-    }
-
-    /// Leaves those that are reached by so many names or more.
-    fn leave(&mut self, count: usize, mut set: impl FnMut(PathBuf, Time)) {
-        while let Some((reached_by, time)) = self.times.pop_if(|(reached_by, _)| *reached_by >= count) {
-            set(self.names[..reached_by].iter().collect(), time);
-        }
-    }
-
-    /// The directory that these names lead to, which the last entry is or lies in, is to have this time.
-    fn note(&mut self, names: &[&OsStr], time: Time) {
-        while self.times.pop_if(|(reached_by, _)| *reached_by >= names.len()).is_some() {}
-        let known = self.names.len().min(names.len());
-        self.names.truncate(known);
-        self.names.extend(names[known..].iter().map(|name| (*name).to_owned()));
-        self.times.push((names.len(), time));
-    }
-
-    /// Whether the directory's time is known.
-    fn has(&self, count: usize) -> bool {
-        self.times.last().is_some_and(|(reached_by, _)| *reached_by == count)
-    }
 }
 
 fn set_directory_time(below: &Below, path: PathBuf, time: Time) {
@@ -232,6 +219,12 @@ impl Unpacker<'_> {
             && is_mounted_on(directory, name).map_err(failed("look at", entry))?
         {
             return Err(failed("replace", entry)(Errno::EBUSY.into()));
+        }
+        if let Some(split) = self.split
+            && (is_directory || kind_of(existing) == SFlag::S_IFREG)
+            && split.replaced(directory, name).map_err(failed("keep", entry))?
+        {
+            return Ok(());
         }
         remove_at(directory, name).map_err(failed("replace", entry))
     }
@@ -341,7 +334,14 @@ impl Unpacker<'_> {
             }
             _ => {
                 let file = create_at(directory, name).map_err(failed("create", entry))?;
-                self.contents(entry, file, reader)?.into()
+                if let Some(split) = self.split {
+                    split.file(directory, name, entry.size).map_err(failed("keep", entry))?;
+                }
+                let file = self.contents(entry, file, reader)?;
+                if let Some(split) = self.split {
+                    split.file_ended();
+                }
+                file.into()
             }
         };
         self.describe(entry, &made)?;
@@ -474,34 +474,4 @@ fn failed(action: &'static str, entry: &Entry) -> impl FnOnce(io::Error) -> Arch
 fn failed_errno(action: &'static str, entry: &Entry) -> impl FnOnce(Errno) -> ArchiveError {
     let error = failed(action, entry);
     move |errno| error(errno.into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_directories_on_the_way_are_remembered() {
-        let mut open = OpenDirectories::default();
-        let mut set: Vec<(PathBuf, i64)> = Vec::new();
-        let time = |seconds| Time { seconds, nanoseconds: 0 };
-        let names = |path: &'static str| path.split('/').map(OsStr::new).collect::<Vec<_>>();
-        open.note(&[], time(1));
-        for (path, seconds) in [("a", 2), ("a/b", 3), ("a/b", 4), ("a/b/c", 5), ("a/d", 6), ("e/f", 7)] {
-            open.go_to(&names(path), |path, time| set.push((path, time.seconds)));
-            open.note(&names(path), time(seconds));
-        }
-        open.go_to(&names("e/f/file"), |path, time| set.push((path, time.seconds)));
-        let so_far = [("a/b/c", 5), ("a/b", 4), ("a/d", 6), ("a", 2)];
-        assert_eq!(set, so_far.map(|(path, seconds)| (PathBuf::from(path), seconds)));
-        for number in 0..10_000 {
-            let name = number.to_string();
-            open.go_to(&[OsStr::new("g"), OsStr::new(&name)], |path, time| set.push((path, time.seconds)));
-            open.note(&[OsStr::new("g"), OsStr::new(&name)], time(number));
-            assert!(open.times.len() <= 2 && open.names.len() <= 2);
-        }
-        open.leave(0, |path, time| set.push((path, time.seconds)));
-        assert_eq!(set.len(), 4 + 1 + 10_000 + 1);
-        assert_eq!(set.last(), Some(&(PathBuf::new(), 1)));
-    }
 }

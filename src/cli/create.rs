@@ -18,6 +18,7 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let mut id_file = IdFile::reserve(args.container.life.cidfile.as_deref())?;
+    args.container.provide_image(context)?;
     let request = args.container.request(false, context)?;
     let engine = context.engine()?;
     let record = engine.create_container(request)?;

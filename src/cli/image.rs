@@ -5,7 +5,9 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use super::listing::ObjectFormat;
-use super::{CommandError, Context, failed, history, images, import, output, rmi, tag};
+use super::{
+    CommandError, Context, failed, history, images, import, load, output, pull, push, rmi, save, tag,
+};
 use crate::engine::StoredImage;
 
 /// Manage images.
@@ -25,6 +27,10 @@ enum Command {
     Tag(tag::Args),
     History(history::Args),
     Import(import::Args),
+    Load(load::Args),
+    Save(save::Args),
+    Pull(pull::Args),
+    Push(push::Args),
     Prune(PruneArgs),
 }
 
@@ -60,6 +66,10 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         Command::Tag(args) => tag::run(args, context),
         Command::History(args) => history::run(args, context),
         Command::Import(args) => import::run(args, context),
+        Command::Load(args) => load::run(args, context),
+        Command::Save(args) => save::run(args, context),
+        Command::Pull(args) => pull::run(args, context),
+        Command::Push(args) => push::run(args, context),
         Command::Prune(args) => prune(&args, context),
     }
 }
@@ -79,7 +89,7 @@ pub(super) fn document(image: &StoredImage) -> Value {
     json!({
         "Id": image.id,
         "RepoTags": image.names,
-        "RepoDigests": [],
+        "RepoDigests": image.digests,
         "Parent": "",
         "Comment": comment,
         "Created": created,
@@ -97,6 +107,9 @@ pub(super) fn document(image: &StoredImage) -> Value {
             "Entrypoint": defaults.entrypoint,
             "Labels": defaults.labels,
             "StopSignal": defaults.stop_signal,
+            "Healthcheck": defaults.other.get("Healthcheck"),
+            "OnBuild": defaults.other.get("OnBuild"),
+            "Shell": defaults.other.get("Shell"),
         },
         "GraphDriver": { "Name": "overlay2", "Data": {
             "UpperDir": image.layers.first(),

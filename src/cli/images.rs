@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::cli::image_filters::{Filter, Filters};
 use crate::cli::listing::{self, Columns, ListFormat};
 use crate::cli::{CommandError, Context, human, output};
-use crate::engine::{Reference, StoredImage};
+use crate::engine::{Pinned, Reference, StoredImage};
 
 /// List images, the newest first
 #[derive(Debug, clap::Args)]
@@ -20,6 +20,9 @@ pub(super) struct Args {
     /// Print the ids only
     #[arg(long, short)]
     quiet: bool,
+    /// Show what registries call the images by their contents
+    #[arg(long)]
+    digests: bool,
     /// Do not shorten ids
     #[arg(long)]
     no_trunc: bool,
@@ -39,6 +42,7 @@ const COLUMNS: Columns = Columns {
     titles: &[
         ("Repository", "REPOSITORY"),
         ("Tag", "TAG"),
+        ("Digest", "DIGEST"),
         ("ID", "IMAGE ID"),
         ("CreatedAt", "CREATED AT"),
         ("CreatedSince", "CREATED"),
@@ -46,6 +50,9 @@ const COLUMNS: Columns = Columns {
     ],
     shown: &["Repository", "Tag", "ID", "CreatedSince", "Size"],
 };
+
+const WITH_DIGESTS: Columns =
+    Columns { titles: COLUMNS.titles, shown: &["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"] };
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     // There are no images that only others are built on.
@@ -62,6 +69,11 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         let shown = |name: Option<&Reference>| row(image, name, now, args.no_trunc);
         if image.names.is_empty() && !filters.wants_names() {
             rows.push(shown(None));
+            // Pulled by its digest, or named anew since: the registry's name is left.
+            if let (Some(row), Some(pinned)) = (rows.last_mut(), image.digests.first()) {
+                row["Repository"] = pinned.repository().into();
+                row["Digest"] = pinned.digest().as_str().into();
+            }
         }
         rows.extend(names.into_iter().map(|name| shown(Some(name))));
     }
@@ -70,12 +82,15 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         output::print(&ids.map(|id| format!("{id}\n")).collect::<String>());
         return Ok(ExitCode::SUCCESS);
     }
-    listing::print(&args.format, &COLUMNS, &rows)?;
+    listing::print(&args.format, if args.digests { &WITH_DIGESTS } else { &COLUMNS }, &rows)?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn row(image: &StoredImage, name: Option<&Reference>, now: DateTime<Utc>, whole: bool) -> Value {
+    let same = |pinned: &&Pinned| name.is_some_and(|name| name.repository() == pinned.repository());
+    let digest = image.digests.iter().find(same).map(Pinned::digest);
     json!({
+        "Digest": digest.map_or("<none>", |digest| digest.as_str()),
         "Repository": name.map_or("<none>", Reference::repository),
         "Tag": name.map_or("<none>", Reference::tag),
         "ID": if whole { image.id.to_string() } else { image.id.short().to_owned() },

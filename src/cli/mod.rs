@@ -26,6 +26,8 @@ mod info;
 mod inspect;
 mod kill;
 mod listing;
+mod load;
+mod login;
 mod logs;
 mod man;
 mod network;
@@ -34,12 +36,16 @@ mod output;
 mod parse;
 mod pause;
 mod port;
+mod progress;
 mod ps;
+mod pull;
+mod push;
 mod rename;
 mod restart;
 mod rm;
 mod rmi;
 mod run;
+mod save;
 mod spelling;
 mod start;
 mod stats;
@@ -69,7 +75,9 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::engine::Layout;
-use crate::engine::{ConfigError, ContainerPath, Engine, EngineError, EnvVar, Left, Reference};
+use crate::engine::{
+    ConfigError, ContainerPath, Engine, EngineError, EnvVar, Left, Platform, Reference, RemoteName,
+};
 use each::{for_each, print_each, remove_each};
 
 /// Wrong usage, of any command: a status that no command in a container is likely to have.
@@ -158,6 +166,12 @@ enum Command {
     Inspect(inspect::Args),
     Images(images::Args),
     Import(import::Args),
+    Load(load::Args),
+    Save(save::Args),
+    Pull(pull::Args),
+    Push(push::Args),
+    Login(login::Args),
+    Logout(login::LogoutArgs),
     Commit(commit::Args),
     Export(export::Args),
     Cp(cp::Args),
@@ -295,6 +309,12 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Inspect(args) => inspect::run(args, &mut context),
         Command::Images(args) => images::run(args, &mut context),
         Command::Import(args) => import::run(args, &mut context),
+        Command::Load(args) => load::run(args, &mut context),
+        Command::Save(args) => save::run(args, &mut context),
+        Command::Pull(args) => pull::run(args, &mut context),
+        Command::Push(args) => push::run(args, &mut context),
+        Command::Login(args) => login::run(args, &mut context),
+        Command::Logout(args) => login::log_out(&args),
         Command::Commit(args) => commit::run(args, &mut context),
         Command::Export(args) => export::run(args, &mut context),
         Command::Cp(args) => cp::run(args, &mut context),
@@ -384,6 +404,16 @@ fn failed(message: &str, hint: Option<&str>) -> CommandError {
 /// The name of an image, as an argument.
 fn reference(text: &str) -> Result<Reference, crate::engine::ImageError> {
     text.parse()
+}
+
+/// What a registry is asked for, as an argument.
+fn remote_name(text: &str) -> Result<RemoteName, crate::engine::ImageError> {
+    text.parse()
+}
+
+/// What an image runs on, as an option's value.
+fn platform(text: &str) -> Result<Platform, String> {
+    text.parse::<Platform>().map_err(|error| error.to_string())
 }
 
 /// A directory of the host, as an option's value. Absolute: supervisors leave the directory they are started in.

@@ -58,6 +58,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         return Ok(ExitCode::SUCCESS);
     }
     let mut id_file = IdFile::reserve(life.cidfile.as_deref())?;
+    args.container.provide_image(context)?;
     let request = args.container.request(args.detach, context)?;
     let engine = context.engine()?;
     let record = engine.create_container(request)?;

@@ -98,5 +98,6 @@ fn defaults_of(record: &Record, image: &Defaults) -> Defaults {
             .unwrap_or_default(),
         labels: config.labels.clone(),
         stop_signal,
+        other: image.other.clone(),
     }
 }

@@ -25,6 +25,7 @@ use crate::image::ImageError;
 use crate::names::{ContainerId, ContainerName, NetworkName};
 use crate::netns::NetNsError;
 use crate::network::NetworkError;
+use crate::registry::RegistryError;
 use crate::volume::VolumeError;
 
 /// Why an operation failed.
@@ -175,6 +176,9 @@ pub enum EngineError {
     /// Something about the image.
     #[error(transparent)]
     Image(#[from] ImageError),
+    /// A registry.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
     /// Something about volumes.
     #[error(transparent)]
     Volume(#[from] VolumeError),
@@ -279,6 +283,7 @@ impl EngineError {
             Self::Start(failure) => failure.hint.clone(),
             Self::Network(error) => error.hint(),
             Self::Image(error) => error.hint(),
+            Self::Registry(error) => error.hint(),
             Self::Volume(error) => error.hint(),
             Self::MountPoint(error) => error.hint(),
             Self::Runtime(error) => error.hint(),

@@ -1,7 +1,7 @@
 //! All files of a container are written to an archive, and what it changed in them is listed.
 
 use std::ffi::OsStr;
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -30,11 +30,19 @@ pub(super) fn export(layout: &Layout, reference: &str, stream: impl Write) -> Re
 }
 
 pub(super) fn export_to(layout: &Layout, reference: &str, path: &Path) -> Result<(), EngineError> {
+    write_whole(path, |file| export(layout, reference, file))
+}
+
+/// Writes a file that is there when it is whole, and not before. A pipe or a device is written as it is.
+pub(super) fn write_whole(
+    path: &Path,
+    write: impl FnOnce(File) -> Result<(), EngineError>,
+) -> Result<(), EngineError> {
     let failed = |source| EngineError::Copy { action: "write", path: path.display().to_string(), source };
     if std::fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
         // A pipe or a device has no contents to be replaced.
         let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
-        return export(layout, reference, file);
+        return write(file);
     }
     if path.file_name().is_none() {
         return Err(failed(Errno::EISDIR.into()));
@@ -42,9 +50,8 @@ pub(super) fn export_to(layout: &Layout, reference: &str, path: &Path) -> Result
     let temporary = store::temporary_path(path, 0).map_err(failed)?;
     let mut options = OpenOptions::new();
     let file = options.write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
-    let exported =
-        export(layout, reference, file).and_then(|()| std::fs::rename(&temporary, path).map_err(failed));
-    exported.inspect_err(|_| {
+    let written = write(file).and_then(|()| std::fs::rename(&temporary, path).map_err(failed));
+    written.inspect_err(|_| {
         // The first error is the one to report.
         std::fs::remove_file(&temporary).ok();
     })

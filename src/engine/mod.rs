@@ -24,6 +24,7 @@ mod forget;
 mod front;
 mod hold_up;
 mod host;
+mod image_archives;
 mod images;
 mod import;
 mod info;
@@ -31,6 +32,7 @@ mod join;
 mod kill;
 mod launch;
 mod leaks;
+mod login;
 mod logs;
 mod mounts;
 mod orphan;
@@ -38,6 +40,8 @@ mod pause;
 mod plans;
 mod privileges;
 mod prune;
+mod pull;
+mod push;
 mod reload;
 mod remove;
 mod rename;
@@ -79,7 +83,10 @@ pub use crate::container::request::signal::Signal;
 pub use crate::container::request::ulimit::Ulimit;
 pub use crate::container::run::processes::Task;
 pub use crate::container::run::usage::{Transfer, Usage, host_memory};
-pub use crate::image::{Change, ImageConfig, ImageError, Reference, Removal, Step, StoredImage};
+pub use crate::image::{
+    Change, ImageConfig, ImageError, LoadedImage, Pinned, Platform, Reference, RemoteName, Removal, Step,
+    StoredImage,
+};
 pub use crate::network::{
     AddressBlock, CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection,
     Network, Subnet, SubnetError,
@@ -87,6 +94,7 @@ pub use crate::network::{
 pub use crate::network::{ContainerFlow, Direction, FlowEvent};
 pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest, Wanted};
 pub use crate::network::{compact as compact_ports, unpublished as unpublished_ports};
+pub use crate::registry::{Credentials, Options as RegistryOptions, RegistryError};
 pub use attach::{Attachment, Left};
 pub use check::Finding;
 pub use commit::CommitImage;
@@ -98,8 +106,11 @@ pub use error::{EngineError, one_line};
 pub use exec::ExecRequest;
 pub use import::ImportImage;
 pub use info::HostInfo;
+pub use login::{terminal_size, without_echo};
 pub use logs::LogRequest;
 pub use mounts::MountView;
+pub use pull::{LayerState, Progress, PullImage, Pulled};
+pub use push::Pushed;
 pub use stats::DiskUsage;
 pub use stop::{Grace, StopRequest};
 pub use volumes::{Pruned, VolumeFilter, VolumeView};

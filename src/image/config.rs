@@ -1,13 +1,15 @@
 //! An image's configuration, in the shape that Docker and the OCI image specification share.
 //!
 //! The bytes of the file are what the image's id is the digest of, so they are never rewritten. Members that
-//! are not known here are other programs' and passed over.
+//! are not known here are passed on to the images that are made of it.
 
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::{Map, Value};
 
+use super::manifest::{ManifestError, Platform};
 use crate::names::Digest;
 
 /// A set in JSON, as Go writes it: the members are the keys.
@@ -38,6 +40,9 @@ pub struct ImageConfig {
     /// How it came to be, the oldest first.
     #[serde(default, deserialize_with = "or_default")]
     pub history: Vec<History>,
+    /// Members that mean nothing here: `variant`, `os.version`, and whatever others add.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 /// What an image's containers are like unless the user says otherwise.
@@ -71,6 +76,9 @@ pub struct Defaults {
     /// The signal that asks a container to end.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub stop_signal: String,
+    /// Members that mean nothing here: `Healthcheck`, `OnBuild`, `Shell`, and whatever others add.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 /// An image's layers.
@@ -103,6 +111,9 @@ pub struct History {
     /// Whether it made no layer.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub empty_layer: bool,
+    /// Members that mean nothing here.
+    #[serde(flatten)]
+    pub other: Map<String, Value>,
 }
 
 /// Go writes `null` for what is empty.
@@ -112,7 +123,7 @@ fn or_default<'de, D: Deserializer<'de>, T: Deserialize<'de> + Default>(value: D
 
 /// Go's name for the processor that this program was built for.
 #[must_use]
-pub(super) fn architecture() -> &'static str {
+pub fn architecture() -> &'static str {
     match std::env::consts::ARCH {
         "x86_64" => "amd64",
         "aarch64" => "arm64",
@@ -120,6 +131,30 @@ pub(super) fn architecture() -> &'static str {
         "powerpc64" => "ppc64le",
         "loongarch64" => "loong64",
         other => other,
+    }
+}
+
+impl ImageConfig {
+    /// What the image runs on.
+    #[must_use]
+    pub fn platform(&self) -> Platform {
+        let variant = self.other.get("variant").and_then(Value::as_str);
+        let variant = variant.filter(|variant| !variant.is_empty()).map(str::to_owned);
+        Platform { os: self.os.clone(), architecture: self.architecture.clone(), variant }
+    }
+
+    /// Refuses an image that does not run there.
+    ///
+    /// # Errors
+    /// [`ManifestError::NoPlatform`], which names the image's own.
+    pub fn check_platform(&self, wanted: &Platform) -> Result<(), ManifestError> {
+        let own = self.platform();
+        // Very old images do not say.
+        if wanted.fits(&own).is_some() || own.architecture.is_empty() {
+            return Ok(());
+        }
+        let available = vec![own.to_string().chars().take(120).collect()];
+        Err(ManifestError::NoPlatform { wanted: wanted.clone(), available })
     }
 }
 
@@ -153,6 +188,8 @@ mod tests {
         assert_eq!(config.rootfs.diff_ids.len(), 1);
         let again: ImageConfig = serde_json::from_slice(&serde_json::to_vec(&config).unwrap()).unwrap();
         assert_eq!(again, config);
+        assert_eq!(config.other["variant"], "v8");
+        assert!(config.config.other.contains_key("OnBuild"));
         let null: ImageConfig = serde_json::from_str(
             r#"{"architecture":"arm64","os":"linux","config":null,"history":null,"rootfs":{"type":"layers","diff_ids":null}}"#,
         )

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::Reference;
+use super::manifest::ManifestError;
 use crate::archive::ArchiveError;
 use crate::names::{ContainerName, Digest};
 
@@ -111,6 +112,82 @@ pub enum ImageError {
     /// Which containers use images cannot be found out.
     #[error("cannot find out which containers use the image")]
     Users(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A layer that is another one than the image has.
+    #[error(
+        "{what} is damaged or not the image's: its contents have the digest {found}, the image names {expected}"
+    )]
+    WrongDiff {
+        /// Where the layer came from.
+        what: String,
+        /// The digest that it should have.
+        expected: Digest,
+        /// The digest that it has.
+        found: Digest,
+    },
+    /// No configuration of an image.
+    #[error("the image's configuration is damaged or not an image's")]
+    Config(#[source] serde_json::Error),
+    /// A configuration that is larger than any real one.
+    #[error("the image's configuration has more than {limit} bytes")]
+    LargeConfig {
+        /// The most.
+        limit: usize,
+    },
+    /// A manifest that is of no use.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// An archive without images.
+    #[error("{archive} holds no images: it has neither an index.json with an oci-layout nor a manifest.json")]
+    NoImages {
+        /// The archive.
+        archive: String,
+    },
+    /// Something that an archive names is not in it.
+    #[error("{archive} is not whole: there is no {name} in it")]
+    MissingMember {
+        /// The archive.
+        archive: String,
+        /// What is missing.
+        name: String,
+    },
+    /// Something in an archive is larger than it can be.
+    #[error("{name} in {archive} has more than {limit} bytes")]
+    LargeMember {
+        /// The archive.
+        archive: String,
+        /// The member.
+        name: String,
+        /// The most.
+        limit: usize,
+    },
+    /// Bytes that are not those that were named.
+    #[error(
+        "{what} is damaged: it has the digest {found} and {size} bytes instead of {expected} and {said} bytes"
+    )]
+    WrongDigest {
+        /// What it is.
+        what: String,
+        /// The digest that it should have.
+        expected: Digest,
+        /// The digest that it has.
+        found: Digest,
+        /// How many bytes it has.
+        size: u64,
+        /// How many it should have.
+        said: u64,
+    },
+    /// A layer's tar stream cannot be written.
+    #[error("cannot write layer {} as an archive", .layer.short())]
+    Pack {
+        /// The layer.
+        layer: Digest,
+        /// What went wrong.
+        #[source]
+        source: ArchiveError,
+    },
+    /// An archive of images cannot be written.
+    #[error("cannot write the images")]
+    Save(#[source] ArchiveError),
     /// The kernel's random number generator cannot be read.
     #[error("cannot make up a name for a layer")]
     Random(#[source] io::Error),
@@ -139,6 +216,9 @@ impl ImageError {
             }
             Self::InUse { container, .. } => {
                 Some(format!("remove the container first with: mydocker rm {container}; or use --force"))
+            }
+            Self::NoImages { .. } => {
+                Some("an archive of a root file system becomes an image with: mydocker import".to_owned())
             }
             Self::ManyNames { .. } => Some("remove one of the names, or all with --force".to_owned()),
             _ => None,

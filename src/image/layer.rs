@@ -1,9 +1,9 @@
 //! Layers: made in a directory of their own, put into their place under the lock, taken away from it again.
 
 use std::collections::HashSet;
-use std::fs::{DirBuilder, File};
-use std::io::{self, Read};
-use std::os::unix::fs::{DirBuilderExt as _, symlink};
+use std::fs::{DirBuilder, File, OpenOptions, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -11,13 +11,16 @@ use sha2::{Digest as _, Sha256};
 
 use super::ImageError;
 use super::error::io_error;
-use crate::archive::{self, ArchiveError, Below, Owners, Reader, Target};
+use crate::archive::{self, ArchiveError, Below, Packer, Purpose, Reader, Split, Unpacked};
 use crate::names::Digest;
 use crate::process::Process;
 use crate::store::{self, Durability, Layout};
 
-/// The version of `layer.json` that this program writes, and the only one it reads.
-const VERSION: u32 = 1;
+/// The version of `layer.json` that this program writes, and the newest that it reads.
+const VERSION: u32 = 2;
+
+/// What is kept of its tar stream beside its files.
+const SPLIT: &str = "layer.split";
 
 /// How many letters a link's name has. Every letter is one that a mount of many layers cannot spend; a name
 /// that is taken shows when it is made.
@@ -32,6 +35,9 @@ pub(super) struct Record {
     pub(super) link: String,
     /// How many bytes its files have together.
     pub(super) size: u64,
+    /// How long its tar stream is. `None` if the stream was not kept: it can only be packed anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) tar: Option<u64>,
 }
 
 /// A layer that is whole but not yet in its place. Dropped, it is removed.
@@ -40,12 +46,18 @@ pub(super) struct Staged {
     directory: Temporary,
     /// The digest of its uncompressed tar stream.
     pub(super) diff: Digest,
-    size: u64,
 }
 
 /// A directory that goes when this goes, or when the next change finds that its process has ended.
 #[derive(Debug)]
-pub(super) struct Temporary(PathBuf);
+pub(super) struct Temporary(pub(super) PathBuf);
+
+impl Staged {
+    /// Where it lies.
+    pub(super) fn path(&self) -> &Path {
+        &self.directory.0
+    }
+}
 
 impl Drop for Temporary {
     fn drop(&mut self) {
@@ -69,14 +81,14 @@ impl<R: Read> Read for Hashing<R> {
 }
 
 /// The name for a directory that belongs to this process.
-fn temporary_path(layout: &Layout) -> Result<PathBuf, ImageError> {
+pub(super) fn temporary_path(layout: &Layout) -> Result<PathBuf, ImageError> {
     let me = Process::current().map_err(io_error("read", "/proc/self/stat"))?;
     let random = random_letters(8)?;
     Ok(layout.image_temporary().join(format!("{me}-{random}")))
 }
 
 /// Whose directory that is, by its name.
-fn owner(name: &str) -> Option<Process> {
+pub(super) fn owner(name: &str) -> Option<Process> {
     let mut parts = name.split('-');
     Some(Process { pid: parts.next()?.parse().ok()?, start_time: parts.next()?.parse().ok()? })
 }
@@ -88,11 +100,12 @@ fn random_letters(count: usize) -> Result<String, ImageError> {
     Ok(bytes.iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect())
 }
 
-fn make_directory(path: &Path) -> Result<(), ImageError> {
+pub(super) fn make_directory(path: &Path) -> Result<(), ImageError> {
     DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("create the directory", path))
 }
 
-/// Makes a layer of a tar stream, which may be compressed. `what` names the stream in errors.
+/// Makes a layer of a tar stream, which may be compressed. `what` names the stream in errors. It is not yet on the
+/// disk: see [`sync`].
 ///
 /// # Errors
 /// The stream is no archive, is damaged or hostile, or the disk is full; nothing is left behind.
@@ -104,59 +117,116 @@ pub(super) fn stage(layout: &Layout, stream: impl Read, what: &str) -> Result<St
     let directory = Temporary(directory);
     make_directory(&diff)?;
     let failed = |source| ImageError::Unpack { archive: what.to_owned(), place: layout.images(), source };
-    let unpacked = (|| {
-        let stream = archive::decompress(stream)?;
-        let mut reader = Reader::new(Hashing { stream, hash: Sha256::new() });
-        let below = Below::open(&diff).map_err(ArchiveError::Write)?;
-        // A root directory that the archive does not mention.
-        std::fs::set_permissions(&diff, std::os::unix::fs::PermissionsExt::from_mode(0o755))
-            .map_err(ArchiveError::Write)?;
-        let unpacked = archive::unpack(&mut reader, &below, Target::Layer, Owners::Archive)?;
-        // The digest is that of the whole stream, with whatever follows the mark at the end.
-        let mut hashing = reader.into_inner();
-        archive::drain(&mut hashing)?;
-        Ok((unpacked, hashing.hash.finalize()))
-    })();
-    let (unpacked, hash) = unpacked.map_err(failed)?;
-    // In one go: syncing file by file would take as long as unpacking.
-    let synced = File::open(&diff).and_then(|file| Ok(nix::unistd::syncfs(file)?));
-    synced.map_err(io_error("write to the disk what is in", &diff))?;
-    Ok(Staged { directory, diff: Digest::sha256(hash.into()), size: unpacked.size })
+    let split = directory.0.join(SPLIT);
+    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&split);
+    let split = file.and_then(|file| Split::new(file, &directory.0)).map_err(io_error("create", split))?;
+    let (unpacked, hash) = unpack(stream, &diff, &split).map_err(|error| match split.failure() {
+        Some(written) => failed(ArchiveError::Write(written)),
+        None => failed(error),
+    })?;
+    let tar = split.finish().map_err(io_error("write", directory.0.join(SPLIT)))?;
+    if tar.is_none() {
+        store::remove_if_exists(&directory.0.join(SPLIT)).map_err(io_error("remove", SPLIT))?;
+    }
+    let record = Record { version: VERSION, link: random_letters(LINK_LENGTH)?, size: unpacked.size, tar };
+    write_record(&directory.0, &record, Durability::Process)?;
+    Ok(Staged { directory, diff: Digest::sha256(hash) })
 }
 
-/// Puts a layer into its place, unless there is one of the same contents. Only to be called under the lock.
-pub(super) fn install(layout: &Layout, staged: Staged) -> Result<Digest, ImageError> {
-    let place = layout.image_layer(&staged.diff);
+/// Unpacks a tar stream, and hashes it without its compression.
+fn unpack(stream: impl Read, diff: &Path, split: &Split) -> Result<(Unpacked, [u8; 32]), ArchiveError> {
+    let stream = archive::decompress(stream)?;
+    let mut reader = Reader::new(split.keep(Hashing { stream, hash: Sha256::new() }));
+    let below = Below::open(diff).map_err(ArchiveError::Write)?;
+    // A root directory that the archive does not mention.
+    std::fs::set_permissions(diff, Permissions::from_mode(0o755)).map_err(ArchiveError::Write)?;
+    let unpacked = archive::unpack_layer(&mut reader, &below, split)?;
+    // The digest is that of the whole stream, with whatever follows the mark at the end.
+    let mut kept = reader.into_inner();
+    archive::drain(&mut kept)?;
+    Ok((unpacked, kept.into_inner().hash.finalize().into()))
+}
+
+fn write_record(directory: &Path, record: &Record, durability: Durability) -> Result<(), ImageError> {
+    let path = directory.join("layer.json");
+    let text = serde_json::to_vec(record).map_err(io::Error::other);
+    text.and_then(|text| store::write_atomic(&path, &text, durability)).map_err(io_error("write", path))
+}
+
+/// Puts on the disk whatever was staged, in one go: syncing file by file would take as long as unpacking.
+pub(super) fn sync(layout: &Layout) -> Result<(), ImageError> {
+    let synced = File::open(layout.images()).and_then(|file| Ok(nix::unistd::syncfs(file)?));
+    synced.map_err(io_error("write to the disk what is in", layout.images()))
+}
+
+/// Puts a layer that is on the disk into its place, unless there is one of the same contents. Only to be called under
+/// the lock, and [`sync_list`] afterwards.
+pub(super) fn install(layout: &Layout, staged: &Staged) -> Result<(), ImageError> {
+    put_into_place(layout, &staged.directory.0, &staged.diff)
+}
+
+/// As [`install`], for a layer that lies in this directory.
+pub(super) fn put_into_place(layout: &Layout, directory: &Path, diff: &Digest) -> Result<(), ImageError> {
+    let place = layout.image_layer(diff);
     if place.exists() {
-        return Ok(staged.diff);
+        return Ok(());
     }
     for directory in [layout.image_layers(), layout.image_links()] {
         make_directory(&directory)?;
     }
+    let mut record = record_in(directory)?;
     let target = Path::new("..").join(place.strip_prefix(layout.images()).unwrap_or(&place)).join("diff");
-    let link = loop {
-        let name = random_letters(LINK_LENGTH)?;
-        let link = layout.image_links().join(&name);
+    loop {
+        let link = layout.image_links().join(&record.link);
         match symlink(&target, &link) {
-            Ok(()) => break name,
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            Ok(()) => break,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                record.link = random_letters(LINK_LENGTH)?;
+                write_record(directory, &record, Durability::Synced)?;
+            }
             Err(error) => return Err(io_error("create the link", link)(error)),
         }
-    };
-    let record = Record { version: VERSION, link, size: staged.size };
-    let path = staged.directory.0.join("layer.json");
-    let text = serde_json::to_vec(&record).map_err(io::Error::other);
-    text.and_then(|text| store::write_atomic(&path, &text, Durability::Synced))
-        .map_err(io_error("write", &path))?;
-    std::fs::rename(&staged.directory.0, &place).map_err(io_error("create the layer", &place))?;
-    let synced = File::open(layout.image_layers()).and_then(|directory| directory.sync_all());
-    synced.map_err(io_error("write to the disk", layout.image_layers()))?;
-    Ok(staged.diff.clone())
+    }
+    std::fs::rename(directory, &place).map_err(io_error("create the layer", &place))
+}
+
+/// Puts on the disk which layers there are.
+pub(super) fn sync_list(layout: &Layout) -> Result<(), ImageError> {
+    for directory in [layout.image_links(), layout.image_layers()] {
+        let synced = File::open(&directory).and_then(|directory| directory.sync_all());
+        synced.map_err(io_error("write to the disk", directory))?;
+    }
+    Ok(())
+}
+
+/// Writes a layer's tar stream: the very one that it was made of if that was kept, otherwise what packing its files
+/// gives.
+///
+/// # Errors
+/// The files cannot be read, or the stream not be written.
+pub(super) fn write_tar(
+    layout: &Layout,
+    diff: &Digest,
+    is_kept: bool,
+    mut stream: impl Write,
+) -> Result<(), ArchiveError> {
+    let place = layout.image_layer(diff);
+    if is_kept {
+        return archive::restore(&place.join(SPLIT), &place, &mut stream);
+    }
+    let mut packer = Packer::new(stream, Purpose::Layer, &|_, _| false);
+    let files = File::open(place.join("diff")).map_err(ArchiveError::Read)?;
+    packer.add(&files.into(), "".as_ref())?;
+    packer.finish().map(drop)
 }
 
 /// What is known of a layer.
 pub(super) fn record(layout: &Layout, diff: &Digest) -> Result<Record, ImageError> {
-    let path = layout.image_layer(diff).join("layer.json");
+    record_in(&layout.image_layer(diff))
+}
+
+fn record_in(directory: &Path) -> Result<Record, ImageError> {
+    let path = directory.join("layer.json");
     let text = std::fs::read(&path).map_err(io_error("read", &path))?;
     read_versioned(&path, &text, VERSION)
 }
@@ -170,7 +240,7 @@ pub(super) fn read_versioned<T: for<'a> Deserialize<'a>>(
     let malformed = |source| ImageError::Malformed { path: path.to_owned(), source };
     let value: serde_json::Value = serde_json::from_slice(text).map_err(malformed)?;
     match value.get("version").and_then(serde_json::Value::as_u64) {
-        Some(found) if found != u64::from(known) => {
+        Some(found) if found > u64::from(known) => {
             Err(ImageError::Version { path: path.to_owned(), found, known })
         }
         _ => serde_json::from_value(value).map_err(malformed),

@@ -10,31 +10,46 @@
 //! ROOT/image/configs/sha256/DIGEST             a configuration; the digest of its bytes is the image's id
 //! ROOT/image/layers/sha256/DIGEST/diff         a layer's files, as overlayfs wants them
 //! ROOT/image/layers/sha256/DIGEST/layer.json   its size, and the name of its link
+//! ROOT/image/layers/sha256/DIGEST/layer.split  what of its tar stream is not in its files: both give the very stream
+//! ROOT/image/layers/sha256/DIGEST/replaced/N   files of the stream that later ones of it replaced
+//! ROOT/image/layers/sha256/DIGEST/blobs.json   what registries have it as
+//! ROOT/image/manifests/sha256/DIGEST           what the registry said of the image with that id
 //! ROOT/image/l/LINK                            a short link to `diff`
 //! ROOT/image/tmp/PID-START-RANDOM              layers that the process with that pid makes or removes
+//! ROOT/image/parked/DIGEST                     a whole layer of an image that is not whole yet
+//! ROOT/image/wanted/PID-START-RANDOM           the layers that a process counts on while it adds an image
+//! ROOT/image/layer-locks/NN                    held by those who make a layer whose digest begins so
 //! ROOT/image/lock                              held by those who change any of it
 //! ```
 //!
 //! A layer is made beside the others without the lock, however long it takes, and renamed into its place under the
 //! lock. A command that is killed on the way leaves a directory that the next change removes.
 
+mod add;
 mod change;
 mod config;
 mod error;
 mod layer;
+mod load;
+pub mod manifest;
 mod reference;
 mod remove;
+mod save;
 mod store;
 
 use std::path::{Path, PathBuf};
 
 use crate::names::{ContainerName, Digest};
 
+pub use add::{Adding, Blob, CONFIG_MAX, Claim, Manifest, WholeImage, id_of, parse_config};
 pub use change::Change;
-pub use config::{Defaults, Empty, History, ImageConfig};
+pub use config::{Defaults, Empty, History, ImageConfig, architecture};
 pub use error::ImageError;
-pub use reference::Reference;
+pub use load::LoadedImage;
+pub use manifest::{ManifestError, Platform};
+pub use reference::{Pinned, Reference, RemoteName};
 pub use remove::Removal;
+pub use save::{Outgoing, OutgoingLayer, digest_of};
 pub use store::{Hold, Images, NewImage, Step, StoredImage};
 
 /// An image that a container can be made from.

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
+use super::add;
 use super::layer::Temporary;
 use super::store::{Images, Repositories};
-use super::{ImageError, Reference, User, Users};
+use super::{ImageError, Pinned, Reference, User, Users};
 use crate::names::Digest;
 use crate::store;
 
@@ -13,6 +14,8 @@ use crate::store;
 pub enum Removal {
     /// A name.
     Untagged(Reference),
+    /// What a registry called it.
+    Unpinned(Pinned),
     /// An image or a layer.
     Deleted(Digest),
 }
@@ -21,6 +24,7 @@ impl fmt::Display for Removal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Untagged(name) => write!(f, "Untagged: {name}"),
+            Self::Unpinned(pinned) => write!(f, "Untagged: {pinned}"),
             Self::Deleted(digest) => write!(f, "Deleted: {digest}"),
         }
     }
@@ -45,8 +49,16 @@ impl Images {
             let names = repositories.names(&id);
             if let Some(name) = name.filter(|_| names.len() > 1) {
                 repositories.tags.remove(&name);
-                self.save(&repositories)?;
+                self.save_list(&repositories)?;
                 return Ok(vec![Removal::Untagged(name)]);
+            }
+            // One that has a name does not go with what a registry calls it.
+            if reference.contains('@') && !names.is_empty() {
+                let pinned = repositories.digests.keys().find(|pinned| pinned.to_string() == reference);
+                let pinned: Vec<Pinned> = pinned.cloned().into_iter().collect();
+                repositories.digests.retain(|other, _| !pinned.contains(other));
+                self.save_list(&repositories)?;
+                return Ok(pinned.into_iter().map(Removal::Unpinned).collect());
             }
             let same_repository = names.windows(2).all(|pair| pair[0].repository() == pair[1].repository());
             if !same_repository && !force {
@@ -80,10 +92,13 @@ impl Images {
                 .cloned()
                 .collect();
             let sizes = self.layer_sizes()?;
-            garbage = self.delete(&mut repositories, &unwanted, users, &mut removals)?;
+            let mut garbages = self.delete(&mut repositories, &unwanted, users, &mut removals)?;
+            // Whoever asks for space does not want to go on with what failed.
+            garbages.extend(add::sweep_parked(&self.layout, &add::wanted(&self.layout)?, true)?);
+            garbage = garbages;
             let gone = removals.iter().filter_map(|removal| match removal {
                 Removal::Deleted(digest) => sizes.get(digest),
-                Removal::Untagged(_) => None,
+                Removal::Untagged(_) | Removal::Unpinned(_) => None,
             });
             gone.sum()
         };
@@ -115,14 +130,19 @@ impl Images {
                 repositories.tags.remove(&name);
                 removals.push(Removal::Untagged(name));
             }
+            for pinned in repositories.pinned(id) {
+                repositories.digests.remove(&pinned);
+                removals.push(Removal::Unpinned(pinned));
+            }
             repositories.images.remove(id);
             removals.push(Removal::Deleted(id.clone()));
         }
         // With this the images are gone; whatever else there is of them is garbage.
-        self.save(repositories)?;
+        self.save_list(repositories)?;
         for id in ids {
-            let path = self.layout.image_config(id);
-            store::remove_if_exists(&path).map_err(super::error::io_error("remove", path))?;
+            for path in [self.layout.image_config(id), self.layout.image_manifests().join(id.hex())] {
+                store::remove_if_exists(&path).map_err(super::error::io_error("remove", path))?;
+            }
         }
         let (garbage, layers) = self.sweep(repositories, users)?;
         removals.extend(layers.into_iter().map(Removal::Deleted));

@@ -1,24 +1,23 @@
 //! The images that there are: found, listed, named and made.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::fs::DirBuilder;
 use std::io::{self, Read};
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
+use serde_json::Map;
 
+use super::add::{self, id_of};
 use super::config::{Defaults, History, ImageConfig, RootFs, architecture};
 use super::error::io_error;
 use super::layer::{self, Temporary};
-use super::{Image, ImageError, Reference, Users, is_path, of_path};
+use super::{Image, ImageError, Pinned, Reference, RemoteName, Users, is_path, of_path};
 use crate::names::Digest;
 use crate::store::{self, Durability, Layout, Lock, LockKind};
 
-/// The version of `repositories.json` that this program writes, and the only one it reads.
-const VERSION: u32 = 1;
+/// The version of `repositories.json` that this program writes, and the newest that it reads.
+const VERSION: u32 = 2;
 
 /// The images of one root directory.
 #[derive(Debug, Clone)]
@@ -27,7 +26,7 @@ pub struct Images {
 }
 
 /// Which images there are and what they are called.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Repositories {
     version: u32,
@@ -35,6 +34,9 @@ pub(super) struct Repositories {
     pub(super) images: BTreeSet<Digest>,
     /// What each name stands for.
     pub(super) tags: BTreeMap<Reference, Digest>,
+    /// What registries call images by their contents.
+    #[serde(default)]
+    pub(super) digests: BTreeMap<Pinned, Digest>,
 }
 
 /// As long as it is held, no image is removed.
@@ -50,6 +52,8 @@ pub struct StoredImage {
     pub id: Digest,
     /// Its names, sorted.
     pub names: Vec<Reference>,
+    /// What registries call it by its contents.
+    pub digests: Vec<Pinned>,
     /// Its configuration.
     pub config: ImageConfig,
     /// How many bytes its files have together.
@@ -91,8 +95,34 @@ impl Repositories {
         names.map(|(name, _)| name.clone()).collect()
     }
 
+    /// What registries call an image by its contents.
+    pub(super) fn pinned(&self, id: &Digest) -> Vec<Pinned> {
+        let pinned = self.digests.iter().filter(|(_, other)| *other == id);
+        pinned.map(|(pinned, _)| pinned.clone()).collect()
+    }
+
+    /// Adds an image and its names, which others may lose. Whether it is new.
+    pub(super) fn add(&mut self, id: &Digest, names: &[Reference], pinned: Option<&Pinned>) -> bool {
+        let is_new = self.images.insert(id.clone());
+        let mut changed = is_new;
+        for name in names {
+            changed |= self.tags.insert(name.clone(), id.clone()).as_ref() != Some(id);
+        }
+        if let Some(pinned) = pinned {
+            changed |= self.digests.insert(pinned.clone(), id.clone()).as_ref() != Some(id);
+        }
+        changed
+    }
+
     /// The image that the user means by a name, an id or the beginning of one.
     pub(super) fn find(&self, reference: &str) -> Result<(Digest, Option<Reference>), ImageError> {
+        if reference.contains('@') {
+            let name: RemoteName = reference.parse()?;
+            let pinned = name.digest().map(|digest| name.pinned(digest.clone()));
+            let found = pinned.and_then(|pinned| self.digests.get(&pinned));
+            let id = found.ok_or_else(|| ImageError::NotFound(reference.to_owned()))?;
+            return Ok((id.clone(), None));
+        }
         let name = reference.parse::<Reference>();
         if let Ok(name) = &name
             && let Some(id) = self.tags.get(name)
@@ -124,13 +154,14 @@ impl Images {
         let path = self.layout.image_repositories();
         match store::read_if_exists(&path).map_err(io_error("read", &path))? {
             Some(text) => layer::read_versioned(&path, &text, VERSION),
-            None => Ok(Repositories { version: VERSION, images: BTreeSet::new(), tags: BTreeMap::new() }),
+            None => Ok(Repositories::default()),
         }
     }
 
-    pub(super) fn save(&self, repositories: &Repositories) -> Result<(), ImageError> {
+    pub(super) fn save_list(&self, repositories: &Repositories) -> Result<(), ImageError> {
         let path = self.layout.image_repositories();
-        let text = serde_json::to_vec_pretty(repositories).map_err(io::Error::other);
+        let repositories = Repositories { version: VERSION, ..repositories.clone() };
+        let text = serde_json::to_vec_pretty(&repositories).map_err(io::Error::other);
         text.and_then(|text| store::write_atomic(&path, &text, Durability::Synced))
             .map_err(io_error("write", path))
     }
@@ -203,7 +234,8 @@ impl Images {
             size += layer::record(&self.layout, diff)?.size;
         }
         let layers = layer::directories(&self.layout, &config.rootfs.diff_ids)?;
-        Ok(StoredImage { id: id.clone(), names: repositories.names(id), config, size, layers })
+        let (names, digests) = (repositories.names(id), repositories.pinned(id));
+        Ok(StoredImage { id: id.clone(), names, digests, config, size, layers })
     }
 
     /// An image's configuration.
@@ -244,7 +276,7 @@ impl Images {
         let mut repositories = self.repositories()?;
         let (id, _) = repositories.find(source)?;
         repositories.tags.insert(name.clone(), id);
-        self.save(&repositories)
+        self.save_list(&repositories)
     }
 
     /// Makes an image whose topmost layer is the tar stream `stream`, which may be compressed. `what` names
@@ -260,6 +292,7 @@ impl Images {
         users: Users<'_>,
     ) -> Result<Digest, ImageError> {
         let staged = layer::stage(&self.layout, stream, what)?;
+        layer::sync(&self.layout)?;
         let garbage;
         let id = {
             let _lock = self.lock()?;
@@ -268,7 +301,9 @@ impl Images {
             garbage = self.sweep(&repositories, users).inspect_err(|error| {
                 tracing::warn!(%error, "cannot clear away what is left of removed images");
             });
-            let diff = layer::install(&self.layout, staged)?;
+            layer::install(&self.layout, &staged)?;
+            layer::sync_list(&self.layout)?;
+            let diff = staged.diff.clone();
             let config = configuration(
                 new.base,
                 &new.defaults,
@@ -276,30 +311,14 @@ impl Images {
                 Utc::now(),
                 (&new.author, &new.comment, &new.created_by),
             );
-            let id = self.write_config(&config)?;
-            repositories.images.insert(id.clone());
-            if let Some(name) = new.name {
-                repositories.tags.insert(name, id.clone());
-            }
-            self.save(&repositories)?;
+            let text = serde_json::to_vec(&config).map_err(io::Error::other);
+            let text = text.map_err(io_error("write", self.layout.images()))?;
+            let id = write_config_bytes(&self.layout, &text)?;
+            repositories.add(&id, new.name.as_slice(), None);
+            self.save_list(&repositories)?;
             id
         };
         drop(garbage);
-        Ok(id)
-    }
-
-    fn write_config(&self, config: &ImageConfig) -> Result<Digest, ImageError> {
-        let text = serde_json::to_vec(config).map_err(io::Error::other);
-        let text = text.map_err(io_error("write", self.layout.images()))?;
-        let id = Digest::sha256(Sha256::digest(&text).into());
-        let path = self.layout.image_config(&id);
-        let directory = path.parent().unwrap_or(&path).to_owned();
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&directory)
-            .map_err(io_error("create the directory", directory))?;
-        store::write_atomic(&path, &text, Durability::Synced).map_err(io_error("write", path))?;
         Ok(id)
     }
 
@@ -309,24 +328,37 @@ impl Images {
         repositories: &Repositories,
         users: Users<'_>,
     ) -> Result<(Vec<Temporary>, Vec<Digest>), ImageError> {
-        let mut wanted = HashSet::new();
+        let added = add::wanted(&self.layout)?;
+        let mut wanted: HashSet<Digest> = added.iter().cloned().collect();
         for id in &repositories.images {
             wanted.extend(self.config(id)?.rootfs.diff_ids);
         }
         // Written, but not yet or no longer in the list: the command that did so was killed.
-        let configs = self.layout.images().join("configs/sha256");
-        for hex in layer::list(&configs)? {
-            let listed =
-                format!("sha256:{hex}").parse().is_ok_and(|id: Digest| repositories.images.contains(&id));
-            if !listed {
-                let path = configs.join(hex);
-                store::remove_if_exists(&path).map_err(io_error("remove", path))?;
+        for directory in [self.layout.images().join("configs/sha256"), self.layout.image_manifests()] {
+            for hex in layer::list(&directory)? {
+                let listed =
+                    format!("sha256:{hex}").parse().is_ok_and(|id: Digest| repositories.images.contains(&id));
+                if !listed {
+                    let path = directory.join(hex);
+                    store::remove_if_exists(&path).map_err(io_error("remove", path))?;
+                }
             }
         }
         let users = users().map_err(ImageError::Users)?;
         let mounted = users.into_iter().flat_map(|user| user.layers).collect();
-        layer::sweep(&self.layout, &wanted, &mounted)
+        let (mut garbage, removed) = layer::sweep(&self.layout, &wanted, &mounted)?;
+        garbage.extend(add::sweep_parked(&self.layout, &added, false)?);
+        Ok((garbage, removed))
     }
+}
+
+/// Writes a configuration, whose digest is the image's id.
+pub(super) fn write_config_bytes(layout: &Layout, text: &[u8]) -> Result<Digest, ImageError> {
+    let id = id_of(text);
+    let path = layout.image_config(&id);
+    layer::make_directory(path.parent().unwrap_or(&path))?;
+    store::write_atomic(&path, text, Durability::Synced).map_err(io_error("write", path))?;
+    Ok(id)
 }
 
 /// The configuration of an image with one more layer.
@@ -343,6 +375,7 @@ fn configuration(
         author: author.to_owned(),
         comment: comment.to_owned(),
         empty_layer: false,
+        other: Map::new(),
     };
     let mut config = base.unwrap_or_else(|| ImageConfig {
         architecture: architecture().to_owned(),
@@ -352,6 +385,7 @@ fn configuration(
         config: Defaults::default(),
         rootfs: RootFs { kind: "layers".to_owned(), diff_ids: Vec::new() },
         history: Vec::new(),
+        other: Map::new(),
     });
     config.created = Some(created);
     config.author = (!author.is_empty()).then(|| author.to_owned());

@@ -21,9 +21,6 @@ pub(in crate::cli) struct LifeOptions {
     /// Write the pid of the container's first process to a file, at each start
     #[arg(long, value_name = "FILE")]
     pidfile: Option<PathBuf>,
-    /// When to pull the image; there are no registries yet
-    #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
-    pull: Pull,
     /// Run a small init process in the container, which reaps orphaned processes and passes signals on to the
     /// command
     #[arg(long)]
@@ -50,17 +47,6 @@ pub(in crate::cli) enum Standard {
     Stderr,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
-enum Pull {
-    /// Refused, as there are no registries yet
-    Always,
-    /// If the image is not there; it is not pulled yet
-    #[default]
-    Missing,
-    /// Use only images that are there
-    Never,
-}
-
 impl LifeOptions {
     fn attaches(&self, stream: Standard) -> bool {
         self.attach.is_empty() || self.attach.contains(&stream)
@@ -80,13 +66,6 @@ impl LifeOptions {
 
     /// Fills in this group's part.
     pub(super) fn apply(self, settings: &mut Settings) -> Result<(), CommandError> {
-        if self.pull == Pull::Always {
-            return Err(CommandError {
-                message: "cannot use --pull always: this mydocker has no registries to pull from".to_owned(),
-                hint: None,
-                run_status: 125,
-            });
-        }
         let absolute = |path: PathBuf| {
             std::path::absolute(&path).map_err(|source| EngineError::File {
                 action: "find the pid file",

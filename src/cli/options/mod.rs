@@ -8,6 +8,7 @@
 mod devices;
 pub(super) mod env_files;
 mod files;
+pub(super) mod image;
 pub(super) mod life;
 pub(super) mod limits;
 mod logging;
@@ -78,6 +79,8 @@ pub(super) struct ContainerOptions {
     #[command(flatten)]
     pub(super) life: life::LifeOptions,
     #[command(flatten)]
+    image: image::ImageOptions,
+    #[command(flatten)]
     security: security::SecurityOptions,
     /// Print this help. (-h is the host name, as in Docker)
     #[arg(long, action = clap::ArgAction::Help)]
@@ -90,6 +93,11 @@ pub(super) struct ContainerOptions {
 }
 
 impl ContainerOptions {
+    /// Sees to it that the image is there, if it may be pulled.
+    pub(super) fn provide_image(&self, context: &mut Context) -> Result<(), CommandError> {
+        self.image.provide(self.image_and_command.first().map_or("", String::as_str), context)
+    }
+
     /// What is asked of the engine. `detached` says whether nobody stays connected to the container.
     pub(super) fn request(
         self,

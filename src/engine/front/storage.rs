@@ -1,13 +1,16 @@
 //! What users do with images and volumes, and what they ask about the host.
 
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 
 use crate::engine::{
-    CommitImage, Engine, EngineError, HostInfo, ImportImage, Pruned, Reference, Removal, Step, StoredImage,
-    VolumeFilter, VolumeView,
+    CommitImage, Credentials, Engine, EngineError, HostInfo, ImportImage, LoadedImage, Platform, Progress,
+    Pruned, PullImage, Pulled, Pushed, Reference, RegistryOptions as Options, RemoteName, Removal, Step,
+    StoredImage, VolumeFilter, VolumeView,
 };
-use crate::engine::{commit, images, import, info, volumes};
+use crate::engine::{commit, image_archives, images, import, info, login, pull, push, volumes};
 use crate::names::{Digest, VolumeName};
 use crate::needs::Lack;
 
@@ -138,5 +141,120 @@ impl Engine {
     #[must_use]
     pub fn lacking(&self) -> Vec<Lack> {
         info::lacking()
+    }
+
+    /// Loads all images of an archive that `save` of this or of another program wrote. `what` names it in errors.
+    /// Of images for several platforms, the one for `platform` or for this machine is loaded.
+    ///
+    /// # Errors
+    /// The archive is none of images, or damaged.
+    pub fn load_images(
+        &mut self,
+        file: File,
+        what: &str,
+        platform: Option<&Platform>,
+    ) -> Result<Vec<LoadedImage>, EngineError> {
+        image_archives::load(&self.layout, file, what, platform)
+    }
+
+    /// Writes images to an archive. With `platform`, images for another one are refused.
+    ///
+    /// # Errors
+    /// There is no such image, or the archive cannot be written.
+    pub fn save_images(
+        &self,
+        references: &[String],
+        platform: Option<&Platform>,
+        stream: impl Write,
+    ) -> Result<(), EngineError> {
+        image_archives::save(&self.layout, references, platform, stream)
+    }
+
+    /// As [`Engine::save_images`], to a file, which is there when it is whole.
+    ///
+    /// # Errors
+    /// As [`Engine::save_images`].
+    pub fn save_images_to(
+        &self,
+        references: &[String],
+        platform: Option<&Platform>,
+        path: &Path,
+    ) -> Result<(), EngineError> {
+        image_archives::save_to(&self.layout, references, platform, path)
+    }
+
+    /// Pulls an image.
+    ///
+    /// # Errors
+    /// There is no such image, the registry cannot be used or sends something else, or the disk is full. Layers that
+    /// are whole are kept for the next attempt.
+    pub fn pull_image(
+        &mut self,
+        request: &PullImage,
+        progress: &dyn Progress,
+    ) -> Result<Pulled, EngineError> {
+        pull::pull(&self.layout, request, progress)
+    }
+
+    /// The names of all tags of a repository.
+    ///
+    /// # Errors
+    /// The registry cannot be used.
+    pub fn remote_tags(&self, name: &RemoteName, options: &Options) -> Result<Vec<RemoteName>, EngineError> {
+        pull::remote_tags(name, options)
+    }
+
+    /// Pushes the image that is called `name` to the registry in the name.
+    ///
+    /// # Errors
+    /// There is no such image, or the registry does not take it.
+    pub fn push_image(
+        &mut self,
+        name: &RemoteName,
+        platform: Option<&Platform>,
+        options: &Options,
+        progress: &dyn Progress,
+    ) -> Result<Pushed, EngineError> {
+        push::push(&self.layout, name, platform, options, progress)
+    }
+
+    /// The names of all tags of a repository that are here.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn tags_of(&self, name: &RemoteName) -> Result<Vec<RemoteName>, EngineError> {
+        push::tags_of(&self.layout, name)
+    }
+
+    /// Finds out whether a registry takes credentials.
+    ///
+    /// # Errors
+    /// It does not, or cannot be used.
+    pub fn log_in(host: &str, options: &Options) -> Result<(), EngineError> {
+        login::log_in(host, options)
+    }
+
+    /// Writes down who one is at a registry, where Docker and podman look as well. Returns the file.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn remember(host: &str, credentials: &Credentials) -> Result<PathBuf, EngineError> {
+        login::remember(host, credentials)
+    }
+
+    /// Forgets who one is at a registry. Whether anything was known.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn log_out(host: &str) -> Result<bool, EngineError> {
+        login::log_out(host)
+    }
+
+    /// The user that is known for a registry.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn known_user(host: &str) -> Result<Option<String>, EngineError> {
+        login::known_user(host)
     }
 }
