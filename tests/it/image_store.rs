@@ -97,7 +97,7 @@ fn damaged_and_newer_files_are_named_and_kept() {
     let list = host.root("image/repositories.json");
     let good = std::fs::read(&list).unwrap();
     let archive = file(&host, "more.tar", &image_tar(&host, &[]));
-    for (bad, why) in [("{", "damaged"), ("[]", "damaged"), (r#"{"version":2}"#, "version 2")] {
+    for (bad, why) in [("{", "damaged"), ("[]", "damaged"), (r#"{"version":3}"#, "version 3")] {
         std::fs::write(&list, bad).unwrap();
         for command in [&["images"][..], &["rmi", "whole"], &["import", &archive], &["tag", "whole", "x"]] {
             host.mydocker(command).refused(&[1], &["repositories.json", why]);

@@ -180,7 +180,7 @@ fn images_have_names_and_go_with_the_last_one() {
     ] {
         host.mydocker(command).refused(&[1], &["No such image: nosuch"]);
     }
-    host.mydocker(&["run", "nosuch"]).refused(&[125], &["No such image: nosuch"]);
+    host.mydocker(&["run", "--pull", "never", "nosuch"]).refused(&[125], &["No such image: nosuch"]);
     host.assert_nothing_left();
 }
 

@@ -32,6 +32,7 @@ const STAYS_IN_ROOT: &[&str] = &[
 ];
 const STAYS_IN_RUN_ROOT: &[&str] = &["boot-id", "network/lock", "names.lock"];
 /// Locks that stay, a few of them.
+const LOCKS_IN_ROOT: &str = "image/layer-locks";
 const LOCKS_IN_RUN_ROOT: &str = "network/namespace-locks";
 /// What holds files of containers, below either directory.
 const OF_CONTAINERS: &[&str] = &["containers", "names", "overlay2", "network/endpoints"];
@@ -118,6 +119,13 @@ impl Host {
         self.assert_no_leftovers(scope, |line| line.starts_with("file ") && hidden(line));
     }
 
+    /// As the first of them, but processes of this program, which the test itself has started, go on.
+    #[track_caller]
+    pub(crate) fn assert_nothing_left_but(&self, program: &str) {
+        let own = format!("({program},");
+        self.assert_no_leftovers(Scope::All, |line| line.starts_with("process ") && line.contains(&own));
+    }
+
     #[track_caller]
     fn assert_no_leftovers(&self, scope: Scope, tolerated: impl Fn(&str) -> bool) {
         // The kernel destroys a network namespace, and the devices in it, a moment after its last user went.
@@ -165,12 +173,14 @@ impl Host {
         left.extend(self.mounts().into_iter().map(|target| format!("mount {target}")));
         let pins = self.space.run(|| files_below(Path::new("/run/netns")));
         left.extend(pins.iter().map(|path| format!("pin {}", path.display())));
-        for (base, allowed) in [(&self.root, STAYS_IN_ROOT), (&self.run_root, STAYS_IN_RUN_ROOT)] {
+        for (base, allowed, locks) in [
+            (&self.root, STAYS_IN_ROOT, LOCKS_IN_ROOT),
+            (&self.run_root, STAYS_IN_RUN_ROOT, LOCKS_IN_RUN_ROOT),
+        ] {
             for path in files_below(base) {
                 let below = path.strip_prefix(base).unwrap_or(&path);
                 let of_a_container = OF_CONTAINERS.iter().any(|directory| below.starts_with(directory));
-                let stays = allowed.iter().any(|stays| below == Path::new(stays))
-                    || (base == &self.run_root && below.starts_with(LOCKS_IN_RUN_ROOT));
+                let stays = allowed.iter().any(|stays| below == Path::new(stays)) || below.starts_with(locks);
                 if of_a_container || (scope == Scope::All && !stays) {
                     left.push(format!("file {}", path.display()));
                 }

@@ -69,6 +69,8 @@ mod host;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod image_archives;
+#[cfg(test)]
 mod image_store;
 #[cfg(test)]
 mod images;
@@ -126,6 +128,10 @@ mod privileges;
 mod process_state;
 #[cfg(test)]
 mod program;
+#[cfg(test)]
+mod pull;
+#[cfg(test)]
+mod registry;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
