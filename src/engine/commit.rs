@@ -42,7 +42,7 @@ pub(super) fn commit(layout: &Layout, reference: &str, request: CommitImage) -> 
         base => base?.config,
     };
     let mut defaults = defaults_of(&record, &base.config);
-    request.changes.iter().for_each(|change| change.apply(&mut defaults));
+    Change::apply_all(&request.changes, &mut defaults)?;
     defaults::check(&defaults)?;
     let new = NewImage {
         base: Some(base),

@@ -26,7 +26,7 @@ pub(super) fn import(
 ) -> Result<Digest, EngineError> {
     privileges::for_containers()?;
     let mut defaults = Defaults::default();
-    request.changes.iter().for_each(|change| change.apply(&mut defaults));
+    Change::apply_all(&request.changes, &mut defaults)?;
     defaults::check(&defaults)?;
     let comment = if request.message.is_empty() { format!("Imported from {what}") } else { request.message };
     let new = NewImage {

@@ -1,34 +1,39 @@
-//! The instructions of `--change`: those of a Dockerfile that only touch the configuration.
+//! The instructions of `--change`: those of a Dockerfile that only touch the configuration, by the rules of Docker's
+//! builder.
+//!
+//! Variables of the environment are put in where the builder does that: in all instructions but `CMD` and `ENTRYPOINT`,
+//! whose words are the container's. Each instruction sees the environment as the one before has left it.
+
+mod words;
 
 use std::str::FromStr;
 
 use super::ImageError;
 use super::config::{Defaults, Empty};
+use words::{Word, words};
 
 /// The shell that instructions in plain words are run by.
 const SHELL: [&str; 2] = ["/bin/sh", "-c"];
 
 /// One instruction.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
-    /// `CMD`
+pub struct Change {
+    /// As the user wrote it.
+    text: String,
+    instruction: Instruction,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Instruction {
     Cmd(Vec<String>),
-    /// `ENTRYPOINT`
     Entrypoint(Vec<String>),
-    /// `ENV`
-    Env(Vec<(String, String)>),
-    /// `EXPOSE`
-    Expose(Vec<String>),
-    /// `LABEL`
-    Label(Vec<(String, String)>),
-    /// `STOPSIGNAL`
-    StopSignal(String),
-    /// `USER`
-    User(String),
-    /// `VOLUME`
-    Volume(Vec<String>),
-    /// `WORKDIR`
-    Workdir(String),
+    Env(Vec<(Word, Word)>),
+    Expose(Vec<Word>),
+    Label(Vec<(Word, Word)>),
+    StopSignal(Word),
+    User(Word),
+    Volume(Vec<Word>),
+    Workdir(Word),
 }
 
 impl FromStr for Change {
@@ -38,63 +43,137 @@ impl FromStr for Change {
         if text.contains('\0') {
             return Err(refuse("it contains a NUL byte"));
         }
-        let trimmed = text.trim();
-        let (word, rest) = trimmed.split_once(char::is_whitespace).unwrap_or((trimmed, ""));
-        let rest = rest.trim();
-        if rest.is_empty() {
-            return Err(refuse("expected an instruction and its arguments"));
+        let instruction = instruction(text.trim()).map_err(refuse)?;
+        let change = Self { text: text.to_owned(), instruction };
+        // What is wrong whatever the environment is told before anything is done.
+        if !change.has_variables() {
+            change.apply(&mut Defaults::default(), &mut false)?;
         }
-        Ok(match word.to_ascii_uppercase().as_str() {
-            "CMD" => Self::Cmd(command(rest)),
-            "ENTRYPOINT" => Self::Entrypoint(command(rest)),
-            "ENV" => Self::Env(pairs(rest).map_err(refuse)?),
-            "LABEL" => Self::Label(pairs(rest).map_err(refuse)?),
-            "EXPOSE" => {
-                let words = words(rest).map_err(refuse)?;
-                let ports: Result<Vec<Vec<String>>, _> = words.iter().map(|word| ports(word)).collect();
-                Self::Expose(ports.map_err(refuse)?.concat())
-            }
-            "STOPSIGNAL" => Self::StopSignal(single(rest).map_err(refuse)?),
-            "USER" => Self::User(single(rest).map_err(refuse)?),
-            "VOLUME" => {
-                let paths = json(rest).map_or_else(|| words(rest), Ok).map_err(refuse)?;
-                if paths.iter().any(|path| !path.starts_with('/')) {
-                    return Err(refuse("a volume is an absolute path"));
-                }
-                Self::Volume(paths)
-            }
-            "WORKDIR" => Self::Workdir(single(rest).map_err(refuse)?),
-            _ => {
-                return Err(refuse(
-                    "it is none of CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR",
-                ));
-            }
-        })
+        Ok(change)
     }
 }
 
+fn instruction(text: &str) -> Result<Instruction, &'static str> {
+    let (word, rest) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let rest = rest.trim();
+    if rest.is_empty() {
+        return Err("expected an instruction and its arguments");
+    }
+    Ok(match word.to_ascii_uppercase().as_str() {
+        "CMD" => Instruction::Cmd(command(rest)),
+        "ENTRYPOINT" => Instruction::Entrypoint(command(rest)),
+        "ENV" => Instruction::Env(pairs(rest)?),
+        "LABEL" => Instruction::Label(pairs(rest)?),
+        "EXPOSE" => Instruction::Expose(words(rest)?),
+        "STOPSIGNAL" => Instruction::StopSignal(single(rest)?),
+        "USER" => Instruction::User(single(rest)?),
+        "VOLUME" => Instruction::Volume(match json(rest) {
+            Some(paths) => paths.iter().map(|path| Word::unquoted(path)).collect::<Result<_, _>>()?,
+            None => words(rest)?,
+        }),
+        "WORKDIR" => Instruction::Workdir(single(rest)?),
+        _ => {
+            return Err(
+                "it is none of CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR",
+            );
+        }
+    })
+}
+
 impl Change {
-    /// Carries the instruction out.
-    pub fn apply(&self, defaults: &mut Defaults) {
-        match self {
-            Self::Cmd(words) => defaults.cmd.clone_from(words),
-            Self::Entrypoint(words) => defaults.entrypoint.clone_from(words),
-            Self::Env(pairs) => pairs.iter().for_each(|(name, value)| defaults.set_env(name, value)),
-            Self::Expose(ports) => {
-                defaults.exposed_ports.extend(ports.iter().map(|port| (port.clone(), Empty {})));
+    /// Carries instructions out, one after the other.
+    ///
+    /// # Errors
+    /// With the variables put in, an argument is not what its instruction needs.
+    pub fn apply_all(changes: &[Self], defaults: &mut Defaults) -> Result<(), ImageError> {
+        let mut has_command = false;
+        changes.iter().try_for_each(|change| change.apply(defaults, &mut has_command))
+    }
+
+    fn has_variables(&self) -> bool {
+        match &self.instruction {
+            Instruction::Cmd(_) | Instruction::Entrypoint(_) => false,
+            Instruction::Env(pairs) | Instruction::Label(pairs) => {
+                pairs.iter().any(|(name, value)| name.has_variables() || value.has_variables())
             }
-            Self::Label(pairs) => defaults.labels.extend(pairs.iter().cloned()),
-            Self::StopSignal(signal) => defaults.stop_signal.clone_from(signal),
-            Self::User(user) => defaults.user.clone_from(user),
-            Self::Volume(paths) => {
-                defaults.volumes.extend(paths.iter().map(|path| (path.clone(), Empty {})));
-            }
-            Self::Workdir(path) if path.starts_with('/') => defaults.working_dir.clone_from(path),
-            Self::Workdir(path) => {
-                let above = defaults.working_dir.trim_end_matches('/');
-                defaults.working_dir = format!("{above}/{path}");
+            Instruction::Expose(words) | Instruction::Volume(words) => words.iter().any(Word::has_variables),
+            Instruction::StopSignal(word) | Instruction::User(word) | Instruction::Workdir(word) => {
+                word.has_variables()
             }
         }
+    }
+
+    /// `has_command`: whether an instruction before has set the command.
+    fn apply(&self, defaults: &mut Defaults, has_command: &mut bool) -> Result<(), ImageError> {
+        let refuse = |why| ImageError::Change { text: self.text.clone(), why };
+        // The environment before the instruction counts for the whole of it.
+        let before = defaults.env.clone();
+        let value = |name: &str| {
+            let of_name = |entry: &String| Some(entry.strip_prefix(name)?.strip_prefix('=')?.to_owned());
+            before.iter().find_map(of_name)
+        };
+        let expand = |word: &Word| word.expand(&value).map_err(refuse);
+        let single = |word: &Word| {
+            let text = expand(word)?;
+            if text.is_empty() { Err(refuse("expected exactly one argument")) } else { Ok(text) }
+        };
+        match &self.instruction {
+            Instruction::Cmd(words) => {
+                defaults.cmd.clone_from(words);
+                *has_command = true;
+            }
+            Instruction::Entrypoint(words) => {
+                defaults.entrypoint.clone_from(words);
+                if !*has_command {
+                    // It would be the arguments of another program.
+                    defaults.cmd.clear();
+                }
+            }
+            Instruction::Env(pairs) => {
+                for (name, value) in pairs {
+                    let name = expand(name)?;
+                    if name.is_empty() {
+                        return Err(refuse("a variable has no name"));
+                    }
+                    defaults.set_env(&name, &expand(value)?);
+                }
+            }
+            Instruction::Expose(words) => {
+                for word in words {
+                    // A variable may stand for several ports.
+                    for text in expand(word)?.split_whitespace() {
+                        let ports = ports(text).map_err(refuse)?;
+                        defaults.exposed_ports.extend(ports.into_iter().map(|port| (port, Empty {})));
+                    }
+                }
+            }
+            Instruction::Label(pairs) => {
+                for (name, value) in pairs {
+                    defaults.labels.insert(expand(name)?, expand(value)?);
+                }
+            }
+            Instruction::StopSignal(word) => defaults.stop_signal = single(word)?,
+            Instruction::User(word) => defaults.user = single(word)?,
+            Instruction::Volume(words) => {
+                for word in words {
+                    let path = expand(word)?;
+                    if !path.starts_with('/') {
+                        return Err(refuse("a volume is an absolute path"));
+                    }
+                    defaults.volumes.insert(path, Empty {});
+                }
+            }
+            Instruction::Workdir(word) => {
+                let path = single(word)?;
+                if path.starts_with('/') {
+                    defaults.working_dir = path;
+                } else {
+                    let above = defaults.working_dir.trim_end_matches('/');
+                    defaults.working_dir = format!("{above}/{path}");
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -107,61 +186,28 @@ fn command(text: &str) -> Vec<String> {
     json(text).unwrap_or_else(|| SHELL.into_iter().chain([text]).map(str::to_owned).collect())
 }
 
-fn single(text: &str) -> Result<String, &'static str> {
-    match <[String; 1]>::try_from(words(text)?) {
-        Ok([word]) if !word.is_empty() => Ok(word),
+fn single(text: &str) -> Result<Word, &'static str> {
+    match <[Word; 1]>::try_from(words(text)?) {
+        Ok([word]) => Ok(word),
         _ => Err("expected exactly one argument"),
     }
 }
 
 /// `NAME=VALUE …`, or `NAME VALUE` with the whole rest as the value.
-fn pairs(text: &str) -> Result<Vec<(String, String)>, &'static str> {
+fn pairs(text: &str) -> Result<Vec<(Word, Word)>, &'static str> {
     const WHY: &str = "expected NAME=VALUE";
     let first = text.split(char::is_whitespace).next().unwrap_or_default();
     if !first.contains('=') {
         let (name, value) = text.split_once(char::is_whitespace).ok_or(WHY)?;
-        return Ok(vec![(words(name)?.concat(), value.trim().to_owned())]);
+        return Ok(vec![(Word::quoted(name)?, Word::quoted(value.trim())?)]);
     }
     words(text)?
         .into_iter()
-        .map(|word| match word.split_once('=') {
-            Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        .map(|word| match word.split_at_equals() {
+            Some((name, value)) if !name.is_empty() => Ok((name, value)),
             _ => Err(WHY),
         })
         .collect()
-}
-
-/// Words, in which quotes and backslashes keep blanks together as in a shell.
-fn words(text: &str) -> Result<Vec<String>, &'static str> {
-    let mut words = Vec::new();
-    let mut word: Option<String> = None;
-    let mut quote = None;
-    let mut letters = text.chars();
-    while let Some(letter) = letters.next() {
-        match (quote, letter) {
-            (None, blank) if blank.is_whitespace() => words.extend(word.take()),
-            (None, '"' | '\'') => {
-                quote = Some(letter);
-                word.get_or_insert_default();
-            }
-            (Some(open), close) if open == close => quote = None,
-            (None | Some('"'), '\\') => {
-                let escaped = letters.next().ok_or("it ends with a backslash")?;
-                let word = word.get_or_insert_default();
-                // Within quotes only quotes and backslashes are special.
-                if quote.is_some() && !matches!(escaped, '"' | '\\') {
-                    word.push('\\');
-                }
-                word.push(escaped);
-            }
-            (_, letter) => word.get_or_insert_default().push(letter),
-        }
-    }
-    if quote.is_some() {
-        return Err("a quote is not closed");
-    }
-    words.extend(word);
-    Ok(words)
 }
 
 /// `PORT[-END][/PROTOCOL]` as single ports with their protocol.
@@ -189,10 +235,89 @@ mod tests {
 
     fn applied(changes: &[&str]) -> Defaults {
         let mut defaults = Defaults::default();
-        for change in changes {
-            change.parse::<Change>().unwrap().apply(&mut defaults);
-        }
+        let changes: Vec<Change> = changes.iter().map(|change| change.parse().unwrap()).collect();
+        Change::apply_all(&changes, &mut defaults).unwrap();
         defaults
+    }
+
+    #[test]
+    fn variables_are_put_in_by_the_builders_rules() {
+        let defaults = applied(&[
+            "ENV A=one P=/bin",
+            // All of one instruction see the environment before it.
+            "ENV A=two B=$A C=${A}x D='$A' E=\"$A\" F=\\$A G=$nothere.",
+            "ENV P=$P:/sbin",
+            "ENV H=${nothere:-$A} I=${A:+set} J=${nothere:+set} K=${nothere-x$A} L=$ M=a$/ N=\"\\$A \\\"\"",
+            "ENV OLD \"$A  and\" ${B}",
+            "LABEL $A.label=${B} plain='$B'",
+            "USER ${U:-app}:$A",
+            "WORKDIR /srv",
+            "WORKDIR $A",
+            "ENV PORTS=\"80 90/udp\"",
+            "EXPOSE $PORTS ${X:-443}",
+            "VOLUME /v/$A",
+            "VOLUME [\"/w/$A\"]",
+            "STOPSIGNAL ${S:-SIGINT}",
+            "CMD echo $A",
+            "ENTRYPOINT [\"$A\"]",
+        ]);
+        let env = [
+            "A=two",
+            "P=/bin:/sbin",
+            "B=one",
+            "C=onex",
+            "D=$A",
+            "E=one",
+            "F=$A",
+            "G=.",
+            "H=two",
+            "I=set",
+            "J=",
+            "K=xtwo",
+            "L=$",
+            "M=a$/",
+            "N=$A \"",
+            "OLD=two  and one",
+            "PORTS=80 90/udp",
+        ];
+        assert_eq!(defaults.env, env);
+        assert_eq!((&*defaults.labels["two.label"], &*defaults.labels["plain"]), ("one", "$B"));
+        assert_eq!((&*defaults.user, &*defaults.working_dir), ("app:two", "/srv/two"));
+        assert_eq!(defaults.exposed_ports.keys().collect::<Vec<_>>(), ["443/tcp", "80/tcp", "90/udp"]);
+        assert_eq!(defaults.volumes.keys().collect::<Vec<_>>(), ["/v/two", "/w/two"]);
+        assert_eq!(defaults.stop_signal, "SIGINT");
+        // Those words are the container's shell's.
+        assert_eq!(
+            (&*defaults.cmd, &*defaults.entrypoint),
+            (&["/bin/sh", "-c", "echo $A"].map(str::to_owned)[..], &["$A".to_owned()][..])
+        );
+    }
+
+    #[test]
+    fn an_entry_point_takes_away_a_command_that_was_there_before() {
+        let mut defaults = Defaults { cmd: vec!["old".to_owned()], ..Defaults::default() };
+        let change = |text: &str| text.parse::<Change>().unwrap();
+        Change::apply_all(&[change("ENTRYPOINT [\"x\"]")], &mut defaults).unwrap();
+        assert!(defaults.cmd.is_empty());
+        let changes = [change("CMD [\"new\"]"), change("ENTRYPOINT [\"y\"]")];
+        Change::apply_all(&changes, &mut defaults).unwrap();
+        assert_eq!((&*defaults.cmd, &*defaults.entrypoint), (&["new".to_owned()][..], &["y".to_owned()][..]));
+    }
+
+    #[test]
+    fn what_is_wrong_only_with_the_variables_is_told_then() {
+        for (text, why) in [
+            ("EXPOSE $A", "a port is"),
+            ("USER $nothere", "exactly one"),
+            ("VOLUME $A", "absolute"),
+            ("ENV $nothere=x", "no name"),
+            ("USER ${nothere:?who}", "a variable is not set"),
+        ] {
+            let change: Change = text.parse().unwrap();
+            let mut defaults = Defaults { env: vec!["A=x".to_owned()], ..Defaults::default() };
+            let error = Change::apply_all(&[change], &mut defaults).unwrap_err().to_string();
+            assert!(error.contains(&format!("\"{text}\"")) && error.contains(why), "{error}");
+        }
     }
 
     #[test]
@@ -200,6 +325,7 @@ mod tests {
         let defaults = applied(&[
             "CMD [\"a\", \"b c\"]",
             "entrypoint echo $HOME",
+            "CMD [\"a\", \"b c\"]",
             "ENV A=1 B=\"2 3\" C=x\\ y",
             "ENV A 4  5",
             "ENV D='$x' E=",
@@ -241,6 +367,9 @@ mod tests {
             ("USER a b", "exactly one"),
             ("VOLUME data", "absolute"),
             ("WORKDIR a\\", "backslash"),
+            ("WORKDIR ${a", "not closed"),
+            ("ENV A=${a:*b}", "after the name"),
+            ("USER \"\"", "exactly one"),
         ] {
             let error = bad.parse::<Change>().unwrap_err().to_string();
             assert!(error.contains(&format!("\"{bad}\"")) && error.contains(why), "{error}");
@@ -251,7 +380,7 @@ mod tests {
         #[test]
         fn no_words_make_it_panic(text in "(CMD|ENV|EXPOSE|LABEL|VOLUME|USER) [ -~]{0,30}") {
             if let Ok(change) = text.parse::<Change>() {
-                change.apply(&mut Defaults::default());
+                Change::apply_all(&[change], &mut Defaults::default()).ok();
             }
         }
     }
