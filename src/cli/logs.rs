@@ -10,7 +10,7 @@ use crate::engine::{LogRequest, Stream};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker logs -f --since 10m --tail 100 web")]
 pub(super) struct Args {
-    /// Keep printing until the container ends
+    /// Keep printing until the container ends; a restart is no end
     #[arg(long, short)]
     follow: bool,
     /// Start this many lines before the end; all for the whole log
@@ -52,8 +52,13 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         since: args.since.map(|moment| moment.0),
         until: args.until.map(|moment| moment.0),
     };
+    // Of a line that became several entries, only the first has a time in front.
+    let mut in_line = [false; 2];
     context.engine()?.logs(&args.container, request, |entry| {
-        let line = if args.timestamps { format!("{} {}", entry.time, entry.text) } else { entry.text };
+        let in_line = &mut in_line[usize::from(entry.stream == Stream::Stderr)];
+        let begins = !std::mem::replace(in_line, !entry.text.ends_with('\n'));
+        let stamped = args.timestamps && begins;
+        let line = if stamped { format!("{} {}", entry.time, entry.text) } else { entry.text };
         // A reader that has gone away ends the following.
         match entry.stream {
             Stream::Stdout => write_to(&mut std::io::stdout().lock(), &line),

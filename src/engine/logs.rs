@@ -3,17 +3,18 @@
 use chrono::{DateTime, Utc};
 
 use super::EngineError;
-use super::containers::{self, Record};
+use super::containers::{self, Snapshot};
 use crate::container::life::log::{Entry, Reader};
 use crate::container::request::log::Driver;
+use crate::process::Process;
 use crate::store::Layout;
 
 /// Which part of a log is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LogRequest {
-    /// Whether to go on until the container ends.
+    /// Whether to go on until the container ends, and is not to be started again.
     pub follow: bool,
-    /// How many entries before the end to start at; `None` for the beginning.
+    /// How many lines before the end to start at; `None` for the beginning.
     pub tail: Option<u64>,
     /// The earliest entry that is wanted.
     pub since: Option<DateTime<Utc>>,
@@ -38,9 +39,9 @@ pub(super) fn logs(
     let writes = || {
         request.follow
             && request.until.is_none_or(|until| Utc::now() <= until)
-            && Record::load(layout, &id)
-                .and_then(|record| record.status())
-                .is_ok_and(|state| !state.can_start())
+            && containers::snapshot(layout, &id).is_ok_and(|Snapshot { record, state }| {
+                !state.can_start() || record.life.restarter.is_some_and(Process::is_alive)
+            })
     };
     let show = |entry: Entry| match time(&entry) {
         Some(time) if request.since.is_some_and(|since| time < since) => true,

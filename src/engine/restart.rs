@@ -4,6 +4,7 @@ use super::containers::{self, Record};
 use super::launch::Supervisors;
 use super::{EngineError, StopRequest, privileges, start, stop};
 use crate::network::Networks;
+use crate::process::Process;
 use crate::store::Layout;
 
 pub(super) fn restart(
@@ -15,19 +16,19 @@ pub(super) fn restart(
 ) -> Result<(), EngineError> {
     privileges::for_containers()?;
     let record = containers::find(layout, reference)?.record;
-    let keep = |layout: &Layout, kept| {
+    let me = Process::current().map_err(|source| EngineError::Io { action: "read /proc", source })?;
+    let mark = |comes_back: bool| {
         Record::update(layout, &record.id, |record| {
-            record.life.kept = kept;
+            record.life.kept = comes_back && record.config.auto_remove;
+            record.life.restarter = comes_back.then_some(me);
             Ok::<(), EngineError>(())
         })
     };
-    if record.config.auto_remove {
-        keep(layout, true)?;
-    }
+    mark(true)?;
     let stopped = stop::stop_as_asked(layout, networks, &record, request);
-    if stopped.is_err() && record.config.auto_remove {
+    if stopped.is_err() {
         // It goes at its end after all. The first error is the one to report.
-        keep(layout, false).ok();
+        mark(false).ok();
     }
     stopped?;
     start::start(layout, networks, supervisors, record.id.as_str())

@@ -40,7 +40,10 @@ fn a_log_is_followed_across_its_rotations() {
         let output = follower.wait();
         assert_eq!(output.code(), 0);
         // One that starts in the middle of it all has no more than it asked for in front.
-        assert!(output.stdout == expected || expected.ends_with(&output.stdout) && !output.stdout.is_empty());
+        let is_whole =
+            output.stdout == expected || expected.ends_with(&output.stdout) && !output.stdout.is_empty();
+        let ends = (output.stdout.len(), output.stdout.lines().next(), output.stdout.lines().last());
+        assert!(is_whole, "{ends:?}");
     }
     ended(&host, "c");
     assert!(sizes(&host, "c").len() > 20);
@@ -129,4 +132,53 @@ fn following_ends_when_the_container_is_removed() {
     assert_eq!(host.mydocker(&["logs", "-f", "--until", "-1s", "d"]).ok(), "begun");
     host.mydocker(&["rm", "-f", "d"]).ok();
     host.assert_nothing_left();
+}
+
+#[test]
+fn a_line_is_one_line_however_long_it_is() {
+    let host = Host::new();
+    // 40 KiB, and more than 1 MiB.
+    let script = "head -c 40000 /dev/zero; echo; head -c 1500000 /dev/zero; echo; echo last";
+    start(&host, "c", &[], script);
+    ended(&host, "c");
+    let lines = |options: &[&str]| {
+        let output = host.mydocker(&[&["logs"], options, &["c"]].concat());
+        output.stdout.lines().map(|line| line.replace('\0', "").len()).collect::<Vec<_>>()
+    };
+    assert_eq!(lines(&[]), [0, 0, 4]);
+    let stamped = lines(&["-t"]);
+    assert_eq!((stamped.len(), stamped[0], stamped[1], stamped[2]), (3, 31, 31, 35), "a time for each line");
+    for (tail, expected) in [("1", &[4][..]), ("2", &[0, 4]), ("3", &[0, 0, 4]), ("4", &[0, 0, 4])] {
+        assert_eq!(lines(&["--tail", tail]), expected, "--tail {tail}");
+    }
+    let whole = host.mydocker(&["logs", "--tail", "2", "c"]).stdout;
+    assert_eq!(whole.len(), 1_500_001 + 5);
+    let file = host.inspect("c")["LogPath"].as_str().expect("a path").to_owned();
+    let first = std::fs::read_to_string(file).expect("the log");
+    assert!(first.lines().next().expect("an entry").contains("\\n\",\"stream\""), "40 KiB are one entry");
+}
+
+#[test]
+fn following_goes_on_after_a_restart() {
+    let host = Host::new();
+    start(
+        &host,
+        "c",
+        &[],
+        "echo run $(date +%s); while ! test -e /tmp/go; do sleep 0.02; done; rm /tmp/go; echo end",
+    );
+    let follower = host.start(&["logs", "-f", "c"]);
+    follower.wait_for("run ");
+    for count in 2..5 {
+        host.mydocker(&["restart", "-t", "0", "c"]).ok();
+        eventually("the next run", || (follower.stdout().matches("run ").count() == count).then_some(()));
+    }
+    host.let_go("c");
+    let output = follower.wait();
+    assert!(output.stdout.ends_with("end\n") && output.stdout.matches("run ").count() == 4, "{output}");
+    // A stop is an end.
+    host.mydocker(&["start", "c"]).ok();
+    let follower = host.start(&["logs", "-f", "--tail", "0", "c"]);
+    host.mydocker(&["stop", "-t", "0", "c"]).ok();
+    assert_eq!(follower.wait().code(), 0);
 }

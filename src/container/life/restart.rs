@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::container::request::restart::RestartPolicy;
+use crate::process::Process;
 
 /// The first delay, and the one after a run that was long enough.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -31,6 +32,9 @@ pub struct Life {
     pub stopped: bool,
     /// Whether it is kept at its end even though it is to be removed then: it is about to be started again.
     pub kept: bool,
+    /// The command that has ended the run and is about to start the container again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub restarter: Option<Process>,
 }
 
 /// How long to wait before the container is started again; `None` if it is not to be.

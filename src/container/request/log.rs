@@ -122,10 +122,16 @@ fn size(text: &str) -> Result<Option<NonZeroU64>, OptionError> {
         Some(b'g') => (&short[..short.len() - 1], 1_000_000_000),
         _ => (short, 1_u64),
     };
-    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+    let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    if !is_number(whole) || !is_number(fraction) {
         return Err(refused());
     }
-    let size = number.parse::<u64>().ok().and_then(|number| number.checked_mul(factor));
+    // Of a byte there are no parts: what is left of the fraction is dropped.
+    let digits = &fraction[..fraction.len().min(9)];
+    let part =
+        digits.parse::<u64>().unwrap_or(0) * factor / 10_u64.pow(u32::try_from(digits.len()).unwrap_or(0));
+    let size = whole.parse::<u64>().ok().and_then(|number| number.checked_mul(factor)?.checked_add(part));
     size.and_then(NonZeroU64::new).map(Some).ok_or_else(refused)
 }
 
@@ -144,9 +150,17 @@ mod tests {
     #[test]
     fn sizes_and_numbers_of_files_are_understood() {
         assert_eq!(parse(&[]).unwrap(), Options::default());
-        for (text, size) in
-            [("10k", 10_000), ("10M", 10_000_000), ("1g", 1_000_000_000), ("7", 7), ("7b", 7), ("2kB", 2000)]
-        {
+        for (text, size) in [
+            ("1.075m", 1_075_000),
+            ("0.5k", 500),
+            ("1.23456k", 1_234),
+            ("10k", 10_000),
+            ("10M", 10_000_000),
+            ("1g", 1_000_000_000),
+            ("7", 7),
+            ("7b", 7),
+            ("2kB", 2000),
+        ] {
             assert_eq!(parse(&[("max-size", text)]).unwrap().max_size.unwrap().get(), size, "{text}");
         }
         assert_eq!(parse(&[("max-size", "-1")]).unwrap().max_size, None);
@@ -163,7 +177,9 @@ mod tests {
             ("max-size", "-5"),
             ("max-size", "+5"),
             ("max-size", "10x"),
-            ("max-size", "1.5m"),
+            ("max-size", "1.5.5m"),
+            ("max-size", ".5m"),
+            ("max-size", "5.m"),
             ("max-size", "99999999999g"),
             ("max-file", "0"),
             ("max-file", "501"),

@@ -6,8 +6,8 @@
 //!     {"log":"hello\n","stream":"stdout","time":"2026-01-02T03:04:05.678901234Z"}
 //! ```
 //!
-//! A line of the container's that is longer than 16 KiB becomes several entries, of which all but the last
-//! have no `\n`.
+//! A line of the container's is one entry, up to 1 MiB: a longer one, which would have to be kept in memory, becomes
+//! several, of which all but the last have no `\n`. Readers take those for the one line that they are.
 //!
 //! A file that is full is never written again; it only gets another name, until it is the oldest of too many. So a
 //! reader that has it open can read it to its end.
@@ -26,7 +26,7 @@ pub use reader::Reader;
 pub use writer::Writer;
 
 /// The most bytes of one line that go into one entry.
-pub const ENTRY_MAX: usize = 16 << 10;
+pub const ENTRY_MAX: usize = 1 << 20;
 
 /// Why a log cannot be opened or read.
 #[derive(Debug, thiserror::Error)]

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ impl Source {
 }
 
 impl Reader {
-    /// Opens the log at its last `tail` entries (`None`: at its beginning). A container that never wrote
+    /// Opens the log at its last `tail` lines (`None`: at its beginning). A container that never wrote
     /// has an empty log.
     ///
     /// # Errors
@@ -61,13 +61,16 @@ impl Reader {
         let mut newest_first = reader.newer_than_current()?;
         if let Some(mut wanted) = tail {
             let mut needed = 0;
+            let mut later = [false; 2];
             for source in &mut newest_first {
                 needed += 1;
                 let file = source.file.get_mut();
-                let (start, found) = start_of_tail(file, wanted).map_err(|source| reader.error(source))?;
+                let (start, found) =
+                    start_of_tail(file, wanted, &mut later).map_err(|source| reader.error(source))?;
                 file.seek(SeekFrom::Start(start)).map_err(|source| reader.error(source))?;
                 wanted -= found;
-                if wanted == 0 {
+                // At the very beginning, a line may have begun in the file before.
+                if start > 0 {
                     break;
                 }
             }
@@ -171,23 +174,60 @@ impl Reader {
     }
 }
 
-/// Where the last `wanted` lines of the file start, found from its end, and how many lines that is.
-fn start_of_tail(file: &mut File, wanted: u64) -> io::Result<(u64, u64)> {
+/// Where the last `wanted` lines of the file start, found from its end, and how many lines that is. `later` says of
+/// either stream whether there were entries of it behind this file, and does so for the file before it afterwards.
+fn start_of_tail(file: &mut File, wanted: u64, later: &mut [bool; 2]) -> io::Result<(u64, u64)> {
     let mut position = file.seek(SeekFrom::End(0))?;
-    let mut ends = 0;
+    let (mut lines, mut start) = (0, position);
     let mut block = vec![0; BLOCK];
+    let mut end_of_entry = None;
     while position > 0 {
         let size = BLOCK.min(usize::try_from(position).unwrap_or(BLOCK));
         position -= size as u64;
         file.seek(SeekFrom::Start(position))?;
         file.read_exact(&mut block[..size])?;
         for (offset, _) in block[..size].iter().enumerate().rev().filter(|(_, byte)| **byte == b'\n') {
-            // The first one met ends the last line, the next one the line before it.
-            if ends == wanted {
-                return Ok((position + offset as u64 + 1, wanted));
+            let after = position + offset as u64 + 1;
+            if end_of_entry.is_some() {
+                // The entry behind this end of another one was looked at, and is wanted.
+                start = after;
             }
-            ends += 1;
+            if let Some((stream, ends)) = entry_before(file, after - 1)? {
+                // An entry without a line feed is the beginning of a line of which more was met, or the end of the log.
+                if ends || !later[stream] {
+                    if lines == wanted {
+                        return Ok((start.max(after), lines));
+                    }
+                    lines += 1;
+                }
+                later[stream] = true;
+            }
+            end_of_entry = Some(after);
         }
     }
-    Ok((0, ends))
+    Ok((0, lines))
+}
+
+/// How the last bytes of an entry look, whose line feed is at `end`: which stream it is of, and whether it ends a line.
+/// `None` if it is no entry.
+fn entry_before(file: &File, end: u64) -> io::Result<Option<(usize, bool)>> {
+    let mut bytes = [0; 128];
+    let start = end.saturating_sub(bytes.len() as u64);
+    let length = usize::try_from(end - start).unwrap_or(0);
+    file.read_exact_at(&mut bytes[..length], start)?;
+    let text = &bytes[..length];
+    let line = text.iter().rposition(|byte| *byte == b'\n').map_or(text, |at| &text[at + 1..]);
+    let found = [&b"\",\"stream\":\"stdout\""[..], b"\",\"stream\":\"stderr\""].into_iter().enumerate();
+    let found = found.filter_map(|(stream, mark)| {
+        let at = line.windows(mark.len()).rposition(|window| window == mark)?;
+        Some((at, stream))
+    });
+    Ok(found.max().map(|(at, stream)| {
+        let before = &line[..at];
+        // A line feed is written as two letters, and so is a backslash.
+        let slashes = before
+            .strip_suffix(b"n")
+            .map_or(0, |rest| rest.iter().rev().take_while(|byte| **byte == b'\\').count());
+        (stream, slashes % 2 == 1)
+    }))
 }

@@ -57,19 +57,47 @@ fn lines_become_entries_however_they_arrive() {
 }
 
 #[test]
-fn long_lines_are_cut_every_16_kib() {
+fn a_line_is_one_entry_up_to_1_mib_and_one_line_however_long() {
     let (_directory, path) = fixture();
     let mut writer = Writer::open(&path, &Options::default()).unwrap();
-    let long = [b'x'; 40_000];
-    for piece in long.chunks(7_000) {
-        writer.write(Stream::Stdout, piece);
+    let mut write = |length: usize, end: &[u8]| {
+        for piece in vec![b'x'; length].chunks(16 << 10) {
+            writer.write(Stream::Stdout, piece);
+        }
+        writer.write(Stream::Stdout, end);
+    };
+    write(40_000, b"\n");
+    write(2 * ENTRY_MAX + 10, b"\n");
+    write(3, b"\\n\n");
+    write(1, b"");
+    writer.write(Stream::Stderr, b"error\n");
+    writer.finish();
+    let entries = read(&path, None);
+    let lengths =
+        |entries: &[(Stream, String)]| entries.iter().map(|(_, text)| text.len()).collect::<Vec<_>>();
+    assert_eq!(lengths(&entries), [40_001, ENTRY_MAX, ENTRY_MAX, 11, 6, 6, 1]);
+    // The tail is found across the blocks that are read backwards, and counts lines.
+    for (tail, entries_of_it) in [(0, 0), (1, 1), (2, 2), (3, 3), (4, 6), (5, 7), (6, 7)] {
+        let some = read(&path, Some(tail));
+        assert_eq!(some, entries[entries.len() - entries_of_it..], "--tail {tail}");
     }
-    writer.write(Stream::Stdout, b"\n");
-    let lengths: Vec<_> = read(&path, None).iter().map(|(_, text)| text.len()).collect();
-    assert_eq!(lengths, [ENTRY_MAX, ENTRY_MAX, 40_001 - 2 * ENTRY_MAX]);
-    // The tail is found across the blocks that are read backwards.
-    assert_eq!(read(&path, Some(2)).len(), 2);
-    assert_eq!(read(&path, Some(3)).len(), 3);
+}
+
+#[test]
+fn the_last_lines_are_found_whose_parts_are_in_several_files() {
+    let (_directory, path) = fixture();
+    // Each part has a file to itself.
+    let options = small(100, 10);
+    let mut writer = Writer::open(&path, &options).unwrap();
+    writer.write(Stream::Stdout, b"first\n");
+    writer.write(Stream::Stdout, &vec![b'x'; 2 * ENTRY_MAX + 10]);
+    writer.write(Stream::Stdout, b"\nlast\n");
+    let count = |tail| {
+        let mut entries = Vec::new();
+        drain(&mut Reader::open(&path, &options, tail).unwrap(), &mut entries);
+        entries.len()
+    };
+    assert_eq!([None, Some(0), Some(1), Some(2), Some(3), Some(4)].map(count), [5, 0, 1, 4, 5, 5]);
 }
 
 #[test]

@@ -12,6 +12,9 @@ use crate::container::life::protocol::Stream;
 use crate::container::request::log::Options;
 use crate::store;
 
+/// How much memory is kept from one entry to the next.
+const BUFFER: usize = 16 << 10;
+
 /// Writes what a container prints, entry by entry.
 ///
 /// A log that cannot be written (a full disk) never stops the container: what does not fit is lost, and
@@ -98,6 +101,7 @@ impl Writer {
         serde_json::to_writer(&mut self.buffer, &Entry { text, stream, time }).ok();
         self.buffer.push(b'\n');
         self.partial[index].clear();
+        self.partial[index].shrink_to(BUFFER);
         if self.size.saturating_add(self.buffer.len() as u64) > self.max_size {
             let entry = self.buffer.split_off(start);
             self.flush();
@@ -165,7 +169,7 @@ impl Writer {
             self.lost += self.buffer.len() as u64;
         }
         self.buffer.clear();
-        self.buffer.shrink_to(ENTRY_MAX);
+        self.buffer.shrink_to(BUFFER);
     }
 }
 

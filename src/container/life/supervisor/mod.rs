@@ -50,8 +50,8 @@ use streams::Output;
 /// The name of the socket in a running container's directory.
 pub(super) const SOCKET: &str = "attach.sock";
 
-/// How much is read from the container at once: what one log entry holds.
-const BLOCK: usize = log::ENTRY_MAX;
+/// How much is read from the container at once.
+const BLOCK: usize = 16 << 10;
 
 /// How long no further client is accepted when there is no descriptor or memory for one. The connection keeps
 /// the listener ready meanwhile: without a pause, the loop would turn without end.
