@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::cli::{CommandError, Context, left};
-use crate::engine::{Attachment, DetachKeys};
+use crate::engine::{Attachment, DetachKeys, SignalProxy};
 
 /// Connect your terminal or streams to a running container
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         stdin: !args.no_stdin,
         stdout: true,
         stderr: true,
-        sig_proxy: args.sig_proxy,
+        proxy: if args.sig_proxy { SignalProxy::Streams } else { SignalProxy::Nothing },
         detach_keys: args.detach_keys,
     };
     Ok(left(context.engine()?.attach(&args.container, &attachment)?))

@@ -31,6 +31,7 @@ enum Command {
     Ls(ps::Args),
     Pause(pause::Args),
     Port(port::Args),
+    Prune(PruneArgs),
     Rename(rename::Args),
     Restart(restart::Args),
     #[command(visible_alias = "remove")]
@@ -43,6 +44,26 @@ enum Command {
     Unpause(unpause::Args),
     Update(Box<update::Args>),
     Wait(wait::Args),
+}
+
+/// Remove all containers that do not run
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  mydocker container prune --force --filter label=temporary")]
+struct PruneArgs {
+    /// Remove only containers with a label, label=KEY[=VALUE], without it, label!=KEY[=VALUE], or made before a time,
+    /// until=TIME; may be given more than once
+    #[arg(long = "filter", value_name = "KEY=VALUE", value_parser = super::system::condition)]
+    filters: Vec<super::system::Condition>,
+    /// Do not ask for confirmation
+    #[arg(long, short)]
+    force: bool,
+}
+
+fn prune(args: &PruneArgs, context: &mut Context) -> Result<ExitCode, CommandError> {
+    super::system::confirm(args.force, "all containers that do not run")?;
+    let freed = super::system::prune_containers(&args.filters, context)?;
+    super::output::print(&format!("Total reclaimed space: {}\n", super::images::size(freed)));
+    Ok(ExitCode::SUCCESS)
 }
 
 impl Args {
@@ -67,6 +88,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         Command::Ls(args) => ps::run(args, context),
         Command::Pause(args) => pause::run(args, context),
         Command::Port(args) => port::run(args, context),
+        Command::Prune(args) => prune(&args, context),
         Command::Rename(args) => rename::run(args, context),
         Command::Restart(args) => restart::run(args, context),
         Command::Rm(args) => rm::run(args, context),

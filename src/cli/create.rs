@@ -26,6 +26,10 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         engine.remove_container(record.id.as_str(), false, true)?;
         return Err(error);
     }
+    if let Err(error) = engine.prepare_volumes(&record) {
+        engine.remove_container(record.id.as_str(), false, true)?;
+        return Err(error.into());
+    }
     id_file.keep();
     print(&format!("{}\n", record.id));
     Ok(ExitCode::SUCCESS)

@@ -49,7 +49,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     let container = words.next().unwrap_or_default();
     let request = ExecRequest {
         command: words.collect(),
-        env: environment(&[env_files::read_all(&args.env_file)?, args.env].concat())?,
+        env: environment(&[env_files::read_all(&args.env_file)?, args.env].concat())?.0,
         working_dir: args.workdir,
         user: args.user,
         tty: args.tty,

@@ -51,6 +51,7 @@ mod start;
 mod stats;
 mod stop;
 mod supervise;
+mod system;
 mod tag;
 mod template;
 mod times;
@@ -78,7 +79,7 @@ use crate::engine::Layout;
 use crate::engine::{
     ConfigError, ContainerPath, Engine, EngineError, EnvVar, Left, Platform, Reference, RemoteName,
 };
-use each::{for_each, print_each, remove_each};
+use each::{for_each, print_each, print_each_at_once, remove_each, remove_each_at_once, start_each};
 
 /// Wrong usage, of any command: a status that no command in a container is likely to have.
 const USAGE: u8 = 125;
@@ -185,6 +186,7 @@ enum Command {
     Stats(stats::Args),
     Info(info::Args),
     Version(version::Args),
+    System(system::Args),
     Completion(completion::Args),
     #[command(hide = true)]
     Man(man::Args),
@@ -206,9 +208,14 @@ impl Context {
     fn engine(&mut self) -> Result<&mut Engine, CommandError> {
         let engine = match self.engine.take() {
             Some(engine) => engine,
-            None => Engine::new(self.layout.clone(), self.supervisor_arguments()),
+            None => self.new_engine(),
         };
         Ok(self.engine.insert(engine))
+    }
+
+    /// An engine that nobody else has.
+    fn new_engine(&self) -> Engine {
+        Engine::new(self.layout.clone(), self.supervisor_arguments())
     }
 
     /// How our own binary is to be called for a supervisor of this very layout.
@@ -328,6 +335,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Stats(args) => stats::run(args, &mut context),
         Command::Info(args) => info::run(args, &mut context),
         Command::Version(args) => version::run(args, &mut context),
+        Command::System(args) => system::run(args, &mut context),
         Command::Completion(args) => completion::run(&args),
         Command::Man(args) => man::run(&args),
         Command::Supervise(args) => supervise::run(args, &mut context),
@@ -426,16 +434,19 @@ fn container_path(text: &str) -> Result<ContainerPath, ConfigError> {
     ContainerPath::new(std::path::Path::new(text))
 }
 
-/// The environment options of `run` and `exec`: a name alone takes over the caller's own value, and is left
-/// out where the caller has none.
-fn environment(words: &[String]) -> Result<Vec<EnvVar>, CommandError> {
-    let mut environment = Vec::new();
+/// The environment options of `run` and `exec`: a name alone takes over the caller's own value. Where the caller has
+/// none, the variable is not to be there; those are returned as well.
+fn environment(words: &[String]) -> Result<(Vec<EnvVar>, Vec<String>), CommandError> {
+    let (mut environment, mut absent) = (Vec::new(), Vec::new());
     for word in words {
         let complete = match std::env::var(word) {
             // An empty name is refused with the others that are none.
             _ if word.contains('=') || word.is_empty() => word.clone(),
             Ok(value) => format!("{word}={value}"),
-            Err(VarError::NotPresent) => continue,
+            Err(VarError::NotPresent) => {
+                absent.push(word.clone());
+                continue;
+            }
             Err(VarError::NotUnicode(_)) => {
                 return Err(CommandError::new(format!("--env {word}: your own value of it is not UTF-8")));
             }
@@ -443,7 +454,7 @@ fn environment(words: &[String]) -> Result<Vec<EnvVar>, CommandError> {
         let parsed: Result<EnvVar, ConfigError> = complete.parse();
         environment.push(parsed.map_err(EngineError::from)?);
     }
-    Ok(environment)
+    Ok((environment, absent))
 }
 
 /// The exit status of a client that was connected with a container.

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use super::stop::How;
-use crate::cli::{CommandError, Context, for_each, print_each};
+use crate::cli::{CommandError, Context, print_each, start_each};
 
 /// Stop containers if they are running, and start them
 #[derive(Debug, clap::Args)]
@@ -26,5 +26,5 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         return print_each(&args.containers, context, |engine, name| engine.plan_restart(name));
     }
     let request = args.how.request();
-    for_each(&args.containers, context, |engine, name| engine.restart(name, request))
+    start_each(&args.containers, context, |engine, name| engine.restart(name, request))
 }

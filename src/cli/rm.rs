@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{CommandError, Context, print_each, remove_each};
+use crate::cli::{CommandError, Context, print_each, remove_each_at_once};
 
 /// Remove containers, with their logs and everything they wrote
 #[derive(Debug, clap::Args)]
@@ -27,7 +27,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     if args.dry_run {
         return print_each(&args.containers, context, |engine, name| engine.plan_stop(name, args.force));
     }
-    remove_each(&args.containers, force, context, |engine, name| {
-        engine.remove_container(name, force, volumes).map(|()| vec![name.to_owned()])
+    remove_each_at_once(&args.containers, force, context, |engine, name| {
+        engine.remove_container(name, force, volumes)
     })
 }

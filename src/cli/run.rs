@@ -6,7 +6,7 @@ use crate::cli::options::ContainerOptions;
 use crate::cli::options::life::IdFile;
 use crate::cli::output::print;
 use crate::cli::{CommandError, Context, left};
-use crate::engine::{Attachment, DetachKeys, EngineError};
+use crate::engine::{Attachment, DetachKeys, EngineError, SignalProxy};
 
 /// Create a container and run a command in it
 #[derive(Debug, clap::Args)]
@@ -25,7 +25,7 @@ pub(super) struct Args {
     /// Run in the background and print the container's id
     #[arg(long, short)]
     detach: bool,
-    /// Pass the signals that mydocker gets on to the container, unless it has a terminal
+    /// Pass the signals that mydocker gets on to the container
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true,
           default_missing_value = "true", action = clap::ArgAction::Set)]
     sig_proxy: bool,
@@ -49,7 +49,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         stdin: life.attaches_stdin(),
         stdout: life.attaches_stdout(),
         stderr: life.attaches_stderr(),
-        sig_proxy: args.sig_proxy,
+        proxy: if args.sig_proxy { SignalProxy::Always } else { SignalProxy::Nothing },
         detach_keys: args.detach_keys,
     };
     if args.dry_run {

@@ -2,8 +2,8 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{CommandError, Context, for_each, left, print_each};
-use crate::engine::{Attachment, DetachKeys, EngineError};
+use crate::cli::{CommandError, Context, left, print_each, start_each};
+use crate::engine::{Attachment, DetachKeys, EngineError, SignalProxy};
 
 /// Start containers that are not running
 #[derive(Debug, clap::Args)]
@@ -35,7 +35,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         return print_each(&args.containers, context, |engine, name| engine.plan_start(name));
     }
     if !args.attach && !args.interactive {
-        return for_each(&args.containers, context, |engine, name| engine.start(name));
+        return start_each(&args.containers, context, |engine, name| engine.start(name));
     }
     let [container] = &args.containers[..] else {
         return Err(EngineError::AttachMany(args.containers.len()).into());
@@ -44,7 +44,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         stdin: args.interactive,
         stdout: true,
         stderr: true,
-        sig_proxy: args.sig_proxy,
+        proxy: if args.sig_proxy { SignalProxy::Streams } else { SignalProxy::Nothing },
         detach_keys: args.detach_keys,
     };
     Ok(left(context.engine()?.start_attached(container, &attachment)?))

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::cli::options::limits::AdjustableLimits;
-use crate::cli::{CommandError, Context, for_each};
+use crate::cli::{CommandError, Context, failed, for_each};
 use crate::engine::RestartPolicy;
 
 /// Change the limits and the restart policy of containers
@@ -22,6 +22,10 @@ pub(super) struct Args {
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let (restart, limits) = (args.restart, args.limits);
+    if restart.is_none() && limits == AdjustableLimits::default() {
+        let hint = "give at least one option, such as --memory 512m";
+        return Err(failed("cannot update containers: nothing is to be changed", Some(hint)));
+    }
     for_each(&args.containers, context, |engine, name| {
         engine.update(name, restart, |held| limits.clone().apply(held))
     })

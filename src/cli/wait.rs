@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::cli::{CommandError, Context, output};
+use crate::cli::{CommandError, Context, print_each_at_once};
 
 /// Wait until containers have ended, and print their exit statuses
 #[derive(Debug, clap::Args)]
@@ -14,15 +14,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
-    let mut code = ExitCode::SUCCESS;
-    for name in &args.containers {
-        match context.engine()?.wait(name) {
-            Ok(status) => output::print(&format!("{status}\n")),
-            Err(error) => {
-                CommandError::from(error).report(context.log_format);
-                code = ExitCode::FAILURE;
-            }
-        }
-    }
-    Ok(code)
+    print_each_at_once(&args.containers, context, |engine, name| {
+        engine.wait(name).map(|status| format!("{status}\n"))
+    })
 }

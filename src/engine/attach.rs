@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 
 use super::containers;
 use super::{EngineError, privileges};
-use crate::container::life::attach::{self, Io, Manner, Outcome};
+use crate::container::life::attach::{self, Io, Manner, Outcome, Proxy};
 use crate::container::life::detach::DetachKeys;
 use crate::store::Layout;
 
@@ -19,8 +19,8 @@ pub struct Attachment {
     pub stdout: bool,
     /// Whether its error output does.
     pub stderr: bool,
-    /// Whether signals that the caller gets go to the container.
-    pub sig_proxy: bool,
+    /// Which signals that the caller gets go to the container.
+    pub proxy: Proxy,
     /// The keys that end the connection.
     pub detach_keys: DetachKeys,
 }
@@ -76,7 +76,7 @@ pub(super) fn relay(
     tty: bool,
     attachment: &Attachment,
 ) -> Result<Left, EngineError> {
-    let manner = Manner { tty, proxy: attachment.sig_proxy, detach: attachment.detach_keys.clone() };
+    let manner = Manner { tty, proxy: attachment.proxy, detach: attachment.detach_keys.clone() };
     match attach::relay(stream, io, &manner)? {
         Outcome::Exited(code) => Ok(Left::Ended(code)),
         Outcome::Detached => Ok(Left::Running),

@@ -7,12 +7,16 @@ use super::connection::Connection;
 use super::host::hierarchy;
 use super::{EngineError, hold_up};
 use crate::container::life::record::{RecordError, State};
-use crate::container::life::{index, record};
+use crate::container::life::{index, record, signal};
+use crate::container::request::signal::Signal;
 use crate::container::run::cgroup;
 use crate::names::ContainerId;
 use crate::network::{Endpoint, Networks};
 use crate::process::Process;
 use crate::store::Layout;
+
+/// How long a process that was killed may take to end before a command goes on without waiting for it.
+const SURVIVOR_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A container's record, with the engine's part in it.
 pub type Record = record::Record<Connection>;
@@ -60,7 +64,13 @@ pub(super) fn find(layout: &Layout, reference: &str) -> Result<Snapshot, EngineE
 }
 
 pub(super) fn snapshot(layout: &Layout, id: &ContainerId) -> Result<Snapshot, EngineError> {
-    let (record, mut state) = Record::observe(layout, id)?;
+    let (mut record, mut state) = Record::observe(layout, id)?;
+    if let State::Running { init, .. } = state
+        && record.is_orphaned()?
+    {
+        end_survivor(id, init);
+        (record, state) = Record::observe(layout, id)?;
+    }
     if let State::Running { paused, .. } = &mut state {
         // Where there are no control groups, nothing is paused.
         *paused = hierarchy().is_ok_and(|hierarchy| {
@@ -68,6 +78,22 @@ pub(super) fn snapshot(layout: &Layout, id: &ContainerId) -> Result<Snapshot, En
         });
     }
     Ok(Snapshot { record, state })
+}
+
+/// Ends a container whose supervisor was killed. The kernel kills it along with its supervisor, which takes a moment; but
+/// a container can ask the kernel not to (`PR_SET_PDEATHSIG`, prctl(2)).
+fn end_survivor(id: &ContainerId, init: Process) {
+    let ended = signal::send(init, Signal::KILL).and_then(|_| {
+        if let Ok(hierarchy) = hierarchy() {
+            // What is frozen by control groups of version 1 cannot end.
+            cgroup::thaw(hierarchy, id).ok();
+        }
+        signal::wait(init, Some(SURVIVOR_PATIENCE))
+    });
+    if !matches!(ended, Ok(true)) {
+        // It is seen as it is: still running.
+        tracing::warn!(container = %id, ?ended, "a container whose supervisor was killed does not end");
+    }
 }
 
 pub(super) fn list(layout: &Layout) -> Result<Listing, EngineError> {

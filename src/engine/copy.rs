@@ -14,10 +14,12 @@ use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
 
 use super::containers::{self, Record};
-use super::{EngineError, privileges};
+use super::{EngineError, etc_files, privileges, volumes};
 use crate::archive::{self, Below, Owners, Packer, Purpose, Reader, Target, Unpacked};
 use crate::container::life::record::State;
-use crate::container::life::view::{self, Part};
+use crate::container::life::view::Tree;
+use crate::container::request::mounts::{Mount, Source};
+use crate::container::tree::files::Files;
 use crate::store::Layout;
 
 /// One end of a copy, as the user names it.
@@ -50,6 +52,8 @@ struct Place {
     /// For messages.
     shown: String,
     target: Target,
+    /// What keeps the directory.
+    _tree: Option<Tree>,
 }
 
 impl Place {
@@ -155,7 +159,7 @@ pub(super) fn copy(
     options: CopyOptions,
 ) -> Result<u64, EngineError> {
     privileges::for_containers()?;
-    let (from, to) = (place(layout, source, false)?, place(layout, target, true)?);
+    let (from, to) = (place(layout, source)?, place(layout, target)?);
     let (file, is_directory, name) = from.source(options.follow)?;
     from.check_kind(&file, to.target)?;
     let (directory, name) = to.destination(is_directory, name, &from.shown)?;
@@ -181,7 +185,7 @@ pub(super) fn copy_out(
     follow: bool,
 ) -> Result<(), EngineError> {
     privileges::for_containers()?;
-    let from = place(layout, source, false)?;
+    let from = place(layout, source)?;
     let (file, _, name) = from.source(follow)?;
     // The archive is data, whoever reads it.
     from.check_kind(&file, Target::Container)?;
@@ -197,7 +201,7 @@ pub(super) fn copy_in(
     options: CopyOptions,
 ) -> Result<u64, EngineError> {
     privileges::for_containers()?;
-    let to = place(layout, target, true)?;
+    let to = place(layout, target)?;
     let directory = to.below.spot(Path::new(&to.plain()), true).map_err(to.failed("find"))?.file;
     let directory = directory.ok_or_else(|| to.failed("find")(Errno::ENOENT.into()))?;
     if !is_directory(&directory).map_err(to.failed_errno("look at"))? {
@@ -213,13 +217,17 @@ pub(super) fn copy_in(
     Ok(done.map_err(|error| told(error, "standard input", &to.shown))?.size)
 }
 
-fn place(layout: &Layout, end: &CopyEnd, is_target: bool) -> Result<Place, EngineError> {
+fn place(layout: &Layout, end: &CopyEnd) -> Result<Place, EngineError> {
     match end {
         CopyEnd::Container { container, path } => {
             let shown = format!("{container}:{}", path.display());
             let snapshot = containers::find(layout, container)?;
-            let root = root_of(layout, &snapshot.record, &snapshot.state, is_target)?;
-            Ok(Place { below: Below::new(root), path: path.clone(), shown, target: Target::Container })
+            let tree = tree_of(layout, &snapshot.record, &snapshot.state)?;
+            let failed =
+                |source| EngineError::Copy { action: "open the root of", path: shown.clone(), source };
+            let below = Below::new(tree.root().map_err(failed)?);
+            let (path, target) = (path.clone(), Target::Container);
+            Ok(Place { below, path, shown, target, _tree: Some(tree) })
         }
         CopyEnd::Host(path) => {
             let failed =
@@ -235,18 +243,32 @@ fn place(layout: &Layout, end: &CopyEnd, is_target: bool) -> Result<Place, Engin
                 path: OsString::from_vec(absolute),
                 shown: path.display().to_string(),
                 target: Target::Host,
+                _tree: None,
             })
         }
     }
 }
 
-/// The root of a container as it sees it, or would see it.
-fn root_of(layout: &Layout, record: &Record, state: &State, writes: bool) -> Result<OwnedFd, EngineError> {
-    if let State::Running { init, .. } = state {
-        return Ok(view::live(*init)?);
+/// Fills the volumes of a container that was just made with what its image has in their places: others may take them over
+/// before it is ever started.
+pub(super) fn prepare_volumes(layout: &Layout, record: &Record) -> Result<(), EngineError> {
+    let is_filled = |mount: &Mount| matches!(mount.source, Source::Volume { copy: true, .. });
+    if record.config.settings.mounts.iter().any(is_filled) {
+        tree_of(layout, record, &State::Created).map(drop)?;
     }
-    let part = if writes { Part::Writable } else { Part::Readable };
-    Ok(view::mounted(layout, &record.id, &record.config.layers, part)?)
+    Ok(())
+}
+
+/// The files of a container as it sees them, or would see them.
+fn tree_of(layout: &Layout, record: &Record, state: &State) -> Result<Tree, EngineError> {
+    if let State::Running { init, .. } = state {
+        return Ok(Tree::live(*init)?);
+    }
+    volumes::make(layout, record)?;
+    // Whose network it is to have may be gone, which is no reason to keep its files.
+    let files = etc_files::of(layout, record).unwrap_or_else(|_| Files::new(layout, &record.id, &record.id));
+    files.make_missing()?;
+    Ok(Tree::still(layout, &record.id, &record.config, &files)?)
 }
 
 fn owners(options: CopyOptions, target: Target) -> Owners {
@@ -315,6 +337,7 @@ mod tests {
             path: path.into(),
             shown: String::new(),
             target: Target::Host,
+            _tree: None,
         };
         for (path, directory, contents, plain, name) in [
             ("/a/b", false, false, "/a/b", "b"),

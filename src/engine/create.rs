@@ -35,6 +35,8 @@ pub struct CreateContainer {
     pub entrypoint: Option<String>,
     /// The environment.
     pub env: Vec<EnvVar>,
+    /// Variables of the image's that are not to be there.
+    pub env_absent: Vec<String>,
     /// The host name.
     pub hostname: Option<Hostname>,
     /// Where the command starts.
@@ -203,6 +205,18 @@ fn check_host(request: &CreateContainer, mode: &NetworkMode) -> Result<(), Engin
     Ok(())
 }
 
+/// An option about names or ports that has no effect on who shares another container's network: what it is about is
+/// that container's.
+fn others_network(settings: &Settings) -> Option<String> {
+    let resolution = &settings.resolution;
+    let server = resolution.servers.first().map(|server| format!("--dns {server}"));
+    let host = || resolution.hosts.first().map(|host| format!("--add-host {host}"));
+    let port = || settings.exposed.first().map(|port| format!("--expose {port}"));
+    let search = || resolution.search.first().map(|domain| format!("--dns-search {domain}"));
+    let option = || resolution.options.first().map(|option| format!("--dns-option {option}"));
+    server.or_else(host).or_else(port).or_else(search).or_else(option)
+}
+
 /// What the network options mean together. Those of the first network may also be given beside it.
 fn settle_networks(request: &mut CreateContainer) -> Result<(NetworkMode, Vec<Membership>), EngineError> {
     if let Some(port) = first_collision(&request.ports) {
@@ -230,10 +244,22 @@ fn settle_networks(request: &mut CreateContainer) -> Result<(NetworkMode, Vec<Me
                 return conflict(net(mode), net(other));
             }
             let option = options_of(wanted).next();
-            let published = || request.ports.first().map(|port| format!("--publish {port}"));
-            let all = || request.publish_all.then(|| "--publish-all".to_owned());
-            if let Some(option) = option.or_else(published).or_else(all) {
+            let published = request.ports.first().map(|port| format!("--publish {port}"));
+            let published = published.or_else(|| request.publish_all.then(|| "--publish-all".to_owned()));
+            if matches!(mode, NetworkMode::Container(_)) {
+                if let Some(option) = option.or(published).or_else(|| others_network(&request.settings)) {
+                    return conflict(option, net(mode));
+                }
+            } else if let Some(option) = option {
                 return conflict(option, net(mode));
+            } else if let Some(option) = published {
+                // As with Docker: what was published elsewhere is there already, or nowhere.
+                tracing::warn!(
+                    "{option} has no effect with {}: there is nothing to publish it from",
+                    net(mode)
+                );
+                request.ports.clear();
+                request.publish_all = false;
             }
             continue;
         };
@@ -269,7 +295,8 @@ fn apply_defaults(request: &mut CreateContainer, image: &Image) -> Result<(), En
     let mut env = Vec::new();
     for entry in &said.env {
         let variable: EnvVar = entry.parse()?;
-        if request.env.iter().all(|own| own.name() != variable.name()) {
+        let is_absent = request.env_absent.iter().any(|name| name == variable.name());
+        if !is_absent && request.env.iter().all(|own| own.name() != variable.name()) {
             env.push(variable);
         }
     }

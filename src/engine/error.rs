@@ -280,6 +280,13 @@ impl EngineError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Privilege { .. } => Some("run mydocker as root".to_owned()),
+            Self::CopyFiles { source: ArchiveError::File { source, .. }, .. }
+                if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem =>
+            {
+                let hint =
+                    "the container cannot write there either; or what is there exists only while it runs";
+                Some(hint.to_owned())
+            }
             Self::Start(failure) => failure.hint.clone(),
             Self::Network(error) => error.hint(),
             Self::Image(error) => error.hint(),

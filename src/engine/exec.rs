@@ -3,7 +3,7 @@
 use super::attach::{Attachment, Left};
 use super::containers;
 use super::launch::{Job, Supervisors};
-use super::{EngineError, privileges};
+use super::{EngineError, SignalProxy, privileges};
 use crate::container::life::detach::DetachKeys;
 use crate::container::request::config::{Argv, ContainerPath, EnvVar, UserSpec};
 use crate::container::run::exec;
@@ -38,7 +38,8 @@ pub(super) fn attached(
     privileges::for_containers()?;
     let (tty, stdin) = (request.tty, request.interactive);
     let job = job(layout, reference, request)?;
-    let attachment = Attachment { stdin, stdout: true, stderr: true, sig_proxy: true, detach_keys: keys };
+    let proxy = SignalProxy::Streams;
+    let attachment = Attachment { stdin, stdout: true, stderr: true, proxy, detach_keys: keys };
     supervisors.attached(job, tty, stdin, &attachment)
 }
 

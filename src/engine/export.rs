@@ -22,7 +22,7 @@ pub(super) fn export(layout: &Layout, reference: &str, stream: impl Write) -> Re
     let Snapshot { record, state } = containers::find(layout, reference)?;
     let root = match state {
         State::Running { init, .. } => view::live_layers(init)?,
-        _ => view::mounted(layout, &record.id, &record.config.layers, Part::Readable)?,
+        _ => view::mounted(layout, &record.id, &record.config.layers, Part::All)?,
     };
     let mut packer = Packer::new(BufWriter::with_capacity(128 * 1024, stream), Purpose::Tree, &nothing);
     packer.add(&root, OsStr::new("")).and_then(|()| packer.finish().map(drop))?;

@@ -47,6 +47,7 @@ mod remove;
 mod rename;
 mod restart;
 mod sharing;
+mod space;
 mod start;
 mod stats;
 mod stop;
@@ -60,12 +61,13 @@ use crate::network::Networks;
 pub use crate::store::Layout;
 use launch::Supervisors;
 
+pub use crate::container::life::attach::Proxy as SignalProxy;
 pub use crate::container::life::changes::{Change as FileChange, Kind as ChangeKind};
 pub use crate::container::life::detach::DetachKeys;
 pub use crate::container::life::protocol::Stream;
 pub use crate::container::life::record::State;
 pub use crate::container::request::config::{
-    ConfigError, ContainerPath, EnvVar, Hostname, Settings, UserSpec,
+    ConfigError, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, Settings, UserSpec,
 };
 pub use crate::container::request::device::{DeviceRequest, Rule as DeviceRule};
 pub use crate::container::request::limits::{Bytes, Cpus, LimitError, Limits, NumberList, Rate, Swap};
@@ -81,6 +83,7 @@ pub use crate::container::request::seccomp_profile::Profile;
 pub use crate::container::request::security::{CapabilityName, Seccomp, Security, SecurityError};
 pub use crate::container::request::signal::Signal;
 pub use crate::container::request::ulimit::Ulimit;
+pub use crate::container::run::hidden::paths as hidden_paths;
 pub use crate::container::run::processes::Task;
 pub use crate::container::run::usage::{Transfer, Usage, host_memory};
 pub use crate::image::{
@@ -111,9 +114,10 @@ pub use logs::LogRequest;
 pub use mounts::MountView;
 pub use pull::{LayerState, Progress, PullImage, Pulled};
 pub use push::Pushed;
+pub use space::{DiskSpace, Space};
 pub use stats::DiskUsage;
 pub use stop::{Grace, StopRequest};
-pub use volumes::{Pruned, VolumeFilter, VolumeView};
+pub use volumes::{NamePattern, Pruned, VolumeFilter, VolumeView};
 
 /// Everything that mydocker can do below one pair of root directories.
 #[derive(Debug)]

@@ -4,6 +4,7 @@
 //! may itself have joined another one, which may have been removed since. The kernel is asked whether it is the
 //! host's in the end.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 
 use super::EngineError;
 use super::connection::NetworkMode;
-use super::containers::Record;
+use super::containers::{self, Record};
 use crate::container::life::record::{RecordError, State};
 use crate::container::request::namespaces::{IpcMode, Namespaces, PidMode};
 use crate::container::run::first::{Joined, Sharing};
@@ -64,6 +65,49 @@ pub(super) fn check(layout: &Layout, namespaces: &Namespaces) -> Result<(), Engi
         owner(layout, Kind::Ipc, id)?;
     }
     Ok(())
+}
+
+/// In which turn each of these containers can be started: one that is to join another of them comes after it. One that
+/// cannot be found comes first, and is told of then.
+pub(super) fn turns(layout: &Layout, references: &[String]) -> Vec<usize> {
+    let records = references.iter().map(|reference| Some(containers::find(layout, reference).ok()?.record));
+    let records: Vec<Option<Record>> = records.collect();
+    let places = records.iter().enumerate();
+    let places: HashMap<&ContainerId, usize> =
+        places.filter_map(|(place, record)| Some((&record.as_ref()?.id, place))).collect();
+    let owners = |record: &Record| -> Vec<usize> {
+        joined_by(record).into_iter().filter_map(|id| places.get(id).copied()).collect()
+    };
+    let owners: Vec<Vec<usize>> =
+        records.iter().map(|record| record.as_ref().map(owners).unwrap_or_default()).collect();
+    let mut turns = vec![0; records.len()];
+    // Nobody joins one that was made later, so that there is an end.
+    for _ in 0..records.len() {
+        let before = turns.clone();
+        for (place, owners) in owners.iter().enumerate() {
+            turns[place] = owners.iter().map(|owner| turns[*owner] + 1).max().unwrap_or(0);
+        }
+        if turns == before {
+            break;
+        }
+    }
+    turns
+}
+
+/// The containers whose namespaces a container is put into.
+fn joined_by(record: &Record) -> Vec<&ContainerId> {
+    let namespaces = &record.config.settings.security.namespaces;
+    let mut owners = Vec::new();
+    if let NetworkMode::Container(id) = &record.network.mode {
+        owners.push(id);
+    }
+    if let PidMode::Container(id) = &namespaces.pid {
+        owners.push(id);
+    }
+    if let IpcMode::Container(id) = &namespaces.ipc {
+        owners.push(id);
+    }
+    owners
 }
 
 /// The namespaces that a container is to be started in.

@@ -1,13 +1,20 @@
 //! Containers are started.
 
+use std::time::{Duration, Instant};
+
 use super::attach::{self, Attachment, Left};
 use super::containers::{self, GLANCE, Record, Snapshot};
 use super::launch::{Job, Supervisors};
 use super::{EngineError, forget, orphan, privileges};
+use crate::container::life;
 use crate::container::life::record::{RecordError, State};
 use crate::container::life::signal;
+use crate::names::ContainerId;
 use crate::network::Networks;
 use crate::store::Layout;
+
+/// How long a supervisor may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 pub(super) fn run_detached(
     layout: &Layout,
@@ -72,6 +79,7 @@ pub(super) fn start_attached(
 
 /// The container if it is to be started; `None` if it runs already.
 fn find_to_start(layout: &Layout, reference: &str) -> Result<Option<Record>, EngineError> {
+    let deadline = Instant::now() + PATIENCE;
     loop {
         let Snapshot { record, state } = containers::find(layout, reference)?;
         match state {
@@ -80,12 +88,28 @@ fn find_to_start(layout: &Layout, reference: &str) -> Result<Option<Record>, Eng
                 let state = state.as_str();
                 return Err(EngineError::Is { action: "start", name: record.name, state });
             }
-            State::Running { .. } | State::Restarting { .. } => return Ok(None),
+            State::Restarting { .. } => return Ok(None),
+            State::Running { supervisor, .. } => {
+                // What was killed a moment ago looks alive; but it does not answer any more.
+                if is_served(layout, &record.id)? {
+                    return Ok(None);
+                }
+                if Instant::now() >= deadline {
+                    return Err(EngineError::SupervisorStuck(record.name));
+                }
+                signal::wait(supervisor, Some(GLANCE))?;
+            }
             State::Starting { supervisor, .. } => {
                 signal::wait(supervisor, Some(GLANCE))?;
             }
         }
     }
+}
+
+/// Whether a container's supervisor answers, and its command runs.
+fn is_served(layout: &Layout, id: &ContainerId) -> Result<bool, EngineError> {
+    let Some(stream) = life::attach::connect(layout, id)? else { return Ok(false) };
+    Ok(life::attach::answers(&stream, PATIENCE)?)
 }
 
 fn launch(supervisors: &Supervisors, record: &Record) -> Result<(), EngineError> {

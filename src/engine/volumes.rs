@@ -27,13 +27,34 @@ pub struct VolumeView {
     pub anonymous: bool,
 }
 
+/// A part of a name, at its beginning after `^` and at its end before `$`. Docker takes it for a regular expression, of
+/// which these are what names need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NamePattern(pub String);
+
+impl NamePattern {
+    /// Whether the name is meant.
+    #[must_use]
+    pub fn fits(&self, name: &str) -> bool {
+        let wanted = self.0.as_str();
+        let (start, wanted) = wanted.strip_prefix('^').map_or((false, wanted), |wanted| (true, wanted));
+        let (end, wanted) = wanted.strip_suffix('$').map_or((false, wanted), |wanted| (true, wanted));
+        match (start, end) {
+            (true, true) => name == wanted,
+            (true, false) => name.starts_with(wanted),
+            (false, true) => name.ends_with(wanted),
+            (false, false) => name.contains(wanted),
+        }
+    }
+}
+
 /// Which volumes are meant. A volume has to satisfy everything that is set.
 #[derive(Debug, Clone, Default)]
 pub struct VolumeFilter {
     /// Whether no container uses it.
     pub dangling: Option<bool>,
-    /// A part of its name: one of these.
-    pub names: Vec<String>,
+    /// What its name looks like: one of these.
+    pub names: Vec<NamePattern>,
     /// Labels that it has, with that value if there is one.
     pub labels: Vec<(String, Option<String>)>,
     /// Its driver: one of these.
@@ -45,7 +66,7 @@ impl VolumeFilter {
         let any =
             |wanted: &[String], is: &dyn Fn(&String) -> bool| wanted.is_empty() || wanted.iter().any(is);
         self.dangling.is_none_or(|dangling| dangling != used.contains_key(&volume.name))
-            && any(&self.names, &|part| volume.name.as_str().contains(part.as_str()))
+            && (self.names.is_empty() || self.names.iter().any(|name| name.fits(volume.name.as_str())))
             && any(&self.drivers, &|driver| driver == DRIVER)
             && self.labels.iter().all(|(key, wanted)| {
                 let value = volume.labels.get(key);

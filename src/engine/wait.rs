@@ -1,6 +1,6 @@
 //! The end of containers is awaited.
 
-use super::containers::{self, GLANCE, Record};
+use super::containers::{self, GLANCE, Snapshot};
 use super::{EngineError, orphan};
 use crate::container::life::attach;
 use crate::container::life::record::State;
@@ -11,7 +11,7 @@ use crate::store::Layout;
 pub(super) fn wait(layout: &Layout, networks: &mut Networks, reference: &str) -> Result<i32, EngineError> {
     let id = containers::find(layout, reference)?.record.id;
     loop {
-        let (record, state) = Record::observe(layout, &id)?;
+        let Snapshot { record, state } = containers::snapshot(layout, &id)?;
         match state {
             State::Exited(exit) => {
                 if record.is_orphaned()? {

@@ -69,7 +69,7 @@ fn a_start_whose_client_is_killed_is_finished_or_never_begun() {
         drop(client.wait());
         // Created, running, or not there at all; whatever it is, it can be removed.
         eventually("a state to stay in", || {
-            let listed = host.mydocker(&["ps", "-a", "--format", "json"]).json();
+            let listed = host.mydocker(&["ps", "-a", "--format", "json"]).rows();
             let states: Vec<&str> =
                 listed.as_array()?.iter().filter_map(|row| row["State"].as_str()).collect();
             match states[..] {
@@ -193,6 +193,133 @@ fn supervisors_know_nothing_of_their_callers_environment() {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let parent = status.lines().find_map(|line| line.strip_prefix("PPid:")).unwrap().trim();
     assert_eq!(std::fs::read(format!("/proc/{parent}/environ")).unwrap(), b"");
+    host.mydocker(&["rm", "-f", "c"]).ok();
+    host.assert_nothing_left();
+}
+
+/// The first process of a container and all that it is called with, if it is the command itself by now.
+fn first_process(host: &Host) -> i32 {
+    i32::try_from(host.inspect("c")["State"]["Pid"].as_i64().expect("a pid")).expect("a pid")
+}
+
+fn is_alive(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with(['Z', 'X']))
+}
+
+/// Starts a container that does not die with its supervisor: a program of another group has the signal for that cleared
+/// by the kernel (prctl(2), `PR_SET_PDEATHSIG`).
+fn lasting(host: &Host) -> i32 {
+    host.mydocker(&[
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--net",
+        "none",
+        &host.image,
+        "/lasting/busybox",
+        "sleep",
+        "1000",
+    ])
+    .ok();
+    host.mydocker(&["run", "-d", "--name", "plain", "--net", "none", &host.image, "sleep", "1000"]).ok();
+    let plain = i32::try_from(host.inspect("plain")["State"]["Pid"].as_i64().expect("a pid")).expect("a pid");
+    let init = first_process(host);
+    // Only the program itself has the signal cleared.
+    eventually("the program", || {
+        let words = std::fs::read(format!("/proc/{init}/cmdline")).unwrap_or_default();
+        words.starts_with(b"/lasting/busybox").then_some(())
+    });
+    assert!(host.kill_supervisors() >= 2);
+    eventually("the end of one that does", || (!is_alive(plain)).then_some(()));
+    assert!(is_alive(init), "it should have outlived its supervisor");
+    host.mydocker(&["rm", "-f", "plain"]).ok();
+    init
+}
+
+#[test]
+fn a_container_that_outlives_its_supervisor_is_ended_by_the_next_command() {
+    use std::os::unix::fs::{PermissionsExt as _, chown};
+    let host = Host::new();
+    let program = std::path::Path::new(&host.image).join("lasting/busybox");
+    std::fs::create_dir(program.parent().unwrap()).unwrap();
+    std::fs::copy(std::path::Path::new(&host.image).join("bin/busybox"), &program).unwrap();
+    chown(&program, None, Some(2345)).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o2755)).unwrap();
+    crate::program::forget_closed_descriptors();
+    for (command, status) in [
+        (&["ps"][..], 0),
+        (&["ps", "-aq"], 0),
+        (&["inspect", "c"], 0),
+        (&["start", "c"], 0),
+        (&["restart", "c"], 0),
+        (&["stop", "c"], 0),
+        (&["wait", "c"], 0),
+        (&["logs", "c"], 0),
+        (&["logs", "-f", "c"], 0),
+        (&["port", "c"], 0),
+        (&["diff", "c"], 0),
+        (&["rename", "c", "c2"], 0),
+        (&["attach", "c"], 1),
+        (&["kill", "c"], 1),
+        (&["top", "c"], 1),
+        (&["exec", "c", "true"], 125),
+        (&["rm", "c"], 0),
+        (&["rm", "-f", "c"], 0),
+    ] {
+        let init = lasting(&host);
+        let output = host.mydocker(command);
+        assert_eq!(output.code(), status, "{output}");
+        assert!(!is_alive(init), "{command:?} left it running");
+        if matches!(command[0], "start" | "restart") {
+            assert_ne!(first_process(&host), init);
+            assert_eq!(host.inspect("c")["State"]["Running"], true, "{command:?}");
+        } else if command[0] != "rm" && command[0] != "rename" {
+            let state = host.inspect("c")["State"].clone();
+            assert_eq!(
+                (&state["Status"], &state["ExitCode"]),
+                (&"exited".into(), &137.into()),
+                "{command:?}"
+            );
+        }
+        host.mydocker(&["rm", "-f", "c", "c2"]).ok();
+        host.assert_no_container_left();
+    }
+    // Those who follow or wait when it happens learn of it as well.
+    host.mydocker(&[
+        "run",
+        "-d",
+        "--name",
+        "c",
+        "--net",
+        "none",
+        &host.image,
+        "/lasting/busybox",
+        "sleep",
+        "1000",
+    ])
+    .ok();
+    let followers = [host.start(&["logs", "-f", "c"]), host.start(&["wait", "c"])];
+    assert!(host.kill_supervisors() >= 1);
+    let [log, wait] = followers.map(|follower| follower.wait());
+    assert_eq!((log.ok().as_str(), wait.ok().as_str()), ("", "137"));
+    host.mydocker(&["rm", "-f", "c"]).ok();
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_start_right_after_the_supervisor_was_killed_starts() {
+    let host = Host::new();
+    host.mydocker(&["run", "-d", "--name", "c", "--net", "none", &host.image, "sleep", "1000"]).ok();
+    for round in 0..20 {
+        let init = first_process(&host);
+        assert!(host.kill_supervisors() >= 1);
+        assert_eq!(host.mydocker(&["start", "c"]).ok(), "c");
+        let state = host.inspect("c")["State"].clone();
+        assert_eq!(state["Running"], true, "round {round}: {state}");
+        assert_ne!(state["Pid"], init, "round {round}");
+    }
     host.mydocker(&["rm", "-f", "c"]).ok();
     host.assert_nothing_left();
 }

@@ -71,8 +71,8 @@ fn of_the_kernel() -> Vec<Failure> {
         bad("--sysctl", "net.no.such=1", &["net.no.such"]),
         bad("--sysctl", "net.ipv4.ip_forward=lots", &["net.ipv4.ip_forward"]),
         bad("--sysctl", "kernel.shmmax=-x", &["kernel.shmmax"]),
-        bad("--ulimit", &format!("nofile={too_many}"), &["nofile"]),
-        bad("--ulimit", &format!("nofile=100:{too_many}"), &["nofile"]),
+        bad("--ulimit", &format!("nofile={too_many}"), &["nofile", "at most"]),
+        bad("--ulimit", &format!("nofile=100:{too_many}"), &["nofile", "at most"]),
         bad("--tmpfs", "/t:uid=4294967296", &["/t"]),
         bad("--tmpfs", "/t:size=64k,gid=4294967295", &["/t"]),
     ]

@@ -25,7 +25,11 @@
 #[cfg(test)]
 mod archives;
 #[cfg(test)]
+mod at_once;
+#[cfg(test)]
 mod attach;
+#[cfg(test)]
+mod background;
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
@@ -39,11 +43,15 @@ mod connect;
 #[cfg(test)]
 mod copy;
 #[cfg(test)]
+mod copy_mounts;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod device_program;
 #[cfg(test)]
 mod devices;
+#[cfg(test)]
+mod docker_habits;
 #[cfg(test)]
 mod dry_run;
 #[cfg(test)]
@@ -96,6 +104,8 @@ mod listings;
 mod logs;
 #[cfg(test)]
 mod many;
+#[cfg(test)]
+mod members;
 #[cfg(test)]
 mod mounts;
 #[cfg(test)]

@@ -202,10 +202,14 @@ pub(crate) struct Running {
 impl Running {
     /// Gives its terminal another size, and tells it as a terminal emulator's kernel would.
     pub(crate) fn resize(&self, rows: u16, columns: u16) {
-        let screen = self.screen.as_ref().expect("a terminal");
-        mydocker::sys::set_window_size(screen, mydocker::sys::WindowSize { rows, columns })
+        mydocker::sys::set_window_size(self.screen(), mydocker::sys::WindowSize { rows, columns })
             .expect("resize a terminal");
         self.signal(Signal::SIGWINCH);
+    }
+
+    /// The near end of its terminal.
+    pub(crate) fn screen(&self) -> &std::fs::File {
+        self.screen.as_ref().expect("a terminal")
     }
 
     pub(crate) fn pid(&self) -> i32 {
@@ -336,6 +340,16 @@ impl Output {
     pub(crate) fn json(&self) -> serde_json::Value {
         let text = self.ok();
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("no JSON ({error}): {self}"))
+    }
+
+    /// The standard output as one JSON object on each line, of a program that must have succeeded.
+    #[track_caller]
+    pub(crate) fn rows(&self) -> serde_json::Value {
+        let text = self.ok();
+        let row = |line: &str| -> serde_json::Value {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("no JSON ({error}): {self}"))
+        };
+        text.lines().map(row).collect()
     }
 
     /// Checks a refusal: one of the exit codes, nothing on stdout, and on stderr one line that starts with

@@ -4,7 +4,7 @@ use crate::cli::CommandError;
 use crate::engine::{Bytes, Cpus, EngineError, Limits, NumberList, Rate, Settings, Swap, Ulimit};
 
 /// How much of the machine a container may use, as far as that can be changed while it runs
-#[derive(Debug, Clone, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, clap::Args)]
 #[command(next_help_heading = "Limits")]
 pub(in crate::cli) struct AdjustableLimits {
     /// The memory limit: a number with b, k, m or g, at least 6m
@@ -20,13 +20,13 @@ pub(in crate::cli) struct AdjustableLimits {
     #[arg(long, visible_alias = "cpu", value_name = "N")]
     cpus: Option<Cpus>,
     /// The share of processor time compared with other containers when processors are busy (default: 1024)
-    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u64).range(2..=262_144))]
+    #[arg(long, short, value_name = "N", value_parser = shares)]
     cpu_shares: Option<u64>,
     /// The period of --cpu-quota, in microseconds
-    #[arg(long, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u64).range(1000..=1_000_000))]
+    #[arg(long, value_name = "MICROSECONDS", value_parser = period)]
     cpu_period: Option<u64>,
     /// The limit of processor time in each --cpu-period, in microseconds
-    #[arg(long, value_name = "MICROSECONDS", value_parser = clap::value_parser!(u64).range(1000..))]
+    #[arg(long, value_name = "MICROSECONDS", value_parser = quota)]
     cpu_quota: Option<u64>,
     /// The processors the container may run on, such as 0-2,4
     #[arg(long, visible_alias = "cpuset", value_name = "LIST")]
@@ -52,9 +52,10 @@ impl AdjustableLimits {
         let reservation = self.memory_reservation.filter(|bytes| bytes.0 > 0);
         limits.memory_reservation = reservation.or(limits.memory_reservation);
         limits.cpus = self.cpus.or(limits.cpus);
-        limits.cpu_shares = self.cpu_shares.or(limits.cpu_shares);
-        limits.cpu_period = self.cpu_period.or(limits.cpu_period);
-        limits.cpu_quota = self.cpu_quota.or(limits.cpu_quota);
+        let given = |number: Option<u64>| number.filter(|number| *number > 0);
+        limits.cpu_shares = given(self.cpu_shares).or(limits.cpu_shares);
+        limits.cpu_period = given(self.cpu_period).or(limits.cpu_period);
+        limits.cpu_quota = given(self.cpu_quota).or(limits.cpu_quota);
         limits.cpuset_cpus = self.cpuset_cpus.or(limits.cpuset_cpus.take());
         limits.cpuset_mems = self.cpuset_mems.or(limits.cpuset_mems.take());
         limits.pids = self.pids_limit.map(|limit| if limit == 0 { -1 } else { limit }).or(limits.pids);
@@ -94,6 +95,29 @@ pub(super) struct LimitOptions {
     /// A resource limit of each process, such as nofile=1024:2048; may be given more than once
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     ulimit: Vec<Ulimit>,
+}
+
+/// A number in a range, or 0 for none.
+fn number_or_none(text: &str, range: std::ops::RangeInclusive<u64>) -> Result<u64, String> {
+    match text.parse() {
+        Ok(number) if number == 0 || range.contains(&number) => Ok(number),
+        _ if *range.end() == u64::MAX => {
+            Err(format!("expected a number from {}, or 0 for none", range.start()))
+        }
+        _ => Err(format!("expected a number from {} to {}, or 0 for none", range.start(), range.end())),
+    }
+}
+
+fn shares(text: &str) -> Result<u64, String> {
+    number_or_none(text, 2..=262_144)
+}
+
+fn period(text: &str) -> Result<u64, String> {
+    number_or_none(text, 1000..=1_000_000)
+}
+
+fn quota(text: &str) -> Result<u64, String> {
+    number_or_none(text, 1000..=u64::MAX)
 }
 
 fn weight(text: &str) -> Result<u16, String> {

@@ -35,7 +35,7 @@ pub(super) struct ContainerOptions {
     #[arg(long)]
     rm: bool,
     /// The container's name (default: a random one)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = name)]
     name: Option<ContainerName>,
     /// Set an environment variable; NAME alone takes the value of your own; may be given more than once
     #[arg(long, short, value_name = "NAME=VALUE")]
@@ -82,6 +82,9 @@ pub(super) struct ContainerOptions {
     image: image::ImageOptions,
     #[command(flatten)]
     security: security::SecurityOptions,
+    /// Accepted for compatibility: there is no progress to be suppressed
+    #[arg(long, short)]
+    quiet: bool,
     /// Print this help. (-h is the host name, as in Docker)
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
@@ -90,6 +93,11 @@ pub(super) struct ContainerOptions {
     /// The image, then the command and its arguments
     #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
     image_and_command: Vec<String>,
+}
+
+/// A name, which `inspect` shows with a slash in front.
+fn name(text: &str) -> Result<ContainerName, crate::names::NameError> {
+    text.strip_prefix('/').unwrap_or(text).parse()
 }
 
 impl ContainerOptions {
@@ -104,7 +112,8 @@ impl ContainerOptions {
         detached: bool,
         context: &mut Context,
     ) -> Result<CreateContainer, CommandError> {
-        let env = [env_files::read_all(&self.life.env_file)?, self.env].concat();
+        let words = [env_files::read_all(&self.life.env_file)?, self.env].concat();
+        let (env, env_absent) = environment(&words)?;
         let mut labels = Vec::new();
         for entry in env_files::read_all(&self.life.label_file)? {
             labels.extend(key_value(&entry));
@@ -121,13 +130,15 @@ impl ContainerOptions {
         let (ports, publish_all) = self.ports.apply(&mut settings);
         let (networks, wanted) = self.networks.resolve(context)?;
         self.logging.apply(&mut settings)?;
+        let _ = self.quiet;
         let mut words = self.image_and_command.into_iter();
         Ok(CreateContainer {
             name: self.name,
             image: words.next().unwrap_or_default(),
             command: words.collect(),
             entrypoint: self.entrypoint,
-            env: environment(&env)?,
+            env,
+            env_absent,
             hostname: self.hostname,
             working_dir: self.workdir,
             user: self.user,

@@ -16,6 +16,9 @@ pub(in crate::cli) struct Args {
     /// A label, for your own use; may be given more than once
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     labels: Vec<(String, String)>,
+    /// The name of the volume, as it was given before it could stand alone
+    #[arg(long = "name", value_name = "NAME", conflicts_with = "name", hide = true)]
+    named: Option<VolumeName>,
     /// The name of the volume (default: a random one)
     #[arg(value_name = "NAME")]
     name: Option<VolumeName>,
@@ -23,7 +26,7 @@ pub(in crate::cli) struct Args {
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let labels = args.labels.into_iter().collect();
-    let name = context.engine()?.create_volume(args.name, &labels)?;
+    let name = context.engine()?.create_volume(args.name.or(args.named), &labels)?;
     print(&format!("{name}\n"));
     Ok(ExitCode::SUCCESS)
 }

@@ -9,7 +9,7 @@ mod remove;
 use std::process::ExitCode;
 
 use super::{CommandError, Context};
-use crate::engine::VolumeFilter;
+use crate::engine::{NamePattern, VolumeFilter};
 
 /// Manage volumes: directories that outlive containers.
 #[derive(Debug, clap::Args)]
@@ -69,7 +69,7 @@ fn filter(conditions: Vec<Condition>) -> VolumeFilter {
     for condition in conditions {
         match condition {
             Condition::Dangling(dangling) => filter.dangling = Some(dangling),
-            Condition::Name(part) => filter.names.push(part),
+            Condition::Name(part) => filter.names.push(NamePattern(part)),
             Condition::Driver(driver) => filter.drivers.push(driver),
             Condition::Label(key, value) => filter.labels.push((key, value)),
         }

@@ -297,6 +297,9 @@ pub fn remove(layout: &Layout, id: &ContainerId, name: &ContainerName) -> Result
 /// # Errors
 /// [`IndexError::NotFound`] or [`IndexError::Ambiguous`].
 pub fn find(layout: &Layout, reference: &str) -> Result<ContainerId, IndexError> {
+    let asked = reference;
+    // As `inspect` shows names.
+    let reference = reference.strip_prefix('/').unwrap_or(reference);
     if let Ok(id) = reference.parse::<ContainerId>()
         && layout.container_record(&id).exists()
     {
@@ -307,7 +310,7 @@ pub fn find(layout: &Layout, reference: &str) -> Result<ContainerId, IndexError>
     {
         return Ok(id);
     }
-    let not_found = || IndexError::NotFound(reference.to_owned());
+    let not_found = || IndexError::NotFound(asked.to_owned());
     if reference.is_empty() {
         return Err(not_found());
     }

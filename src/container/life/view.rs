@@ -6,7 +6,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,12 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::{FileStat, Mode, SFlag};
 
 use super::record::{self, Head, State};
+use crate::container::request::config::Config;
+use crate::container::run::runtime::RuntimeError;
+use crate::container::run::still::StillTree;
 use crate::container::tree::detached;
+use crate::container::tree::files::Files;
+use crate::container::tree::mount_points::{self, MountPointError, MountPoints};
 use crate::container::tree::rootfs::{self, Keep, RootfsError};
 use crate::names::ContainerId;
 use crate::process::Process;
@@ -54,38 +59,82 @@ pub enum ViewError {
     /// The container's layer cannot be made or mounted.
     #[error(transparent)]
     Rootfs(#[from] RootfsError),
+    /// What is mounted in the container is at fault.
+    #[error(transparent)]
+    Points(#[from] MountPointError),
+    /// Something cannot be mounted in its tree.
+    #[error(transparent)]
+    Still(#[from] RuntimeError),
 }
 
-/// Which files of a container that does not run are wanted.
+/// Which files of a container are wanted, without what is mounted in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// All, to be changed. What the container wrote and writes next is in the same layer.
-    Writable,
-    /// All, only to be read.
-    Readable,
+    /// All.
+    All,
     /// Those of the image alone.
     Image,
 }
 
-/// Opens the root of a running container as its first process sees it, with everything mounted in it.
-///
-/// # Errors
-/// [`ViewError::Ended`], or the kernel refuses.
-pub fn live(init: Process) -> Result<OwnedFd, ViewError> {
-    let path = PathBuf::from(format!("/proc/{}/root", init.pid));
-    let root = open_directory(&path);
-    // Whose root that is is only certain if the process is still there afterwards.
-    if !init.is_alive() {
-        return Err(ViewError::Ended);
+/// A container's files as the container sees them, with everything mounted in it; or would see them if it ran.
+#[derive(Debug)]
+pub struct Tree {
+    root: OwnedFd,
+    /// What keeps a tree that is only there for us, and directories of the host that were made for it: they go with it
+    /// unless something was put into them.
+    _still: Option<(StillTree, MountPoints)>,
+}
+
+impl Tree {
+    /// The tree of a running container.
+    ///
+    /// # Errors
+    /// [`ViewError::Ended`], or the kernel refuses.
+    pub fn live(init: Process) -> Result<Self, ViewError> {
+        let path = PathBuf::from(format!("/proc/{}/root", init.pid));
+        let root = open_directory(&path);
+        // Whose root that is is only certain if the process is still there afterwards.
+        if !init.is_alive() {
+            return Err(ViewError::Ended);
+        }
+        Ok(Self { root: root?, _still: None })
     }
-    root
+
+    /// The tree of a container that does not run, for the caller alone. Its volumes are there, and the files that are
+    /// made for it.
+    ///
+    /// # Errors
+    /// Something of it cannot be mounted.
+    pub fn still(
+        layout: &Layout,
+        id: &ContainerId,
+        config: &Config,
+        files: &Files,
+    ) -> Result<Self, ViewError> {
+        prepare(layout, id, &config.layers)?;
+        // A node that the container has made would open the host's disks to us.
+        let attributes = MountAttributes::MOUNT_ATTR_NODEV;
+        let rootfs = rootfs::mount_layer(layout, id, &config.layers, attributes, Keep::Layer)?;
+        let points = mount_points::prepare(layout, id, config, files, rootfs.as_fd())?;
+        let tree = StillTree::mount(rootfs, points.points(), config.settings.read_only)?;
+        let root = tree.root().map_err(ViewError::Mount)?;
+        Ok(Self { root, _still: Some((tree, points)) })
+    }
+
+    /// Its top directory, which is valid as long as this is kept.
+    ///
+    /// # Errors
+    /// There are no more descriptors.
+    pub fn root(&self) -> io::Result<OwnedFd> {
+        self.root.try_clone()
+    }
 }
 
 /// Opens the root of a running container without what is mounted in it: a copy of that one mount, taken in the
 /// container's mount namespace.
 ///
 /// # Errors
-/// As [`live`].
+/// As [`Tree::live`].
 pub fn live_layers(init: Process) -> Result<OwnedFd, ViewError> {
     let path = PathBuf::from(format!("/proc/{}/ns/mnt", init.pid));
     let namespace = std::fs::File::open(&path).map_err(|source| ViewError::Open { path, source });
@@ -118,10 +167,7 @@ pub fn mounted(
 ) -> Result<OwnedFd, ViewError> {
     prepare(layout, id, layers)?;
     let rootfs = match part {
-        Part::Writable => {
-            rootfs::mount_layer(layout, id, layers, MountAttributes::MOUNT_ATTR_NODEV, Keep::Layer)?
-        }
-        Part::Readable => {
+        Part::All => {
             let mut all = vec![layout.overlay(id).join("upper")];
             all.extend_from_slice(layers);
             rootfs::mount_readable(&all)?

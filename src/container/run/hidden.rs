@@ -26,7 +26,8 @@ const HIDDEN: [&str; 13] = [
 const PROTECTED: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
 /// What is hidden, and what is shown but cannot be written.
-pub(super) fn paths(security: &Security) -> (Vec<String>, Vec<&'static str>) {
+#[must_use]
+pub fn paths(security: &Security) -> (Vec<String>, Vec<&'static str>) {
     if security.privileged || security.system_paths {
         return (Vec::new(), Vec::new());
     }

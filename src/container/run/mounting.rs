@@ -238,7 +238,8 @@ impl Mounts {
 }
 
 impl Attachment {
-    fn attach(&self, root: BorrowedFd<'_>, position: usize) -> Result<OwnedFd, Failure> {
+    /// Attaches it below `root`.
+    pub(super) fn attach(&self, root: BorrowedFd<'_>, position: usize) -> Result<OwnedFd, Failure> {
         let place = inside::make(root, &self.place, self.is_directory).at_nth(Step::Place, position)?;
         let mount = match &self.what {
             Attached::Mount(mount) => mount.try_clone().at_nth(Step::Attach, position)?,
@@ -251,6 +252,16 @@ impl Attachment {
         detached::attach(&mount, place).at_nth(Step::Attach, position)?;
         Ok(mount)
     }
+}
+
+/// An empty directory that stays so.
+pub(super) fn empty(place: &str) -> Result<Attachment, RuntimeError> {
+    let made = nothing().map_err(|error| RuntimeError::Mount {
+        what: "tmpfs".to_owned(),
+        place: place.into(),
+        source: error.into(),
+    })?;
+    Ok(mounted(place, made))
 }
 
 fn opened(place: &str, kind: &'static str, attributes: MountAttributes) -> Attachment {
@@ -360,7 +371,7 @@ fn group_mounts(hierarchy: &Hierarchy, groups: &Groups, writable: bool) -> Resul
 }
 
 /// A mount of the user's.
-fn user(point: &MountPoint) -> Result<Attachment, RuntimeError> {
+pub(super) fn user(point: &MountPoint) -> Result<Attachment, RuntimeError> {
     let place = point.destination.clone();
     let error = |what: String, source: io::Error| RuntimeError::Mount { what, place: place.clone(), source };
     let read_only = read_only_unless(!point.read_only);

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -22,6 +23,7 @@ use super::stdio::Streams;
 use super::step::{Failure, Message, Step, Supervisors};
 use crate::container::request::device::DeviceError;
 use crate::container::request::seccomp_profile::ProfileError;
+use crate::container::request::ulimit::Ulimit;
 use crate::container::tree::user::UserError;
 use crate::names::ContainerId;
 use crate::needs;
@@ -92,6 +94,14 @@ pub enum RuntimeError {
     /// The container has as many processes as it may have.
     #[error("cannot make a process for the container: it has as many as --pids-limit allows")]
     PidsLimit,
+    /// A limit of its processes is above what the host lets anybody have.
+    #[error("cannot set --ulimit {limit}: the host allows at most {most}")]
+    Ulimit {
+        /// As the user wrote it.
+        limit: String,
+        /// The most that there can be.
+        most: u64,
+    },
     /// A step of the container's process failed.
     #[error("cannot {step}")]
     Step {
@@ -293,6 +303,13 @@ impl Names {
             (Step::Find, errno) => return CommandError::find(&self.program, errno).into(),
             (Step::Exec, errno) => return CommandError::execute(&self.program, errno).into(),
             (Step::Clone | Step::Init, Errno::EAGAIN) => return RuntimeError::PidsLimit,
+            (Step::Limit, Errno::EPERM) => {
+                if let Some(limit) = self.limits.get(detail)
+                    && let Some(most) = limit.parse::<Ulimit>().ok().and_then(most_of_host)
+                {
+                    return RuntimeError::Ulimit { limit: limit.clone(), most };
+                }
+            }
             _ => {}
         }
         RuntimeError::Step { step: self.text(step, detail), source: errno.into() }
@@ -346,6 +363,15 @@ impl Names {
             Step::Find | Step::Exec => format!("run \"{}\"", self.program),
         }
     }
+}
+
+/// The most that a limit can be on this host.
+fn most_of_host(limit: Ulimit) -> Option<u64> {
+    if limit.kind() == Resource::RLIMIT_NOFILE {
+        // No privilege is enough for more (setrlimit(2)).
+        return std::fs::read_to_string("/proc/sys/fs/nr_open").ok()?.trim().parse().ok();
+    }
+    getrlimit(limit.kind()).ok().map(|(_, hard)| hard)
 }
 
 /// Makes the directory of a container that runs.

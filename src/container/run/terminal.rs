@@ -10,10 +10,13 @@ use nix::sys::stat::Mode;
 use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 
 /// A terminal that passes every key on; dropping it restores how the terminal was.
+///
+/// While this process is in the background, the terminal is another program's and stays as that one has it.
 #[derive(Debug)]
 pub struct RawMode<F: AsFd> {
     terminal: F,
     before: Termios,
+    raw: Termios,
 }
 
 impl<F: AsFd> RawMode<F> {
@@ -25,16 +28,48 @@ impl<F: AsFd> RawMode<F> {
         let before = tcgetattr(&terminal)?;
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
-        // Drained, so that nothing printed before is garbled; what was typed ahead is kept.
-        tcsetattr(&terminal, SetArg::TCSADRAIN, &raw)?;
-        Ok(Self { terminal, before })
+        // Until the container writes there, who writes still are programs that expect lines to end as usual.
+        raw.output_flags = before.output_flags;
+        let mode = Self { terminal, before, raw };
+        mode.renew()?;
+        Ok(mode)
     }
+
+    /// Passes output on as it is, too.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub fn complete(&mut self) -> io::Result<()> {
+        cfmakeraw(&mut self.raw);
+        self.renew()
+    }
+
+    /// Makes the terminal raw again, after it was in other hands.
+    ///
+    /// # Errors
+    /// The terminal is gone.
+    pub fn renew(&self) -> io::Result<()> {
+        if is_in_background(&self.terminal) {
+            return Ok(());
+        }
+        // Drained, so that nothing printed before is garbled; what was typed ahead is kept.
+        Ok(tcsetattr(&self.terminal, SetArg::TCSADRAIN, &self.raw)?)
+    }
+}
+
+/// Whether `terminal` is this process's terminal, and is at the moment used by another job of its session: one that
+/// reads or sets it then is stopped by the kernel (`SIGTTIN`, `SIGTTOU`).
+pub fn is_in_background(terminal: impl AsFd) -> bool {
+    // Of another terminal, or none, there is no such group.
+    nix::unistd::tcgetpgrp(terminal).is_ok_and(|group| group != nix::unistd::getpgrp())
 }
 
 impl<F: AsFd> Drop for RawMode<F> {
     fn drop(&mut self) {
-        // A terminal that is gone needs nothing restored.
-        tcsetattr(&self.terminal, SetArg::TCSADRAIN, &self.before).ok();
+        if !is_in_background(&self.terminal) {
+            // A terminal that is gone needs nothing restored.
+            tcsetattr(&self.terminal, SetArg::TCSADRAIN, &self.before).ok();
+        }
     }
 }
 
@@ -66,7 +101,7 @@ pub(in crate::container) fn short_path(directory: &Path, name: &str) -> io::Resu
 #[cfg(test)]
 mod tests {
     use nix::pty::openpty;
-    use nix::sys::termios::LocalFlags;
+    use nix::sys::termios::{LocalFlags, OutputFlags};
 
     use super::*;
 
@@ -74,10 +109,16 @@ mod tests {
     fn a_raw_terminal_is_restored() {
         let pty = openpty(None, None).unwrap();
         let is_raw = || !tcgetattr(&pty.slave).unwrap().local_flags.contains(LocalFlags::ICANON);
-        let raw = RawMode::enter(&pty.slave).unwrap();
-        assert!(is_raw());
+        let writes_raw = || !tcgetattr(&pty.slave).unwrap().output_flags.contains(OutputFlags::OPOST);
+        let mut raw = RawMode::enter(&pty.slave).unwrap();
+        assert!(is_raw() && !writes_raw());
+        raw.complete().unwrap();
+        assert!(is_raw() && writes_raw());
+        tcsetattr(&pty.slave, SetArg::TCSANOW, &raw.before).unwrap();
+        raw.renew().unwrap();
+        assert!(is_raw() && writes_raw());
         drop(raw);
-        assert!(!is_raw());
+        assert!(!is_raw() && !writes_raw());
         assert!(RawMode::enter(std::fs::File::open("/dev/null").unwrap()).is_err());
     }
 

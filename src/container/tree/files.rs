@@ -104,6 +104,20 @@ impl Files {
             .map(|(place, path)| (Path::new(place), path.as_path()))
     }
 
+    /// Makes those that are missing. Those of an earlier run stay as they are.
+    ///
+    /// # Errors
+    /// [`FilesError::Io`].
+    pub fn make_missing(&self) -> Result<(), FilesError> {
+        for (_, path) in self.places() {
+            let is_own = !self.shared || path == self.hostname;
+            if is_own && !path.exists() {
+                overwrite(path, "")?;
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the files, empty, so that they can be mounted.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use crate::engine::{
 };
 use crate::engine::{
     attach, containers, copy, create, exec, export, kill, logs, mounts, pause, remove, rename, restart,
-    start, stats, stop, supervise, top, update, wait,
+    sharing, start, stats, stop, supervise, top, update, wait,
 };
 use crate::names::{ContainerId, ContainerName};
 
@@ -23,6 +23,22 @@ impl Engine {
     /// Whatever is wrong with the request as far as can be known without starting it; nothing is left behind.
     pub fn create_container(&mut self, request: CreateContainer) -> Result<Record, EngineError> {
         create::create(&self.layout, &mut self.networks, request)
+    }
+
+    /// Fills the volumes of a container that was just made with what its image has in their places: others may take
+    /// them over before it is ever started.
+    ///
+    /// # Errors
+    /// They cannot be filled, or what else is mounted in the container is not there.
+    pub fn prepare_volumes(&self, record: &Record) -> Result<(), EngineError> {
+        copy::prepare_volumes(&self.layout, record)
+    }
+
+    /// In which turn each of these containers can be started: one that is to join another of them comes after it. One
+    /// that cannot be found comes first, and is told of then.
+    #[must_use]
+    pub fn turns(&self, references: &[String]) -> Vec<usize> {
+        sharing::turns(&self.layout, references)
     }
 
     /// Where the files of a container lie, whether they exist at the moment or not.

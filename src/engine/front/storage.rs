@@ -6,12 +6,12 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::engine::{
-    CommitImage, Credentials, Engine, EngineError, HostInfo, ImportImage, LoadedImage, Platform, Progress,
-    Pruned, PullImage, Pulled, Pushed, Reference, RegistryOptions as Options, RemoteName, Removal, Step,
-    StoredImage, VolumeFilter, VolumeView,
+    CommitImage, Credentials, DiskSpace, Engine, EngineError, HostInfo, ImportImage, LoadedImage, Platform,
+    Progress, Pruned, PullImage, Pulled, Pushed, Record, Reference, RegistryOptions as Options, RemoteName,
+    Removal, Step, StoredImage, VolumeFilter, VolumeView,
 };
-use crate::engine::{commit, image_archives, images, import, info, login, pull, push, volumes};
-use crate::names::{Digest, VolumeName};
+use crate::engine::{commit, image_archives, images, import, info, login, pull, push, space, volumes};
+use crate::names::{ContainerId, Digest, VolumeName};
 use crate::needs::Lack;
 
 impl Engine {
@@ -127,6 +127,25 @@ impl Engine {
     /// A record cannot be read, or the file system refuses.
     pub fn prune_volumes(&self, all: bool, filter: &VolumeFilter) -> Result<Pruned, EngineError> {
         volumes::prune(&self.layout, all, filter)
+    }
+
+    /// What everything takes on the disk. All files of containers and volumes are looked at, so it takes time.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub fn disk_space(&self) -> Result<DiskSpace, EngineError> {
+        space::used(&self.layout)
+    }
+
+    /// Removes the containers that do not run and are meant. Returns which, and how many bytes that frees.
+    ///
+    /// # Errors
+    /// The records cannot be read, or a container cannot be removed; those before it are gone.
+    pub fn prune_containers(
+        &mut self,
+        wanted: impl Fn(&Record) -> bool,
+    ) -> Result<(Vec<ContainerId>, u64), EngineError> {
+        space::prune(&self.layout, &mut self.networks, wanted)
     }
 
     /// What there is to know of this host.

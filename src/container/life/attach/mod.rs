@@ -15,7 +15,7 @@ use crate::container::run::terminal;
 use crate::names::ContainerId;
 use crate::store::Layout;
 use crate::sys::{self, WindowSize};
-pub use relay::{Manner, relay};
+pub use relay::{Manner, Proxy, relay};
 
 /// Why a client cannot be connected, or not any more.
 #[derive(Debug, thiserror::Error)]
@@ -69,7 +69,7 @@ pub enum Outcome {
     Detached,
     /// Nobody reads the caller's output any more (`EPIPE`); the container runs on.
     OutputClosed,
-    /// A signal ended the caller, whose terminal was raw; the container runs on.
+    /// A signal ended the caller; the container runs on.
     Interrupted(Signal),
     /// The supervisor ended without a word: it was killed, and the container with it.
     Lost,
@@ -133,6 +133,26 @@ pub fn wait_for_start(stream: &UnixStream) -> Result<Option<Outcome>, AttachErro
     .map(|answer| answer.unwrap_or(Some(Outcome::Lost)))
 }
 
+/// Whether the supervisor of a running container answers within this time, and has not to say that the container has
+/// ended.
+///
+/// # Errors
+/// [`AttachError::Protocol`].
+pub fn answers(stream: &UnixStream, patience: Duration) -> Result<bool, AttachError> {
+    let mut bytes = Vec::new();
+    Request::Subscribe.encode(&mut bytes);
+    let mut sent: &UnixStream = stream;
+    if sent.write_all(&bytes).is_err() {
+        return Ok(false);
+    }
+    let answer = wait_for(stream, Some(patience), |reply| match reply {
+        Reply::Started => Some(true),
+        Reply::Exited(_) | Reply::Failed(_) => Some(false),
+        Reply::Output(..) | Reply::Accepted(_) => None,
+    });
+    Ok(answer?.unwrap_or(false))
+}
+
 /// Waits until the container has ended and been taken down, at most `patience` long (`None`: for ever). `None` if
 /// it has not by then, or if the supervisor ended without a report: the record shows which.
 ///
@@ -194,7 +214,7 @@ mod tests {
     use super::*;
 
     fn manner() -> Manner {
-        Manner { tty: false, proxy: true, detach: super::super::detach::DetachKeys::default() }
+        Manner { tty: false, proxy: Proxy::Streams, detach: super::super::detach::DetachKeys::default() }
     }
 
     /// Runs the client's side on a thread of its own, with the other side played by `supervisor`. Returns

@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
-use nix::unistd::{read, write};
+use nix::unistd::{isatty, read, write};
 
 use super::{AttachError, Io, Outcome, own, terminal_size};
 use crate::container::life::detach::{DetachKeys, Watch};
@@ -18,7 +19,7 @@ use crate::container::life::protocol::{
     Decoder, Message as _, PAYLOAD_MAX, ProtocolError, Reply, Request, STDIN_WINDOW, Stream,
 };
 use crate::container::request::signal::Signal;
-use crate::container::run::terminal::RawMode;
+use crate::container::run::terminal::{RawMode, is_in_background};
 use crate::sys::WindowSize;
 
 /// How much output waits here before the supervisor has to wait.
@@ -40,22 +41,42 @@ const PROXIED: [NixSignal; 6] = [
 /// The signals that end a client whose terminal is raw, and has to be restored first.
 const ENDING: [NixSignal; 4] = [NixSignal::SIGHUP, NixSignal::SIGINT, NixSignal::SIGQUIT, NixSignal::SIGTERM];
 
+/// How often a client in the background looks whether it has got its terminal.
+const GLANCE: Duration = Duration::from_millis(200);
+
+/// How long a client to which nobody can type waits for its container, once it has passed on a signal to end.
+const LAST_WAIT: Duration = Duration::from_secs(1);
+
+/// Which of the signals that a client gets are passed on to the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proxy {
+    /// None: they end the client.
+    Nothing,
+    /// All, unless what is typed goes to a terminal of the container's: then they are for the client.
+    Streams,
+    /// All.
+    Always,
+}
+
 /// How a client is connected.
 #[derive(Debug, Clone)]
 pub struct Manner {
     /// Whether the container has a terminal.
     pub tty: bool,
-    /// Whether signals that the client gets are passed on to the container.
-    pub proxy: bool,
+    /// What is passed on.
+    pub proxy: Proxy,
     /// The keys that end the connection.
     pub detach: DetachKeys,
 }
 
 /// Connects the caller's streams with a container until it ends or the caller cannot go on.
 ///
-/// With a terminal and input, the caller's terminal is raw from the start of the command until this returns, in
-/// whatever way, and signals that end the caller do so here. Otherwise those signals are passed on to the
-/// container, if they are to be.
+/// With a terminal and input, the caller's terminal is raw until this returns, in whatever way, and signals that end
+/// the caller do so here, unless they are passed on to the container.
+///
+/// In the background the caller's terminal is left alone, and the caller goes on without input. Nobody can type the keys
+/// that leave a container there; so a signal to end, which goes to the container, ends the caller as well, though not
+/// before the container has had a moment to answer.
 ///
 /// # Errors
 /// [`AttachError::Own`] for the caller's streams (input that is no terminal with `tty`), and
@@ -63,16 +84,24 @@ pub struct Manner {
 pub fn relay(stream: UnixStream, io: Io<'_>, manner: &Manner) -> Result<Outcome, AttachError> {
     stream.set_nonblocking(true).map_err(ProtocolError::Io)?;
     let tty = manner.tty;
-    let proxy = manner.proxy && (!tty || io.stdin.is_none());
-    let signals = Signals::watch(tty, proxy)?;
+    let proxy = match manner.proxy {
+        Proxy::Nothing => false,
+        Proxy::Streams => !tty || io.stdin.is_none(),
+        Proxy::Always => true,
+    };
+    let at_terminal = io.stdin.is_some_and(|stdin| isatty(stdin).unwrap_or(false));
+    let signals = Signals::watch(tty, proxy, at_terminal)?;
     let mut relay = Relay {
         stream,
         io,
         tty,
         proxy,
         raw: None,
+        in_background: false,
         keys: Watch::new(manner.detach.clone()),
+        started: false,
         leaving: false,
+        leaves_at: None,
         decoder: Decoder::default(),
         requests: Vec::new(),
         credit: STDIN_WINDOW,
@@ -81,6 +110,7 @@ pub fn relay(stream: UnixStream, io: Io<'_>, manner: &Manner) -> Result<Outcome,
         verdict: None,
         signals: signals.fd.as_fd(),
     };
+    relay.look_at_terminal()?;
     relay.run()
 }
 
@@ -91,13 +121,20 @@ struct Signals {
 }
 
 impl Signals {
-    fn watch(tty: bool, proxy: bool) -> Result<Self, AttachError> {
+    /// `at_terminal`: whether input comes from a terminal.
+    fn watch(tty: bool, proxy: bool, at_terminal: bool) -> Result<Self, AttachError> {
         let mut watched = SigSet::empty();
         watched.extend(if proxy { &PROXIED[..] } else { &ENDING[..] }.iter().copied());
         if tty {
             watched.add(NixSignal::SIGWINCH);
         }
-        let before = watched.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(own("block signals"))?;
+        let mut blocked = watched;
+        if at_terminal {
+            watched.add(NixSignal::SIGCONT);
+            // Stopped, it would not notice that its container has ended, nor that it is to end itself.
+            blocked.extend([NixSignal::SIGCONT, NixSignal::SIGTTIN, NixSignal::SIGTTOU]);
+        }
+        let before = blocked.thread_swap_mask(SigmaskHow::SIG_BLOCK).map_err(own("block signals"))?;
         let fd = SignalFd::with_flags(&watched, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
         let fd = fd.map_err(own("watch signals")).inspect_err(|_| {
             before.thread_set_mask().ok();
@@ -120,9 +157,15 @@ struct Relay<'a> {
     /// Whether signals go to the container.
     proxy: bool,
     raw: Option<RawMode<BorrowedFd<'a>>>,
+    /// Whether input is a terminal that is another program's at the moment.
+    in_background: bool,
     keys: Watch,
+    /// Whether the command runs.
+    started: bool,
     /// Whether the user has typed the keys, and only the requests have to be sent still.
     leaving: bool,
+    /// When the caller ends even if the container has not, and by which signal.
+    leaves_at: Option<(Instant, Signal)>,
     decoder: Decoder,
     /// Frames that the supervisor has not taken yet.
     requests: Vec<u8>,
@@ -154,8 +197,12 @@ impl Relay<'_> {
             {
                 return Ok(verdict);
             }
-            if self.leaving && self.requests.is_empty() {
+            // Before the command runs, nobody knows whether there is anything to be left.
+            if self.leaving && self.started && self.requests.is_empty() {
                 return Ok(Outcome::Detached);
+            }
+            if let Some((_, signal)) = self.leaves_at.filter(|(at, _)| *at <= Instant::now()) {
+                return Ok(Outcome::Interrupted(signal));
             }
             for (source, events) in self.wait()? {
                 let left = match source {
@@ -174,7 +221,43 @@ impl Relay<'_> {
                     return Ok(outcome);
                 }
             }
+            if self.in_background {
+                self.look_at_terminal()?;
+            }
         }
+    }
+
+    /// Takes the terminal that is the caller's input, if it is the caller's at the moment.
+    fn look_at_terminal(&mut self) -> Result<(), AttachError> {
+        let Some(stdin) = self.io.stdin else { return Ok(()) };
+        self.in_background = is_in_background(stdin);
+        if !self.tty || self.in_background {
+            return Ok(());
+        }
+        let raw = match &mut self.raw {
+            Some(raw) => raw.renew(),
+            None => RawMode::enter(stdin).map(|raw| self.raw = Some(raw)),
+        };
+        raw.map_err(own("use standard input as a terminal"))?;
+        self.complete_raw_mode()
+    }
+
+    /// From the start of the command on, what is written to the terminal is made for one that is raw.
+    fn complete_raw_mode(&mut self) -> Result<(), AttachError> {
+        match &mut self.raw {
+            Some(raw) if self.started => raw.complete().map_err(own("use standard input as a terminal")),
+            _ => Ok(()),
+        }
+    }
+
+    /// When to look again though nothing has happened.
+    fn timeout(&self) -> PollTimeout {
+        let glance = self.in_background.then_some(GLANCE);
+        let left = self.leaves_at.map(|(at, _)| at.saturating_duration_since(Instant::now()));
+        glance.into_iter().chain(left).min().map_or(PollTimeout::NONE, |time| {
+            // Rounded up, so that the last turn does not spin.
+            PollTimeout::try_from(time + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX)
+        })
     }
 
     fn wait(&self) -> Result<Vec<(Source, PollFlags)>, AttachError> {
@@ -192,16 +275,16 @@ impl Relay<'_> {
             if !flags.is_empty() {
                 watch(Source::Supervisor, self.stream.as_fd(), flags);
             }
-            if let Some(stdin) =
-                self.io.stdin.filter(|_| self.credit > self.keys.held() && self.requests.is_empty())
-            {
+            let takes_input =
+                !self.in_background && self.credit > self.keys.held() && self.requests.is_empty();
+            if let Some(stdin) = self.io.stdin.filter(|_| takes_input) {
                 watch(Source::Stdin, stdin, PollFlags::POLLIN);
             }
         }
         if let Some(fd) = self.output.front().and_then(|(stream, _)| self.output_fd(*stream)) {
             watch(Source::Output, fd, PollFlags::POLLOUT);
         }
-        match poll(&mut fds, PollTimeout::NONE) {
+        match poll(&mut fds, self.timeout()) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(own("wait for events")(errno)),
         }
@@ -235,11 +318,24 @@ impl Relay<'_> {
             let Ok(signal) = Signal::from_number(number) else { continue };
             if number == NixSignal::SIGWINCH as i32 {
                 self.send_size();
+            } else if number == NixSignal::SIGCONT as i32 {
+                self.look_at_terminal()?;
+                self.send_size();
             } else if self.proxy {
                 self.request(&Request::Signal(signal));
+                self.leave_soon(signal);
             } else {
                 return Ok(Some(Outcome::Interrupted(signal)));
             }
+        }
+    }
+
+    /// A signal to end ends the caller where nobody can type: its terminal has gone, or is another program's.
+    fn leave_soon(&mut self, signal: Signal) {
+        let is = |other: NixSignal| signal.number() == other as i32;
+        let alone = is(NixSignal::SIGHUP) || self.io.stdin.is_some_and(is_in_background);
+        if self.tty && alone && ENDING.into_iter().any(is) {
+            self.leaves_at.get_or_insert((Instant::now() + LAST_WAIT, signal));
         }
     }
 
@@ -254,6 +350,8 @@ impl Relay<'_> {
         // What is held back of the keys may follow at once.
         let mut buffer = vec![0; (self.credit - self.keys.held()).min(PAYLOAD_MAX)];
         match read(stdin, &mut buffer) {
+            // Another program has got the terminal since.
+            Err(Errno::EIO) if is_in_background(stdin) => self.in_background = true,
             // EIO: the terminal is gone, or this process may not read from it.
             Ok(0) | Err(Errno::EIO) => {
                 self.io.stdin = None;
@@ -334,7 +432,14 @@ impl Relay<'_> {
 
     fn take(&mut self, reply: Reply) -> Result<(), AttachError> {
         match reply {
-            Reply::Started => self.enter_raw_mode()?,
+            Reply::Started => {
+                self.started = true;
+                self.complete_raw_mode()?;
+                if self.tty {
+                    // It may have changed since the order was sent.
+                    self.send_size();
+                }
+            }
             Reply::Failed(failure) => self.verdict = Some(Outcome::Failed(failure)),
             Reply::Output(stream, data) => {
                 if !data.is_empty() && self.output_fd(stream).is_some() {
@@ -347,17 +452,6 @@ impl Relay<'_> {
                 self.credit = (self.credit + count).min(STDIN_WINDOW);
             }
             Reply::Exited(code) => self.verdict = Some(Outcome::Exited(code)),
-        }
-        Ok(())
-    }
-
-    fn enter_raw_mode(&mut self) -> Result<(), AttachError> {
-        if self.tty && self.raw.is_none() {
-            if let Some(stdin) = self.io.stdin {
-                self.raw = Some(RawMode::enter(stdin).map_err(own("use standard input as a terminal"))?);
-            }
-            // It may have changed since the order was sent.
-            self.send_size();
         }
         Ok(())
     }
