@@ -1,25 +1,25 @@
 //! Containers as `inspect` and the listings show them, under Docker's names.
 
+mod host_config;
+
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
 use chrono::{DateTime, SecondsFormat, Utc};
 use serde_json::{Map, Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::cli::human;
 use crate::engine::{
-    Bytes, CapabilityName, Cpus, DeviceRequest, DiskUsage, Endpoint, ExposedPort, Family, Limits, LogDriver,
-    LogOptions, Membership, Modules, MountView, NumberList, Paths, Rate, Record, Seccomp, Security, Snapshot,
-    State, Swap, Ulimit, Wanted, unpublished_ports,
+    DEFAULT_STOP_TIMEOUT, DiskUsage, Endpoint, ExposedPort, Family, Modules, MountView, NetworkMode, Paths,
+    Record, Snapshot, State, Wanted, unpublished_ports,
 };
 use crate::names::IfName;
+use host_config::host_config;
 
 /// What stands for "never": Docker writes the first instant of its calendar.
-const NEVER: &str = "0001-01-01T00:00:00Z";
-
-/// How large `/dev/shm` is where nobody says otherwise.
-const DEFAULT_SHM: u64 = 64 << 20;
+pub(super) const NEVER: &str = "0001-01-01T00:00:00Z";
 
 /// Whether the user means a mount by a volume's name or a path.
 pub(super) fn is_called(mount: &MountView, text: &str) -> bool {
@@ -123,9 +123,15 @@ pub(super) fn container(
         "RestartCount": record.life.restarts,
         "Driver": "overlay2",
         "Platform": "linux",
+        "MountLabel": "",
+        "ProcessLabel": "",
+        // Commands that run beside the first process are not kept track of.
+        "ExecIDs": null,
+        "SizeRw": null,
+        "SizeRootFs": null,
         "AppArmorProfile": Modules::of_host().shown(record.config.settings.security.profile()),
         "GraphDriver": { "Name": "overlay2", "Data": {
-            "LowerDir": record.config.layers,
+            "LowerDir": joined(&record.config.layers),
             "UpperDir": paths.overlay.join("upper"),
             "WorkDir": paths.overlay.join("work"),
             "MergedDir": merged(snapshot, paths),
@@ -140,6 +146,11 @@ pub(super) fn container(
         document["SizeRootFs"] = disk.image.map(|image| image + disk.own).into();
     }
     document
+}
+
+/// Paths as overlayfs takes them.
+pub(super) fn joined(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":")
 }
 
 fn time(time: Option<DateTime<Utc>>) -> String {
@@ -172,6 +183,7 @@ fn state_document(current: &State) -> Value {
         "Error": error.unwrap_or_default(),
         "StartedAt": time(started),
         "FinishedAt": time(finished),
+        "Health": null,
     })
 }
 
@@ -184,6 +196,9 @@ fn config(record: &Record) -> Value {
         "Domainname": config.settings.domainname.as_ref().map(|name| name.as_str()).unwrap_or_default(),
         "User": config.user.as_ref().map(ToString::to_string).unwrap_or_default(),
         "AttachStdin": config.stdin_once,
+        // What its first client wanted is not kept.
+        "AttachStdout": false,
+        "AttachStderr": false,
         "Tty": config.tty,
         "OpenStdin": config.open_stdin,
         "StdinOnce": config.stdin_once,
@@ -195,8 +210,22 @@ fn config(record: &Record) -> Value {
         "WorkingDir": config.working_dir.as_ref().map(|path| path.as_path().to_owned()).unwrap_or_default(),
         "Labels": config.labels,
         "StopSignal": config.stop_signal.to_string(),
-        "StopTimeout": config.stop_timeout,
+        "StopTimeout": Some(config.stop_timeout).filter(|timeout| *timeout != DEFAULT_STOP_TIMEOUT),
+        "Volumes": volumes(record),
+        "Healthcheck": null,
+        "OnBuild": null,
+        "Shell": null,
+        "ArgsEscaped": null,
+        "NetworkDisabled": null,
     })
+}
+
+/// The places of the volumes that have no names of the user's.
+fn volumes(record: &Record) -> Value {
+    let mounts = record.config.settings.mounts.iter().filter(|mount| mount.anonymous_name().is_some());
+    let places = mounts.map(|mount| mount.destination.as_path().display().to_string());
+    let places: Map<String, Value> = places.map(|place| (place, json!({}))).collect();
+    if places.is_empty() { Value::Null } else { places.into() }
 }
 
 fn exposed(record: &Record) -> Value {
@@ -207,166 +236,6 @@ fn exposed(record: &Record) -> Value {
         .flat_map(|port| port.container.ports().map(|number| format!("{number}/{}", port.proto)));
     let ports = ports.chain(record.config.settings.exposed.iter().cloned());
     Value::Object(ports.map(|port| (port, json!({}))).collect())
-}
-
-fn host_config(record: &Record, mounts: &[MountView]) -> Value {
-    let settings = &record.config.settings;
-    let mut config = json!({
-        "NetworkMode": record.network.mode.describe(),
-        "PortBindings": port_bindings(record),
-        "PublishAllPorts": record.network.publish_all,
-        "AutoRemove": record.config.auto_remove,
-        "Init": settings.init,
-        "RestartPolicy": {
-            "Name": settings.restart.name(),
-            "MaximumRetryCount": settings.restart.maximum(),
-        },
-        "LogConfig": log_config(&settings.log),
-        "GroupAdd": settings.groups,
-        "ReadonlyRootfs": settings.read_only,
-        "Sysctls": settings.sysctls,
-        "Ulimits": settings.ulimits.iter().map(ulimit).collect::<Vec<_>>(),
-        "Binds": mounts.iter().filter_map(bind).collect::<Vec<_>>(),
-        "VolumesFrom": settings.volumes_from.iter().map(|from| &from.container).collect::<Vec<_>>(),
-        "ShmSize": settings.shm_size.map_or(DEFAULT_SHM, |Bytes(bytes)| bytes),
-        "Dns": settings.resolution.servers,
-        "DnsSearch": settings.resolution.search,
-        "DnsOptions": settings.resolution.options,
-        "ExtraHosts": settings.resolution.hosts,
-        "Devices": settings.devices.nodes.iter().map(device).collect::<Vec<_>>(),
-        "DeviceCgroupRules": settings.devices.rules.iter().map(ToString::to_string).collect::<Vec<_>>(),
-    });
-    for part in [limits(&settings.limits), security(&settings.security)] {
-        if let (Value::Object(members), Value::Object(part)) = (&mut config, part) {
-            members.extend(part);
-        }
-    }
-    config
-}
-
-/// A mount as `-v` would ask for it; one in memory cannot be asked for in this way.
-fn bind(mount: &MountView) -> Option<String> {
-    if mount.kind == "tmpfs" {
-        return None;
-    }
-    let mode = if mount.mode.is_empty() { String::new() } else { format!(":{}", mount.mode) };
-    Some(format!("{}:{}{mode}", mount_label(mount), mount.destination.display()))
-}
-
-fn device(device: &DeviceRequest) -> Value {
-    json!({
-        "PathOnHost": device.host,
-        "PathInContainer": device.container,
-        "CgroupPermissions": device.access.to_string(),
-    })
-}
-
-/// One limit of each process; no limit is -1.
-fn ulimit(limit: &Ulimit) -> Value {
-    let number = |value: u64| i64::try_from(value).unwrap_or(-1);
-    json!({ "Name": limit.name(), "Soft": number(limit.soft), "Hard": number(limit.hard) })
-}
-
-/// How much of the machine it may use; as much as there is, is 0.
-fn limits(limits: &Limits) -> Value {
-    let bytes = |value: Option<Bytes>| value.map_or(0, |Bytes(bytes)| bytes);
-    let list = |value: &Option<NumberList>| value.as_ref().map(ToString::to_string).unwrap_or_default();
-    let rates = |rates: &[Rate]| -> Vec<Value> {
-        rates.iter().map(|rate| json!({ "Path": rate.path, "Rate": rate.rate })).collect()
-    };
-    json!({
-        "Memory": bytes(limits.memory),
-        "MemorySwap": match limits.memory_swap {
-            None => json!(0),
-            Some(Swap::Unlimited) => json!(-1),
-            Some(Swap::Total(Bytes(bytes))) => json!(bytes),
-        },
-        "MemoryReservation": bytes(limits.memory_reservation),
-        "MemorySwappiness": limits.memory_swappiness,
-        "OomKillDisable": limits.oom_kill_disable,
-        "OomScoreAdj": limits.oom_score_adj.unwrap_or(0),
-        "NanoCpus": limits.cpus.map_or(0, |Cpus(billionths)| billionths),
-        "CpuShares": limits.cpu_shares.unwrap_or(0),
-        "CpuPeriod": limits.cpu_period.unwrap_or(0),
-        "CpuQuota": limits.cpu_quota.unwrap_or(0),
-        "CpusetCpus": list(&limits.cpuset_cpus),
-        "CpusetMems": list(&limits.cpuset_mems),
-        "PidsLimit": limits.pids,
-        "BlkioWeight": limits.blkio_weight.unwrap_or(0),
-        "BlkioDeviceReadBps": rates(&limits.device_read_bps),
-        "BlkioDeviceWriteBps": rates(&limits.device_write_bps),
-        "BlkioDeviceReadIOps": rates(&limits.device_read_iops),
-        "BlkioDeviceWriteIOps": rates(&limits.device_write_iops),
-    })
-}
-
-/// What it may do.
-fn security(security: &Security) -> Value {
-    let names = |names: &[CapabilityName]| -> Vec<String> { names.iter().map(ToString::to_string).collect() };
-    let namespaces = &security.namespaces;
-    json!({
-        "Privileged": security.privileged,
-        "CapAdd": names(&security.cap_add),
-        "CapDrop": names(&security.cap_drop),
-        "SecurityOpt": security_options(security),
-        // Docker shows an empty word for these namespaces if they are the container's own.
-        "PidMode": if namespaces.pid.is_own() { String::new() } else { namespaces.pid.to_string() },
-        "IpcMode": namespaces.ipc.to_string(),
-        "UTSMode": if namespaces.uts.is_host() { "host" } else { "" },
-        "CgroupnsMode": namespaces.cgroup.as_str(),
-    })
-}
-
-/// What `--security-opt` has said, as far as it is not the default.
-fn security_options(security: &Security) -> Vec<String> {
-    let mut options: Vec<String> = security.labels.iter().map(|label| format!("label={label}")).collect();
-    // Docker writes down itself that what is so near to the host gets no label.
-    let is_near =
-        security.privileged || security.namespaces.pid.is_host() || security.namespaces.ipc.is_host();
-    if is_near && options.is_empty() {
-        options.push("label=disable".to_owned());
-    }
-    options.extend(security.apparmor.iter().map(|profile| format!("apparmor={profile}")));
-    if !security.new_privileges {
-        options.push("no-new-privileges".to_owned());
-    }
-    match &security.seccomp {
-        Seccomp::Default => {}
-        Seccomp::Unconfined => options.push("seccomp=unconfined".to_owned()),
-        Seccomp::Profile(profile) => options.push(format!("seccomp={}", json!(profile))),
-    }
-    if security.system_paths {
-        options.push("systempaths=unconfined".to_owned());
-    }
-    options
-}
-
-fn log_config(options: &LogOptions) -> Value {
-    let mut config = Map::new();
-    if options.driver != LogDriver::None {
-        let size = options.max_size.map_or_else(|| "-1".to_owned(), |size| size.to_string());
-        config.insert("max-size".to_owned(), size.into());
-        config.insert("max-file".to_owned(), options.max_file.to_string().into());
-    }
-    json!({ "Type": options.driver.to_string(), "Config": config })
-}
-
-/// The ports that were asked for, whether the container runs or not.
-fn port_bindings(record: &Record) -> Value {
-    let mut bindings: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for port in &record.network.ports {
-        let address = port.host_ip.map(|address| address.to_string()).unwrap_or_default();
-        for (offset, number) in port.container.ports().enumerate() {
-            let host = match port.fixed() {
-                Some(host) => (usize::from(host.first) + offset).to_string(),
-                // Any of them, or any at all.
-                None => port.host.map(|range| range.to_string()).unwrap_or_default(),
-            };
-            let binding = json!({ "HostIp": address, "HostPort": host });
-            bindings.entry(format!("{number}/{}", port.proto)).or_default().push(binding);
-        }
-    }
-    json!(bindings)
 }
 
 /// Where the root file system of a container can be reached: through its first process, since it is mounted nowhere
@@ -414,35 +283,56 @@ fn network_settings(snapshot: &Snapshot, endpoints: &[Endpoint], paths: &Paths) 
     for exposed in unpublished(snapshot, endpoints) {
         ports.extend(exposed.container.ports().map(|port| (format!("{port}/{}", exposed.proto), None)));
     }
-    let networks: BTreeMap<String, Value> = snapshot
+    let mut networks: BTreeMap<String, Value> = snapshot
         .record
         .network
         .networks
         .iter()
         .map(|membership| {
             let endpoint = endpoints.iter().find(|endpoint| endpoint.network == membership.network);
-            (membership.network.to_string(), in_network(membership, endpoint))
+            (membership.network.to_string(), in_network(&membership.wanted, endpoint))
         })
         .collect();
+    // Docker has networks for these as well.
+    if let mode @ (NetworkMode::Host | NetworkMode::None) = &snapshot.record.network.mode {
+        networks.insert(mode.describe(), in_network(&Wanted::default(), None));
+    }
     let sandbox = if snapshot.state.is_running() { paths.netns.to_string_lossy() } else { "".into() };
     // Of the first network, where scripts from before there were several look.
     let mut settings = addresses(endpoints.first());
     settings["SandboxKey"] = sandbox.into();
+    settings["SandboxID"] = sandbox_id(snapshot).into();
+    settings["Bridge"] = "".into();
+    settings["HairpinMode"] = false.into();
+    settings["LinkLocalIPv6Address"] = "".into();
+    settings["LinkLocalIPv6PrefixLen"] = 0.into();
+    settings["SecondaryIPAddresses"] = Value::Null;
+    settings["SecondaryIPv6Addresses"] = Value::Null;
     settings["Ports"] = json!(ports);
     settings["Networks"] = json!(networks);
     settings
 }
 
+/// The network namespace of a container that runs, by a name: there is one for each container.
+fn sandbox_id(snapshot: &Snapshot) -> String {
+    if snapshot.state.is_running() { snapshot.record.id.to_string() } else { String::new() }
+}
+
 /// What a container asked for in a network, and while it runs, what it got.
-fn in_network(membership: &Membership, endpoint: Option<&Endpoint>) -> Value {
-    let Wanted { ip, ip6, aliases, .. } = &membership.wanted;
+fn in_network(wanted_there: &Wanted, endpoint: Option<&Endpoint>) -> Value {
+    let Wanted { ip, ip6, aliases, .. } = wanted_there;
     let mut wanted = Map::new();
     wanted.extend(ip.map(|ip| ("IPv4Address".to_owned(), ip.to_string().into())));
     wanted.extend(ip6.map(|ip6| ("IPv6Address".to_owned(), ip6.to_string().into())));
     let name = |name: &IfName| name.to_string();
     let mut value = addresses(endpoint);
     value["IPAMConfig"] = if wanted.is_empty() { Value::Null } else { wanted.into() };
-    value["Aliases"] = json!(aliases);
+    value["Aliases"] = if aliases.is_empty() { Value::Null } else { json!(aliases) };
+    value["Links"] = Value::Null;
+    value["DriverOpts"] = Value::Null;
+    value["DNSNames"] = json!(aliases);
+    value["GwPriority"] = 0.into();
+    value["NetworkID"] = "".into();
     value["HostInterface"] = endpoint.map(|endpoint| name(&endpoint.host_if)).unwrap_or_default().into();
     value["Interface"] = endpoint.map(|endpoint| name(&endpoint.container_if)).unwrap_or_default().into();
     value
@@ -463,5 +353,14 @@ fn addresses(endpoint: Option<&Endpoint>) -> Value {
         "GlobalIPv6Address": ipv6.map(|net| net.addr().to_string()).unwrap_or_default(),
         "GlobalIPv6PrefixLen": ipv6.map_or(0, |net| net.prefix_len()),
         "IPv6Gateway": gateway(Family::V6),
+        "EndpointID": endpoint.map(endpoint_id).unwrap_or_default(),
     })
+}
+
+/// An endpoint by a name: there is one for each container and network.
+pub(super) fn endpoint_id(endpoint: &Endpoint) -> String {
+    let mut id = Sha256::new();
+    id.update(endpoint.owner.id().as_str());
+    id.update(endpoint.network.as_str());
+    id.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -4,7 +4,7 @@
 
 use crate::cli::CommandError;
 use crate::cli::documents;
-use crate::engine::{Engine, EngineError, MountView, PortRequest, Snapshot};
+use crate::engine::{Endpoint, Engine, EngineError, MountView, NamePattern, PortRequest, Snapshot};
 
 /// The states that Docker has, the ones that are never met here included.
 const STATES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
@@ -105,8 +105,13 @@ impl Filters {
         !self.status.is_empty()
     }
 
-    /// Whether a container is to be shown.
-    pub(super) fn accept(&self, snapshot: &Snapshot, mounts: &[MountView]) -> bool {
+    /// Whether a container is to be shown. What it has in its networks is only asked for if it matters.
+    pub(super) fn accept(
+        &self,
+        snapshot: &Snapshot,
+        mounts: &[MountView],
+        endpoints: &dyn Fn() -> Vec<Endpoint>,
+    ) -> bool {
         let record = &snapshot.record;
         let config = &record.config;
         let any = |values: &[String], met: &dyn Fn(&str) -> bool| {
@@ -130,24 +135,18 @@ impl Filters {
                 || documents::exit_code(&snapshot.state).is_some_and(|code| self.exited.contains(&code)))
             && (self.before.is_empty() || self.before.iter().any(|created| record.created < *created))
             && (self.since.is_empty() || self.since.iter().any(|created| record.created > *created))
-            && (self.publish.is_empty() || self.publish.iter().any(|port| is_published(port, snapshot)))
-            && (self.expose.is_empty() || self.expose.iter().any(|port| is_published(port, snapshot)))
+            && (self.publish.is_empty() || is_any_published(&self.publish, &endpoints()))
+            && (self.expose.is_empty() || self.expose.iter().any(|port| is_exposed(port, snapshot)))
     }
 }
 
-/// Whether `text` contains what the user wrote, at its beginning after `^` and at its end before `$`. Docker
-/// takes it for a regular expression, of which these are what names need.
+/// Whether `text` is what the user means. Docker's names begin with a slash.
 fn matches(wanted: &str, text: &str) -> bool {
-    let (start, wanted) = wanted.strip_prefix('^').map_or((false, wanted), |wanted| (true, wanted));
-    let (end, wanted) = wanted.strip_suffix('$').map_or((false, wanted), |wanted| (true, wanted));
-    // Docker's names begin with a slash.
-    let wanted = wanted.strip_prefix('/').unwrap_or(wanted);
-    match (start, end) {
-        (true, true) => text == wanted,
-        (true, false) => text.starts_with(wanted),
-        (false, true) => text.ends_with(wanted),
-        (false, false) => text.contains(wanted),
-    }
+    let wanted = match wanted.strip_prefix('^') {
+        Some(rest) => format!("^{}", rest.strip_prefix('/').unwrap_or(rest)),
+        None => wanted.strip_prefix('/').unwrap_or(wanted).to_owned(),
+    };
+    NamePattern(wanted).fits(text)
 }
 
 /// Whether two names mean the same image: without a tag it is the latest.
@@ -173,13 +172,24 @@ fn is_connected(wanted: &str, snapshot: &Snapshot) -> bool {
     is_called || network.is_member_of(if wanted == "bridge" { "default" } else { wanted })
 }
 
-fn is_published(wanted: &PortRequest, snapshot: &Snapshot) -> bool {
-    let network = &snapshot.record.network;
-    network.ports.iter().any(|port| {
-        port.proto == wanted.proto
-            && port.container.first <= wanted.container.last
-            && wanted.container.first <= port.container.last
+/// Whether one of these ports of the host leads to the container.
+fn is_any_published(wanted: &[PortRequest], endpoints: &[Endpoint]) -> bool {
+    let published = documents::published(endpoints);
+    wanted.iter().any(|wanted| {
+        let protocol = wanted.proto.to_string();
+        let is_meant = |port: u16| (wanted.container.first..=wanted.container.last).contains(&port);
+        published
+            .iter()
+            .any(|((_, proto), hosts)| *proto == protocol && hosts.iter().any(|(_, port)| is_meant(*port)))
     })
+}
+
+/// Whether the container has one of these ports, published or not.
+fn is_exposed(wanted: &PortRequest, snapshot: &Snapshot) -> bool {
+    let record = &snapshot.record;
+    let mut ports = record.network.ports.iter().filter(|port| port.proto == wanted.proto);
+    let is_exposed = |port: u16| record.config.settings.exposed.contains(&format!("{port}/{}", wanted.proto));
+    ports.any(|port| port.container.overlaps(wanted.container)) || wanted.container.ports().any(is_exposed)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ pub(super) struct Args {
     /// Do not shorten ids and commands
     #[arg(long)]
     no_trunc: bool,
-    /// Print a table, one JSON array (json), or one line for each step by a Go template
+    /// Print a table, one JSON object a line (json), or one line for each step by a Go template
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: ListFormat,
     /// The image, by name or id

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::listing::ObjectFormat;
 use super::{
-    CommandError, Context, failed, history, images, import, load, output, pull, push, rmi, save, tag,
+    CommandError, Context, documents, failed, history, images, import, load, output, pull, push, rmi, save,
+    tag,
 };
 use crate::engine::StoredImage;
 
@@ -97,7 +98,23 @@ pub(super) fn document(image: &StoredImage) -> Value {
         "Architecture": config.architecture,
         "Os": config.os,
         "Size": image.size,
+        "DockerVersion": "",
+        "Descriptor": null,
+        "Metadata": { "LastTagTime": documents::NEVER },
         "Config": {
+            "Hostname": "",
+            "Domainname": "",
+            "AttachStdin": false,
+            "AttachStdout": false,
+            "AttachStderr": false,
+            "Tty": false,
+            "OpenStdin": false,
+            "StdinOnce": false,
+            "Image": "",
+            "OnBuild": null,
+            "Healthcheck": null,
+            "Shell": null,
+            "ArgsEscaped": null,
             "User": defaults.user,
             "ExposedPorts": defaults.exposed_ports,
             "Env": defaults.env,
@@ -113,7 +130,7 @@ pub(super) fn document(image: &StoredImage) -> Value {
         },
         "GraphDriver": { "Name": "overlay2", "Data": {
             "UpperDir": image.layers.first(),
-            "LowerDir": image.layers.iter().skip(1).map(|path| path.display().to_string()).collect::<Vec<_>>().join(":"),
+            "LowerDir": documents::joined(image.layers.get(1..).unwrap_or_default()),
         } },
         "RootFS": { "Type": config.rootfs.kind, "Layers": config.rootfs.diff_ids },
     })

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::image_filters::{Filter, Filters};
 use crate::cli::listing::{self, Columns, ListFormat};
-use crate::cli::{CommandError, Context, human, output};
+use crate::cli::{CommandError, Context, documents, human, output};
 use crate::engine::{Pinned, Reference, StoredImage};
 
 /// List images, the newest first
@@ -30,7 +30,7 @@ pub(super) struct Args {
     /// since=IMAGE; may be given more than once
     #[arg(long, short, value_name = "FILTER")]
     filter: Vec<Filter>,
-    /// Print a table, one JSON array (json), or one line for each image by a Go template
+    /// Print a table, one JSON object a line (json), or one line for each image by a Go template
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: ListFormat,
     /// Show only images of this name (default: with any tag)
@@ -47,6 +47,10 @@ const COLUMNS: Columns = Columns {
         ("CreatedAt", "CREATED AT"),
         ("CreatedSince", "CREATED"),
         ("Size", "SIZE"),
+        ("VirtualSize", "SIZE"),
+        ("SharedSize", "SHARED SIZE"),
+        ("UniqueSize", "UNIQUE SIZE"),
+        ("Containers", "CONTAINERS"),
     ],
     shown: &["Repository", "Tag", "ID", "CreatedSince", "Size"],
 };
@@ -94,9 +98,14 @@ fn row(image: &StoredImage, name: Option<&Reference>, now: DateTime<Utc>, whole:
         "Repository": name.map_or("<none>", Reference::repository),
         "Tag": name.map_or("<none>", Reference::tag),
         "ID": if whole { image.id.to_string() } else { image.id.short().to_owned() },
-        "CreatedAt": image.config.created.map(|created| created.to_rfc3339()).unwrap_or_default(),
+        "CreatedAt": image.config.created.map(documents::listed_time).unwrap_or_default(),
         "CreatedSince": since(image.config.created, now),
         "Size": size(image.size),
+        "VirtualSize": size(image.size),
+        // What is costly to find out, Docker leaves out as well.
+        "SharedSize": "N/A",
+        "UniqueSize": "N/A",
+        "Containers": "N/A",
     })
 }
 

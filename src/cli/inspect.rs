@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use serde_json::Value;
 
-use crate::cli::listing::ObjectFormat;
+use crate::cli::listing::{ObjectFormat, without_empty};
 use crate::cli::{CommandError, Context, documents, image, network, output, volume};
 use crate::engine::Engine;
 
@@ -67,13 +67,13 @@ pub(super) fn inspect(
 /// Prints documents as one array, or one line for each.
 fn print(documents: &[Value], format: Option<&ObjectFormat>) -> Result<(), CommandError> {
     let Some(format) = format else {
-        output::json(&documents);
+        output::json(&documents.iter().map(without_empty).collect::<Vec<_>>());
         return Ok(());
     };
     for document in documents {
         match format.render(document)? {
             Some(text) => output::print(&text),
-            None => output::json(&[document]),
+            None => output::json(&[without_empty(document)]),
         }
     }
     Ok(())
@@ -114,5 +114,15 @@ fn container(engine: &Engine, name: &str, size: bool) -> Result<Value, crate::en
     let snapshot = engine.find(name)?;
     let disk = size.then(|| engine.disk_usage(&snapshot.record, true));
     let (paths, mounts) = (engine.paths(&snapshot.record.id), engine.mounts(&snapshot.record));
-    Ok(documents::container(&snapshot, &engine.endpoints(&snapshot)?, &paths, &mounts, disk))
+    let endpoints = engine.endpoints(&snapshot)?;
+    let mut document = documents::container(&snapshot, &endpoints, &paths, &mounts, disk);
+    if let Value::Object(networks) = &mut document["NetworkSettings"]["Networks"] {
+        for (name, network) in networks {
+            // One that was removed meanwhile, or is not made before it is needed, has none.
+            if let Ok(inspection) = engine.inspect_network(name) {
+                network["NetworkID"] = String::from(inspection.network.id).into();
+            }
+        }
+    }
+    Ok(document)
 }

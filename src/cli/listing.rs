@@ -1,4 +1,4 @@
-//! How listings are printed: as a table, as one JSON array, or by a template of the user's own.
+//! How listings are printed: as a table, as one JSON object a line, or by a template of the user's own.
 
 use std::str::FromStr;
 
@@ -8,15 +8,15 @@ use crate::cli::CommandError;
 use crate::cli::output::{self, Table};
 use crate::cli::template::{Template, TemplateError};
 
-/// The members of rows that templates can look names up in; they are not part of the JSON.
-const METHODS: [&str; 1] = ["Label"];
+/// The members of rows that only templates have: what names can be looked up in, and what Docker's rows have not.
+const METHODS: [&str; 4] = ["Label", "IP", "IPs", "Id"];
 
 /// What `--format` asks for.
 #[derive(Debug, Clone)]
 pub(super) enum ListFormat {
     /// Aligned columns with titles.
     Table,
-    /// One JSON array.
+    /// One JSON object for each row, on a line of its own.
     Json,
     /// One line for each row.
     Lines(Template),
@@ -68,7 +68,7 @@ pub(super) fn print(format: &ListFormat, columns: &Columns, rows: &[Value]) -> R
 /// The text of a listing.
 pub(super) fn render(format: &ListFormat, columns: &Columns, rows: &[Value]) -> Result<String, CommandError> {
     match format {
-        ListFormat::Json => Ok(output::json_text(&rows.iter().map(without_methods).collect::<Vec<_>>())),
+        ListFormat::Json => Ok(rows.iter().map(|row| output::json_line(&without_methods(row))).collect()),
         ListFormat::Table => {
             let titles: Vec<&str> = columns.shown.iter().map(|member| columns.title(member)).collect();
             let mut table = Table::new(&titles);
@@ -142,9 +142,42 @@ impl ObjectFormat {
     pub(super) fn render(&self, object: &Value) -> Result<Option<String>, CommandError> {
         match self {
             Self::Plain => Ok(None),
-            Self::Json => Ok(Some(output::plain_json(&object.to_string()).into_owned() + "\n")),
+            Self::Json => Ok(Some(output::json_line(&without_empty(object)))),
             Self::Template(template) => Ok(Some(format!("{}\n", template.render(object)?))),
         }
+    }
+}
+
+/// Members that Go leaves out of the JSON where there is nothing in them. Templates have them all the same.
+const OPTIONAL: [&str; 15] = [
+    "Annotations",
+    "ArgsEscaped",
+    "AuxiliaryAddresses",
+    "Health",
+    "Healthcheck",
+    "Init",
+    "Mounts",
+    "NetworkDisabled",
+    "Shell",
+    "SizeRootFs",
+    "SizeRw",
+    "StopTimeout",
+    "StorageOpt",
+    "Sysctls",
+    "Tmpfs",
+];
+
+/// A document as JSON shows it: without the members that are left out where there is nothing in them.
+pub(super) fn without_empty(document: &Value) -> Value {
+    match document {
+        Value::Object(members) => {
+            let shown = members
+                .iter()
+                .filter(|(name, value)| !(value.is_null() && OPTIONAL.contains(&name.as_str())));
+            Value::Object(shown.map(|(name, value)| (name.clone(), without_empty(value))).collect())
+        }
+        Value::Array(items) => items.iter().map(without_empty).collect(),
+        other => other.clone(),
     }
 }
 
@@ -190,8 +223,10 @@ mod tests {
         );
         assert_eq!(text("{{.Label \"a\"}}"), "b\n\n");
         assert_eq!(text("{{.ID}}\\t{{json .Name}}"), "1\t\"web\"\n2\t\"a-longer-name\"\n");
-        let json: Value = serde_json::from_str(&text("json")).unwrap();
-        assert_eq!(json, json!([{ "ID": "1", "Name": "web" }, { "ID": "2", "Name": "a-longer-name" }]));
+        assert_eq!(
+            text("json"),
+            "{\"ID\":\"1\",\"Name\":\"web\"}\n{\"ID\":\"2\",\"Name\":\"a-longer-name\"}\n"
+        );
     }
 
     #[test]

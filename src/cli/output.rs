@@ -19,7 +19,7 @@ pub(super) enum Format {
     /// Columns, with a line of titles.
     #[default]
     Table,
-    /// One JSON array.
+    /// As JSON.
     Json,
 }
 
@@ -124,6 +124,11 @@ pub(super) fn json(value: &impl Serialize) {
 pub(super) fn json_text(value: &impl Serialize) -> String {
     // What is printed has names for its members, so that it can always be written.
     serde_json::to_string_pretty(value).map(|text| plain_json(&text).into_owned() + "\n").unwrap_or_default()
+}
+
+/// A value as JSON on one line.
+pub(super) fn json_line(value: &Value) -> String {
+    plain_json(&value.to_string()).into_owned() + "\n"
 }
 
 /// Rows under titles, each column as wide as its widest cell, three spaces apart.

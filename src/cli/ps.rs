@@ -38,7 +38,7 @@ pub(super) struct Args {
     /// than once
     #[arg(long = "filter", short, value_name = "NAME=VALUE", value_parser = listing::filter_pair)]
     filters: Vec<(String, String)>,
-    /// Print a table, one JSON array (json), or one line for each container by a Go template
+    /// Print a table, one JSON object a line (json), or one line for each container by a Go template
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: ListFormat,
 }
@@ -46,7 +46,7 @@ pub(super) struct Args {
 const COLUMNS: Columns = Columns {
     titles: &[
         ("ID", "CONTAINER ID"),
-        ("Names", "NAME"),
+        ("Names", "NAMES"),
         ("Image", "IMAGE"),
         ("Command", "COMMAND"),
         ("CreatedAt", "CREATED AT"),
@@ -54,6 +54,7 @@ const COLUMNS: Columns = Columns {
         ("State", "STATE"),
         ("Status", "STATUS"),
         ("IP", "IP"),
+        ("IPs", "IPS"),
         ("Ports", "PORTS"),
         ("Size", "SIZE"),
         ("Labels", "LABELS"),
@@ -62,11 +63,11 @@ const COLUMNS: Columns = Columns {
         ("LocalVolumes", "LOCAL VOLUMES"),
         ("Networks", "NETWORKS"),
     ],
-    shown: &["ID", "Names", "Image", "Command", "RunningFor", "Status", "IP", "Ports"],
+    shown: &["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"],
 };
 
 const COLUMNS_WITH_SIZE: Columns = Columns {
-    shown: &["ID", "Names", "Image", "Command", "RunningFor", "Status", "IP", "Ports", "Size"],
+    shown: &["ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names", "Size"],
     ..COLUMNS
 };
 
@@ -85,7 +86,10 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     let mut containers = listing.containers;
     containers.retain(|container| {
         (all || documents::is_up(&container.state))
-            && filters.accept(container, &engine.mounts(&container.record))
+            && filters.accept(container, &engine.mounts(&container.record), &|| {
+                // Of one whose ports are not known, none is meant.
+                engine.endpoints(container).unwrap_or_default()
+            })
     });
     containers.truncate(last.unwrap_or(usize::MAX));
     if args.quiet {
@@ -146,6 +150,7 @@ fn row(
         "State": documents::state(&snapshot.state),
         "Status": documents::status(&snapshot.state, now),
         "IP": addresses.join(", "),
+        "IPs": addresses.join(", "),
         "Ports": ports.join(", "),
         "Size": size,
         "Labels": listing::labels(&record.config.labels),

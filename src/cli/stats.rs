@@ -32,7 +32,7 @@ pub(super) struct Args {
     /// Do not shorten ids
     #[arg(long)]
     no_trunc: bool,
-    /// Print a table, one JSON array (json), or one line for each container by a Go template
+    /// Print a table, one JSON object a line (json), or one line for each container by a Go template
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: ListFormat,
     /// The containers, by name or id (default: all that are running)

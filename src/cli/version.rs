@@ -25,8 +25,19 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         "Version": env!("CARGO_PKG_VERSION"),
         "GitCommit": COMMIT.unwrap_or(""),
         "Os": "linux",
-        "Arch": info.architecture,
+        "Arch": info.go_architecture,
         "KernelVersion": info.kernel,
+        // What is not known of the making of this program, and of the protocol of a daemon that there is not.
+        "ApiVersion": "",
+        "MinAPIVersion": "",
+        "DefaultAPIVersion": "",
+        "GitCommit": "",
+        "GoVersion": "",
+        "BuildTime": "",
+        "Context": "default",
+        "Experimental": false,
+        "Platform": { "Name": "mydocker" },
+        "Components": [],
     });
     // There is no daemon: what scripts look for under Server is the same program.
     let document = json!({ "Client": version, "Server": version });

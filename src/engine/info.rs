@@ -23,6 +23,8 @@ pub struct HostInfo {
     pub kernel: String,
     /// The processor's architecture.
     pub architecture: String,
+    /// The same by Go's name, which images have too.
+    pub go_architecture: &'static str,
     /// The distribution.
     pub system: String,
     /// The version of its control groups; `None` where none are mounted.
@@ -49,6 +51,7 @@ pub(super) fn host(layout: &Layout) -> Result<HostInfo, EngineError> {
         name: text(names.nodename()),
         kernel: text(names.release()),
         architecture: text(names.machine()),
+        go_architecture: crate::image::architecture(),
         system: release.and_then(|text| pretty_name(&text)).unwrap_or_else(|| text(names.sysname())),
         cgroup_version: groups.tree.is_some().then_some(if groups.unified { 2 } else { 1 }),
         apparmor: Modules::of_host().apparmor,

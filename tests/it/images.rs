@@ -147,7 +147,7 @@ fn images_have_names_and_go_with_the_last_one() {
     ] {
         assert_eq!(ids(options).iter().collect::<Vec<_>>(), expected, "{options:?}");
     }
-    let json = host.mydocker(&["image", "ls", "--format", "json"]).json();
+    let json = host.mydocker(&["image", "ls", "--format", "json"]).rows();
     assert_eq!(json.as_array().unwrap().len(), 4, "{json}");
     let history = host.mydocker(&["history", "one"]).ok();
     assert!(history.contains("a message") && history.contains(&one[7..19]), "{history}");

@@ -100,7 +100,7 @@ fn a_network_of_both_families_is_made_shown_and_removed() {
         (&member["IPv4Address"], &member["IPv6Address"]),
         (&json!("172.18.0.2/16"), &json!("fd00:18::2/64"))
     );
-    let ps = host.mydocker(&["ps"]).ok();
+    let ps = host.mydocker(&["ps", "--format", "{{.IPs}}"]).ok();
     assert!(ps.contains("172.18.0.2") && ps.contains("fd00:18::2"), "{ps}");
     let list = host.mydocker(&["network", "list"]).ok();
     assert!(list.contains("172.18.0.1/16") && list.contains("fd00:18::1/64"), "{list}");

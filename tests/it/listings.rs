@@ -26,7 +26,8 @@ fn ps_shows_what_its_filters_let_pass() {
     start(&host, "web", &["--net", "front", "-p", "8080:80", "-l", "tier=front"], "sleep 1000");
     start(&host, "web-done", &["--net", "none"], "exit 3");
     eventually("the end", || (host.inspect("web-done")["State"]["Running"] == false).then_some(()));
-    host.mydocker(&["create", "--name", "fresh", "--net", "none", &host.image, "true"]).ok();
+    host.mydocker(&["create", "--name", "fresh", "--expose", "7/udp", "--net", "none", &host.image, "true"])
+        .ok();
     let address =
         host.inspect("web")["NetworkSettings"]["IPAddress"].as_str().expect("an address").to_owned();
     for (options, expected) in [
@@ -50,9 +51,14 @@ fn ps_shows_what_its_filters_let_pass() {
         (&["-f", &format!("id={}", &id[..12])], "database"),
         (&["-f", "network=front"], "web"),
         (&["-a", "-f", "network=none"], "fresh web-done database"),
-        (&["-f", "publish=80"], "web"),
-        (&["-f", "publish=70-90/tcp"], "web"),
-        (&["-f", "publish=80/udp"], ""),
+        (&["-f", "publish=8080"], "web"),
+        (&["-f", "publish=8000-8090/tcp"], "web"),
+        (&["-f", "publish=80"], ""),
+        (&["-f", "publish=8080/udp"], ""),
+        (&["-a", "-f", "expose=80"], "web"),
+        (&["-f", "expose=70-90/tcp"], "web"),
+        (&["-f", "expose=8080"], ""),
+        (&["-a", "-f", "expose=7/udp"], "fresh"),
         (&["-a", "-f", "before=web-done"], "web database"),
         (&["-a", "-f", "since=database", "-f", "before=fresh"], "web-done web"),
         (&["-f", &format!("ancestor={}", host.image)], "web database"),
@@ -79,10 +85,10 @@ fn ps_shows_what_its_filters_let_pass() {
     );
     let table = ps(&["--format", "table {{.Names}}\\t{{.Ports}}"]);
     let rows: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
-    assert_eq!(rows, [["NAME", "PORTS"], ["web", "0.0.0.0:8080->80/tcp"]], "{table}");
+    assert_eq!(rows, [["NAMES", "PORTS"], ["web", "0.0.0.0:8080->80/tcp"]], "{table}");
     assert!(ps(&["--size"]).lines().next().expect("titles").contains("SIZE"));
     assert_eq!(ps(&["-q", "--no-trunc"]).len(), 64);
-    let json = host.mydocker(&["ps", "-a", "--format", "json"]).json();
+    let json = host.mydocker(&["ps", "-a", "--format", "json"]).rows();
     assert_eq!(json[3]["Labels"], "plain=,tier=back");
     assert!(json[2]["RunningFor"].as_str().expect("a text").ends_with(" ago"));
     host.mydocker(&["ps", "--format", "{{.ID"]).refused(&[1, 125], &["--format", "{{.ID", "character 1"]);

@@ -92,7 +92,7 @@ fn list_shows_name_gateway_and_driver_first() {
         let mut names: Vec<&str> = quiet.lines().collect();
         names.sort_unstable();
         assert_eq!(names, ["back", "front"]);
-        let json = host.mydocker(&["network", list, "--format", "json"]).json();
+        let json = host.mydocker(&["network", list, "--format", "json"]).rows();
         let mut names: Vec<&str> =
             json.as_array().unwrap().iter().map(|network| network["Name"].as_str().unwrap()).collect();
         names.sort_unstable();

@@ -61,7 +61,7 @@ fn stats_show_what_containers_use() {
     // An echo request and its answer: bytes in both directions.
     host.mydocker(&["exec", "web", "ping", "-c", "1", "-W", "60", "172.18.0.1"]).ok();
     let row = |name: &str| {
-        let json = stats(&["--format", "json", "--all"]).json();
+        let json = stats(&["--format", "json", "--all"]).rows();
         json.as_array().expect("one array").iter().find(|row| row["Name"] == name).expect("a row").clone()
     };
     // The kernel counts a process until it is quite gone.

@@ -39,7 +39,7 @@ fn a_volume_is_made_listed_shown_and_removed() {
     assert_eq!(list("name=dat"), "data");
     assert_eq!(list("label=a=b"), "data");
     assert_eq!(list("label=a=c"), "");
-    assert_eq!(host.mydocker(&["volume", "ls", "--format", "json"]).json().as_array().unwrap().len(), 2);
+    assert_eq!(host.mydocker(&["volume", "ls", "--format", "json"]).rows().as_array().unwrap().len(), 2);
 
     host.mydocker(&["create", "--name", "user", "--net", "none", "-v", "data:/x", &host.image, "true"]).ok();
     assert_eq!((list("dangling=true"), list("dangling=false")), (random.clone(), "data".to_owned()));

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use serde_json::{Value, json};
 
 use crate::cli::listing::ObjectFormat;
-use crate::cli::{CommandError, Context, inspect};
+use crate::cli::{CommandError, Context, documents, inspect};
 use crate::engine::{AddressBlock, Network, NetworkInspection};
 
 /// Show details of networks, as a JSON array
@@ -36,6 +36,7 @@ pub(in crate::cli) fn document(inspection: &NetworkInspection) -> Value {
         .map(|endpoint| {
             let value = json!({
                 "Name": endpoint.owner.name(),
+                "EndpointID": documents::endpoint_id(endpoint),
                 "MacAddress": endpoint.mac.to_string(),
                 "IPv4Address": endpoint.ipv4().map(|net| net.to_string()).unwrap_or_default(),
                 "IPv6Address": endpoint.ipv6().map(|net| net.to_string()).unwrap_or_default(),
@@ -64,7 +65,7 @@ pub(in crate::cli) fn document(inspection: &NetworkInspection) -> Value {
         "Driver": network.driver.as_str(),
         "EnableIPv4": network.ipv4.is_some(),
         "EnableIPv6": network.ipv6.is_some(),
-        "IPAM": { "Driver": "default", "Config": config },
+        "IPAM": { "Driver": "default", "Options": {}, "Config": config },
         "Internal": network.internal,
         "Options": {
             "bridge": network.bridge,
@@ -76,6 +77,12 @@ pub(in crate::cli) fn document(inspection: &NetworkInspection) -> Value {
         },
         "Labels": network.labels,
         "Containers": containers,
+        "Attachable": false,
+        "Ingress": false,
+        "ConfigFrom": { "Network": "" },
+        "ConfigOnly": false,
+        "Peers": null,
+        "Services": null,
         "Status": { "IPAM": { "Subnets": subnets } },
     })
 }

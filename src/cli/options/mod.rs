@@ -82,9 +82,6 @@ pub(super) struct ContainerOptions {
     image: image::ImageOptions,
     #[command(flatten)]
     security: security::SecurityOptions,
-    /// Accepted for compatibility: there is no progress to be suppressed
-    #[arg(long, short)]
-    quiet: bool,
     /// Print this help. (-h is the host name, as in Docker)
     #[arg(long, action = clap::ArgAction::Help)]
     help: Option<bool>,
@@ -130,7 +127,6 @@ impl ContainerOptions {
         let (ports, publish_all) = self.ports.apply(&mut settings);
         let (networks, wanted) = self.networks.resolve(context)?;
         self.logging.apply(&mut settings)?;
-        let _ = self.quiet;
         let mut words = self.image_and_command.into_iter();
         Ok(CreateContainer {
             name: self.name,

@@ -291,6 +291,16 @@ fn follow(value: Value, fields: &[(usize, String)], name: &str) -> Result<Value,
     if fields.is_empty() { Ok(value) } else { follow_in(&value, fields, name) }
 }
 
+/// The member that Go's programs call by this name: abbreviations are written in capitals there, which the JSON spells
+/// like words (`.ID` for `Id`, `.CPUShares` for `CpuShares`).
+fn go_name<'a>(members: &'a Map<String, Value>, field: &str) -> Option<&'a Value> {
+    let is_spelling_of = |name: &str| {
+        name.len() == field.len()
+            && name.bytes().zip(field.bytes()).all(|(own, go)| own == go || own.to_ascii_uppercase() == go)
+    };
+    members.iter().find(|(name, _)| is_spelling_of(name)).map(|(_, value)| value)
+}
+
 /// The member that a chain of names leads to. `name` is that of the value itself.
 fn follow_in(value: &Value, fields: &[(usize, String)], name: &str) -> Result<Value, Located> {
     let (mut value, mut name) = (value, name);
@@ -298,7 +308,8 @@ fn follow_in(value: &Value, fields: &[(usize, String)], name: &str) -> Result<Va
         let Value::Object(members) = value else {
             return Err(Problem::NotAnObject { field: field.clone(), kind: kind(value) }.at(*at));
         };
-        value = match members.get(field) {
+        let spelled = || if OPEN.contains(&name) { None } else { go_name(members, field) };
+        value = match members.get(field).or_else(spelled) {
             Some(member) => member,
             None if OPEN.contains(&name) => &Value::Null,
             None => return Err(Problem::NoMember(field.clone()).at(*at)),

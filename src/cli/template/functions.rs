@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::eval::{display, is_true};
 use super::{Problem, kind, number, printf};
+use crate::cli::listing::without_empty;
 
 /// All of them.
 const FUNCTIONS: [&str; 25] = [
@@ -36,7 +37,7 @@ pub(super) fn call(function: &'static str, arguments: Vec<Value>) -> Result<Valu
         "len" => length(one(function, &arguments)?),
         "index" => index(&arguments),
         "slice" => slice(&arguments),
-        "json" => Ok(one(function, &arguments)?.to_string().into()),
+        "json" => Ok(without_empty(one(function, &arguments)?).to_string().into()),
         "html" => Ok(escape_html(&texts().concat()).into()),
         "print" => Ok(print(&arguments).into()),
         "println" => Ok(format!("{}\n", texts().join(" ")).into()),

@@ -34,7 +34,7 @@ pub(in crate::cli) fn document(volume: &VolumeView) -> Value {
         "Labels": volume.labels,
         "Mountpoint": volume.path,
         "Name": volume.name,
-        "Options": {},
+        "Options": null,
         "Scope": "local",
     })
 }

@@ -17,7 +17,7 @@ pub(in crate::cli) struct Args {
     /// given more than once
     #[arg(long = "filter", short, value_name = "KEY=VALUE", value_parser = condition)]
     filters: Vec<Condition>,
-    /// Print a table, one JSON array (json), or one line for each volume by a Go template
+    /// Print a table, one JSON object a line (json), or one line for each volume by a Go template
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: ListFormat,
     /// Print the names only
@@ -33,6 +33,11 @@ const COLUMNS: Columns = Columns {
         ("Scope", "SCOPE"),
         ("Labels", "LABELS"),
         ("Label", ""),
+        ("Links", "LINKS"),
+        ("Size", "SIZE"),
+        ("Status", "STATUS"),
+        ("Group", "GROUP"),
+        ("Availability", "AVAILABILITY"),
     ],
     shown: &["Driver", "Name"],
 };
@@ -58,5 +63,11 @@ fn document(volume: &VolumeView) -> Value {
         "Mountpoint": volume.path,
         "Name": volume.name,
         "Scope": "local",
+        // Docker finds these out for its listing of disk space alone.
+        "Availability": "N/A",
+        "Group": "N/A",
+        "Links": "N/A",
+        "Size": "N/A",
+        "Status": "N/A",
     })
 }

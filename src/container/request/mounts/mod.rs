@@ -277,6 +277,15 @@ impl Mount {
         }
     }
 
+    /// The options of a file system in memory.
+    #[must_use]
+    pub fn tmpfs_options(&self) -> Option<&[String]> {
+        match &self.source {
+            Source::Tmpfs { options } => Some(options),
+            _ => None,
+        }
+    }
+
     fn checked(self) -> Result<Self, MountError> {
         if self.destination.as_path() == Path::new("/") { Err(MountError::Root) } else { Ok(self) }
     }
