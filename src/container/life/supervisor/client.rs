@@ -40,6 +40,8 @@ pub(super) struct Client {
     pub(super) stdin_ended: bool,
     /// Whether the container's input comes from this client.
     pub(super) feeds: bool,
+    /// Whether it takes nothing any more. What it said before it left is still to be read.
+    deaf: bool,
     gone: bool,
 }
 
@@ -54,6 +56,7 @@ impl Client {
             stdin: Vec::new(),
             stdin_ended: false,
             feeds,
+            deaf: false,
             gone: false,
         })
     }
@@ -69,12 +72,12 @@ impl Client {
 
     /// Whether there is something that the client has not taken yet.
     pub(super) fn has_mail(&self) -> bool {
-        !self.gone && !self.outbox.is_empty()
+        !self.gone && !self.deaf && !self.outbox.is_empty()
     }
 
     /// Whether the container may write more as far as this client is concerned.
     pub(super) fn has_room(&self) -> bool {
-        self.gone || self.outbox.has_room()
+        self.gone || self.deaf || self.outbox.has_room()
     }
 
     /// When the container stops waiting for this client, if it waits.
@@ -93,22 +96,22 @@ impl Client {
 
     /// Sends output to the client if it wants any.
     pub(super) fn output(&mut self, stream: Stream, data: &[u8]) {
-        if self.subscribed && !self.gone {
-            self.gone = self.outbox.add(|bytes| encode_output(stream, data, bytes)).is_err();
+        if self.subscribed && !self.deaf {
+            self.deaf = self.outbox.add(|bytes| encode_output(stream, data, bytes)).is_err();
         }
     }
 
     /// Sends a reply to the client.
     pub(super) fn reply(&mut self, reply: &Reply) {
-        if !self.gone {
-            self.gone = self.outbox.add(|bytes| reply.encode(bytes)).is_err();
+        if !self.deaf {
+            self.deaf = self.outbox.add(|bytes| reply.encode(bytes)).is_err();
         }
     }
 
     /// Writes as much as the client takes now.
     pub(super) fn flush(&mut self) {
-        if !self.gone {
-            self.gone = self.outbox.flush(&mut &self.stream).is_err();
+        if !self.deaf {
+            self.deaf = self.outbox.flush(&mut &self.stream).is_err();
         }
     }
 
@@ -310,6 +313,24 @@ mod tests {
         std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
         client.relieve(directory.path());
         assert!(client.has_room() && client.has_mail() && client.stall_deadline().is_none());
+    }
+
+    #[test]
+    fn what_a_client_said_before_it_left_counts() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut client = Client::new(ours, true, true).unwrap();
+        let mut said = Vec::new();
+        Request::Stdin(b"typed".to_vec()).encode(&mut said);
+        Request::Detach.encode(&mut said);
+        theirs.write_all(&said).unwrap();
+        drop(theirs);
+        // Nobody reads it any more, which is noticed first.
+        client.output(Stream::Stdout, b"lost");
+        client.flush();
+        assert!(client.has_room() && !client.has_mail());
+        let heard = client.receive(&mut [0; 64]);
+        assert_eq!(heard, [Request::Stdin(b"typed".to_vec()), Request::Detach]);
+        assert!(client.is_gone());
     }
 
     #[test]
