@@ -151,6 +151,16 @@ pub enum Finding {
         .0.join("=1, ")
     )]
     BridgeNetfilter(Vec<&'static str>),
+    /// Packets between the host's own links.
+    #[error(
+        "{packets} packets between links that are not mydocker's were dropped: the host did not forward before mydocker, which switched forwarding on for its containers alone"
+    )]
+    Guarded {
+        /// How many.
+        packets: u64,
+        /// Where it is written down that mydocker switched forwarding on.
+        file: PathBuf,
+    },
     /// Rules that are in no table of nf_tables.
     #[error("{0} has rules that mydocker cannot read: they may drop what containers send")]
     LegacyIptables(&'static str),
@@ -167,7 +177,7 @@ impl Finding {
     pub fn is_problem(&self) -> bool {
         match self {
             Self::Lack(lack) => lack.weight == Weight::Required,
-            Self::BridgeNetfilter(_) | Self::LegacyIptables(_) => false,
+            Self::BridgeNetfilter(_) | Self::LegacyIptables(_) | Self::Guarded { .. } => false,
             _ => true,
         }
     }
@@ -177,7 +187,7 @@ impl Finding {
     pub fn subject(&self) -> &'static str {
         match self {
             Self::Lack(lack) => lack.subject,
-            Self::ForwardingOff(_) => "forwarding",
+            Self::ForwardingOff(_) | Self::Guarded { .. } => "forwarding",
             Self::TableMissing | Self::TableChanged(_) => "table",
             Self::ElementMissing(_) | Self::ElementForeign(_) => "element",
             Self::Bridge { fault: Fault::Parameter { .. }, .. } => "parameter",
@@ -210,6 +220,10 @@ impl Finding {
                 let settings: Vec<String> = names.iter().map(|name| format!("{name}=0")).collect();
                 format!("nothing, if you want that; otherwise: sysctl -w {}", settings.join(" "))
             }
+            Self::Guarded { file, .. } => format!(
+                "nothing, if this host is to route for its containers only; to let it route for all: rm {} && mydocker network reload",
+                file.display()
+            ),
             Self::LegacyIptables(program) => format!("look at them with: {program} -S FORWARD"),
             Self::File(error) => error.hint().unwrap_or_else(|| {
                 "repair the file or move it away; mydocker does not overwrite it".to_owned()
@@ -308,7 +322,9 @@ impl Checkup<'_> {
         }
         match last {
             None => findings.push(Finding::TableMissing),
-            Some(nft::Differences { changed, missing, foreign }) => {
+            Some(nft::Differences { changed, missing, foreign, guarded }) => {
+                let file = self.records.layout.forwarding();
+                findings.extend((guarded > 0).then_some(Finding::Guarded { packets: guarded, file }));
                 findings.extend(changed.into_iter().map(Finding::TableChanged));
                 findings.extend(missing.into_iter().map(Finding::ElementMissing));
                 findings.extend(foreign.into_iter().map(Finding::ElementForeign));

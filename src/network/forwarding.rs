@@ -3,7 +3,8 @@
 //!
 //! Which of the two is written down in `RUN_ROOT/network/forwarding` before anything is changed. While it says that
 //! mydocker switched a family's forwarding on, the table has rules that drop what touches none of mydocker's
-//! bridges.
+//! bridges, but for bridges that came later: those are another engine's, which found forwarding switched on and
+//! relies on it. As long as there is one, forwarding and these rules stay, even without a network of mydocker's.
 //!
 //! A host that forwards IPv6 ignores router advertisements where `accept_ra` is 1, and forgets the default routes
 //! it has learned from them (Documentation/networking/ip-sysctl.rst). Interfaces that listened go on listening
@@ -13,9 +14,11 @@ use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::record::Network;
+use super::record::{self, Network};
 use super::subnet::Family;
-use crate::nft::Skeleton;
+use crate::names::IfName;
+use crate::netlink::RouteSocket;
+use crate::nft::{Element, Skeleton};
 use crate::store::{self, Durability, Layout};
 use crate::sysctl::{self, SysctlError};
 
@@ -41,6 +44,9 @@ pub(super) struct SwitchedOn {
     /// The interfaces that listened to router advertisements then.
     #[serde(default)]
     pub listening: Vec<String>,
+    /// The bridges, none of them mydocker's, that were there when the first family was switched on.
+    #[serde(default)]
+    pub bridges: Vec<IfName>,
 }
 
 /// Which families have to be forwarded.
@@ -114,6 +120,7 @@ impl SwitchedOn {
     /// A parameter cannot be read.
     pub(super) fn foresee(layout: &Layout, needed: Needed) -> io::Result<(Self, bool)> {
         let mut decided = Self::load(layout);
+        let is_first = decided == Self::default();
         let mut news = false;
         for family in needed.families() {
             if !decided.has(family) && sysctl::read(parameter(family))?.as_deref() == Some("0") {
@@ -127,7 +134,29 @@ impl SwitchedOn {
                 }
             }
         }
+        if news && is_first {
+            decided.bridges = bridges_of_others(layout)?;
+        }
         Ok((decided, news))
+    }
+
+    /// What the guards look up.
+    pub(super) fn elements(&self) -> impl Iterator<Item = Element> + '_ {
+        self.bridges.iter().cloned().map(Element::HostBridge)
+    }
+
+    /// The bridges for which forwarding, if mydocker switched it on, has to stay although no network of mydocker's
+    /// needs it: they came later.
+    ///
+    /// # Errors
+    /// The devices cannot be listed.
+    pub(super) fn relied_on_by(&self, layout: &Layout) -> io::Result<Vec<IfName>> {
+        if !(self.ipv4 || self.ipv6) {
+            return Ok(Vec::new());
+        }
+        let mut later = bridges_of_others(layout)?;
+        later.retain(|bridge| !self.bridges.contains(bridge));
+        Ok(later)
     }
 
     fn has(&self, family: Family) -> bool {
@@ -175,6 +204,16 @@ impl SwitchedOn {
         let error = |source| SysctlError { name, value: "0".to_owned(), source };
         store::remove_if_exists(&layout.forwarding()).map_err(error)
     }
+}
+
+/// The bridges that are none of mydocker's. Costs as much as there are devices: only for the first network and for the
+/// last one.
+fn bridges_of_others(layout: &Layout) -> io::Result<Vec<IfName>> {
+    let own = record::load_all(layout).map_err(io::Error::other)?;
+    let links = RouteSocket::open()?.links().map_err(io::Error::other)?;
+    // A name that the kernel gives out is one.
+    let bridges = links.into_iter().filter(|link| link.is_bridge).filter_map(|link| link.name.parse().ok());
+    Ok(bridges.filter(|name| !own.iter().any(|network| network.bridge == *name)).collect())
 }
 
 fn accept_ra(interface: &str) -> String {

@@ -311,10 +311,24 @@ impl Networks {
     }
 
     /// With the last network the table goes, and forwarding if it was mydocker that switched it on; first
-    /// the forwarding, so that the host is no router for a moment.
+    /// the forwarding, so that the host is no router for a moment. Where another engine relies on it, both stay.
     pub(super) fn tear_down_table(&mut self) -> Result<(), NetworkError> {
         let layout = &self.records.layout;
-        SwitchedOn::load(layout).undo(layout)?;
+        let forwarding = SwitchedOn::load(layout);
+        let later = forwarding
+            .relied_on_by(layout)
+            .map_err(|source| NetworkError::Io { action: "look for other bridges".to_owned(), source })?;
+        if !later.is_empty() {
+            let names: Vec<String> = later.iter().map(ToString::to_string).collect();
+            tracing::warn!(
+                bridges = names.join(" "),
+                "the host goes on forwarding, and the table inet mydocker stays with the rules that keep the host \
+                 from routing between its own links: bridges that came after mydocker switched forwarding on may \
+                 rely on it; once they are gone, mydocker network reload puts both back"
+            );
+            return self.rebuild_table(&[], &forwarding);
+        }
+        forwarding.undo(layout)?;
         self.table.delete()
     }
 }

@@ -52,6 +52,8 @@ impl Creation {
     pub(super) fn add_to(&self, transaction: &mut Transaction) {
         if self.is_guard_new {
             transaction.renew_forwarding_guards(self.forwarding.skeleton());
+            // They are there already where the other family was switched on before: then the table is made anew.
+            transaction.extend(self.forwarding.elements());
         }
         transaction.extend(network_elements(&self.network));
     }

@@ -284,7 +284,9 @@ impl Records {
         for network in networks {
             endpoints.extend(self.living(&network.name)?);
         }
-        Ok(Whole::of(networks, endpoints, forwarding.skeleton())?)
+        let mut whole = Whole::of(networks, endpoints, forwarding.skeleton())?;
+        whole.elements.extend(forwarding.elements());
+        Ok(whole)
     }
 }
 

@@ -241,6 +241,8 @@ pub enum Element {
     NoMasquerade(IfName),
     /// A network whose containers may only send from addresses of its subnets.
     NoSpoofing(IfName),
+    /// A bridge of somebody else's that was there when mydocker switched forwarding on.
+    HostBridge(IfName),
     /// The IPv4 subnet of a network. Host bits do not matter.
     Subnet4(Ipv4Net),
     /// The IPv6 subnet of a network. Host bits do not matter.
@@ -282,6 +284,7 @@ impl Element {
             Self::Routed(_) => Set::Routed,
             Self::NoMasquerade(_) => Set::NoMasquerade,
             Self::NoSpoofing(_) => Set::NoSpoofing,
+            Self::HostBridge(_) => Set::HostBridges,
             Self::Subnet4(_) => Set::Subnets4,
             Self::Subnet6(_) => Set::Subnets6,
             Self::Claim(_) => Set::Claims,
@@ -311,7 +314,8 @@ impl Element {
             | Self::Isolated(name)
             | Self::Routed(name)
             | Self::NoMasquerade(name)
-            | Self::NoSpoofing(name) => write!(f, "\"{name}\""),
+            | Self::NoSpoofing(name)
+            | Self::HostBridge(name) => write!(f, "\"{name}\""),
             Self::SameBridge(name) => write!(f, "\"{name}\" . \"{name}\""),
             Self::Subnet4(net) => write!(f, "{}", net.trunc()),
             Self::Subnet6(net) => write!(f, "{}", net.trunc()),

@@ -94,7 +94,8 @@ impl Element {
             | Self::Isolated(name)
             | Self::Routed(name)
             | Self::NoMasquerade(name)
-            | Self::NoSpoofing(name) => Value::new(&[&name.padded()]),
+            | Self::NoSpoofing(name)
+            | Self::HostBridge(name) => Value::new(&[&name.padded()]),
             Self::SameBridge(name) => Value::new(&[&name.padded(), &name.padded()]),
             Self::Subnet4(net) => Value::new(&[&net.network().octets()]),
             Self::Subnet6(net) => Value::new(&[&net.network().octets()]),

@@ -109,6 +109,8 @@ pub(super) enum Expr {
     Dnat { family: Family, address: u32, port: Option<u32> },
     /// Sets the source to the address of the outgoing interface.
     Masquerade,
+    /// Counts packets.
+    Counter { packets: u64, bytes: u64 },
     /// Decides.
     Verdict(Verdict),
     /// An expression that none of our rules has; only a table that somebody else changed contains one.
@@ -245,6 +247,7 @@ impl Expr {
                 other("nat", &numbers)
             }
             Self::Masquerade => other("masq", &[]),
+            Self::Counter { .. } => other("counter", &[]),
             Self::Verdict(verdict) => packet::Expressions::Immediate(vec![
                 Immediate::DestinationRegister(Register::Verdict),
                 Immediate::Data(DataAttribute::Verdict(verdict.to_packet())),
@@ -322,6 +325,10 @@ impl Expr {
                 let plain = number(nat::FLAGS).unwrap_or(0) & !NAT_RANGE_GIVEN == 0;
                 (number(nat::TYPE)? == NAT_DNAT && single && plain).then_some(())?;
                 Some(Self::Dnat { family: Family::from_number(number(nat::FAMILY)?)?, address, port })
+            }
+            "counter" => {
+                let number = |kind| attribute(data, kind)?.try_into().ok().map(u64::from_be_bytes);
+                Some(Self::Counter { packets: number(counter::PACKETS)?, bytes: number(counter::BYTES)? })
             }
             "masq" => {
                 let bare = absent_or_zero(masq::FLAGS) && number(masq::REG_PROTO_MIN).is_none();
@@ -457,6 +464,10 @@ mod nat {
     pub(super) const REG_PROTO_MIN: u16 = 5;
     pub(super) const REG_PROTO_MAX: u16 = 6;
     pub(super) const FLAGS: u16 = 7;
+}
+mod counter {
+    pub(super) const BYTES: u16 = 1;
+    pub(super) const PACKETS: u16 = 2;
 }
 mod masq {
     pub(super) const FLAGS: u16 = 1;

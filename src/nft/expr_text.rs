@@ -100,6 +100,9 @@ impl Printer {
                 }
             }
             Expr::Masquerade => self.words.push("masquerade".to_owned()),
+            Expr::Counter { packets, bytes } => {
+                self.words.push(format!("counter packets {packets} bytes {bytes}"));
+            }
             Expr::Verdict(verdict) => self.words.push(match verdict {
                 Verdict::Accept => "accept".to_owned(),
                 Verdict::Drop => "drop".to_owned(),

@@ -165,6 +165,24 @@ impl Rule {
             comment: attribute(rule, rule::USERDATA).and_then(comment),
         }
     }
+
+    /// The rule as it was before it counted anything.
+    fn without_counts(&self) -> Self {
+        let reset = |expression: &Expr| match expression {
+            Expr::Counter { .. } => Expr::Counter { packets: 0, bytes: 0 },
+            other => other.clone(),
+        };
+        Self { expressions: self.expressions.iter().map(reset).collect(), comment: self.comment.clone() }
+    }
+
+    /// How many packets it has counted.
+    fn packets(&self) -> u64 {
+        let counted = |expression: &Expr| match expression {
+            Expr::Counter { packets, .. } => *packets,
+            _ => 0,
+        };
+        self.expressions.iter().map(counted).sum()
+    }
 }
 
 impl fmt::Display for Rule {

@@ -6,16 +6,16 @@
 use std::fmt;
 
 use super::expr::{
-    CtKey, Expr, FIB_DADDR, FIB_IIF, FIB_PRESENT, FIB_RESULT_OIF, FIB_RESULT_TYPE, FIB_SADDR, Family, REG_2,
-    Verdict, word,
+    CtKey, Expr, FIB_DADDR, FIB_IIF, FIB_PRESENT, FIB_RESULT_OIF, FIB_RESULT_TYPE, FIB_SADDR, Family,
+    MetaKey, REG_2, Verdict, word,
 };
 use super::schema::Set;
 use super::skeleton::Skeleton;
 use super::vocabulary::{
-    IPS_DST_NAT, RTN_LOCAL, accept, both_bridges, ct_has, daddr4, daddr4_first_byte, daddr6, datum_of, dnat,
-    drop, equal, equal_number, fib, goto, iifname, in_set, ip_header, ip4, ip6, mask, masquerade, not_equal,
-    not_in_set, not_multicast4, not_multicast6, not_ours, oifname, port_key4, port_key6, saddr4,
-    saddr4_first_byte, saddr6, same_bridge, verdict,
+    IPS_DST_NAT, RTN_LOCAL, accept, both_bridges, counter, ct_has, daddr4, daddr4_first_byte, daddr6,
+    datum_of, dnat, drop, equal, equal_number, fib, goto, iifname, in_set, ip_header, ip4, ip6, is_bridge,
+    mask, masquerade, not_equal, not_in_set, not_multicast4, not_multicast6, not_ours, oifname, port_key4,
+    port_key6, saddr4, saddr4_first_byte, saddr6, same_bridge, verdict,
 };
 
 /// The seven chains, in the order in which they stand in the table.
@@ -301,50 +301,55 @@ fn publish() -> Vec<Rule> {
     ]
 }
 
-/// Where mydocker switched forwarding on, the host must not become a router between its other interfaces.
+/// Where mydocker switched forwarding on, the host must not become a router between its own links.
 ///
-/// With br_netfilter, frames that another program's bridge only passes on come here as well, and look like packets
-/// that are routed from that bridge to itself: they are left to [`between_bridges`].
+/// A bridge that came later is another engine's: it relies on the forwarding that it found switched on, and has
+/// rules of its own. With br_netfilter, frames that another program's bridge only passes on come here as well, and
+/// look like packets that are routed from that bridge to itself: they are left to [`between_bridges`].
 fn forward_guards(skeleton: Skeleton) -> Vec<Rule> {
-    let mut rules = Vec::new();
-    let rule = |text, parts: [Vec<Expr>; 4]| Rule::new(Chain::Forward, text, parts);
-    if skeleton.guard_ipv4_forwarding {
-        rules.extend([
-            rule(
-                "meta nfproto ipv4 meta iifkind \"bridge\" meta oifkind \"bridge\" \
-                 iifname != @bridges oifname != @bridges accept",
-                [ip4(), both_bridges(), not_ours(), accept()],
-            )
-            .comment("see between_bridges"),
-            rule(
-                "meta nfproto ipv4 iifname != @bridges oifname != @bridges drop",
-                [ip4(), not_ours(), Vec::new(), drop()],
-            )
-            .comment(NO_ROUTER),
-        ]);
-    }
-    if skeleton.guard_ipv6_forwarding {
-        rules.extend([
-            rule(
-                "meta nfproto ipv6 meta iifkind \"bridge\" meta oifkind \"bridge\" \
-                 iifname != @bridges oifname != @bridges accept",
-                [ip6(), both_bridges(), not_ours(), accept()],
-            )
-            .comment("see between_bridges"),
-            rule(
-                "meta nfproto ipv6 iifname != @bridges oifname != @bridges drop",
-                [ip6(), not_ours(), Vec::new(), drop()],
-            )
-            .comment(NO_ROUTER),
-        ]);
-    }
-    rules
+    let families = [
+        (skeleton.guard_ipv4_forwarding, ip4 as fn() -> Vec<Expr>, GUARD4),
+        (skeleton.guard_ipv6_forwarding, ip6, GUARD6),
+    ];
+    let wanted = families.into_iter().filter(|(guarded, ..)| *guarded);
+    wanted.flat_map(|(_, family, texts)| guards_of(family, texts)).collect()
 }
 
+fn guards_of(family: fn() -> Vec<Expr>, texts: [&'static str; 4]) -> [Rule; 4] {
+    let [both, incoming, outgoing, rest] = texts;
+    let rule = |text, parts: [Vec<Expr>; 4]| Rule::new(Chain::Forward, text, parts);
+    let later = |kind, name: Vec<Expr>| [is_bridge(kind), name, not_in_set(Set::HostBridges)].concat();
+    [
+        rule(both, [family(), both_bridges(), not_ours(), accept()]).comment("see between_bridges"),
+        rule(incoming, [family(), not_ours(), later(MetaKey::IifKind, iifname()), accept()]).comment(LATER),
+        rule(outgoing, [family(), not_ours(), later(MetaKey::OifKind, oifname()), accept()]).comment(LATER),
+        rule(rest, [family(), not_ours(), counter(), drop()]).comment(NO_ROUTER),
+    ]
+}
+
+const GUARD4: [&str; 4] = [
+    "meta nfproto ipv4 meta iifkind \"bridge\" meta oifkind \"bridge\" \
+     iifname != @bridges oifname != @bridges accept",
+    "meta nfproto ipv4 iifname != @bridges oifname != @bridges \
+     meta iifkind \"bridge\" iifname != @host_bridges accept",
+    "meta nfproto ipv4 iifname != @bridges oifname != @bridges \
+     meta oifkind \"bridge\" oifname != @host_bridges accept",
+    "meta nfproto ipv4 iifname != @bridges oifname != @bridges counter packets 0 bytes 0 drop",
+];
+const GUARD6: [&str; 4] = [
+    "meta nfproto ipv6 meta iifkind \"bridge\" meta oifkind \"bridge\" \
+     iifname != @bridges oifname != @bridges accept",
+    "meta nfproto ipv6 iifname != @bridges oifname != @bridges \
+     meta iifkind \"bridge\" iifname != @host_bridges accept",
+    "meta nfproto ipv6 iifname != @bridges oifname != @bridges \
+     meta oifkind \"bridge\" oifname != @host_bridges accept",
+    "meta nfproto ipv6 iifname != @bridges oifname != @bridges counter packets 0 bytes 0 drop",
+];
+const LATER: &str = "a bridge that came later: another engine's";
 const NO_ROUTER: &str = "the host did not forward before mydocker";
 
-/// The guard for packets that are routed from one bridge to another, neither of them mydocker's. Only here do they
-/// differ from frames that pass through one bridge: those have no incoming interface any more.
+/// The guard for packets that are routed from one bridge to another, both of them of the host's own. Only here do
+/// they differ from frames that pass through one bridge: those have no incoming interface any more.
 ///
 /// Not for other interfaces: packets that a tunnel of the host's wraps up have an incoming interface here, too.
 ///
@@ -352,22 +357,22 @@ const NO_ROUTER: &str = "the host did not forward before mydocker";
 /// seem to have come in by it. They are spared by what routed packets cannot be: a hop limit of 255, for each
 /// router takes one off, and multicast, which is routed only where a program of the host's sees to that.
 fn between_bridges(skeleton: Skeleton) -> Vec<Rule> {
+    let between = || [iifname(), in_set(Set::HostBridges), oifname(), in_set(Set::HostBridges)].concat();
     let rule = |text, family: Vec<Expr>| {
-        Rule::new(Chain::BetweenBridges, text, [family, both_bridges(), not_ours(), drop()])
-            .comment(NO_ROUTER)
+        Rule::new(Chain::BetweenBridges, text, [family, between(), counter(), drop()]).comment(NO_ROUTER)
     };
     let mut rules = Vec::new();
     if skeleton.guard_ipv4_forwarding {
         rules.push(rule(
-            "ip daddr != 224.0.0.0/4 meta iifkind \"bridge\" meta oifkind \"bridge\" \
-             iifname != @bridges oifname != @bridges drop",
+            "ip daddr != 224.0.0.0/4 iifname @host_bridges oifname @host_bridges \
+             counter packets 0 bytes 0 drop",
             [ip4(), not_multicast4()].concat(),
         ));
     }
     if skeleton.guard_ipv6_forwarding {
         rules.push(rule(
-            "ip6 daddr != ff00::/8 ip6 hoplimit != 255 meta iifkind \"bridge\" meta oifkind \"bridge\" \
-             iifname != @bridges oifname != @bridges drop",
+            "ip6 daddr != ff00::/8 ip6 hoplimit != 255 iifname @host_bridges oifname @host_bridges \
+             counter packets 0 bytes 0 drop",
             [ip6(), not_multicast6(), ip_header(7, 1), not_equal(&[255])].concat(),
         ));
     }
@@ -488,7 +493,7 @@ mod tests {
     #[test]
     fn every_rule_does_what_its_text_says() {
         let rules = all();
-        assert_eq!(rules.len(), 33 + 6);
+        assert_eq!(rules.len(), 33 + 10);
         for rule in rules {
             assert_eq!(expr_text::rule(&rule.expressions), rule.text);
         }
@@ -498,6 +503,6 @@ mod tests {
     fn rustables_builds_the_plain_rules() {
         let plain =
             all().iter().filter(|rule| super::super::expr::to_rustables(&rule.expressions).is_some()).count();
-        assert_eq!(plain, 17, "of 39");
+        assert_eq!(plain, 17, "of 43");
     }
 }

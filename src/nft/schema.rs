@@ -98,7 +98,7 @@ fn concatenated(fields: &[Type]) -> (u32, u32) {
     }
 }
 
-/// The fourteen sets and maps, in the order in which they stand in the table.
+/// The fifteen sets and maps, in the order in which they stand in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Set {
     Bridges,
@@ -108,6 +108,7 @@ pub(super) enum Set {
     Routed,
     NoMasquerade,
     NoSpoofing,
+    HostBridges,
     Subnets4,
     Subnets6,
     Claims,
@@ -132,7 +133,7 @@ const PORT_KEY6: &[Type] = &[Type::Ipv6, Type::Proto, Type::Service];
 
 impl Set {
     /// Every set and map, in the order of the table.
-    pub(super) const ALL: [Self; 14] = [
+    pub(super) const ALL: [Self; 15] = [
         Self::Bridges,
         Self::SameBridge,
         Self::Internal,
@@ -140,6 +141,7 @@ impl Set {
         Self::Routed,
         Self::NoMasquerade,
         Self::NoSpoofing,
+        Self::HostBridges,
         Self::Subnets4,
         Self::Subnets6,
         Self::Claims,
@@ -167,6 +169,9 @@ impl Set {
             }
             Self::NoSpoofing => {
                 names("no_spoofing", "containers may only send from addresses of their subnet")
+            }
+            Self::HostBridges => {
+                names("host_bridges", "bridges of others that were there before the host forwarded")
             }
             Self::Subnets4 => Shape {
                 name: "subnets4",

@@ -36,8 +36,17 @@ pub(super) fn oifname() -> Vec<Expr> {
 
 /// Both interfaces are bridges, mydocker's or not.
 pub(super) fn both_bridges() -> Vec<Expr> {
-    let bridge = || equal(b"bridge\0\0\0\0\0\0\0\0\0\0");
-    [meta(MetaKey::IifKind, REG_1), bridge(), meta(MetaKey::OifKind, REG_1), bridge()].concat()
+    [is_bridge(MetaKey::IifKind), is_bridge(MetaKey::OifKind)].concat()
+}
+
+/// The interface, incoming or outgoing, is a bridge.
+pub(super) fn is_bridge(kind: MetaKey) -> Vec<Expr> {
+    [meta(kind, REG_1), equal(b"bridge\0\0\0\0\0\0\0\0\0\0")].concat()
+}
+
+/// Counts the packets that come so far.
+pub(super) fn counter() -> Vec<Expr> {
+    vec![Expr::Counter { packets: 0, bytes: 0 }]
 }
 
 /// Neither interface is one of mydocker's bridges.

@@ -119,6 +119,8 @@ mod nft_text;
 #[cfg(test)]
 mod options;
 #[cfg(test)]
+mod other_engines;
+#[cfg(test)]
 mod outcome;
 #[cfg(test)]
 mod packages;

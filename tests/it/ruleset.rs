@@ -163,6 +163,7 @@ fn our_table_lists_like_the_design() {
 fn guards_come_first_in_forward_and_go_again() {
     let bridges = "meta iifkind \"bridge\" meta oifkind \"bridge\"";
     let foreign = "iifname != @bridges oifname != @bridges";
+    let later = "comment \"a bridge that came later: another engine's\"";
     let why = "comment \"the host did not forward before mydocker\"";
     let rules = |family: &str| {
         // What the host makes for one interface is no routed packet.
@@ -171,10 +172,14 @@ fn guards_come_first_in_forward_and_go_again() {
             _ => "ip6 daddr != ff00::/8 ip6 hoplimit != 255",
         };
         format!(
-            "insert rule inet mydocker forward meta nfproto {family} {foreign} drop {why}\n\
+            "insert rule inet mydocker forward meta nfproto {family} {foreign} counter drop {why}\n\
+             insert rule inet mydocker forward meta nfproto {family} {foreign} \
+             meta oifkind \"bridge\" oifname != @host_bridges accept {later}\n\
+             insert rule inet mydocker forward meta nfproto {family} {foreign} \
+             meta iifkind \"bridge\" iifname != @host_bridges accept {later}\n\
              insert rule inet mydocker forward meta nfproto {family} {bridges} {foreign} accept \
              comment \"see between_bridges\"\n\
-             insert rule inet mydocker between_bridges {spared} {bridges} {foreign} drop {why}\n"
+             insert rule inet mydocker between_bridges {spared} iifname @host_bridges oifname @host_bridges counter drop {why}\n"
         )
     };
     let (host, mut socket) = Host::with_table();
@@ -555,9 +560,9 @@ fn the_dump_shows_what_is_foreign() {
     assert_eq!(socket.dump().unwrap(), None);
     host.load("table inet other {\n chain forward {\n accept\n }\n}\n");
     assert_eq!(socket.dump().unwrap(), None);
-    host.load("table inet mydocker {\n chain c {\n tcp dport 80 counter accept\n }\n}\n");
+    host.load("table inet mydocker {\n chain c {\n tcp dport 80 limit rate 5/second accept\n }\n}\n");
     let dump = socket.dump().unwrap().unwrap();
-    assert!(dump.contains("# unknown: counter"), "{dump}");
+    assert!(dump.contains("# unknown: limit"), "{dump}");
     assert!(!dump.contains("other"), "{dump}");
 }
 

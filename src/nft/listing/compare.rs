@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Set, Table};
+use super::{Rule, Set, Table};
 use crate::nft::element::Element;
 use crate::nft::element_bytes::put_elements;
 use crate::nft::rules::Chain;
@@ -18,6 +18,8 @@ pub struct Differences {
     pub missing: Vec<String>,
     /// Elements that should not be there.
     pub foreign: Vec<String>,
+    /// How many packets were dropped because the host did not forward before mydocker. No difference.
+    pub guarded: u64,
 }
 
 impl Differences {
@@ -48,7 +50,7 @@ impl Table {
         for chain in Chain::ALL {
             let held = self.chains.iter().find(|held| held.name() == chain.name());
             let is_same = held.is_some_and(|held| {
-                let rules = held.rules.iter().map(ToString::to_string);
+                let rules = held.rules.iter().map(|rule| rule.without_counts().to_string());
                 held.hook.as_deref() == chain.hook().map(|hook| hook.text)
                     && rules.eq(chain.rules(skeleton).iter().map(ToString::to_string))
             });
@@ -56,6 +58,8 @@ impl Table {
                 differences.changed.push(format!("chain {}", chain.name()));
             }
         }
+        let rules = self.chains.iter().flat_map(|chain| &chain.rules);
+        differences.guarded = rules.map(Rule::packets).fold(0, u64::saturating_add);
         let unknown_set = |set: &&Set| !schema::Set::ALL.iter().any(|ours| ours.name() == set.name());
         differences
             .changed
