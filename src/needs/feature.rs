@@ -28,10 +28,11 @@ pub const LISTENERS: [(&str, u8, Feature); 2] = [
 
 const TABLES: Feature = Feature::new("CONFIG_NF_TABLES", "nf_tables");
 /// What the firewall table is made of, by words of what the kernel refuses.
-pub(super) const TABLE_PARTS: [(&str, Feature); 6] = [
+pub(super) const TABLE_PARTS: [(&str, Feature); 7] = [
     ("the table inet", Feature::new("CONFIG_NF_TABLES_INET", "nf_tables")),
     ("the chain", Feature::new("CONFIG_NFT_NAT", "nft_chain_nat")),
     ("fib ", Feature::new("CONFIG_NFT_FIB_INET", "nft_fib_inet")),
+    ("reject", Feature::new("CONFIG_NFT_REJECT_INET", "nft_reject_inet")),
     ("masquerade", Feature::new("CONFIG_NFT_MASQ", "nft_masq")),
     (" to ip", Feature::new("CONFIG_NFT_NAT", "nft_nat")),
     ("ct ", Feature::new("CONFIG_NFT_CT", "nft_ct")),

@@ -109,6 +109,8 @@ pub(super) enum Expr {
     Dnat { family: Family, address: u32, port: Option<u32> },
     /// Sets the source to the address of the outgoing interface.
     Masquerade,
+    /// Drops the packet with an ICMP message to its sender: port unreachable.
+    Reject,
     /// Counts packets.
     Counter { packets: u64, bytes: u64 },
     /// Decides.
@@ -196,12 +198,13 @@ impl Expr {
     /// The expression for netlink-packet-netfilter.
     pub(super) fn to_packet(&self) -> packet::Expressions {
         use packet::{Bitwise, Cmp, DataAttribute, Immediate, Lookup, Meta, Operator, Payload, Register};
-        let other = |name: &str, numbers: &[(u16, u32)]| packet::Expressions::Other {
+        let number = |kind, value: u32| DefaultNla::new(kind, value.to_be_bytes().to_vec());
+        let raw = |name: &str, attributes| packet::Expressions::Other {
             expression_type: name.to_owned(),
-            attributes: numbers
-                .iter()
-                .map(|(kind, value)| DefaultNla::new(*kind, value.to_be_bytes().to_vec()))
-                .collect(),
+            attributes,
+        };
+        let other = |name: &str, numbers: &[(u16, u32)]| {
+            raw(name, numbers.iter().map(|(kind, value)| number(*kind, *value)).collect())
         };
         match self {
             Self::Meta { key, into } => packet::Expressions::Meta(vec![
@@ -248,6 +251,10 @@ impl Expr {
             }
             Self::Masquerade => other("masq", &[]),
             Self::Counter { .. } => other("counter", &[]),
+            Self::Reject => {
+                let code = DefaultNla::new(reject::CODE, vec![reject::ICMPX_PORT_UNREACH]);
+                raw("reject", vec![number(reject::TYPE, reject::ICMPX_UNREACH), code])
+            }
             Self::Verdict(verdict) => packet::Expressions::Immediate(vec![
                 Immediate::DestinationRegister(Register::Verdict),
                 Immediate::Data(DataAttribute::Verdict(verdict.to_packet())),
@@ -326,9 +333,13 @@ impl Expr {
                 (number(nat::TYPE)? == NAT_DNAT && single && plain).then_some(())?;
                 Some(Self::Dnat { family: Family::from_number(number(nat::FAMILY)?)?, address, port })
             }
+            "reject" => {
+                let is_plain = attribute(data, reject::CODE)? == [reject::ICMPX_PORT_UNREACH];
+                (number(reject::TYPE)? == reject::ICMPX_UNREACH && is_plain).then_some(Self::Reject)
+            }
             "counter" => {
-                let number = |kind| attribute(data, kind)?.try_into().ok().map(u64::from_be_bytes);
-                Some(Self::Counter { packets: number(counter::PACKETS)?, bytes: number(counter::BYTES)? })
+                let count = |kind| attribute(data, kind)?.try_into().ok().map(u64::from_be_bytes);
+                Some(Self::Counter { packets: count(counter::PACKETS)?, bytes: count(counter::BYTES)? })
             }
             "masq" => {
                 let bare = absent_or_zero(masq::FLAGS) && number(masq::REG_PROTO_MIN).is_none();
@@ -464,6 +475,12 @@ mod nat {
     pub(super) const REG_PROTO_MIN: u16 = 5;
     pub(super) const REG_PROTO_MAX: u16 = 6;
     pub(super) const FLAGS: u16 = 7;
+}
+mod reject {
+    pub(super) const TYPE: u16 = 1;
+    pub(super) const CODE: u16 = 2;
+    pub(super) const ICMPX_UNREACH: u32 = 2;
+    pub(super) const ICMPX_PORT_UNREACH: u8 = 1;
 }
 mod counter {
     pub(super) const BYTES: u16 = 1;

@@ -100,6 +100,7 @@ impl Printer {
                 }
             }
             Expr::Masquerade => self.words.push("masquerade".to_owned()),
+            Expr::Reject => self.words.push("reject".to_owned()),
             Expr::Counter { packets, bytes } => {
                 self.words.push(format!("counter packets {packets} bytes {bytes}"));
             }

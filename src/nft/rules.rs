@@ -15,7 +15,7 @@ use super::vocabulary::{
     IPS_DST_NAT, RTN_LOCAL, accept, both_bridges, counter, ct_has, daddr4, daddr4_first_byte, daddr6,
     datum_of, dnat, drop, equal, equal_number, fib, goto, iifname, in_set, ip_header, ip4, ip6, is_bridge,
     mask, masquerade, not_equal, not_in_set, not_multicast4, not_multicast6, not_ours, oifname, port_key4,
-    port_key6, saddr4, saddr4_first_byte, saddr6, same_bridge, verdict,
+    port_key6, reject, saddr4, saddr4_first_byte, saddr6, same_bridge, verdict,
 };
 
 /// The seven chains, in the order in which they stand in the table.
@@ -393,6 +393,11 @@ fn forward() -> Vec<Rule> {
             &[ct_has(CtKey::State, 1), iifname(), in_set(Set::Bridges), drop()],
         )
         .comment("would leave without NAT"),
+        // Whoever uses a published port of such a network is told at once, instead of waiting.
+        rule(
+            "ct status dnat oifname @internal reject",
+            &[ct_has(CtKey::Status, IPS_DST_NAT), oifname(), in_set(Set::Internal), reject()],
+        ),
         rule("iifname @internal drop", &[iifname(), in_set(Set::Internal), drop()]),
         rule("oifname @internal drop", &[oifname(), in_set(Set::Internal), drop()]),
         rule("oifname != @bridges accept", &[oifname(), not_in_set(Set::Bridges), accept()]),
@@ -493,7 +498,7 @@ mod tests {
     #[test]
     fn every_rule_does_what_its_text_says() {
         let rules = all();
-        assert_eq!(rules.len(), 33 + 10);
+        assert_eq!(rules.len(), 34 + 10);
         for rule in rules {
             assert_eq!(expr_text::rule(&rule.expressions), rule.text);
         }
@@ -503,6 +508,6 @@ mod tests {
     fn rustables_builds_the_plain_rules() {
         let plain =
             all().iter().filter(|rule| super::super::expr::to_rustables(&rule.expressions).is_some()).count();
-        assert_eq!(plain, 17, "of 43");
+        assert_eq!(plain, 17, "of 44");
     }
 }

@@ -44,6 +44,11 @@ pub(super) fn is_bridge(kind: MetaKey) -> Vec<Expr> {
     [meta(kind, REG_1), equal(b"bridge\0\0\0\0\0\0\0\0\0\0")].concat()
 }
 
+/// Drops the packet and tells its sender that nobody listens there.
+pub(super) fn reject() -> Vec<Expr> {
+    vec![Expr::Reject]
+}
+
 /// Counts the packets that come so far.
 pub(super) fn counter() -> Vec<Expr> {
     vec![Expr::Counter { packets: 0, bytes: 0 }]

@@ -97,7 +97,7 @@ fn r14_what_was_deleted_by_hand_is_found_and_restored_by_reload() {
     host.neighbour.ok(&["ip", "route", "add", "172.18.0.0/16", "via", HOST]);
     let table = host.table();
     let device = web.id[..5].to_owned();
-    let replaced = "handle=$(nft -a list chain inet mydocker forward | sed -n 's/.*ct status dnat.*# handle //p'); \
+    let replaced = "handle=$(nft -a list chain inet mydocker forward | sed -n 's/.*ct status dnat accept.*# handle //p'); \
          nft replace rule inet mydocker forward handle $handle counter";
     for (damage, named) in [
         (

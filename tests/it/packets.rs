@@ -7,7 +7,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 
-use crate::host::{Container, HOST, Host, NEIGHBOUR, OUTSIDE, SIDE};
+use crate::host::{Container, HOST, HOST6, Host, NEIGHBOUR, OUTSIDE, SIDE};
 use crate::program::{PATIENCE, eventually, forget_closed_descriptors};
 use crate::space::Namespace;
 use crate::wire::{
@@ -651,6 +651,23 @@ fn internal_network_is_closed(bridge_netfilter: bool) {
     tcp_closed(&host.neighbour, &format!("{}:80", inner.address));
     assert_eq!((outside.clients(), front_server.clients()), (Vec::new(), Vec::new()));
     assert_eq!(server.clients(), [peer.address.to_string()]);
+}
+
+#[test]
+fn a_published_port_of_an_internal_network_is_refused_at_once() {
+    let host = Host::new();
+    host.network("front", "172.18.0.0/16", &["--subnet", "fd00:18::/64"]);
+    host.network("inner", "172.20.0.0/16", &["--subnet", "fd00:20::/64", "--internal"]);
+    let inner = host.container("inner", "inner", &["-p", "8081:80", "-p", "8081:80/udp"]);
+    let client = host.container("client", "front", &[]);
+    let servers = [Server::tcp(&inner.space, "[::]:80"), Server::udp(&inner.space, "[::]:80")];
+    for space in [&host.outside, &host.neighbour, &client.space] {
+        for to in [format!("{HOST}:8081"), format!("[{HOST6}]:8081")] {
+            assert_eq!(tcp(space, &to), Probe::Refused, "{} to {to}", space.name);
+            assert_eq!(udp(space, &to), Probe::Refused, "{} to udp {to}", space.name);
+        }
+    }
+    assert_eq!(servers.map(|server| server.clients().len()), [0, 0]);
 }
 
 #[test]

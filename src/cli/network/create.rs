@@ -40,7 +40,8 @@ pub(in crate::cli) struct Args {
     /// Give the network IPv6 addresses, without an IPv6 --subnet a /64 of this machine's unique local prefix
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     ipv6: Option<bool>,
-    /// Forward nothing in or out: containers reach each other and the gateway only
+    /// Forward nothing in or out: containers reach each other, and the host by its addresses; published ports
+    /// are refused to all but the host
     #[arg(long)]
     internal: bool,
     /// Let other networks reach it through published ports only
