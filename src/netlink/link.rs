@@ -45,6 +45,11 @@ impl MacAddress {
         Self::from_ipv4(folded.into())
     }
 
+    /// The six bytes.
+    pub(super) const fn bytes(self) -> [u8; 6] {
+        self.0
+    }
+
     /// One of the two, by the family of the address.
     #[must_use]
     pub fn of(address: IpAddr) -> Self {
@@ -116,6 +121,8 @@ pub struct Link {
     pub peer: Option<u32>,
     /// The bridge it is a port of.
     pub master: Option<u32>,
+    /// Its Ethernet address.
+    pub mac: Option<MacAddress>,
     /// Whether it is a bridge port that passes frames on.
     pub is_forwarding: bool,
     /// The device group; 0 is that of devices in no other one.
@@ -131,6 +138,7 @@ impl Link {
             is_up: message.header.flags.contains(LinkFlags::Up),
             peer: None,
             master: None,
+            mac: None,
             is_forwarding: false,
             group: 0,
         };
@@ -140,6 +148,9 @@ impl Link {
                 LinkAttribute::Link(peer) => link.peer = Some(*peer),
                 LinkAttribute::Group(group) => link.group = *group,
                 LinkAttribute::Controller(master) => link.master = Some(*master),
+                LinkAttribute::Address(bytes) => {
+                    link.mac = bytes.as_slice().try_into().ok().map(MacAddress);
+                }
                 LinkAttribute::LinkInfo(infos) => {
                     link.is_bridge = infos.contains(&LinkInfo::Kind(InfoKind::Bridge));
                     link.is_forwarding = infos.iter().any(is_forwarding_port);

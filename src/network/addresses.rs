@@ -69,6 +69,7 @@ pub(super) fn place(
         // The shortest names are the others'.
         host_if: host_if(request.owner.id(), request.others.len())?,
         container_if: free_interface(request.others, 0)?,
+        is_tied: network.check_source,
         ports: Vec::new(),
     };
     for block in network.blocks() {

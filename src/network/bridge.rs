@@ -163,16 +163,51 @@ impl BridgeDriver {
         Ok(self.socket.run(&up)?)
     }
 
+    /// In a network that checks sources: ties the endpoint's addresses to its port, so that no neighbour takes what is
+    /// sent to them, whatever it says by ARP, by neighbour discovery or by the senders of its frames.
+    pub(super) fn tie_addresses(
+        &mut self,
+        network: &Network,
+        endpoint: &Endpoint,
+        bridge: u32,
+    ) -> Result<(), DriverError> {
+        let Some(port) = self.find(&endpoint.host_if)?.filter(|_| network.check_source) else {
+            return Ok(());
+        };
+        let mut batch = Batch::new();
+        batch.stop_learning(&endpoint.host_if);
+        batch.tie_to_port(port.index, endpoint.mac);
+        for address in &endpoint.addresses {
+            batch.tie_neighbour(bridge, address.address(), endpoint.mac);
+        }
+        Ok(self.socket.run(&batch)?)
+    }
+
+    /// Takes the entries of the endpoint's addresses away. One that stays, because the port has gone with its
+    /// container, says what is true of the address's next holder too, unless that one has an Ethernet address of its
+    /// own: then it is replaced.
+    fn untie_addresses(&mut self, endpoint: &Endpoint) -> Result<(), RequestError> {
+        let Some(bridge) = self.find(&endpoint.host_if)?.and_then(|port| port.master) else { return Ok(()) };
+        for address in &endpoint.addresses {
+            let mut batch = Batch::new();
+            batch.untie_neighbour(bridge, address.address());
+            match self.socket.run(&batch) {
+                Err(error) if !error.is_already_gone() => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Makes the pair and returns the number of the container's end in the container's namespace.
     fn make_pair(
         &mut self,
         network: &Network,
         endpoint: &Endpoint,
         netns: &NetNs,
+        bridge: &Link,
     ) -> Result<u32, DriverError> {
         use std::os::fd::AsFd as _;
-        let bridge = self.find_bridge(&network.bridge)?;
-        let bridge = bridge.ok_or_else(|| DriverError::Vanished(network.bridge.clone()))?;
         let mut batch = Batch::new();
         batch.create_veth(VethSpec {
             host: &endpoint.host_if,
@@ -227,9 +262,19 @@ fn set_parameters(
 }
 
 /// Runs inside the container's namespace.
-fn configure_container(endpoint: &Endpoint, index: u32, defaults: &[Family]) -> Result<(), DriverError> {
+///
+/// `gateway` is the Ethernet address of the gateways, where nothing that arrives may change it.
+fn configure_container(
+    endpoint: &Endpoint,
+    index: u32,
+    defaults: &[Family],
+    gateway: Option<MacAddress>,
+) -> Result<(), DriverError> {
     let view = sysctl::View::of_ones_own();
     set_parameters(&view, plan::interface_parameters(endpoint), endpoint.ipv6().is_some())?;
+    if gateway.is_some() {
+        set_parameters(&view, plan::no_redirects(endpoint), false)?;
+    }
     let mut batch = Batch::new();
     batch.set_up(LOOPBACK);
     for address in &endpoint.addresses {
@@ -237,6 +282,11 @@ fn configure_container(endpoint: &Endpoint, index: u32, defaults: &[Family]) -> 
     }
     batch.add_alternative_name(index, &format!("cif-{}", endpoint.host_if));
     batch.set_up(index);
+    if let Some(mac) = gateway {
+        for address in endpoint.addresses.iter().filter_map(|address| address.gateway) {
+            batch.tie_neighbour(index, address, mac);
+        }
+    }
     // Last: when it is the first request that fails, all others were carried out.
     for gateway in endpoint.gateways(defaults) {
         batch.add_default_route(index, gateway);
@@ -382,10 +432,14 @@ impl NetworkDriver for BridgeDriver {
         netns: &NetNs,
         defaults: &[Family],
     ) -> Result<(), DriverError> {
-        let index = self.make_pair(network, endpoint, netns)?;
+        let bridge = self.find_bridge(&network.bridge)?;
+        let bridge = bridge.ok_or_else(|| DriverError::Vanished(network.bridge.clone()))?;
+        let index = self.make_pair(network, endpoint, netns, &bridge)?;
+        self.tie_addresses(network, endpoint, bridge.index)?;
         // Both ends are still without carrier: nothing was sent yet.
         set_parameters(&sysctl::View::host(), vec![plan::no_ipv6(endpoint.host_if.as_str())], false)?;
-        netns.run(|| configure_container(endpoint, index, defaults))?
+        let gateway = bridge.mac.filter(|_| network.check_source);
+        netns.run(|| configure_container(endpoint, index, defaults, gateway))?
     }
 
     fn redirect(
@@ -410,6 +464,9 @@ impl NetworkDriver for BridgeDriver {
     }
 
     fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), DriverError> {
+        if endpoint.is_tied {
+            self.untie_addresses(endpoint)?;
+        }
         let mut batch = Batch::new();
         batch.detach(&endpoint.host_if);
         match self.socket.run(&batch) {

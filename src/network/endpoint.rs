@@ -70,6 +70,8 @@ pub struct Endpoint {
     pub host_if: IfName,
     /// The device in the namespace.
     pub container_if: IfName,
+    /// Whether nothing that arrives changes where its addresses are: in a network that checks sources.
+    pub is_tied: bool,
     /// The published ports.
     pub ports: Vec<PortMapping>,
 }
@@ -90,13 +92,15 @@ struct Stored {
     mac: MacAddress,
     host_if: IfName,
     container_if: IfName,
+    #[serde(default)]
+    is_tied: bool,
     ports: Vec<PortMapping>,
 }
 
 impl TryFrom<Stored> for Endpoint {
     type Error = &'static str;
     fn try_from(stored: Stored) -> Result<Self, Self::Error> {
-        let Stored { network, position, addresses, mac, host_if, container_if, ports, .. } = stored;
+        let Stored { network, position, addresses, mac, host_if, container_if, is_tied, ports, .. } = stored;
         let owner = match (stored.owner, stored.container, stored.container_name, stored.owners) {
             (Some(owner), None, None, None) => owner,
             (None, Some(id), Some(name), Some(processes)) => match stored.namespace {
@@ -105,7 +109,7 @@ impl TryFrom<Stored> for Endpoint {
             },
             _ => return Err("it must have one owner"),
         };
-        Ok(Self { network, owner, position, addresses, mac, host_if, container_if, ports })
+        Ok(Self { network, owner, position, addresses, mac, host_if, container_if, is_tied, ports })
     }
 }
 

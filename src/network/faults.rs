@@ -67,8 +67,9 @@ impl BridgeDriver {
         batch.set_hairpin(&endpoint.host_if);
         match self.socket().run(&batch) {
             // Its container has ended meanwhile.
-            Err(error) if !error.is_already_gone() => Err(error.into()),
-            _ => Ok(()),
+            Err(error) if error.is_already_gone() => Ok(()),
+            Err(error) => Err(error.into()),
+            Ok(()) => self.tie_addresses(network, endpoint, bridge.index),
         }
     }
 }

@@ -208,6 +208,19 @@ pub(super) fn interface_parameters(endpoint: &Endpoint) -> Vec<Parameter> {
 
 /// The parameters with which an interface announces its addresses whenever its Ethernet address is set.
 #[must_use]
+/// In a network that checks sources: routers are not changed by what arrives. (The kernel accepts an IPv4 redirect if
+/// one of `all` and the interface does; in somebody else's namespace `all` is not ours to change.)
+pub(super) fn no_redirects(endpoint: &Endpoint) -> Vec<Parameter> {
+    let device = endpoint.container_if.as_str();
+    let mut parameters: Vec<Parameter> = [("ipv4", device), ("ipv6", device)]
+        .map(|(family, name)| (format!("net/{family}/conf/{name}/accept_redirects"), "0"))
+        .into();
+    if endpoint.owner.namespace().is_none() {
+        parameters.push(("net/ipv4/conf/all/accept_redirects".to_owned(), "0"));
+    }
+    parameters
+}
+
 pub(super) fn announcing_parameters(endpoint: &Endpoint) -> Vec<Parameter> {
     let device = endpoint.container_if.as_str();
     let ipv4 = endpoint.ipv4().map(|_| (format!("net/ipv4/conf/{device}/arp_notify"), "1"));

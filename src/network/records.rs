@@ -326,6 +326,7 @@ mod tests {
             mac: crate::netlink::MacAddress::of([10, 0, 0, 2].into()),
             host_if: "aaaaa".parse().unwrap(),
             container_if: "eth0".parse().unwrap(),
+            is_tied: false,
             ports: Vec::new(),
         };
         endpoint::save(&records.layout, &first).unwrap();

@@ -71,7 +71,7 @@ fn after(end: impl FnOnce(&Host) -> Container) {
 }
 
 #[test]
-fn a_flow_ends_with_its_container() {
+fn s17_a_flow_ends_with_its_container() {
     after(|host| {
         host.mydocker(&["rm", "-f", "first"]).ok();
         host.container("heir", "front", &[])
@@ -79,7 +79,7 @@ fn a_flow_ends_with_its_container() {
 }
 
 #[test]
-fn a_flow_ends_when_its_container_leaves_the_network() {
+fn s17_a_flow_ends_when_its_container_leaves_the_network() {
     after(|host| {
         host.mydocker(&["network", "disconnect", "front", "first"]).ok();
         host.container("heir", "front", &[])
@@ -87,7 +87,7 @@ fn a_flow_ends_when_its_container_leaves_the_network() {
 }
 
 #[test]
-fn a_flow_ends_when_its_container_was_killed_with_its_supervisor() {
+fn s17_a_flow_ends_when_its_container_was_killed_with_its_supervisor() {
     after(|host| {
         host.kill_everything();
         host.mydocker(&["rm", "-f", "first"]).ok();
@@ -97,7 +97,7 @@ fn a_flow_ends_when_its_container_was_killed_with_its_supervisor() {
 
 /// Out of an internal network, too: a datagram that belongs to a known flow is not looked at by the rules.
 #[test]
-fn a_flow_does_not_lead_into_or_out_of_an_internal_network_that_follows() {
+fn s17_a_flow_does_not_lead_into_or_out_of_an_internal_network_that_follows() {
     let host = dual();
     let first = host.container("first", "front", &[]);
     let addresses = (first.address, first.address6);
@@ -123,7 +123,7 @@ fn a_flow_does_not_lead_into_or_out_of_an_internal_network_that_follows() {
 /// A connection between a published port and its client is taken away as before, and a container that stays keeps
 /// its flows when another one ends.
 #[test]
-fn a_container_that_stays_keeps_its_flows() {
+fn s17_a_container_that_stays_keeps_its_flows() {
     let host = dual();
     let stays = host.container("stays", "front", &[]);
     let other = host.container("other", "front", &["-p", "8080:80"]);

@@ -109,6 +109,8 @@ mod members;
 #[cfg(test)]
 mod mounts;
 #[cfg(test)]
+mod neighbours;
+#[cfg(test)]
 mod netns;
 #[cfg(test)]
 mod network;

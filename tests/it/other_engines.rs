@@ -35,7 +35,7 @@ fn lan(host: &Host, to: &str) {
 }
 
 #[test]
-fn a_bridge_that_comes_later_has_its_way_out_and_the_hosts_links_stay_apart() {
+fn r15_a_bridge_that_comes_later_has_its_way_out_and_the_hosts_links_stay_apart() {
     let mut host = Host::new();
     let side = host.add_side_link();
     let early = engine(&host, "early0", 50);
@@ -82,7 +82,7 @@ fn a_bridge_that_comes_later_has_its_way_out_and_the_hosts_links_stay_apart() {
 }
 
 #[test]
-fn forwarding_stays_for_whoever_came_to_rely_on_it() {
+fn r15_forwarding_stays_for_whoever_came_to_rely_on_it() {
     let mut host = Host::new();
     let side = host.add_side_link();
     host.network("front", "172.18.0.0/16", &[]);

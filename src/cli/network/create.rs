@@ -55,7 +55,8 @@ pub(in crate::cli) struct Args {
     /// or translate
     #[arg(long)]
     no_masquerade: bool,
-    /// Drop what containers send from addresses that are not routed to them (always so with --internal)
+    /// Drop what containers send from addresses that are not routed to them, and let none of them take another's
+    /// address by ARP or neighbour discovery (always so with --internal)
     #[arg(long)]
     check_source: bool,
     /// The MTU of the network's devices, in bytes
