@@ -314,6 +314,10 @@ impl EngineError {
             Self::StillUp { name, .. } => {
                 Some(format!("stop it first with: mydocker stop {name}; or use --force"))
             }
+            Self::NotRunning { name, .. } => Some(format!("start it with: mydocker start {name}")),
+            Self::Config(ConfigError::NoCommand) => {
+                Some("name a command behind the image: mydocker run IMAGE COMMAND".to_owned())
+            }
             Self::Is { name, state: "paused", .. } => {
                 Some(format!("resume it with: mydocker unpause {name}"))
             }

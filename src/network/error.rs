@@ -371,7 +371,9 @@ impl NetworkError {
             Self::OtherFamily { family: Family::V6, .. } => "add --ipv6, or an IPv6 --subnet".to_owned(),
             Self::NoSuchFamily { .. } => "create a network of both families with: --ipv6".to_owned(),
             Self::DeviceTaken { device, .. } => {
-                format!("choose another name, or remove the device with: ip link delete {device}")
+                format!(
+                    "choose another name: the device {device} is not mydocker's; ip -d link show {device} tells what it is"
+                )
             }
             Self::InUse { .. } => "stop these containers first, or disconnect them".to_owned(),
             Self::NoNamespace(_) | Self::Namespace { .. } => "make one with: ip netns add NAME".to_owned(),

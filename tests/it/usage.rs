@@ -69,6 +69,27 @@ fn unknown_words_are_answered_by_name() {
 }
 
 #[test]
+fn hints_lead_on_and_none_is_dangerous() {
+    let host = Host::new();
+    host.space.ip("link add other0 type bridge\n");
+    host.mydocker(&["create", "--name", "c", "--net", "none", &host.image, "true"]).ok();
+    let image = host.image.as_str();
+    for (words, hint) in [
+        (&["run", "--rm", "--net", "none", image, "-p", "80:80"][..], "options stand before the image"),
+        (&["exec", "c", "true"], "start it with: mydocker start c"),
+        (&["network", "create", "other0"], "choose another name"),
+    ] {
+        let output = host.mydocker(words);
+        assert_ne!(output.code(), 0, "{output}");
+        assert!(output.stderr.contains(&format!("hint: {hint}")), "{output}");
+        assert!(!output.stderr.contains("delete"), "{output}");
+    }
+    host.space.ok(&["ip", "link", "delete", "other0"]);
+    host.mydocker(&["rm", "c"]).ok();
+    host.assert_nothing_left();
+}
+
+#[test]
 fn the_version_and_the_log_are_asked_for_as_dockers() {
     let host = Host::new();
     let version = format!("mydocker {}", env!("CARGO_PKG_VERSION"));

@@ -64,6 +64,18 @@ impl CommandError {
         }
     }
 
+    /// What the user can do about it, where there is something.
+    #[must_use]
+    pub(super) fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotFound { program } if program.starts_with('-') => Some(
+                "options stand before the image or the container: mydocker run OPTIONS IMAGE COMMAND"
+                    .to_owned(),
+            ),
+            _ => None,
+        }
+    }
+
     /// The exit status that Docker's `run` and `exec` have for it.
     #[must_use]
     pub fn exit_code(&self) -> u8 {

@@ -129,6 +129,7 @@ impl RuntimeError {
         match self {
             Self::Kernel(_) => Some(needs::remedy_for_calls()),
             Self::Cgroup(error) => error.hint(),
+            Self::Command(error) => error.hint(),
             _ => None,
         }
     }
