@@ -145,6 +145,8 @@ mod program;
 #[cfg(test)]
 mod pull;
 #[cfg(test)]
+mod readme;
+#[cfg(test)]
 mod registry;
 #[cfg(test)]
 mod restart;
