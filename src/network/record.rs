@@ -122,7 +122,7 @@ pub struct Network {
     pub created: String,
     /// What makes its devices.
     pub driver: DriverKind,
-    /// The bridge device, as [`bridge_of`] names it.
+    /// The bridge device: the name of the network where a device can have it, else `br-` and 12 digits.
     pub bridge: IfName,
     /// Its IPv4 addresses; it has those or IPv6 ones or both.
     pub ipv4: Option<AddressBlock>,
