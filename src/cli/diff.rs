@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use crate::cli::{CommandError, Context, output};
 use crate::engine::ChangeKind;
 
-/// Show which files a container added (A), changed (C) and deleted (D)
+/// Show which files a container added (A), changed (C), deleted (D)
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker diff web")]
 pub(super) struct Args {

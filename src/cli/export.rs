@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use crate::cli::{CommandError, Context, failed};
 
-/// Write the files of a container, without its mounts, to a tar archive
+/// Write the files of a container, without mounts, to a tar archive
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker export -o web.tar web")]
 pub(super) struct Args {

@@ -37,7 +37,10 @@ fn whole(words: &[OsString]) -> Result<Arguments, clap::Error> {
             Ok(matches) => return Arguments::from_arg_matches(&matches),
             Err(error) => error,
         };
-        if error.kind() == ErrorKind::DisplayHelp {
+        if matches!(
+            error.kind(),
+            ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+        ) {
             // The help shows the options as they are usually written: without the values that nobody gives them.
             let command = help::grouped(Arguments::command());
             return Err(command.try_get_matches_from(&words).err().unwrap_or(error));

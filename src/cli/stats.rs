@@ -19,7 +19,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// Clears a terminal and goes to its upper left corner (ECMA-48, ED and CUP).
 const CLEAR: &str = "\x1b[2J\x1b[H";
 
-/// Show what running containers use of processor, memory, network and disk
+/// Show what containers use of processor, memory, network and disk
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker stats --no-stream --format '{{.Name}} {{.MemUsage}}'")]
 pub(super) struct Args {
