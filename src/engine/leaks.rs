@@ -1,6 +1,8 @@
 //! Mounts and pinned namespaces that belong to no running container.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -75,17 +77,37 @@ pub(super) fn mounts(layout: &Layout, known: &BTreeSet<ContainerId>) -> Result<V
     let table = std::fs::read_to_string("/proc/thread-self/mountinfo").map_err(error)?;
     let mut leaked = Vec::new();
     for target in table.lines().filter_map(|line| line.split(' ').nth(4)) {
-        let target = Path::new(target);
-        let id = container_of_mount(layout, target);
+        let target = unescaped(target);
+        let id = container_of_mount(layout, &target);
         let Some(id) = id.filter(|id| !known.contains(id)) else { continue };
         // A copy from a container that does not run mounts it for a moment, and holds nothing afterwards.
         if !containers::find(layout, id.as_str())
             .is_ok_and(|found| found.state.is_up() || !found.state.can_start())
         {
-            leaked.push(target.to_owned());
+            leaked.push(target);
         }
     }
     Ok(leaked)
+}
+
+/// A path as mountinfo has it: a backslash and three octal digits stand for blanks, tabs, line breaks and backslashes
+/// (proc_pid_mountinfo(5)).
+fn unescaped(field: &str) -> PathBuf {
+    let (mut path, mut rest) = (Vec::new(), field.as_bytes());
+    while let Some((byte, after)) = rest.split_first() {
+        let digits = after.get(..3).filter(|_| *byte == b'\\').and_then(|digits| str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(decoded) => {
+                path.push(decoded);
+                rest = &after[3..];
+            }
+            None => {
+                path.push(*byte);
+                rest = after;
+            }
+        }
+    }
+    OsString::from_vec(path).into()
 }
 
 /// The container whose overlay a mount is on.
@@ -102,4 +124,21 @@ fn namespaces_of_processes() -> BTreeSet<u64> {
     let numbered = processes.filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok());
     let inodes = numbered.filter_map(|entry| std::fs::metadata(entry.path().join("ns/net")).ok());
     inodes.map(|metadata| metadata.ino()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_mountinfo_are_read_with_their_blanks() {
+        for (field, path) in [
+            ("/var/lib/my\\040docker/a", "/var/lib/my docker/a"),
+            ("/a\\134b\\011c", "/a\\b\tc"),
+            ("/plain", "/plain"),
+            ("/end\\04", "/end\\04"),
+        ] {
+            assert_eq!(unescaped(field), Path::new(path), "{field}");
+        }
+    }
 }

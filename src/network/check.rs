@@ -9,6 +9,7 @@ use super::driver::{Fault, PortState};
 use super::error::NetworkError;
 use super::forwarding::{Needed, SwitchedOn};
 use super::lacking;
+use super::listener::{self, HostListener};
 use super::plan::Whole;
 use super::record::{Network, Phase};
 use super::records::Records;
@@ -124,6 +125,14 @@ pub enum Finding {
     /// The host's end of a pair that belongs to no container.
     #[error("the device {0} was made for a container, but no container has it")]
     LeakedDevice(IfName),
+    /// A process of the host listens on a published port.
+    #[error("{listener}, which is published for container {container}: clients reach the container instead")]
+    Shadowed {
+        /// The container.
+        container: String,
+        /// The process.
+        listener: HostListener,
+    },
     /// Another table drops what a network sends or receives.
     #[error("{obstacle}, which drops {}", match .obstacle.way {
         Way::Out => format!("what containers of network {network} send"),
@@ -197,6 +206,7 @@ impl Finding {
             Self::DeadEndpoint { .. } | Self::AddressLeaked { .. } | Self::AddressNotMarked { .. } => {
                 "address"
             }
+            Self::Shadowed { .. } => "port",
             Self::Obstacle { .. } | Self::LegacyIptables(_) => "firewall",
             Self::ConntrackFull { .. } => "conntrack",
             Self::BridgeNetfilter(_) => "bridge-netfilter",
@@ -212,6 +222,7 @@ impl Finding {
             Self::Bridge { network, fault: Fault::NotABridge(device) } => format!(
                 "rename or remove the device {device}, or remove the network with: mydocker network remove {network}"
             ),
+            Self::Shadowed { .. } => "let it listen on another port, or publish another one".to_owned(),
             Self::Obstacle { obstacle, .. } => accept(obstacle),
             Self::ConntrackFull { max, .. } => {
                 format!("make room with: sysctl -w net.netfilter.nf_conntrack_max={}", max.saturating_mul(2))
@@ -288,7 +299,13 @@ impl Checkup<'_> {
             Ok(found) => findings.extend(found),
             Err(error) => findings.push(Finding::File(error)),
         }
-        findings.extend(self.devices.abandoned(self.records)?.into_iter().map(Finding::LeakedDevice));
+        findings.extend(self.leaked_devices()?.into_iter().map(Finding::LeakedDevice));
+        for network in &networks {
+            let shadowed = listener::shadowed(&self.records.living(&network.name)?);
+            findings.extend(
+                shadowed.into_iter().map(|(container, listener)| Finding::Shadowed { container, listener }),
+            );
+        }
         self.check_others(&networks, &mut findings)?;
         findings.extend(conntrack()?);
         if !networks.is_empty() {
@@ -366,6 +383,20 @@ impl Checkup<'_> {
         Ok(())
     }
 
+    /// Devices that nobody has. The kernel takes a moment to delete those of a container that has just ended.
+    fn leaked_devices(&mut self) -> Result<Vec<IfName>, NetworkError> {
+        let mut leaked = self.devices.abandoned(self.records)?;
+        for _ in 0..LEAK_TRIES {
+            if leaked.is_empty() {
+                break;
+            }
+            std::thread::sleep(CHECK_PAUSE);
+            let still = self.devices.abandoned(self.records)?;
+            leaked.retain(|device| still.contains(device));
+        }
+        Ok(leaked)
+    }
+
     /// Compares the file of addresses with the records, under the lock of those who change either.
     fn check_addresses(&self, networks: &[Network]) -> Result<Vec<Finding>, NetworkError> {
         let mut findings = Vec::new();
@@ -436,6 +467,7 @@ impl Checkup<'_> {
 
 /// How often the table is read again because it does not fit the records: containers come and go.
 const CHECK_TRIES: u32 = 20;
+const LEAK_TRIES: u32 = 100;
 const CHECK_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
 fn forwarding(networks: &[Network]) -> Result<Vec<Finding>, NetworkError> {

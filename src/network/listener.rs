@@ -1,8 +1,10 @@
 //! Which sockets of the host hold ports that are to be published, and whose they are.
 
+use std::cell::LazyCell;
 use std::net::IpAddr;
 use std::path::Path;
 
+use super::endpoint::Endpoint;
 use super::port::{PortMapping, PortRange, PortRequest};
 use crate::netlink::{Listener, find_listeners};
 use crate::nft::Proto;
@@ -22,7 +24,26 @@ pub struct HostListener {
 #[derive(Debug)]
 pub(super) struct Listeners(Vec<(Proto, Listener)>);
 
+impl std::fmt::Display for HostListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let process = self.process.as_deref().unwrap_or("a process of the host");
+        write!(f, "{process} listens on {}", std::net::SocketAddr::new(self.address, self.port))
+    }
+}
+
 impl Listeners {
+    /// All that listen, or have a datagram socket bound.
+    #[must_use]
+    pub(super) fn all() -> Self {
+        let any = PortRange { first: 1, last: 1 };
+        Self::find(&[Proto::Tcp, Proto::Udp].map(|proto| PortRequest {
+            host_ip: None,
+            host: None,
+            container: any,
+            proto,
+        }))
+    }
+
     /// Asks the kernel once for each protocol and family.
     ///
     /// A kernel without `INET_DIAG` cannot answer: then no listener is found.
@@ -67,6 +88,21 @@ impl HostListener {
         let Listener { address, port, inode, .. } = *listener;
         Self { address, port, process: process_with_socket(inode) }
     }
+}
+
+/// Processes of the host that listen on a port that one of the endpoints publishes: nobody who comes by the host's
+/// address reaches them. Each with the endpoint's owner.
+#[must_use]
+pub(super) fn shadowed(endpoints: &[Endpoint]) -> Vec<(String, HostListener)> {
+    let listeners = LazyCell::new(Listeners::all);
+    let of = |endpoint: &Endpoint| {
+        let holders: Vec<_> = endpoint.ports.iter().filter_map(|port| listeners.on(port)).collect();
+        holders
+            .into_iter()
+            .map(|holder| (endpoint.owner.name(), HostListener::name(holder)))
+            .collect::<Vec<_>>()
+    };
+    endpoints.iter().filter(|endpoint| !endpoint.ports.is_empty()).flat_map(of).collect()
 }
 
 /// Whether an address is one of this host's own, to which a socket can be bound.

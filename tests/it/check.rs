@@ -3,6 +3,7 @@
 
 use crate::host::Host;
 use crate::program::Output;
+use crate::wire::Server;
 
 fn front() -> Host {
     let host = Host::new();
@@ -212,4 +213,32 @@ fn missing_capabilities_and_damaged_records_are_named() {
     let found = findings(&host);
     assert!(found.iter().any(|line| line.contains(record.to_str().expect("a plain path"))), "{found:?}");
     assert_eq!(std::fs::read_to_string(&record).expect("the record"), "{");
+}
+
+#[test]
+fn a_process_that_listens_on_a_published_port_later_is_named() {
+    let host = front();
+    let web = host.container("web", "front", &["-p", "8080:80", "-p", "8053:53/udp"]);
+    assert_eq!(findings(&host), [""; 0]);
+    let servers = [Server::tcp(&host.space, "127.0.0.1:8080"), Server::udp(&host.space, "0.0.0.0:8053")];
+    let found = findings(&host);
+    for address in ["127.0.0.1:8080", "0.0.0.0:8053"] {
+        let wanted = format!("listens on {address}, which is published for container web");
+        assert!(
+            found.iter().any(|finding| finding.starts_with("port: ") && finding.contains(&wanted)),
+            "{found:?}"
+        );
+    }
+    drop(servers);
+    assert_eq!(findings(&host), [""; 0]);
+    drop(web);
+    // The kernel may still be deleting what the container had: that is nothing to be told.
+    for _ in 0..3 {
+        host.mydocker(&["rm", "-f", "web"]).ok();
+        assert_eq!(findings(&host), [""; 0]);
+        drop(host.container("web", "front", &["-p", "8080:80"]));
+    }
+    host.mydocker(&["rm", "-f", "web"]).ok();
+    host.mydocker(&["network", "rm", "front"]).ok();
+    host.assert_nothing_left();
 }
