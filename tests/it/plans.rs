@@ -111,7 +111,8 @@ fn connection(random: &mut Random) -> Request {
 
 /// Runs a container: modes, several networks, exposed ports, and what is wrong with it otherwise.
 fn run(random: &mut Random, image: &str) -> Request {
-    let mut rest = words(&["-d"]);
+    // A plan fetches nothing, so neither may the command.
+    let mut rest = words(&["-d", "--pull", "never"]);
     rest.extend(["--name".to_owned(), random.pick(&["case", "case", "case", "case", "first"]).to_owned()]);
     for _ in 0..random.below(3) {
         let choices = ["both", "both", "four", "six", "inside", "host", "none", "container:first", "nowhere"];
@@ -224,7 +225,7 @@ fn a_plan_has_the_addresses_and_the_refusals_of_the_command() {
         ("a name that is taken", run(&["--name", "first", "--net", "both"])),
         (
             "a missing image and a taken name",
-            request(&["run"], &["-d", "--name", "first", "nosuchimage", "true"]),
+            request(&["run"], &["-d", "--pull", "never", "--name", "first", "nosuchimage", "true"]),
         ),
         ("another's port", run(&["--name", "out", "--net", "both", "-p", "7003:80"])),
         ("another's range", run(&["--name", "out", "--net", "both", "-p", "7009:80/udp"])),
