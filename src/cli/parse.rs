@@ -32,6 +32,10 @@ const NUMBERS: [&str; 6] = ["N", "NUMBER", "SIZE", "SECONDS", "MICROSECONDS", "t
 fn whole(words: &[OsString]) -> Result<Arguments, clap::Error> {
     let command = as_docker_reads(Arguments::command());
     let mut words = words.to_vec();
+    if words.len() == 1 {
+        // Whoever asks for nothing is shown what there is.
+        words.push("--help".into());
+    }
     loop {
         let error = match command.clone().try_get_matches_from(&words) {
             Ok(matches) => return Arguments::from_arg_matches(&matches),
