@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
-use super::connect::{ConnectRequest, Wanted, free_interface, host_if};
 use super::endpoint::{self, Endpoint, InterfaceAddress};
 use super::error::NetworkError;
 use super::links::Links;
@@ -14,6 +13,7 @@ use super::record::{AddressBlock, Network};
 use super::records::{Records, linking};
 use super::subnet::{Family, Subnet};
 use super::subnet_file::{Contents, SubnetFile};
+use super::wanted::{ConnectRequest, Wanted, free_interface, host_if};
 use crate::netlink::MacAddress;
 
 /// What is known of the addresses of a network.

@@ -394,7 +394,7 @@ pub(super) fn loopback_up(netns: &NetNs) -> Result<(), DriverError> {
 }
 
 impl NetworkDriver for BridgeDriver {
-    fn create(&mut self, network: &Network) -> Result<(), DriverError> {
+    fn make(&mut self, network: &Network) -> Result<(), DriverError> {
         let existed = self.find_bridge(&network.bridge)?.is_some();
         let index = self.make_bridge(network)?;
         self.configure_bridge(network, index).inspect_err(|_| {
@@ -425,7 +425,7 @@ impl NetworkDriver for BridgeDriver {
         self.put_on_bridge(network, endpoint)
     }
 
-    fn connect(
+    fn attach(
         &mut self,
         network: &Network,
         endpoint: &Endpoint,
@@ -463,7 +463,7 @@ impl NetworkDriver for BridgeDriver {
         netns.run(|| announce_addresses(endpoint))?
     }
 
-    fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), DriverError> {
+    fn detach(&mut self, endpoint: &Endpoint) -> Result<(), DriverError> {
         if endpoint.is_tied {
             self.untie_addresses(endpoint)?;
         }
@@ -475,9 +475,9 @@ impl NetworkDriver for BridgeDriver {
         }
     }
 
-    fn remove(&mut self, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError> {
+    fn delete_interface(&mut self, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError> {
         // First what stops the packets: deleting waits for the kernel.
-        self.disconnect(endpoint)?;
+        self.detach(endpoint)?;
         let deleted = netns
             .run(|| delete_source_rules(endpoint))
             .map_err(DriverError::from)

@@ -1,15 +1,12 @@
 //! Somebody is connected to a network and disconnected: address, record, interface, ports, in this order, and back.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-
-use serde::{Deserialize, Serialize};
+use std::net::IpAddr;
 
 use super::addresses::{Book, Placing, check_wanted, place};
 use super::devices::Devices;
 use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::links::{Link, Links};
-use super::owner::Owner;
 use super::port::PortRequest;
 use super::ports::Ports;
 use super::publisher::{default_route_of, defaults_beside};
@@ -17,57 +14,17 @@ use super::publishing::Request;
 use super::record::{Network, Phase};
 use super::records::no_links;
 use super::subnet::Family;
+use super::wanted::{ConnectRequest, HOST_IF_DIGITS, Wanted, free_interface, host_if};
 use super::{DriverError, Networks, plan};
-use crate::names::{ContainerId, IF_NAME_MAX, IfName, NetworkName};
-use crate::netlink::MacAddress;
+use crate::names::{ContainerId, IF_NAME_MAX, NetworkName};
 use crate::netns::NetNs;
 use crate::nft::CommitError;
 use crate::store::{self, Durability, Lock};
 
-/// How many digits of the container's id name the host's end of the pair, unless that name is taken.
-const HOST_IF_DIGITS: usize = 5;
 /// How many names are tried for an interface in a namespace that has some of its own.
 const INTERFACES: usize = 64;
 /// How often ports are chosen again because another command was faster.
 const TRIES: u32 = 64;
-
-/// A container that is to be connected.
-#[derive(Debug, Clone)]
-pub struct ConnectRequest<'a> {
-    /// The network.
-    pub network: &'a NetworkName,
-    /// Who is to be connected.
-    pub owner: &'a Owner,
-    /// The endpoints that the namespace has already, in order of connecting.
-    pub others: &'a [Endpoint],
-    /// What it asks for.
-    pub wanted: &'a Wanted,
-}
-
-/// What somebody asks for in a network; what is left out is chosen.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Wanted {
-    /// The IPv4 address; the lowest free one where it is left out.
-    pub ip: Option<Ipv4Addr>,
-    /// The IPv6 address.
-    pub ip6: Option<Ipv6Addr>,
-    /// The Ethernet address; the one that follows from the IP address where it is left out.
-    pub mac: Option<MacAddress>,
-    /// Further names in the network.
-    pub aliases: Vec<String>,
-}
-
-impl Wanted {
-    /// The wanted address of a family.
-    #[must_use]
-    pub(super) fn address(&self, family: Family) -> Option<IpAddr> {
-        match family {
-            Family::V4 => self.ip.map(IpAddr::V4),
-            Family::V6 => self.ip6.map(IpAddr::V6),
-        }
-    }
-}
 
 impl Networks {
     /// Connects a namespace to a network: address, interface, routes. The default route of a family leads through
@@ -169,7 +126,7 @@ impl Networks {
             let made = self.devices.call(
                 network.driver,
                 || action.clone(),
-                |driver| driver.connect(network, endpoint, netns, &defaults),
+                |driver| driver.attach(network, endpoint, netns, &defaults),
             );
             match made {
                 Err(NetworkError::Driver { source: DriverError::DeviceExists(_), .. })
@@ -320,7 +277,7 @@ impl Networks {
                 return Ok(());
             }
         }
-        self.devices.call_of(endpoint, |driver| driver.disconnect(endpoint))
+        self.devices.call_of(endpoint, |driver| driver.detach(endpoint))
     }
 
     /// Writes another name of the container into the record of an endpoint and into the comments of its published
@@ -354,7 +311,7 @@ impl Networks {
                 self.devices.call_of(endpoint, |driver| driver.redirect(endpoint, next, netns, &[family]))?;
             }
         }
-        self.devices.call_of(endpoint, |driver| driver.remove(endpoint, netns))?;
+        self.devices.call_of(endpoint, |driver| driver.delete_interface(endpoint, netns))?;
         self.table.forget_flows_of(&self.records, endpoint)?;
         self.records.release(endpoint)
     }
@@ -458,18 +415,4 @@ pub struct ContainerEndpoints {
     pub made: Vec<Endpoint>,
     /// Those that a command is making, or was killed while making.
     pub unfinished: Vec<Endpoint>,
-}
-
-/// The name of the host's end of a container's pair, so many digits longer than usual: the shortest names are those of
-/// its earlier endpoints.
-pub(super) fn host_if(container: &ContainerId, longer: usize) -> Result<IfName, NetworkError> {
-    let digits = (HOST_IF_DIGITS + longer).min(IF_NAME_MAX);
-    Ok(container.as_str()[..digits].parse()?)
-}
-
-/// `eth0` or the next name that none of the others has; of several, the one with this place among them.
-pub(super) fn free_interface(others: &[Endpoint], place: usize) -> Result<IfName, NetworkError> {
-    let is_free = |name: &String| others.iter().all(|other| other.container_if.as_str() != name);
-    let mut free = (0_u32..).map(|number| format!("eth{number}")).filter(is_free);
-    Ok(free.nth(place).unwrap_or_default().parse()?)
 }

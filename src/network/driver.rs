@@ -20,7 +20,7 @@ pub trait NetworkDriver {
     ///
     /// # Errors
     /// The kernel refused; what was made is removed again.
-    fn create(&mut self, network: &Network) -> Result<(), DriverError>;
+    fn make(&mut self, network: &Network) -> Result<(), DriverError>;
 
     /// Removes the network's own devices. What is gone already is no error.
     ///
@@ -57,9 +57,9 @@ pub trait NetworkDriver {
     /// leaves through it all the same.
     ///
     /// # Errors
-    /// The kernel refused. What was made goes with the namespace; [`NetworkDriver::disconnect`] takes it off
-    /// the network at once, and [`NetworkDriver::remove`] out of the namespace.
-    fn connect(
+    /// The kernel refused. What was made goes with the namespace; [`NetworkDriver::detach`] takes it off
+    /// the network at once, and [`NetworkDriver::delete_interface`] out of the namespace.
+    fn attach(
         &mut self,
         network: &Network,
         endpoint: &Endpoint,
@@ -81,7 +81,7 @@ pub trait NetworkDriver {
     ) -> Result<(), DriverError>;
 
     /// Announces on the network which Ethernet address the endpoint's IP addresses have now. To be called after
-    /// [`NetworkDriver::connect`].
+    /// [`NetworkDriver::attach`].
     ///
     /// # Errors
     /// The kernel refused.
@@ -92,14 +92,14 @@ pub trait NetworkDriver {
     ///
     /// # Errors
     /// The kernel refused.
-    fn disconnect(&mut self, endpoint: &Endpoint) -> Result<(), DriverError>;
+    fn detach(&mut self, endpoint: &Endpoint) -> Result<(), DriverError>;
 
     /// Takes an endpoint's interface off the network and out of its namespace, which stays as it is otherwise.
     /// What is gone already is no error.
     ///
     /// # Errors
     /// The kernel refused.
-    fn remove(&mut self, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError>;
+    fn delete_interface(&mut self, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError>;
 }
 
 /// What is wrong with a network's own device.

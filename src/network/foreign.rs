@@ -11,7 +11,6 @@ use std::path::Path;
 use nix::sys::statfs::{FsType, fstatfs};
 
 use super::Networks;
-use super::connect::{ConnectRequest, Wanted};
 use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::links::Links;
@@ -21,6 +20,7 @@ use super::plan::Plan;
 use super::planner::StartRequest;
 use super::port::PortRequest;
 use super::record::Network;
+use super::wanted::{ConnectRequest, Wanted};
 use crate::names::{ContainerId, NetworkName};
 use crate::netns::NetNs;
 use crate::store::{Lock, LockKind};

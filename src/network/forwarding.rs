@@ -193,7 +193,7 @@ impl SwitchedOn {
     ///
     /// # Errors
     /// A parameter cannot be set.
-    pub(super) fn undo(&self, layout: &Layout) -> Result<(), SysctlError> {
+    pub(super) fn switch_back(&self, layout: &Layout) -> Result<(), SysctlError> {
         for family in Family::ALL.into_iter().filter(|family| self.has(*family)) {
             sysctl::set(parameter(family), "0")?;
         }

@@ -8,8 +8,8 @@ use super::Networks;
 use super::choose::CreateRequest;
 use super::endpoint::Endpoint;
 use super::error::NetworkError;
-use super::forwarding::{Needed, SwitchedOn};
-use super::plan::{self, Creation};
+use super::forwarding::Needed;
+use super::plan::Creation;
 use super::record::{self, AddressBlock, Network, Phase};
 use super::subnet::Subnet;
 use crate::names::{ContainerId, NetworkName};
@@ -156,32 +156,6 @@ impl Networks {
         Ok(Creation { network, forwarding, is_guard_new })
     }
 
-    /// What the host has to forward for these networks, beside what is forwarded already, and whether a table that is
-    /// there lacks the guard of it.
-    pub(super) fn foresee_forwarding<'a>(
-        &self,
-        networks: impl IntoIterator<Item = &'a Network>,
-    ) -> Result<(SwitchedOn, bool), NetworkError> {
-        SwitchedOn::foresee(&self.records.layout, Needed::by(networks))
-            .map_err(|source| NetworkError::Io { action: "read the state of forwarding".to_owned(), source })
-    }
-
-    /// The same, written down: it may be switched on.
-    pub(super) fn decide_forwarding(&self, networks: &[Network]) -> Result<SwitchedOn, NetworkError> {
-        let (forwarding, is_new) = self.foresee_forwarding(networks)?;
-        self.save_forwarding(&forwarding, is_new)?;
-        Ok(forwarding)
-    }
-
-    fn save_forwarding(&self, forwarding: &SwitchedOn, is_new: bool) -> Result<(), NetworkError> {
-        if !is_new {
-            return Ok(());
-        }
-        forwarding
-            .save(&self.records.layout)
-            .map_err(|source| NetworkError::Io { action: "note the state of forwarding".to_owned(), source })
-    }
-
     /// Makes what was planned: addresses, table, forwarding, devices. The table comes before the
     /// devices, so that no packet ever passes unguarded.
     fn build(&mut self, creation: &Creation) -> Result<(), NetworkError> {
@@ -210,7 +184,7 @@ impl Networks {
         }
         tracing::debug!(network = %network.name, "added the network to the table inet mydocker");
         forwarding.switch_on(Needed::by([network]))?;
-        self.devices.call(network.driver, action, |driver| driver.create(network))?;
+        self.devices.call(network.driver, action, |driver| driver.make(network))?;
         tracing::debug!(network = %network.name, bridge = %network.bridge, "made the bridge and switched it on");
         Ok(())
     }
@@ -257,78 +231,5 @@ impl Networks {
             }
         }
         Ok(removed)
-    }
-
-    /// Ends what a killed command has begun: a network that is half-made, or half-removed, goes. One whose removal
-    /// got no further than the mark, with containers connected to it, stays. To be called with the lock held: the
-    /// command that left it so must have ended. Returns the network if there is one afterwards.
-    ///
-    /// # Errors
-    /// The kernel refuses, or a record cannot be read or written.
-    pub(super) fn settle(&mut self, network: Network) -> Result<Option<Network>, NetworkError> {
-        if !self.records.stays(&network)? {
-            self.tear_down(&network)?;
-            return Ok(None);
-        }
-        if network.phase == Phase::Ready {
-            return Ok(Some(network));
-        }
-        Ok(Some(self.records.save_as(&network, Phase::Ready)?))
-    }
-
-    /// Takes everything of a network away; what is gone already is no error. The record goes last.
-    pub(super) fn tear_down(&mut self, network: &Network) -> Result<(), NetworkError> {
-        let action = || format!("remove network {}", network.name);
-        self.devices.call(network.driver, action, |driver| driver.delete(network))?;
-        let others: Vec<Network> =
-            self.records.networks()?.into_iter().filter(|other| other.name != network.name).collect();
-        if others.is_empty() {
-            self.tear_down_table()?;
-        } else {
-            let mut elements = Transaction::new();
-            elements.delete_all(plan::network_elements(network));
-            match self.table.commit(elements, action) {
-                // Some of them are gone already; what must remain follows from the records.
-                Err(NetworkError::Table { source: CommitError::Missing { .. }, .. }) => {
-                    self.rebuild_table(&others, &SwitchedOn::load(&self.records.layout))?;
-                }
-                other => other?,
-            }
-        }
-        for stale in self.records.endpoints(&network.name)? {
-            self.records.release(&stale)?;
-        }
-        let mut file = self.records.addresses()?;
-        for block in network.blocks() {
-            for address in network.never_given_out(block) {
-                file.release(block.subnet, address)?;
-            }
-        }
-        drop(file);
-        self.records.remove(&network.name)?;
-        tracing::debug!(network = %network.name, "removed bridge, elements, address and record");
-        Ok(())
-    }
-
-    /// With the last network the table goes, and forwarding if it was mydocker that switched it on; first
-    /// the forwarding, so that the host is no router for a moment. Where another engine relies on it, both stay.
-    pub(super) fn tear_down_table(&mut self) -> Result<(), NetworkError> {
-        let layout = &self.records.layout;
-        let forwarding = SwitchedOn::load(layout);
-        let later = forwarding
-            .relied_on_by(layout)
-            .map_err(|source| NetworkError::Io { action: "look for other bridges".to_owned(), source })?;
-        if !later.is_empty() {
-            let names: Vec<String> = later.iter().map(ToString::to_string).collect();
-            tracing::warn!(
-                bridges = names.join(" "),
-                "the host goes on forwarding, and the table inet mydocker stays with the rules that keep the host \
-                 from routing between its own links: bridges that came after mydocker switched forwarding on may \
-                 rely on it; once they are gone, mydocker network reload puts both back"
-            );
-            return self.rebuild_table(&[], &forwarding);
-        }
-        forwarding.undo(layout)?;
-        self.table.delete()
     }
 }

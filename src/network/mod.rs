@@ -10,8 +10,9 @@
 //!
 //! manage    networks are created and removed       addresses   who gets which: ROOT/network/ipam/subnet.json
 //! connect   endpoints come and go                  ports       published, moved, taken away; publishing decides
-//! restore   after a reboot, a flush, a kill        foreign     namespaces that are no container's
+//! restore   after a reboot, a flush, a kill        reload      everything as the records say
 //! planner   what a command would change: Plan      check       what is wrong
+//! foreign   namespaces that are no container's     wanted      what somebody asks for in a network
 //! ```
 //!
 //! Order rules: a record is written before the kernel is touched and removed after; an address is given back
@@ -49,11 +50,13 @@ mod publisher;
 mod publishing;
 mod record;
 mod records;
+mod reload;
 mod restore;
 mod stale_flows;
 mod subnet;
 mod subnet_file;
 mod table;
+mod wanted;
 
 use crate::names::ContainerId;
 pub use crate::netlink::{Direction, Flow, FlowEvent, FlowState, MacAddress};
@@ -66,7 +69,7 @@ use table::Table;
 pub use bridge::BridgeDriver;
 pub use check::Finding;
 pub use choose::CreateRequest;
-pub use connect::{ConnectRequest, ContainerEndpoints, Wanted};
+pub use connect::ContainerEndpoints;
 pub use driver::{DriverError, Fault, NetworkDriver, PortState};
 pub use endpoint::{Endpoint, InterfaceAddress};
 pub use error::NetworkError;
@@ -77,7 +80,7 @@ pub use ipam::{Bitmap, BitmapError};
 pub use lacking::lacking;
 pub use listener::HostListener;
 pub use manage::{Inspection, Usage};
-pub use namespace::Namespace;
+pub use namespace::{Namespace, Running};
 pub use owner::{Holder, Owner};
 pub use plan::Plan;
 pub use planner::{Planner, StartRequest};
@@ -85,9 +88,9 @@ pub use port::{
     ExposedPort, PortError, PortMapping, PortRange, PortRequest, compact, first_collision, unpublished,
 };
 pub use record::{AddressBlock, DEFAULT_MTU, DriverKind, Mode, Network, Phase, RecordError};
-pub use restore::Running;
 pub use subnet::{Family, Subnet, SubnetError};
 pub use subnet_file::{InUse, SubnetFile, SubnetFileError};
+pub use wanted::{ConnectRequest, Wanted};
 
 /// All networks of one layout: what is written down of them, the firewall table and the devices.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! Network namespaces that do not belong to a container.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt as _;
@@ -8,7 +9,11 @@ use std::path::{Path, PathBuf};
 use nix::sys::stat::fstat;
 use serde::{Deserialize, Serialize};
 
+use crate::names::ContainerId;
 use crate::process::Process;
+
+/// The running containers, and where the network namespace of each can be opened.
+pub type Running = BTreeMap<ContainerId, PathBuf>;
 
 /// A namespace that can be recognised later.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

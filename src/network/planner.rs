@@ -10,7 +10,6 @@ use std::collections::{BTreeSet, HashSet};
 use super::Networks;
 use super::addresses::{Foreseen, Placing, place};
 use super::choose::CreateRequest;
-use super::connect::ConnectRequest;
 use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::forwarding::SwitchedOn;
@@ -19,6 +18,7 @@ use super::port::PortRequest;
 use super::publisher::Publisher;
 use super::publishing::Request;
 use super::record::Network;
+use super::wanted::ConnectRequest;
 use crate::names::NetworkName;
 use crate::nft::{CommitError, Element, TakenPort};
 

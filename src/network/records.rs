@@ -208,7 +208,7 @@ impl Records {
     }
 
     /// Removes the record of a network, with the directory of its endpoints.
-    pub(super) fn remove(&self, network: &NetworkName) -> Result<(), RecordError> {
+    pub(super) fn forget(&self, network: &NetworkName) -> Result<(), RecordError> {
         endpoint::remove_all(&self.layout, network)?;
         record::remove(&self.layout, network)
     }

@@ -1,28 +1,18 @@
 //! Bringing the kernel back to what the records say: on the first use after a reboot, and after the table or
 //! a bridge was taken away.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Networks;
 use super::driver::PortState;
-use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::forwarding::{Needed, SwitchedOn};
-use super::namespace::Namespace;
 use super::plan;
-use super::publisher::defaults_beside;
 use super::record::{Network, Phase};
-use super::subnet::Family;
-use crate::names::{ContainerId, NetworkName};
-use crate::netns::NetNs;
+use crate::names::NetworkName;
 use crate::nft::{CommitError, Transaction};
 use crate::process;
 use crate::store::{self, Durability};
-
-/// The running containers, and where the network namespace of each can be opened.
-pub type Running = BTreeMap<ContainerId, PathBuf>;
 
 /// How often the table is rebuilt again because the rule set was changed meanwhile, or because two records claim
 /// the same port.
@@ -172,7 +162,7 @@ impl Networks {
 
     fn restore_devices(&mut self, network: &Network) -> Result<(), NetworkError> {
         let action = || format!("restore network {}", network.name);
-        self.devices.call(network.driver, action, |driver| driver.create(network))?;
+        self.devices.call(network.driver, action, |driver| driver.make(network))?;
         for endpoint in self.records.living(&network.name)? {
             self.devices.call(network.driver, action, |driver| {
                 if driver.port_state(network, &endpoint)? == PortState::Loose {
@@ -213,81 +203,103 @@ impl Networks {
         Ok(())
     }
 
-    /// Brings the kernel to exactly what the records say: the table in one transaction, bridges, addresses,
-    /// parameters, the interfaces of running containers. What half-made and half-removed networks and dead
-    /// containers have left is removed. Returns the networks.
-    ///
-    /// Running containers are not disturbed, and others may be started and stopped meanwhile.
-    ///
-    /// # Errors
-    /// A record cannot be read, or the kernel refuses. What was done before stays done.
-    pub fn reload(&mut self, running: &Running) -> Result<Vec<Network>, NetworkError> {
-        self.prepare()?;
-        for dead in self.records.all_endpoints()?.iter().filter(|endpoint| !endpoint.is_alive()) {
-            self.disconnect(dead)?;
-        }
-        let _lock = self.records.lock()?;
-        for network in self.records.networks()? {
-            // The lock is held, so the command that left it half-made or half-removed has ended.
-            if network.phase != Phase::Ready {
-                self.tear_down(&network)?;
-            }
-        }
-        let Restored { networks, failed } = self.restore_locked()?;
-        self.records.renew_addresses(&networks)?;
-        let mut living = Vec::new();
-        for network in &networks {
-            living
-                .extend(self.records.living(&network.name)?.into_iter().map(|endpoint| (network, endpoint)));
-        }
-        // The earlier ones of a namespace first: theirs are the default routes.
-        living.sort_by_key(|(_, endpoint)| endpoint.position);
-        let endpoints: Vec<Endpoint> = living.iter().map(|(_, endpoint)| endpoint.clone()).collect();
-        for (network, endpoint) in living {
-            let own = endpoint.owner.namespace().map(Namespace::path);
-            if let Some(netns) = own.or(running.get(endpoint.owner.id()).map(PathBuf::as_path)) {
-                let netns = netns.to_owned();
-                let of_same = |other: &&Endpoint| {
-                    other.owner.id() == endpoint.owner.id() && other.position < endpoint.position
-                };
-                let earlier: Vec<Endpoint> = endpoints.iter().filter(of_same).cloned().collect();
-                self.renew_interface(network, &endpoint, &netns, &defaults_beside(&earlier))?;
-            }
-        }
-        for device in self.devices.abandoned(&self.records)? {
-            self.devices.delete_abandoned(&device)?;
-        }
-        failed.map_or(Ok(networks), Err)
+    /// What the host has to forward for these networks, beside what is forwarded already, and whether a table that is
+    /// there lacks the guard of it.
+    pub(super) fn foresee_forwarding<'a>(
+        &self,
+        networks: impl IntoIterator<Item = &'a Network>,
+    ) -> Result<(SwitchedOn, bool), NetworkError> {
+        SwitchedOn::foresee(&self.records.layout, Needed::by(networks))
+            .map_err(|source| NetworkError::Io { action: "read the state of forwarding".to_owned(), source })
     }
 
-    /// Puts the interface of a running container right: that of one that is just starting or ending is left
-    /// alone, because it is no running one.
-    fn renew_interface(
-        &mut self,
-        network: &Network,
-        endpoint: &Endpoint,
-        netns: &Path,
-        defaults: &[Family],
-    ) -> Result<(), NetworkError> {
-        let action = || format!("restore the interface of {}", endpoint.owner);
-        match self.devices.call(network.driver, action, |driver| driver.port_state(network, endpoint))? {
-            PortState::Attached => Ok(()),
-            PortState::Loose | PortState::Off => {
-                self.devices.call(network.driver, action, |driver| driver.reattach(network, endpoint))
-            }
-            PortState::Missing => {
-                let netns = match NetNs::open(netns) {
-                    Ok(netns) => netns,
-                    Err(error) => {
-                        tracing::warn!(owner = %endpoint.owner, %error, "cannot restore its interface");
-                        return Ok(());
-                    }
-                };
-                self.devices.call(network.driver, action, |driver| {
-                    driver.connect(network, endpoint, &netns, defaults)
-                })
+    /// The same, written down: it may be switched on.
+    pub(super) fn decide_forwarding(&self, networks: &[Network]) -> Result<SwitchedOn, NetworkError> {
+        let (forwarding, is_new) = self.foresee_forwarding(networks)?;
+        self.save_forwarding(&forwarding, is_new)?;
+        Ok(forwarding)
+    }
+
+    pub(super) fn save_forwarding(&self, forwarding: &SwitchedOn, is_new: bool) -> Result<(), NetworkError> {
+        if !is_new {
+            return Ok(());
+        }
+        forwarding
+            .save(&self.records.layout)
+            .map_err(|source| NetworkError::Io { action: "note the state of forwarding".to_owned(), source })
+    }
+
+    /// Ends what a killed command has begun: a network that is half-made, or half-removed, goes. One whose removal
+    /// got no further than the mark, with containers connected to it, stays. To be called with the lock held: the
+    /// command that left it so must have ended. Returns the network if there is one afterwards.
+    ///
+    /// # Errors
+    /// The kernel refuses, or a record cannot be read or written.
+    pub(super) fn settle(&mut self, network: Network) -> Result<Option<Network>, NetworkError> {
+        if !self.records.stays(&network)? {
+            self.tear_down(&network)?;
+            return Ok(None);
+        }
+        if network.phase == Phase::Ready {
+            return Ok(Some(network));
+        }
+        Ok(Some(self.records.save_as(&network, Phase::Ready)?))
+    }
+
+    /// Takes everything of a network away; what is gone already is no error. The record goes last.
+    pub(super) fn tear_down(&mut self, network: &Network) -> Result<(), NetworkError> {
+        let action = || format!("remove network {}", network.name);
+        self.devices.call(network.driver, action, |driver| driver.delete(network))?;
+        let others: Vec<Network> =
+            self.records.networks()?.into_iter().filter(|other| other.name != network.name).collect();
+        if others.is_empty() {
+            self.tear_down_table()?;
+        } else {
+            let mut elements = Transaction::new();
+            elements.delete_all(plan::network_elements(network));
+            match self.table.commit(elements, action) {
+                // Some of them are gone already; what must remain follows from the records.
+                Err(NetworkError::Table { source: CommitError::Missing { .. }, .. }) => {
+                    self.rebuild_table(&others, &SwitchedOn::load(&self.records.layout))?;
+                }
+                other => other?,
             }
         }
+        for stale in self.records.endpoints(&network.name)? {
+            self.records.release(&stale)?;
+        }
+        let mut file = self.records.addresses()?;
+        for block in network.blocks() {
+            for address in network.never_given_out(block) {
+                file.release(block.subnet, address)?;
+            }
+        }
+        drop(file);
+        self.records.forget(&network.name)?;
+        tracing::debug!(network = %network.name, "removed bridge, elements, address and record");
+        Ok(())
+    }
+
+    /// With the last network the table goes, and forwarding if it was mydocker that switched it on; first
+    /// the forwarding, so that the host is no router for a moment. Where another engine relies on it, both stay.
+    pub(super) fn tear_down_table(&mut self) -> Result<(), NetworkError> {
+        let layout = &self.records.layout;
+        let forwarding = SwitchedOn::load(layout);
+        let later = forwarding
+            .relied_on_by(layout)
+            .map_err(|source| NetworkError::Io { action: "look for other bridges".to_owned(), source })?;
+        if !later.is_empty() {
+            let names: Vec<String> = later.iter().map(ToString::to_string).collect();
+            tracing::warn!(
+                bridges = names.join(" "),
+                "the host goes on forwarding, and the table inet mydocker stays with the rules that keep the host \
+                 from routing between its own links: bridges that came after mydocker switched forwarding on may \
+                 rely on it; once they are gone, mydocker network reload puts both back"
+            );
+            return self.rebuild_table(&[], &forwarding);
+        }
+        forwarding.switch_back(layout)?;
+        self.table.delete()
     }
 }
 

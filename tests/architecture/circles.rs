@@ -13,7 +13,7 @@ const MOST_FILES: usize = 5;
 /// Types that are still in more, and in how many.
 const SPREAD: &[(&str, usize)] = &[];
 /// The modules that are looked at, and how many of their files still are in circles.
-const IN_CIRCLES: &[(&str, usize)] = &[("engine", 0), ("network", 11)];
+const IN_CIRCLES: &[(&str, usize)] = &[("engine", 0), ("network", 0)];
 
 /// A file by the path of its module: `["engine", "front", "containers"]`.
 type File = Vec<String>;
@@ -105,9 +105,16 @@ impl Source {
         })
     }
 
-    /// All names in the product.
+    /// All names in the product, but those of an enum's variants where they are used: `Kind::Network` is no `Network`.
     fn names(&self) -> BTreeSet<&str> {
-        (0..self.tokens.len()).filter(|at| self.is_product(*at)).map(|at| self.text(at)).collect()
+        let is_variant = |at: usize| {
+            at >= 2
+                && self.text(at - 1) == "::"
+                && self.text(at - 2).starts_with(char::is_uppercase)
+                && self.text(at - 2) != "Self"
+        };
+        let product = (0..self.tokens.len()).filter(|at| self.is_product(*at) && !is_variant(*at));
+        product.map(|at| self.text(at)).collect()
     }
 
     /// Every path of the product that begins with `crate`, `super` or `self`, from the crate root. Those of `pub use`
@@ -357,6 +364,9 @@ fn method_calls_count_as_imports_do() {
     // `self` is another type, and the file does not name this one.
     let other = "struct U; impl U { fn b(&self) { self.a() } }";
     assert!(circle(&[root, a, ("src/m/b.rs", other)]).is_empty());
+    // A variant of that name.
+    let variant = "use super::Kind; fn b(u: U) { u.a(Kind::T) }";
+    assert!(circle(&[root, a, ("src/m/b.rs", variant)]).is_empty());
     // A trait's methods are nobody's own.
     let of_a_trait = "use super::T; impl Clone for T { fn a(&self) { self.b() } }";
     assert!(circle(&[root, ("src/m/a.rs", of_a_trait), ("src/m/b.rs", &b("self.a()"))]).is_empty());
