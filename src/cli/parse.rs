@@ -13,7 +13,7 @@ use std::ffi::OsString;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Args as _, Command, CommandFactory as _, FromArgMatches as _};
 
-use super::{Arguments, Options, exec, help, network, ps, rm, run, start, stop, supervise};
+use super::{Arguments, Options, create, exec, help, network, ps, rm, run, start, stop, supervise};
 
 /// What the words (the program's name first) ask for.
 pub(super) fn arguments(words: &[OsString]) -> Result<Arguments, clap::Error> {
@@ -126,7 +126,7 @@ fn boolean(text: &str) -> Result<bool, String> {
 }
 
 /// The word that names the command: the first one that is no option, nor the value of one.
-fn name(words: &[OsString]) -> Option<&str> {
+pub(super) fn name(words: &[OsString]) -> Option<&str> {
     let mut words = words.iter().skip(1);
     loop {
         let word = words.next()?.to_str()?;
@@ -140,9 +140,10 @@ fn name(words: &[OsString]) -> Option<&str> {
 }
 
 /// The parser for one command.
-fn alone(name: &str) -> Option<Command> {
+pub(super) fn alone(name: &str) -> Option<Command> {
     let command = match name {
         "run" => run::Args::augment_args(Command::new("run")),
+        "create" => create::Args::augment_args(Command::new("create")),
         "start" => start::Args::augment_args(Command::new("start")),
         "stop" => stop::Args::augment_args(Command::new("stop")),
         "exec" => exec::Args::augment_args(Command::new("exec")),

@@ -13,7 +13,13 @@ const SINGLE_DASH: [&str; 5] = ["name", "net", "mem", "cpu", "cpuset"];
 
 /// Brings the arguments of `run`, `create` and `exec` into the parser's form; others stay as they are.
 pub(super) fn normalize(mut arguments: Vec<OsString>) -> Vec<OsString> {
-    let command = super::Arguments::command();
+    let command = match super::parse::name(&arguments) {
+        // To describe all commands takes longer than most of them.
+        Some(name @ ("run" | "create" | "exec")) => super::parse::alone(name),
+        Some("container") | None => Some(super::Arguments::command()),
+        Some(_) => None,
+    };
+    let Some(command) = command else { return arguments };
     let Some((subcommand, mut place)) = subcommand_with_command(&command, &arguments) else {
         return arguments;
     };
