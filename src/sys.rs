@@ -309,33 +309,51 @@ pub fn receive_with_descriptor(socket: impl AsFd, text: &mut [u8]) -> io::Result
     }
 }
 
-/// Gives the memory of program code that was executed so far back to the kernel; what is executed again is
-/// mapped again from the page cache.
+/// Gives memory that this process does not need any more back to the kernel: what is free on the heap, the part of the
+/// stack that deeper calls have used, and program code that was executed so far, which is mapped again from the page
+/// cache when it is executed again. For programs of one thread.
 ///
 /// A supervisor spends its life in one small loop, but has run through megabytes of code to get there.
 ///
 /// # Errors
 /// `/proc` is not mounted.
-pub fn forget_code() -> io::Result<()> {
+pub fn shrink_memory() -> io::Result<()> {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: no requirement; what is in use stays where it is (malloc_trim(3)).
+    unsafe {
+        libc::malloc_trim(0)
+    };
     for line in std::fs::read_to_string("/proc/self/maps")?.lines() {
-        let mut fields = line.split_ascii_whitespace();
-        let (Some(range), Some(rights), Some(offset)) = (fields.next(), fields.next(), fields.next()) else {
-            continue;
-        };
-        let is_file = fields.nth(1).is_some_and(|inode| inode != "0");
-        // The first, read-only part of a file holds constants. Later such parts may have been written to
-        // while the program was linked (RELRO), and would lose that.
-        let is_constants = rights == "r--p" && offset.bytes().all(|digit| digit == b'0');
-        if !is_file || !(rights == "r-xp" || is_constants) {
-            continue;
+        if let Some((start, end)) = unused_range(line) {
+            let address = std::ptr::with_exposed_provenance_mut::<libc::c_void>(start);
+            // SAFETY: either a whole private mapping of a file that nobody has written to, so that its pages read the
+            // same when they come back, or a part of the stack where no frame is (madvise(2)). Failure leaves
+            // everything as it is.
+            unsafe { libc::madvise(address, end - start, libc::MADV_DONTNEED) };
         }
-        let parse = |text: &str| usize::from_str_radix(text, 16).ok();
-        let Some((start, end)) = range.split_once('-') else { continue };
-        let (Some(start), Some(end)) = (parse(start), parse(end)) else { continue };
-        let address = std::ptr::with_exposed_provenance_mut::<libc::c_void>(start);
-        // SAFETY: the range is a whole private mapping of a file that nobody has written to, so that its
-        // pages read the same when they come back (madvise(2)). Failure leaves everything as it is.
-        unsafe { libc::madvise(address, end - start, libc::MADV_DONTNEED) };
     }
     Ok(())
+}
+
+/// The part of a mapping (a line of `/proc/self/maps`) whose pages can go.
+fn unused_range(line: &str) -> Option<(usize, usize)> {
+    /// So much of the stack is left to whatever is called from here.
+    const DISTANCE: usize = 32 << 10;
+    const PAGE: usize = 4096;
+    let mut fields = line.split_ascii_whitespace();
+    let (range, rights, offset) = (fields.next()?, fields.next()?, fields.next()?);
+    let is_file = fields.nth(1).is_some_and(|inode| inode != "0");
+    let is_stack = fields.next() == Some("[stack]");
+    let parse = |text: &str| usize::from_str_radix(text, 16).ok();
+    let (start, end) = range.split_once('-')?;
+    let (start, end) = (parse(start)?, parse(end)?);
+    if is_stack {
+        let here = std::ptr::from_ref(&start).expose_provenance();
+        let end = here.checked_sub(DISTANCE)? & !(PAGE - 1);
+        return (start < end).then_some((start, end));
+    }
+    // The first, read-only part of a file holds constants. Later such parts may have been written to
+    // while the program was linked (RELRO), and would lose that.
+    let is_constants = rights == "r--p" && offset.bytes().all(|digit| digit == b'0');
+    (is_file && (rights == "r-xp" || is_constants)).then_some((start, end))
 }

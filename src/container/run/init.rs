@@ -47,7 +47,7 @@ pub(super) fn run<E: From<Errno>>(
             // Also the connection on which the command is reported: only the child reports it.
             sys::close_from(0);
             // Only memory is at stake.
-            sys::forget_code().ok();
+            sys::shrink_memory().ok();
             sys::end_process(look_after(child))
         }
     }

@@ -270,7 +270,7 @@ impl Supervisor {
             if self.forgets_at.is_some_and(|at| at <= Instant::now()) {
                 self.forgets_at = None;
                 // Only memory is at stake.
-                sys::forget_code().ok();
+                sys::shrink_memory().ok();
             }
         }
     }
@@ -298,7 +298,7 @@ impl Supervisor {
         let deadline = Instant::now() + delay;
         self.say_goodbye(code);
         // Only memory is at stake.
-        sys::forget_code().ok();
+        sys::shrink_memory().ok();
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
