@@ -57,6 +57,23 @@ fn lines_become_entries_however_they_arrive() {
 }
 
 #[test]
+fn every_character_comes_back() {
+    let (_directory, path) = fixture();
+    let mut writer = Writer::open(&path, &Options::default()).unwrap();
+    let text: String =
+        ('\0'..='\u{7f}').chain("äß€😀\u{2028}\"\\/".chars()).filter(|it| *it != '\n').collect();
+    for stream in [Stream::Stdout, Stream::Stderr] {
+        writer.write(stream, format!("{text}\n{text}").as_bytes());
+    }
+    writer.finish();
+    let lines = [format!("{text}\n"), text];
+    let of = |stream| lines.clone().map(|line| (stream, line));
+    let mut written = read(&path, None);
+    written.sort_by_key(|(stream, _)| *stream == Stream::Stderr);
+    assert_eq!(written, [of(Stream::Stdout), of(Stream::Stderr)].concat());
+}
+
+#[test]
 fn a_line_is_one_entry_up_to_1_mib_and_one_line_however_long() {
     let (_directory, path) = fixture();
     let mut writer = Writer::open(&path, &Options::default()).unwrap();

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use chrono::{SecondsFormat, Utc};
 
-use super::{ENTRY_MAX, Entry, LogError, file};
+use super::{ENTRY_MAX, LogError, file};
 use crate::container::life::protocol::Stream;
 use crate::container::request::log::Options;
 use crate::store;
@@ -62,6 +62,7 @@ impl Writer {
     /// Takes what the container wrote to `stream` and writes the entries that are complete.
     pub fn write(&mut self, stream: Stream, data: &[u8]) {
         let index = usize::from(stream == Stream::Stderr);
+        let time = now();
         let mut rest = data;
         while !rest.is_empty() {
             let room = ENTRY_MAX - self.partial[index].len();
@@ -69,9 +70,14 @@ impl Writer {
             let end = piece.iter().position(|&byte| byte == b'\n').map_or(piece.len(), |at| at + 1);
             let (piece, after) = rest.split_at(end);
             rest = after;
+            let is_whole = piece.ends_with(b"\n") || piece.len() == room;
+            if is_whole && self.partial[index].is_empty() {
+                self.complete(stream, piece, &time);
+                continue;
+            }
             self.partial[index].extend_from_slice(piece);
-            if piece.ends_with(b"\n") || self.partial[index].len() == ENTRY_MAX {
-                self.complete(stream, index);
+            if is_whole {
+                self.complete_partial(stream, index, &time);
             }
         }
         self.flush();
@@ -79,29 +85,32 @@ impl Writer {
 
     /// Writes what is left of unfinished lines: there will be no more.
     pub fn finish(&mut self) {
+        let time = now();
         for (index, stream) in [Stream::Stdout, Stream::Stderr].into_iter().enumerate() {
             if !self.partial[index].is_empty() {
-                self.complete(stream, index);
+                self.complete_partial(stream, index, &time);
             }
         }
         self.flush();
     }
 
     /// How many bytes of entries could not be written.
-    #[must_use]
+    #[cfg(test)]
     pub fn lost(&self) -> u64 {
         self.lost
     }
 
-    fn complete(&mut self, stream: Stream, index: usize) {
-        let text = String::from_utf8_lossy(&self.partial[index]).into_owned();
-        let time = Utc::now().to_rfc3339_opts(SecondsFormat::Nanos, true);
+    fn complete_partial(&mut self, stream: Stream, index: usize, time: &str) {
+        let mut line = std::mem::take(&mut self.partial[index]);
+        self.complete(stream, &line, time);
+        line.clear();
+        line.shrink_to(BUFFER);
+        self.partial[index] = line;
+    }
+
+    fn complete(&mut self, stream: Stream, line: &[u8], time: &str) {
         let start = self.buffer.len();
-        // Strings can always be written as JSON, and a vector always takes them.
-        serde_json::to_writer(&mut self.buffer, &Entry { text, stream, time }).ok();
-        self.buffer.push(b'\n');
-        self.partial[index].clear();
-        self.partial[index].shrink_to(BUFFER);
+        push_entry(&mut self.buffer, &String::from_utf8_lossy(line), stream, time);
         if self.size.saturating_add(self.buffer.len() as u64) > self.max_size {
             let entry = self.buffer.split_off(start);
             self.flush();
@@ -155,14 +164,16 @@ impl Writer {
             if self.torn {
                 // The next entry has a line of its own again.
                 self.torn = file.write_all(b"\n").is_err();
+                self.size += u64::from(!self.torn);
             }
-            let before = file.stream_position().unwrap_or(0);
             let written = !self.torn && file.write_all(&self.buffer).is_ok();
-            if !written {
+            if written {
+                self.size += self.buffer.len() as u64;
+            } else {
                 // What a full disk took is cut off again where possible, so that the file stays lines of JSON.
-                self.torn = self.torn || file.set_len(before).is_err();
+                self.torn = self.torn || file.set_len(self.size).is_err();
+                self.size = file.seek(SeekFrom::End(0)).unwrap_or(self.size);
             }
-            self.size = file.seek(SeekFrom::End(0)).unwrap_or(self.size);
             written
         });
         if !written {
@@ -170,6 +181,46 @@ impl Writer {
         }
         self.buffer.clear();
         self.buffer.shrink_to(BUFFER);
+    }
+}
+
+fn now() -> String {
+    Utc::now().to_rfc3339_opts(SecondsFormat::Nanos, true)
+}
+
+/// Appends an [`Entry`](super::Entry) as one line of JSON: as a serializer would, in a tenth of the time where much has
+/// to be escaped.
+fn push_entry(buffer: &mut Vec<u8>, text: &str, stream: Stream, time: &str) {
+    buffer.extend_from_slice(br#"{"log":""#);
+    push_escaped(buffer, text);
+    buffer.extend_from_slice(match stream {
+        Stream::Stdout => br#"","stream":"stdout","time":""#,
+        Stream::Stderr => br#"","stream":"stderr","time":""#,
+    });
+    buffer.extend_from_slice(time.as_bytes());
+    buffer.extend_from_slice(b"\"}\n");
+}
+
+fn push_escaped(buffer: &mut Vec<u8>, text: &str) {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut rest = text.as_bytes();
+    while !rest.is_empty() {
+        let is_special = |byte: &u8| *byte < b' ' || matches!(*byte, b'"' | b'\\');
+        let (plain, after) = rest.split_at(rest.iter().position(is_special).unwrap_or(rest.len()));
+        buffer.extend_from_slice(plain);
+        let Some((&byte, after)) = after.split_first() else { return };
+        match byte {
+            b'"' => buffer.extend_from_slice(br#"\""#),
+            b'\\' => buffer.extend_from_slice(br"\\"),
+            b'\n' => buffer.extend_from_slice(br"\n"),
+            b'\r' => buffer.extend_from_slice(br"\r"),
+            b'\t' => buffer.extend_from_slice(br"\t"),
+            _ => {
+                let (high, low) = (DIGITS[usize::from(byte >> 4)], DIGITS[usize::from(byte & 15)]);
+                buffer.extend_from_slice(&[b'\\', b'u', b'0', b'0', high, low]);
+            }
+        }
+        rest = after;
     }
 }
 
