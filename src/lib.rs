@@ -21,20 +21,21 @@
 //!
 #![doc = include_str!("exposures.md")]
 
-pub mod archive;
+// Public is what the program, the tests and the benchmarks use: of all others the compiler tells what nobody calls.
+mod archive;
 pub mod cli;
-pub mod container;
+mod container;
 pub mod engine;
-pub mod image;
+mod image;
 pub mod names;
-pub mod needs;
-pub mod netlink;
+mod needs;
+mod netlink;
 pub mod netns;
 pub mod network;
 pub mod nft;
 pub mod process;
-pub mod registry;
+mod registry;
 pub mod store;
 pub mod sys;
-pub mod sysctl;
-pub mod volume;
+mod sysctl;
+mod volume;

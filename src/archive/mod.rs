@@ -31,13 +31,13 @@ use std::path::PathBuf;
 
 use crate::names::Digest;
 
-pub use below::{Below, Spot};
+pub use below::Below;
 pub use compression::{CompressionFormat, decompress, drain, read_error};
 pub use entry::{Entry, Kind, Time};
 pub use pack::{Packer, Purpose, allow_descriptors, names};
-pub use pipe::{Piped, piped};
+pub use pipe::piped;
 pub use read::Reader;
-pub use split::{Kept, Split, restore};
+pub use split::{Split, restore};
 pub use unpack::{Owners, Target, Unpacked, unpack, unpack_layer};
 pub use write::Writer;
 

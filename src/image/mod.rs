@@ -41,16 +41,16 @@ use std::path::{Path, PathBuf};
 
 use crate::names::{ContainerName, Digest};
 
-pub use add::{Adding, Blob, CONFIG_MAX, Claim, Manifest, WholeImage, id_of, parse_config};
+pub use add::{Adding, Blob, CONFIG_MAX, Manifest, WholeImage, id_of, parse_config};
 pub use change::Change;
-pub use config::{Defaults, Empty, History, ImageConfig, architecture};
+pub use config::{Defaults, Empty, ImageConfig, architecture};
 pub use error::ImageError;
 pub use load::LoadedImage;
 pub use manifest::{ManifestError, Platform};
 pub use reference::{Pinned, Reference, RemoteName};
 pub use remove::Removal;
 pub use save::{Outgoing, OutgoingLayer, digest_of};
-pub use store::{Hold, Images, NewImage, Step, StoredImage};
+pub use store::{Images, NewImage, Step, StoredImage};
 
 /// An image that a container can be made from.
 #[derive(Debug, Clone, PartialEq, Eq)]

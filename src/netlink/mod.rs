@@ -18,5 +18,5 @@ pub use ctnetlink::Direction;
 pub use flows::{Flow, FlowEvent, FlowSocket, FlowState};
 pub(crate) use frames::{Frame, GENMSG, HEADER, frames};
 pub use link::{BridgeSpec, Link, MacAddress, VethSpec};
-pub use route::{ADD_DEFAULT_ROUTE, Batch, HostAddress, HostRoute, RequestError, RouteSocket};
+pub use route::{ADD_DEFAULT_ROUTE, Batch, RequestError, RouteSocket};
 pub use sock_diag::{Listener, find_listeners};

@@ -21,7 +21,6 @@ mod resolver;
 mod trust;
 mod upload;
 
-pub use blob::BlobReader;
 pub use client::{Fetched, Options, Registry};
 pub use credentials::Credentials;
 pub use error::RegistryError;

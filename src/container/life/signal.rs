@@ -89,21 +89,6 @@ pub fn wait(process: Process, patience: Option<Duration>) -> Result<bool, Proces
     }
 }
 
-/// Asks `process` to end with `signal`, and kills it if it still runs after `grace` (`None`: it may take for
-/// ever). It has ended when the call returns; true if it did so by itself.
-///
-/// # Errors
-/// The process cannot be signalled or watched.
-pub fn terminate(process: Process, signal: Signal, grace: Option<Duration>) -> Result<bool, ProcessError> {
-    send(process, signal)?;
-    if wait(process, grace)? {
-        return Ok(true);
-    }
-    send(process, Signal::KILL)?;
-    wait(process, None)?;
-    Ok(false)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,7 +99,6 @@ mod tests {
         let another = Process { start_time: me.start_time + 1, ..me };
         assert!(!send(another, Signal::KILL).unwrap());
         assert!(wait(another, None).unwrap());
-        assert!(terminate(another, Signal::KILL, None).unwrap());
         assert!(!wait(me, Some(Duration::from_millis(5))).unwrap());
     }
 }
