@@ -17,8 +17,10 @@
 //! | [`network`] (`src/network/networks.md`) | what networks do, as users meet it |
 //! | [`engine`] (`src/engine/commands.md`) | the path of each command through the modules |
 //! | [`store`] (`src/store/layout.md`, `src/store/locks.md`) | every file: who writes it, under which lock, what a kill leaves |
+//! | below (`src/changing.md`) | for the usual changes: every place that has to change |
 //! | below (`src/exposures.md`) | the attacks and failures that tests are named after |
 //!
+#![doc = include_str!("changing.md")]
 #![doc = include_str!("exposures.md")]
 
 // Public is what the program, the tests and the benchmarks use: of all others the compiler tells what nobody calls.

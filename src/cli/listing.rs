@@ -9,7 +9,7 @@ use crate::cli::output::{self, Table};
 use crate::cli::template::{Template, TemplateError};
 
 /// The members of rows that only templates have: what names can be looked up in, and what Docker's rows have not.
-const METHODS: [&str; 4] = ["Label", "IP", "IPs", "Id"];
+const TEMPLATES_ONLY: [&str; 4] = ["Label", "IP", "IPs", "Id"];
 
 /// What `--format` asks for.
 #[derive(Debug, Clone)]
@@ -68,7 +68,7 @@ pub(super) fn print(format: &ListFormat, columns: &Columns, rows: &[Value]) -> R
 /// The text of a listing.
 pub(super) fn render(format: &ListFormat, columns: &Columns, rows: &[Value]) -> Result<String, CommandError> {
     match format {
-        ListFormat::Json => Ok(rows.iter().map(|row| output::json_line(&without_methods(row))).collect()),
+        ListFormat::Json => Ok(rows.iter().map(|row| output::json_line(&for_json(row))).collect()),
         ListFormat::Table => {
             let titles: Vec<&str> = columns.shown.iter().map(|member| columns.title(member)).collect();
             let mut table = Table::new(&titles);
@@ -107,10 +107,10 @@ fn cell(value: &Value) -> String {
     }
 }
 
-fn without_methods(row: &Value) -> Value {
+fn for_json(row: &Value) -> Value {
     let mut row = row.clone();
     if let Value::Object(members) = &mut row {
-        members.retain(|name, _| !METHODS.contains(&name.as_str()));
+        members.retain(|name, _| !TEMPLATES_ONLY.contains(&name.as_str()));
     }
     row
 }

@@ -23,7 +23,7 @@ use super::subnet::{Family, Subnet};
 use crate::names::{ContainerId, IfName, NameError, NetworkName};
 use crate::store::{self, Durability, Layout};
 
-/// The version of the record's form that is written.
+/// The version of the record's form that is written; `src/changing.md` says when it changes.
 const VERSION: u32 = 1;
 /// The bridge of the network for containers that name none.
 const DEFAULT_BRIDGE: &str = "mydocker0";

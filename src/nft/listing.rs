@@ -14,6 +14,7 @@ use super::expr::{Expr, decode, text};
 use super::expr_text;
 use super::frames::{attribute, attributes, be32};
 use super::proto::Proto;
+use super::rules::NO_ROUTER;
 use super::schema::{Type, TypeList};
 use super::socket::{comment, userdata_text};
 
@@ -173,6 +174,11 @@ impl Rule {
             other => other.clone(),
         };
         Self { expressions: self.expressions.iter().map(reset).collect(), comment: self.comment.clone() }
+    }
+
+    /// Whether it keeps the host from routing between its own links.
+    fn is_guard(&self) -> bool {
+        self.comment.as_deref() == Some(NO_ROUTER)
     }
 
     /// How many packets it has counted.

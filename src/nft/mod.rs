@@ -14,7 +14,7 @@
 //! |---|---|
 //! | `element`, `proto` | [`Element`]: what is put in and taken out, and its nft text |
 //! | `element_bytes` | elements as the kernel takes them |
-//! | `schema` | the fifteen sets and maps: types, flags, comments |
+//! | `schema` | the sets and maps: types, flags, comments |
 //! | `expr`, `expr_text` | the expressions that rules are made of: to bytes, from bytes, to nft's syntax |
 //! | `rules`, `vocabulary` | the rules of the seven chains, and the parts they are put together from |
 //! | `skeleton` | [`Skeleton`]: all of that as one list of objects |

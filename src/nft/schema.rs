@@ -98,7 +98,7 @@ fn concatenated(fields: &[Type]) -> (u32, u32) {
     }
 }
 
-/// The fifteen sets and maps, in the order in which they stand in the table.
+/// The sets and maps, in the order in which they stand in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Set {
     Bridges,

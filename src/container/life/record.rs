@@ -31,7 +31,7 @@ use crate::names::{ContainerId, ContainerName};
 use crate::process::{self, Process};
 use crate::store::{self, Durability, Layout, Lock, LockKind};
 
-/// The version of the record's format that this program writes, and the only one it reads.
+/// The version of the record's format that this program writes, and the only one it reads; `src/changing.md` says when it changes.
 const VERSION: u32 = 1;
 
 /// The exit status of a container that nobody saw end: as if it had been killed.

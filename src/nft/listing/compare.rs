@@ -58,7 +58,7 @@ impl Table {
                 differences.changed.push(format!("chain {}", chain.name()));
             }
         }
-        let rules = self.chains.iter().flat_map(|chain| &chain.rules);
+        let rules = self.chains.iter().flat_map(|chain| &chain.rules).filter(|rule| rule.is_guard());
         differences.guarded = rules.map(Rule::packets).fold(0, u64::saturating_add);
         let unknown_set = |set: &&Set| !schema::Set::ALL.iter().any(|ours| ours.name() == set.name());
         differences
