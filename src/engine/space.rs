@@ -7,7 +7,7 @@ use super::volumes::{self, VolumeFilter};
 use super::{EngineError, images, privileges, remove, stats};
 use crate::container::request::mounts::Mount;
 use crate::container::tree::disk;
-use crate::names::ContainerId;
+use crate::names::{ContainerId, Digest};
 use crate::network::Networks;
 use crate::store::Layout;
 
@@ -38,7 +38,7 @@ impl Space {
 /// What everything takes on the disk.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct DiskSpace {
-    /// Images, each with all of its layers.
+    /// Images. A layer that several of them share counts once.
     pub images: Space,
     /// What containers wrote.
     pub containers: Space,
@@ -56,15 +56,29 @@ pub(super) fn used(layout: &Layout) -> Result<DiskSpace, EngineError> {
         in_use.extend(record.config.settings.image_id.clone());
         mounted.extend(record.config.settings.mounts.iter().filter_map(Mount::volume).cloned());
     }
-    for image in images::store(layout).list()? {
-        space.images.add(image.size, in_use.contains(&image.id));
-    }
+    space.images = used_by_images(layout, &in_use)?;
     for volume in volumes::list(layout, &VolumeFilter::default())? {
         // One that is being removed has no files to be counted.
         let bytes = disk::size(&volume.path).unwrap_or(0);
         space.volumes.add(bytes, mounted.contains(&volume.name));
     }
     Ok(space)
+}
+
+fn used_by_images(layout: &Layout, in_use: &HashSet<Digest>) -> Result<Space, EngineError> {
+    let store = images::store(layout);
+    let (mut space, mut layers, mut used_layers) = (Space::default(), HashSet::new(), HashSet::new());
+    for image in store.list()? {
+        let is_used = in_use.contains(&image.id);
+        space.add(0, is_used);
+        if is_used {
+            used_layers.extend(image.config.rootfs.diff_ids.clone());
+        }
+        layers.extend(image.config.rootfs.diff_ids);
+    }
+    let sizes = store.layer_sizes()?;
+    let sum = |layers: &HashSet<Digest>| layers.iter().filter_map(|layer| sizes.get(layer)).sum();
+    Ok(Space { bytes: sum(&layers), used: sum(&used_layers), ..space })
 }
 
 pub(super) fn prune(

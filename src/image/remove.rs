@@ -106,7 +106,11 @@ impl Images {
         Ok((removals, freed))
     }
 
-    fn layer_sizes(&self) -> Result<std::collections::HashMap<Digest, u64>, ImageError> {
+    /// How many bytes the files of each layer have.
+    ///
+    /// # Errors
+    /// A file about them cannot be read.
+    pub fn layer_sizes(&self) -> Result<std::collections::HashMap<Digest, u64>, ImageError> {
         let mut sizes = std::collections::HashMap::new();
         for hex in super::layer::list(&self.layout.image_layers())? {
             if let Ok(diff) = format!("sha256:{hex}").parse::<Digest>() {

@@ -154,9 +154,10 @@ fn what_is_not_used_is_counted_and_removed() {
         ])
         .ok()
     };
+    // The layer that all three images share counts once.
     assert_eq!(
         df(),
-        "Images 3 0 6kB 6kB (100%)\nContainers 3 1 3kB 3kB (100%)\nLocal Volumes 1 1 500B 0B (0%)"
+        "Images 3 0 2kB 2kB (100%)\nContainers 3 1 3kB 3kB (100%)\nLocal Volumes 1 1 500B 0B (0%)"
     );
     assert_eq!(host.mydocker(&["system", "df", "--format", "json"]).rows()[2]["Type"], "Local Volumes");
     // Nobody has said yes.
