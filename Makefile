@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-vm test-vm-suite bench bench-peers install install-built uninstall deb clean
+.PHONY: help build demo test test-vm test-vm-suite bench bench-peers bench-pull install install-built uninstall deb clean
 
 # Where rustup puts cargo, in case the shell does not know yet.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -49,9 +49,9 @@ test-vm-suite: ## run the integration tests themselves in such machines (TESTS="
 
 # Where the raw figures go, each file with its date; a path of its own for a trial: RESULTS=/tmp/trial.
 RESULTS ?= benches/results
-bench bench-peers: export MYDOCKER_BENCH_RESULTS = $(abspath $(RESULTS))
-bench bench-peers: export MYDOCKER_BENCH_BINARY = $(abspath $(BINARY))
-bench bench-peers: export MYDOCKER_BENCH_COMMIT = $(shell git describe --always --dirty 2>/dev/null)
+bench bench-peers bench-pull: export MYDOCKER_BENCH_RESULTS = $(abspath $(RESULTS))
+bench bench-peers bench-pull: export MYDOCKER_BENCH_BINARY = $(abspath $(BINARY))
+bench bench-peers bench-pull: export MYDOCKER_BENCH_COMMIT = $(shell git describe --always --dirty 2>/dev/null)
 
 bench: build ## measure each part next to the bare kernel, and 1,000 containers, in minutes (root; an idle machine)
 	.ci/dependencies bench
@@ -66,6 +66,10 @@ bench-peers: build ## measure mydocker next to netavark, CNI and podman, in an h
 	  cargo install --locked --version '=$(NETAVARK)' --root $(PEERS) --target-dir $(PEERS)/build netavark || \
 	  echo 'netavark $(NETAVARK) cannot be built here'
 	MYDOCKER_BENCH_PEERS=1 cargo bench --locked --bench peers
+
+bench-pull: build ## measure pulls next to what none can do without, and to podman and containerd, in minutes (root; an idle machine)
+	.ci/dependencies pull
+	MYDOCKER_BENCH_PULL=1 cargo bench --locked --bench pull
 
 MAN_PAGES = $(PREFIX)/share/man/man1
 BASH_COMPLETIONS ?= $(PREFIX)/share/bash-completion/completions
