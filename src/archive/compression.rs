@@ -118,9 +118,11 @@ pub fn drain(stream: &mut impl Read) -> Result<(), ArchiveError> {
 /// What the error of a read of a [`decompress`]ed stream was about.
 #[must_use]
 pub fn read_error(error: io::Error) -> ArchiveError {
-    match error.downcast::<Damage>() {
-        Ok(Damage { format, source }) => ArchiveError::Compression { format, source },
-        Err(error) => ArchiveError::Read(error),
+    // Of a stream that another thread decompresses, it is what the first bytes were.
+    match error.downcast::<ArchiveError>().map_err(io::Error::downcast::<Damage>) {
+        Ok(error) => error,
+        Err(Ok(Damage { format, source })) => ArchiveError::Compression { format, source },
+        Err(Err(error)) => ArchiveError::Read(error),
     }
 }
 

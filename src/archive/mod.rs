@@ -15,6 +15,7 @@
 //! The numbers of a header are the crate `tar`'s to lay out. Its reader is not used: it keeps extended headers
 //! of any size in memory and cannot read values with a newline in them, as file capabilities may have.
 
+mod ahead;
 mod below;
 mod compression;
 mod directory_times;
@@ -31,6 +32,7 @@ use std::path::PathBuf;
 
 use crate::names::Digest;
 
+pub use ahead::decompress_ahead;
 pub use below::Below;
 pub use compression::{CompressionFormat, decompress, drain, read_error};
 pub use entry::{Entry, Kind, Time};

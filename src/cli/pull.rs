@@ -8,7 +8,8 @@ use crate::engine::{Platform, PullImage, Pulled, RegistryOptions, RemoteName};
 
 /// Pull an image from a registry
 ///
-/// Of images for several platforms, it is the one for this machine.
+/// Of images for several platforms, it is the one for this machine. The variables HTTPS_PROXY, HTTP_PROXY and NO_PROXY
+/// of the environment are honoured.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mydocker pull nginx\n  mydocker pull --platform linux/arm64 registry.example:5000/team/app:v1"

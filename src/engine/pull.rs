@@ -1,34 +1,19 @@
-//! Images from registries.
-//!
-//! ```text
-//! thread for each of six layers:  body ─► digest and size ─► (buffers) ─► thread: decompress ─► digest ─► files
-//! all layers there: one sync, each into its place, configuration, list of images
-//! ```
+//! Images from registries: what is asked for, and the image once its layers are there.
 
-use std::io::{self, Read};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-
+use super::pull_layers::fetch_layers;
+use super::transfer::Progress;
 use super::{EngineError, images, privileges};
 use crate::image::manifest::{
     self, DOCKER_LIST, DOCKER_MANIFEST, Descriptor, Document, ImageManifest, MANIFEST_MAX, OCI_INDEX,
     OCI_MANIFEST,
 };
 use crate::image::{
-    Adding, Blob, CONFIG_MAX, ImageConfig, ImageError, Images, Manifest, ManifestError, Platform, RemoteName,
+    Blob, CONFIG_MAX, ImageConfig, ImageError, Images, Manifest, ManifestError, Platform, RemoteName,
     WholeImage, parse_config,
 };
 use crate::names::Digest;
 use crate::registry::{Fetched, Options, Registry, RegistryError};
 use crate::store::Layout;
-
-/// How many layers are fetched at once.
-const AT_ONCE: usize = 6;
-
-/// How much is handed over at once, and how many of these wait to be unpacked.
-const BUFFER: usize = 256 * 1024;
-const BUFFERS: usize = 6;
 
 /// How deep lists of manifests may be nested.
 const NESTED_MAX: usize = 2;
@@ -56,30 +41,6 @@ pub struct Pulled {
     pub digest: Digest,
     /// Whether anything changed.
     pub is_new: bool,
-}
-
-/// How far a layer has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum LayerState {
-    /// It is known, and its turn has not come.
-    Waiting,
-    /// So many bytes of so many have come or gone.
-    Moving {
-        /// How many.
-        done: u64,
-        /// Of how many.
-        size: u64,
-    },
-    /// It is done.
-    Done,
-    /// It was there already.
-    Exists,
-}
-
-/// Whoever wants to know how far things are. Called from several threads.
-pub trait Progress: Sync {
-    /// A layer has come so far.
-    fn layer(&self, layer: &Digest, transfer: LayerState);
 }
 
 /// Pulls an image.
@@ -227,134 +188,4 @@ fn check(
     let wanted = wanted.cloned().unwrap_or_else(Platform::host);
     parsed.check_platform(&wanted).map_err(ImageError::from)?;
     Ok(parsed)
-}
-
-/// Fetches all layers that are missing. The first that fails ends all others.
-fn fetch_layers(
-    registry: &Registry,
-    adding: &Adding<'_>,
-    diffs: &[Digest],
-    layers: &[Descriptor],
-    progress: &dyn Progress,
-) -> Result<(), EngineError> {
-    for layer in layers {
-        progress.layer(&layer.digest, LayerState::Waiting);
-    }
-    let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
-    let work = || {
-        loop {
-            let at = next.fetch_add(1, Ordering::Relaxed);
-            let (Some(diff), Some(layer)) = (diffs.get(at), layers.get(at)) else { return };
-            let Err(error) = fetch_layer(registry, adding, diff, layer, progress) else { continue };
-            registry.give_up();
-            let mut failure = failure.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            // That the others gave up is a consequence.
-            failure.get_or_insert(error);
-            return;
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(layers.len()) {
-            scope.spawn(work);
-        }
-    });
-    let failure = failure.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    failure.map_or(Ok(()), Err)
-}
-
-fn fetch_layer(
-    registry: &Registry,
-    adding: &Adding<'_>,
-    diff: &Digest,
-    layer: &Descriptor,
-    progress: &dyn Progress,
-) -> Result<(), EngineError> {
-    let stop = || registry.is_given_up();
-    let Some(claim) = adding.claim(diff, &stop)? else {
-        if !adding.has(diff) {
-            return Err(RegistryError::GivenUp.into());
-        }
-        progress.layer(&layer.digest, LayerState::Exists);
-        return Ok(());
-    };
-    let what = format!("layer {}", layer.digest.short());
-    let (sender, receiver) = sync_channel(BUFFERS);
-    let result = std::thread::scope(|scope| {
-        let fetching = scope.spawn(|| fetch(registry, layer, &what, sender, progress));
-        let stream = Buffers { receiver, current: Vec::new(), read: 0, ended: false };
-        let made = adding.make(&claim, diff, stream, &what, || Ok(()));
-        match (fetching.join(), made) {
-            // What comes first is the cause: the registry's failure ends the stream.
-            (Ok(Err(error)), _) => Err(EngineError::from(error)),
-            (_, made) => made,
-        }
-    });
-    if result.is_ok() {
-        progress.layer(&layer.digest, LayerState::Done);
-    }
-    result
-}
-
-/// What is handed over from the connection to the one who unpacks.
-enum Part {
-    Bytes(Vec<u8>),
-    /// All was as announced.
-    End,
-}
-
-fn fetch(
-    registry: &Registry,
-    layer: &Descriptor,
-    what: &str,
-    sender: SyncSender<Part>,
-    progress: &dyn Progress,
-) -> Result<(), RegistryError> {
-    let mut body = registry.blob(&layer.digest, layer.size, what);
-    let mut done = 0;
-    loop {
-        let mut buffer = Vec::with_capacity(BUFFER);
-        let read = (&mut body).take(u64::try_from(BUFFER).unwrap_or(u64::MAX)).read_to_end(&mut buffer);
-        read.map_err(|error| registry.error_of(error))?;
-        let part = if buffer.is_empty() { Part::End } else { Part::Bytes(buffer) };
-        let ends = match &part {
-            Part::End => true,
-            Part::Bytes(bytes) => {
-                done += u64::try_from(bytes.len()).unwrap_or(0);
-                progress.layer(&layer.digest, LayerState::Moving { done, size: layer.size });
-                false
-            }
-        };
-        // Nobody listens any more: whoever unpacks has failed, and says why.
-        if sender.send(part).is_err() || ends {
-            return Ok(());
-        }
-    }
-}
-
-/// The parts as a stream. It only ends well if the registry's did.
-struct Buffers {
-    receiver: Receiver<Part>,
-    current: Vec<u8>,
-    read: usize,
-    ended: bool,
-}
-
-impl Read for Buffers {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.read == self.current.len() && !self.ended {
-            match self.receiver.recv() {
-                Ok(Part::Bytes(bytes)) => (self.current, self.read) = (bytes, 0),
-                Ok(Part::End) => self.ended = true,
-                Err(_) => return Err(io::Error::other("it was not fetched to its end")),
-            }
-        }
-        if self.ended {
-            return Ok(0);
-        }
-        let left = &self.current[self.read..];
-        let count = left.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&left[..count]);
-        self.read += count;
-        Ok(count)
-    }
 }

@@ -3,14 +3,14 @@
 //! What a registry has already is not sent again: layers that came from it, or were sent to it, are known by what they
 //! are called there. Others are compressed to a file first, because a registry wants to know their digest.
 
-use std::io::{Seek as _, Write};
+use std::io::{Seek as _, SeekFrom, Write};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::pull::{LayerState, Progress};
+use super::transfer::{LayerState, Progress};
 use super::{EngineError, images, privileges};
 use crate::image::manifest::{
     self, Descriptor, Document, ImageManifest, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST,
@@ -53,7 +53,9 @@ pub(super) fn push(
     let layers = send_layers(&registry, &image, progress)?;
     let config = u64::try_from(image.config.len()).unwrap_or(u64::MAX);
     if !registry.has_blob(&image.id)? {
-        registry.upload(&image.id, config, "the configuration", || Ok(&image.config[..]))?;
+        let from =
+            |position| Ok(image.config.get(usize::try_from(position).unwrap_or(0)..).unwrap_or_default());
+        registry.upload(&image.id, config, "the configuration", from)?;
     }
     let manifest = manifest_of(&image, config, &layers)?;
     let digest = id_of(&manifest.bytes);
@@ -182,10 +184,10 @@ fn send_layer(
         progress.layer(&layer.diff, LayerState::Exists);
     } else {
         let told = |done| progress.layer(&layer.diff, LayerState::Moving { done, size });
-        registry.upload(&digest, size, &what, || {
+        registry.upload(&digest, size, &what, |position| {
             let mut file = file.try_clone()?;
-            file.rewind()?;
-            Ok(Told { stream: file, done: 0, told: &told })
+            file.seek(SeekFrom::Start(position))?;
+            Ok(Told { stream: file, done: position, told: &told })
         })?;
         progress.layer(&layer.diff, LayerState::Done);
     }

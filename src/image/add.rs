@@ -167,29 +167,47 @@ impl Adding<'_> {
         }
     }
 
-    /// Makes a layer of a tar stream, which may be compressed, and parks it. `check` is asked when the stream has
-    /// ended, with the stream's digest. `what` names the stream in errors.
+    /// Makes a layer of a tar stream, which may be compressed, and parks it. `what` names the stream in errors.
     ///
     /// # Errors
     /// The stream cannot be unpacked or is another one than the configuration says; nothing is left behind.
-    pub fn make<E: From<ImageError>>(
+    pub fn make(
         &self,
-        _claim: &Claim,
+        claim: &Claim,
         diff: &Digest,
         stream: impl Read,
         what: &str,
-        check: impl FnOnce() -> Result<(), E>,
-    ) -> Result<(), E> {
-        let layout = &self.images.layout;
-        let staged = layer::stage(layout, stream, what)?;
-        check()?;
+    ) -> Result<(), ImageError> {
+        self.finish_layer(claim, &layer::stage(&self.images.layout, stream, what)?, diff, what)
+    }
+
+    /// As [`Adding::make`], with a thread that decompresses it.
+    ///
+    /// # Errors
+    /// As [`Adding::make`].
+    pub fn make_ahead(
+        &self,
+        claim: &Claim,
+        diff: &Digest,
+        stream: impl Read + Send,
+        what: &str,
+    ) -> Result<(), ImageError> {
+        self.finish_layer(claim, &layer::stage_ahead(&self.images.layout, stream, what)?, diff, what)
+    }
+
+    /// Parks a layer if it is the right one. Who has no claim on it does not.
+    fn finish_layer(
+        &self,
+        _claim: &Claim,
+        staged: &layer::Staged,
+        diff: &Digest,
+        what: &str,
+    ) -> Result<(), ImageError> {
         if staged.diff != *diff {
-            let what = what.to_owned();
-            return Err(
-                ImageError::WrongDiff { what, expected: diff.clone(), found: staged.diff.clone() }.into()
-            );
+            let (what, expected, found) = (what.to_owned(), diff.clone(), staged.diff.clone());
+            return Err(ImageError::WrongDiff { what, expected, found });
         }
-        Ok(park(layout, &staged)?)
+        park(&self.images.layout, staged)
     }
 
     /// Puts the layers into their places and makes the image. Returns its id, and whether it is new.

@@ -110,6 +110,25 @@ pub(super) fn make_directory(path: &Path) -> Result<(), ImageError> {
 /// # Errors
 /// The stream is no archive, is damaged or hostile, or the disk is full; nothing is left behind.
 pub(super) fn stage(layout: &Layout, stream: impl Read, what: &str) -> Result<Staged, ImageError> {
+    stage_with(layout, what, |diff, split| unpack(archive::decompress(stream)?, diff, split))
+}
+
+/// As [`stage`], of a stream that always gives more or ends: it is decompressed on a thread of its own.
+pub(super) fn stage_ahead(
+    layout: &Layout,
+    stream: impl Read + Send,
+    what: &str,
+) -> Result<Staged, ImageError> {
+    stage_with(layout, what, |diff, split| {
+        archive::decompress_ahead(stream, |stream| unpack(stream, diff, split))
+    })
+}
+
+fn stage_with(
+    layout: &Layout,
+    what: &str,
+    unpack: impl FnOnce(&Path, &Split) -> Result<(Unpacked, [u8; 32]), ArchiveError>,
+) -> Result<Staged, ImageError> {
     make_directory(&layout.images())?;
     let directory = temporary_path(layout)?;
     let diff = directory.join("diff");
@@ -120,7 +139,7 @@ pub(super) fn stage(layout: &Layout, stream: impl Read, what: &str) -> Result<St
     let split = directory.0.join(SPLIT);
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&split);
     let split = file.and_then(|file| Split::new(file, &directory.0)).map_err(io_error("create", split))?;
-    let (unpacked, hash) = unpack(stream, &diff, &split).map_err(|error| match split.failure() {
+    let (unpacked, hash) = unpack(&diff, &split).map_err(|error| match split.failure() {
         Some(written) => failed(ArchiveError::Write(written)),
         None => failed(error),
     })?;
@@ -133,9 +152,8 @@ pub(super) fn stage(layout: &Layout, stream: impl Read, what: &str) -> Result<St
     Ok(Staged { directory, diff: Digest::sha256(hash) })
 }
 
-/// Unpacks a tar stream, and hashes it without its compression.
+/// Unpacks a tar stream without compression, and hashes it.
 fn unpack(stream: impl Read, diff: &Path, split: &Split) -> Result<(Unpacked, [u8; 32]), ArchiveError> {
-    let stream = archive::decompress(stream)?;
     let mut reader = Reader::new(split.keep(Hashing { stream, hash: Sha256::new() }));
     let below = Below::open(diff).map_err(ArchiveError::Write)?;
     // A root directory that the archive does not mention.

@@ -152,7 +152,7 @@ impl Images {
                 let what = format!("{member} in {}", archive.what);
                 // To its end, whatever the decompressor leaves.
                 let mut stream = Hashed(section, &hash);
-                adding.make::<ImageError>(&claim, diff, &mut stream, &what, || Ok(()))?;
+                adding.make(&claim, diff, &mut stream, &what)?;
                 io::copy(&mut stream, &mut io::sink()).map_err(io_error("read", archive.what))?;
                 if let Some(descriptor) = descriptor {
                     archive.check(member, descriptor, size, hash.into_inner())?;

@@ -1,37 +1,39 @@
 //! A blob as a stream that is what was asked for, however often the connection breaks.
+//!
+//! ```text
+//! one connection      ████████████████▶                       as a rule
+//! several             ████▶████▶████▶████▶ (in order)         where the one is slower than whoever reads
+//! ```
 
+use std::collections::VecDeque;
 use std::io::{self, Read};
+use std::thread::ScopedJoinHandle;
 
 use sha2::{Digest as _, Sha256};
-use ureq::BodyReader;
 
 use super::RegistryError;
-use super::client::{Registry, header};
-use super::http::Payload;
-use super::requests::ATTEMPTS;
+use super::client::Registry;
+use super::span::{Source, Span};
 use crate::names::Digest;
 
-/// How much has to arrive for the attempts to be counted anew.
-const PROGRESS: u64 = 1 << 20;
+/// How much each of several connections fetches at once, and keeps in memory until its turn comes.
+const PART: u64 = 4 << 20;
+
+/// How many connections one blob has at most.
+pub const CONNECTIONS_MAX: usize = 4;
 
 /// Reads a blob. Its end is only reached if digest and size are right; errors are [`RegistryError`]s.
 pub struct BlobReader<'a> {
-    registry: &'a Registry,
-    digest: Digest,
-    size: u64,
-    what: String,
-    body: Option<BodyReader<'static>>,
+    span: Span<'a>,
     hash: Sha256,
-    received: u64,
-    attempt: u32,
-    /// How much had arrived when the attempts were counted anew.
-    counted_from: u64,
     ended: bool,
+    /// Whether the registry has turned out to send no parts.
+    is_whole_only: bool,
 }
 
 impl std::fmt::Debug for BlobReader<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BlobReader").field("digest", &self.digest).finish_non_exhaustive()
+        f.debug_struct("BlobReader").field("digest", &self.span.source.digest).finish_non_exhaustive()
     }
 }
 
@@ -39,18 +41,8 @@ impl Registry {
     /// A blob of that digest and size; nothing is asked for before it is read. `what` names it in errors.
     #[must_use]
     pub fn blob(&self, digest: &Digest, size: u64, what: &str) -> BlobReader<'_> {
-        BlobReader {
-            registry: self,
-            digest: digest.clone(),
-            size,
-            what: what.to_owned(),
-            body: None,
-            hash: Sha256::new(),
-            received: 0,
-            attempt: 1,
-            counted_from: 0,
-            ended: false,
-        }
+        let source = Source { registry: self, digest: digest.clone(), size, what: what.to_owned() };
+        BlobReader { span: Span::whole(source), hash: Sha256::new(), ended: false, is_whole_only: false }
     }
 }
 
@@ -59,119 +51,77 @@ impl Read for BlobReader<'_> {
         if self.ended || buffer.is_empty() {
             return Ok(0);
         }
-        loop {
-            if self.registry.is_given_up() {
-                return Err(io::Error::other(RegistryError::GivenUp));
-            }
-            let read = self.next(buffer);
-            match read {
-                Ok(count) if count > 0 => return self.arrived(&buffer[..count]).map_err(io::Error::other),
-                Ok(_) if self.received == self.size => {
-                    self.ended = true;
-                    return self.verdict().map_err(io::Error::other);
-                }
-                Ok(_) => self.again(None).map_err(io::Error::other)?,
-                Err(error) => self.again(Some(error)).map_err(io::Error::other)?,
-            }
+        let count = self.span.read(buffer).map_err(io::Error::other)?;
+        self.hash.update(&buffer[..count]);
+        if count == 0 {
+            self.ended = true;
+            self.verdict().map_err(io::Error::other)?;
         }
+        Ok(count)
     }
 }
 
+/// A part that is on its way.
+type Fetching<'scope> = ScopedJoinHandle<'scope, Result<Vec<u8>, RegistryError>>;
+
 impl BlobReader<'_> {
-    fn next(&mut self, buffer: &mut [u8]) -> Result<usize, RegistryError> {
-        if self.body.is_none() {
-            self.body = Some(self.open()?);
-        }
-        let Some(body) = &mut self.body else { return Ok(0) };
-        body.read(buffer).map_err(|error| RegistryError::Transport {
-            action: format!("fetch {}", self.what),
-            host: self.registry.host().to_owned(),
-            cause: Box::new(error.into()),
+    /// Whether the rest is long enough, and the registry able, to be fetched over several connections.
+    #[must_use]
+    pub fn can_be_split(&self) -> bool {
+        let left = self.span.source.size - self.span.position;
+        self.span.has_ranges && !self.is_whole_only && left > PART * 4
+    }
+
+    /// Fetches the rest over so many connections, and hands the bytes on in their order, until there are no more or
+    /// `hand_on` wants no more. What is left then, because the registry sends no parts after all, is still to be read;
+    /// and the end is.
+    ///
+    /// # Errors
+    /// As for reading.
+    pub fn split(
+        &mut self,
+        connections: usize,
+        mut hand_on: impl FnMut(&[u8]) -> bool,
+    ) -> Result<(), RegistryError> {
+        self.span.close();
+        let source = self.span.source.clone();
+        let mut next = self.span.position;
+        std::thread::scope(|scope| {
+            let mut parts: VecDeque<Fetching<'_>> = VecDeque::new();
+            loop {
+                while parts.len() < connections.clamp(1, CONNECTIONS_MAX) && next < source.size {
+                    let end = (next + PART).min(source.size);
+                    let part = Span::part(source.clone(), next, end);
+                    parts.push_back(scope.spawn(move || part.read_all()));
+                    next = end;
+                }
+                let Some(part) = parts.pop_front() else { return Ok(()) };
+                let fetched = part.join().unwrap_or(Err(RegistryError::GivenUp));
+                match fetched {
+                    Ok(bytes) => {
+                        self.span.position += u64::try_from(bytes.len()).unwrap_or(0);
+                        self.hash.update(&bytes);
+                        if !hand_on(&bytes) {
+                            return Ok(());
+                        }
+                    }
+                    Err(RegistryError::NoRanges { .. }) => {
+                        self.is_whole_only = true;
+                        return Ok(());
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
         })
     }
 
-    /// Asks for what is still missing.
-    fn open(&self) -> Result<BodyReader<'static>, RegistryError> {
-        let registry = self.registry;
-        let mut ask = registry.ask("GET", "fetch", &self.what, &format!("blobs/{}", self.digest), "*/*");
-        if self.received > 0 {
-            ask.headers.push(("range", format!("bytes={}-", self.received)));
-        }
-        let answer = registry.once(&ask, Payload::Nothing)?;
-        let status = answer.status().as_u16();
-        if !answer.status().is_success() {
-            return Err(registry.refusal(&ask, answer));
-        }
-        let range = header(&answer, "content-range");
-        let starts_here = range.is_some_and(|range| range.starts_with(&format!("bytes {}-", self.received)));
-        let skip = match status {
-            206 if self.received == 0 || starts_here => 0,
-            206 => return Err(registry.nonsense("it sends another range than was asked for")),
-            // It knows of no ranges: what is here already comes once more.
-            _ => self.received,
-        };
-        let length = header(&answer, "content-length").and_then(|length| length.parse::<u64>().ok());
-        let expected = self.size - self.received + skip;
-        if let Some(found) = length.filter(|length| *length != expected) {
-            return Err(self.wrong_size(found));
-        }
-        let mut body = answer.into_body().into_reader();
-        let skipped = io::copy(&mut (&mut body).take(skip), &mut io::sink());
-        match skipped {
-            Ok(skipped) if skipped == skip => Ok(body),
-            Ok(_) => Err(registry.transport(&ask, io::Error::from(io::ErrorKind::UnexpectedEof).into())),
-            Err(error) => Err(registry.transport(&ask, error.into())),
-        }
-    }
-
-    fn arrived(&mut self, bytes: &[u8]) -> Result<usize, RegistryError> {
-        self.received += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
-        if self.received > self.size {
-            return Err(self.wrong_size(self.received));
-        }
-        self.hash.update(bytes);
-        if self.received - self.counted_from >= PROGRESS {
-            (self.attempt, self.counted_from) = (1, self.received);
-        }
-        Ok(bytes.len())
-    }
-
-    fn verdict(&mut self) -> Result<usize, RegistryError> {
+    fn verdict(&mut self) -> Result<(), RegistryError> {
         let found = Digest::sha256(std::mem::take(&mut self.hash).finalize().into());
-        if found == self.digest {
-            return Ok(0);
+        let Source { registry, digest, what, .. } = &self.span.source;
+        if found == *digest {
+            return Ok(());
         }
-        let (host, what) = (self.registry.host().to_owned(), self.what.clone());
-        Err(RegistryError::WrongDigest { host, what, expected: self.digest.clone(), found })
-    }
-
-    /// Prepares the next attempt, if there is one.
-    fn again(&mut self, error: Option<RegistryError>) -> Result<(), RegistryError> {
-        self.body = None;
-        let broken = RegistryError::BrokenOff {
-            action: format!("fetch {}", self.what),
-            host: self.registry.host().to_owned(),
-            received: self.received,
-            size: self.size,
-            attempts: self.attempt,
-        };
-        let transport = || io::Error::from(io::ErrorKind::UnexpectedEof).into();
-        let reason = error.unwrap_or_else(|| RegistryError::Transport {
-            action: format!("fetch {}", self.what),
-            host: self.registry.host().to_owned(),
-            cause: Box::new(transport()),
-        });
-        let Some(pause) = self.registry.pause_after(&reason, self.attempt) else {
-            let is_broken = self.attempt >= ATTEMPTS && matches!(reason, RegistryError::Transport { .. });
-            return Err(if is_broken { broken } else { reason });
-        };
-        tracing::debug!(error = %reason, received = self.received, "trying again");
-        self.attempt += 1;
-        self.registry.pause(pause)
-    }
-
-    fn wrong_size(&self, found: u64) -> RegistryError {
-        let (host, what) = (self.registry.host().to_owned(), self.what.clone());
-        RegistryError::WrongSize { host, what, expected: self.size, found }
+        let (host, what) = (registry.host().to_owned(), what.clone());
+        Err(RegistryError::WrongDigest { host, what, expected: digest.clone(), found })
     }
 }

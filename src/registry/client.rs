@@ -12,8 +12,10 @@ use ureq::http::Response;
 use super::RegistryError;
 use super::auth::{Challenge, Tokens};
 use super::credentials::{Credentials, Files};
-use super::http::{Hosts, is_loopback, resolve};
+use super::http::{Hosts, resolve};
+use super::proxy;
 use super::registries_conf::{self, Place};
+use super::resolver::is_loopback;
 use crate::names::Digest;
 
 /// How much of an answer that is an error is read.
@@ -80,6 +82,8 @@ pub(super) struct Ask<'a> {
     /// Below the registry's address, or a whole one.
     pub(super) url: String,
     pub(super) headers: Vec<(&'static str, String)>,
+    /// Another repository that has to be read for it.
+    pub(super) from: Option<&'a str>,
 }
 
 impl Registry {
@@ -256,8 +260,8 @@ impl Registry {
     /// # Errors
     /// It does not, or cannot be used.
     pub fn log_in(&self) -> Result<(), RegistryError> {
-        let ask =
-            Ask { action: "log in", what: "", method: "GET", url: "/v2/".to_owned(), headers: Vec::new() };
+        let url = "/v2/".to_owned();
+        let ask = Ask { action: "log in", what: "", method: "GET", url, headers: Vec::new(), from: None };
         self.send(&ask).map(drop)
     }
 
@@ -270,7 +274,7 @@ impl Registry {
         accept: &str,
     ) -> Ask<'a> {
         let url = format!("/v2/{}/{below}", self.path);
-        Ask { action, what, method, url, headers: vec![("accept", accept.to_owned())] }
+        Ask { action, what, method, url, headers: vec![("accept", accept.to_owned())], from: None }
     }
 
     pub(super) fn shown(&self, selector: &str) -> String {
@@ -298,11 +302,7 @@ impl Registry {
         let most = u64::try_from(limit).unwrap_or(u64::MAX).saturating_add(1);
         let read = answer.into_body().into_reader().take(most).read_to_end(&mut bytes);
         let host = || self.host.clone();
-        read.map_err(|error| RegistryError::Transport {
-            action: format!("read {what}"),
-            host: host(),
-            cause: Box::new(error.into()),
-        })?;
+        read.map_err(|error| self.broken(format!("read {what}"), error.into()))?;
         if bytes.len() > limit {
             return Err(RegistryError::TooLarge { host: host(), what: what.to_owned(), limit });
         }
@@ -310,7 +310,14 @@ impl Registry {
     }
 
     pub(super) fn transport(&self, ask: &Ask<'_>, source: ureq::Error) -> RegistryError {
-        RegistryError::Transport { action: action(ask), host: self.host.clone(), cause: Box::new(source) }
+        self.broken(action(ask), source)
+    }
+
+    /// What became of a connection.
+    pub(super) fn broken(&self, action: String, source: ureq::Error) -> RegistryError {
+        let base = self.base.get().map_or_else(|| format!("https://{}", self.server), Clone::clone);
+        let (host, proxy) = (self.host.clone(), proxy::variable_for(&base));
+        RegistryError::Transport { action, host, cause: Box::new(source), proxy }
     }
 
     pub(super) fn nonsense(&self, what: &str) -> RegistryError {

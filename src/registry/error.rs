@@ -18,6 +18,8 @@ pub enum RegistryError {
         host: String,
         /// What went wrong.
         cause: Box<ureq::Error>,
+        /// The variable of the environment with the proxy that leads there, if one does.
+        proxy: Option<&'static str>,
     },
     /// The registry broke off in the middle, again and again.
     #[error(
@@ -162,6 +164,20 @@ pub enum RegistryError {
         /// The registry.
         host: String,
     },
+    /// The environment names a proxy that is none.
+    #[error("cannot use the proxy that the variable {variable} names: {what}")]
+    Proxy {
+        /// The variable.
+        variable: &'static str,
+        /// What is wrong.
+        what: &'static str,
+    },
+    /// Only whole blobs can be had.
+    #[error("registry {host} does not send parts of what it has")]
+    NoRanges {
+        /// The registry.
+        host: String,
+    },
     /// What is to be sent could not be read.
     #[error("cannot read what is to be sent to registry {host}")]
     Source {
@@ -189,6 +205,7 @@ fn explain(error: &ureq::Error) -> String {
         },
         ureq::Error::HostNotFound => "there is no host of that name".to_owned(),
         ureq::Error::Timeout(_) => "it does not answer".to_owned(),
+        ureq::Error::ConnectProxyFailed(reason) => format!("the proxy does not lead there: {reason}"),
         ureq::Error::Protocol(error) => format!("the answer is no HTTP: {error}"),
         other => other.to_string(),
     }
@@ -210,6 +227,7 @@ pub(super) fn is_about_trust(error: &ureq::Error) -> bool {
 
 fn refusal(status: u16, message: &str) -> String {
     match (status, message) {
+        (407, _) => "the proxy wants to know who asks: name user and password in HTTP_PROXY".to_owned(),
         (500.., "") => "it has a fault of its own".to_owned(),
         (_, "") => "it refuses".to_owned(),
         (_, message) => message.to_owned(),
@@ -239,17 +257,22 @@ impl RegistryError {
                 format!("registries allow more to those who are logged in: mydocker login {host}")
             }
             Self::NoRoots { .. } => "install the bundle with: apt-get install ca-certificates".to_owned(),
-            Self::Transport { cause, host, .. } => match &**cause {
+            Self::Transport { cause, host, proxy, .. } => match &**cause {
                 cause if is_about_trust(cause) => format!(
                     "put the authority's certificate at /etc/docker/certs.d/{host}/ca.crt, or use --tls-verify=false"
                 ),
                 cause if tls_trouble(cause).is_some() => {
                     "if the registry has no TLS, use --tls-verify=false".to_owned()
                 }
-                ureq::Error::HostNotFound => {
-                    "is the name right, and does /etc/resolv.conf name a server?".to_owned()
-                }
-                _ => return None,
+                cause => match (proxy, cause) {
+                    (Some(proxy), _) => format!(
+                        "the way leads through the proxy that {proxy} names; NO_PROXY lists hosts that are asked directly"
+                    ),
+                    (None, ureq::Error::HostNotFound) => {
+                        "is the name right, and does /etc/resolv.conf name a server?".to_owned()
+                    }
+                    _ => return None,
+                },
             },
             _ => return None,
         })

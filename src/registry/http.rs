@@ -5,16 +5,22 @@ use std::io::Read;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use ureq::config::ConfigBuilder;
 use ureq::http::{Request, Response, Uri};
-use ureq::unversioned::transport::DefaultConnector;
+use ureq::typestate::AgentScope;
+use ureq::unversioned::transport::{Connector as _, DefaultConnector};
 use ureq::{Agent, Body, SendBody};
 
+use super::proxy::{self, Way};
 use super::resolver::HostResolver;
 use super::{RegistryError, trust};
 
 /// How long a connection may take, and how long a host may say nothing.
 const CONNECT: Duration = Duration::from_secs(15);
 const SILENCE: Duration = Duration::from_secs(30);
+
+/// How many connections to one host are kept for further requests: one for each layer that is fetched.
+const CONNECTIONS: usize = 6;
 
 /// How long the longest header is that is read.
 const HEADER_MAX: usize = 64 * 1024;
@@ -88,28 +94,25 @@ impl Hosts {
             .timeout_per_write(Some(SILENCE))
             .max_response_header_size(HEADER_MAX)
             .input_buffer_size(256 * 1024)
-            .output_buffer_size(128 * 1024);
-        if is_loopback(&host) {
-            // No proxy leads to this very machine.
-            config = config.proxy(None);
-        }
+            .output_buffer_size(128 * 1024)
+            .max_idle_connections_per_host(CONNECTIONS);
         if is_tls {
             config = config.tls_config(trust::config(&host, verify)?);
         }
-        let agent = Agent::with_parts(config.build(), DefaultConnector::new(), HostResolver);
+        let direct = |proxy, config: ConfigBuilder<AgentScope>| {
+            Agent::with_parts(config.proxy(proxy).build(), DefaultConnector::new(), HostResolver)
+        };
+        let agent = match proxy::way(uri)? {
+            Way::Direct => direct(None, config),
+            Way::Tunnel(proxy) => direct(Some(proxy), config),
+            Way::Forward(way) => {
+                let connector = DefaultConnector::new().chain(way.clone());
+                Agent::with_parts(config.proxy(None).build(), connector, way)
+            }
+        };
         known.insert(key, agent.clone());
         Ok(agent)
     }
-}
-
-/// Whether a host is this machine.
-pub(super) fn is_loopback(host: &str) -> bool {
-    let bare = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address,
-        None => host.split(':').next().unwrap_or(host),
-    };
-    bare.eq_ignore_ascii_case("localhost")
-        || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// The scheme, host and port of an address.
@@ -183,14 +186,5 @@ mod tests {
         }
         assert_eq!(resolve("https://h", "z"), "https://h/z");
         assert_eq!(encoded("repository:a/b:pull,push x"), "repository%3Aa%2Fb%3Apull%2Cpush%20x");
-        for (host, expected) in [
-            ("localhost:5000", true),
-            ("127.3.2.1", true),
-            ("[::1]:5", true),
-            ("localhost.evil", false),
-            ("10.0.0.1", false),
-        ] {
-            assert_eq!(is_loopback(host), expected, "{host}");
-        }
     }
 }

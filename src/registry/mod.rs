@@ -5,7 +5,7 @@
 //! token server that it names over TLS, and never along with a redirect.
 //!
 //! ```text
-//! Registry (client, blob, upload) ─► requests, proof ─► http ─► resolver, trust      auth, credentials, registries_conf: who asks, and whom
+//! Registry (client, blob, span, upload) ─► requests, proof ─► http ─► proxy, resolver, trust      auth, credentials, registries_conf: who asks, and whom
 //! ```
 
 mod auth;
@@ -15,12 +15,15 @@ mod credentials;
 mod error;
 mod http;
 mod proof;
+mod proxy;
 mod registries_conf;
 mod requests;
 mod resolver;
+mod span;
 mod trust;
 mod upload;
 
+pub use blob::CONNECTIONS_MAX;
 pub use client::{Fetched, Options, Registry};
 pub use credentials::Credentials;
 pub use error::RegistryError;

@@ -87,7 +87,7 @@ impl Registry {
         ask: &Ask<'_>,
         mut payload: Payload<'_>,
     ) -> Result<Response<Body>, RegistryError> {
-        let mut proof = self.known_proof();
+        let mut proof = self.known_proof(ask.from);
         let mut is_new_proof = false;
         loop {
             let part = match &mut payload {
@@ -106,10 +106,10 @@ impl Registry {
                 return Ok(answer);
             };
             if let (Some(proof), Challenge::Bearer { .. }) = (&proof, &challenge) {
-                self.tokens.forget(&self.scope(), proof.trim_start_matches("Bearer "));
+                self.tokens.forget(&self.scope(ask.from), proof.trim_start_matches("Bearer "));
             }
             self.challenge.set(challenge.clone()).ok();
-            match self.proof(&challenge)? {
+            match self.proof(&challenge, ask.from)? {
                 Some(found) => proof = Some(found),
                 None => return Ok(answer),
             }

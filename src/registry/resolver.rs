@@ -45,6 +45,16 @@ impl Resolver for HostResolver {
     }
 }
 
+/// Whether a host is this machine.
+pub(super) fn is_loopback(host: &str) -> bool {
+    let bare = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => host.split(':').next().unwrap_or(host),
+    };
+    bare.eq_ignore_ascii_case("localhost")
+        || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 /// The addresses of a host, the preferred ones first.
 fn addresses(host: &str) -> Vec<IpAddr> {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
@@ -308,6 +318,19 @@ mod tests {
         assert_eq!(Settings::parse("").servers, ["127.0.0.1:53".parse().unwrap()]);
         assert_eq!(addresses("[::1]"), ["::1".parse::<IpAddr>().unwrap()]);
         assert_eq!(addresses("192.0.2.7"), ["192.0.2.7".parse::<IpAddr>().unwrap()]);
+    }
+
+    #[test]
+    fn this_machine_is_told_from_others() {
+        for (host, expected) in [
+            ("localhost:5000", true),
+            ("127.3.2.1", true),
+            ("[::1]:5", true),
+            ("localhost.evil", false),
+            ("10.0.0.1", false),
+        ] {
+            assert_eq!(is_loopback(host), expected, "{host}");
+        }
     }
 
     #[test]

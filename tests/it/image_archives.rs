@@ -263,7 +263,7 @@ fn files_that_changed_since_are_not_saved_as_the_image() {
 }
 
 /// An archive of one image with these layers, of which the configuration names `diffs`.
-fn docker_archive(config: &Value, layers: &[&[u8]], list: Option<Value>) -> Vec<u8> {
+pub(crate) fn docker_archive(config: &Value, layers: &[&[u8]], list: Option<Value>) -> Vec<u8> {
     let config = config.to_string();
     let names: Vec<String> = (0..layers.len()).map(|number| format!("{number}/layer.tar")).collect();
     let list =

@@ -51,6 +51,8 @@ mod device_program;
 #[cfg(test)]
 mod devices;
 #[cfg(test)]
+mod distribution;
+#[cfg(test)]
 mod docker_habits;
 #[cfg(test)]
 mod dry_run;
@@ -178,6 +180,8 @@ mod swap_attack;
 mod sweep;
 #[cfg(test)]
 mod tracer;
+#[cfg(test)]
+mod transfers;
 #[cfg(test)]
 mod usage;
 #[cfg(test)]

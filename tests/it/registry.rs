@@ -127,6 +127,10 @@ fn find<'a>(headers: &'a [(String, String)], name: &str) -> Option<&'a str> {
 /// Decides on an answer: by the request, how often the same was asked before, and what the registry answers.
 type Behave = dyn Fn(&Asked, usize, Answer) -> Answer + Send + Sync;
 
+/// Decides after how many bytes of a request's body both connections are closed: by the request, and how often the
+/// same was asked before. With none, the registry learns nothing of the request.
+type Cut = dyn Fn(&Asked, usize) -> Option<u64> + Send + Sync;
+
 /// A proxy in front of a registry.
 pub(crate) struct Proxy {
     pub(crate) address: String,
@@ -151,10 +155,21 @@ impl Proxy {
         upstream: &Registry,
         behave: impl Fn(&Asked, usize, Answer) -> Answer + Send + Sync + 'static,
     ) -> Self {
+        Self::cutting(host, port, upstream, |_, _| None, behave)
+    }
+
+    /// One that does not take in all requests.
+    pub(crate) fn cutting(
+        host: &Host,
+        port: u16,
+        upstream: &Registry,
+        cut: impl Fn(&Asked, usize) -> Option<u64> + Send + Sync + 'static,
+        behave: impl Fn(&Asked, usize, Answer) -> Answer + Send + Sync + 'static,
+    ) -> Self {
         let (log, stop) = (Arc::<Mutex<Vec<Asked>>>::default(), Arc::new(AtomicBool::new(false)));
         let address = format!("127.0.0.1:{port}");
         let (seen, stopped, upstream) = (Arc::clone(&log), Arc::clone(&stop), upstream.address.clone());
-        let behave: Arc<Behave> = Arc::new(behave);
+        let (behave, cut): (Arc<Behave>, Arc<Cut>) = (Arc::new(behave), Arc::new(cut));
         // A thread is in the namespaces of the one that starts it.
         let thread = host.space.run(|| {
             let listener = TcpListener::bind(&address).expect("listen");
@@ -165,8 +180,9 @@ impl Proxy {
                         std::thread::sleep(Duration::from_millis(2));
                         continue;
                     };
-                    let (seen, behave, upstream) = (Arc::clone(&seen), Arc::clone(&behave), upstream.clone());
-                    std::thread::spawn(move || serve(client, &upstream, &seen, &*behave));
+                    let (seen, upstream) = (Arc::clone(&seen), upstream.clone());
+                    let (behave, cut) = (Arc::clone(&behave), Arc::clone(&cut));
+                    std::thread::spawn(move || serve(client, &upstream, &seen, &*cut, &*behave));
                 }
             })
         });
@@ -201,15 +217,18 @@ fn head(reader: &mut impl std::io::BufRead) -> Option<(String, Vec<(String, Stri
     }
 }
 
-fn serve(client: TcpStream, upstream: &str, seen: &Mutex<Vec<Asked>>, behave: &Behave) -> Option<()> {
+fn serve(
+    client: TcpStream,
+    upstream: &str,
+    seen: &Mutex<Vec<Asked>>,
+    cut: &Cut,
+    behave: &Behave,
+) -> Option<()> {
     client.set_nonblocking(false).ok()?;
     let mut reader = BufReader::new(client.try_clone().ok()?);
     let (first, headers) = head(&mut reader)?;
     let mut words = first.split(' ');
     let asked = Asked { method: words.next()?.to_owned(), path: words.next()?.to_owned(), headers };
-    let length = asked.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
-    let mut body = Vec::new();
-    reader.take(length).read_to_end(&mut body).ok()?;
     let before = {
         let mut seen = seen.lock().ok()?;
         let same = |other: &&Asked| other.method == asked.method && other.path == asked.path;
@@ -217,11 +236,22 @@ fn serve(client: TcpStream, upstream: &str, seen: &Mutex<Vec<Asked>>, behave: &B
         seen.push(asked.clone());
         before
     };
+    let length = asked.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+    let cut = cut(&asked, before);
+    let mut body = Vec::new();
+    reader.take(cut.unwrap_or(length)).read_to_end(&mut body).ok()?;
+    if cut == Some(0) {
+        return None;
+    }
+    if cut.is_some() {
+        // The registry sees the connection end, as its client does.
+        return send(&asked, &body, upstream).map(drop);
+    }
     let answer = behave(&asked, before, forward(&asked, &body, upstream)?);
     write(client, &asked, answer)
 }
 
-fn forward(asked: &Asked, body: &[u8], upstream: &str) -> Option<Answer> {
+fn send(asked: &Asked, body: &[u8], upstream: &str) -> Option<TcpStream> {
     let mut server = TcpStream::connect(upstream).ok()?;
     // Without chunks, and closed afterwards.
     let mut request = format!("{} {} HTTP/1.0\r\n", asked.method, asked.path);
@@ -232,7 +262,11 @@ fn forward(asked: &Asked, body: &[u8], upstream: &str) -> Option<Answer> {
     }
     server.write_all(format!("{request}\r\n").as_bytes()).ok()?;
     server.write_all(body).ok()?;
-    let mut reader = BufReader::new(server);
+    Some(server)
+}
+
+fn forward(asked: &Asked, body: &[u8], upstream: &str) -> Option<Answer> {
+    let mut reader = BufReader::new(send(asked, body, upstream)?);
     let (first, headers) = head(&mut reader)?;
     let mut body = Vec::new();
     reader.read_to_end(&mut body).ok()?;
@@ -256,6 +290,103 @@ fn write(mut client: TcpStream, asked: &Asked, answer: Answer) -> Option<()> {
         }
     }
     Some(())
+}
+
+/// A proxy as companies have them: it makes tunnels, and asks in the place of its clients.
+pub(crate) struct WebProxy {
+    log: Arc<Mutex<Vec<Asked>>>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for WebProxy {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            thread.join().ok();
+        }
+    }
+}
+
+impl WebProxy {
+    /// Starts one on this port of the host's loopback. It knows only these hosts, each with where it is.
+    pub(crate) fn new(host: &Host, port: u16, hosts: &[(&str, &str)]) -> Self {
+        let (log, stop) = (Arc::<Mutex<Vec<Asked>>>::default(), Arc::new(AtomicBool::new(false)));
+        let (seen, stopped) = (Arc::clone(&log), Arc::clone(&stop));
+        let hosts: Vec<(String, String)> =
+            hosts.iter().map(|(name, place)| ((*name).to_owned(), (*place).to_owned())).collect();
+        let thread = host.space.run(|| {
+            let listener = TcpListener::bind(("127.0.0.1", port)).expect("listen");
+            listener.set_nonblocking(true).expect("a listener that does not block");
+            std::thread::spawn(move || {
+                while !stopped.load(Ordering::Relaxed) {
+                    let Ok((client, _)) = listener.accept() else {
+                        std::thread::sleep(Duration::from_millis(2));
+                        continue;
+                    };
+                    let (seen, hosts) = (Arc::clone(&seen), hosts.clone());
+                    std::thread::spawn(move || lead(client, &hosts, &seen));
+                }
+            })
+        });
+        Self { log, stop, thread: Some(thread) }
+    }
+
+    /// What was asked since the last time.
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        std::mem::take(&mut *self.log.lock().expect("the log"))
+    }
+}
+
+/// One connection of a client to a [`WebProxy`], which may carry several requests.
+fn lead(client: TcpStream, hosts: &[(String, String)], seen: &Mutex<Vec<Asked>>) -> Option<()> {
+    client.set_nonblocking(false).ok()?;
+    let place = |name: &str| hosts.iter().find(|(host, _)| host == name).map(|(_, place)| place.as_str());
+    let mut reader = BufReader::new(client.try_clone().ok()?);
+    loop {
+        let (first, headers) = head(&mut reader)?;
+        let mut words = first.split(' ');
+        let mut asked = Asked { method: words.next()?.to_owned(), path: words.next()?.to_owned(), headers };
+        seen.lock().ok()?.push(asked.clone());
+        let (mut answer, client) = (client.try_clone().ok()?, client.try_clone().ok()?);
+        if asked.method == "CONNECT" {
+            let Some(server) = place(&asked.path).and_then(|place| TcpStream::connect(place).ok()) else {
+                return answer.write_all(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n").ok();
+            };
+            answer.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").ok()?;
+            return splice(client, server);
+        }
+        let address = asked.path.strip_prefix("http://")?.to_owned();
+        let (name, path) = address.split_once('/')?;
+        asked.path = format!("/{path}");
+        asked.headers.retain(|(name, _)| !name.to_ascii_lowercase().starts_with("proxy-"));
+        let length = asked.header("content-length").and_then(|length| length.parse().ok()).unwrap_or(0);
+        let mut body = Vec::new();
+        (&mut reader).take(length).read_to_end(&mut body).ok()?;
+        let mut found = forward(&asked, &body, place(name)?)?;
+        if asked.method != "HEAD" {
+            found.set("content-length", &found.body.len().to_string());
+        }
+        let mut text = format!("HTTP/1.1 {} x\r\n", found.status);
+        for (name, value) in found.headers.iter().filter(|(name, _)| !name.eq_ignore_ascii_case("connection"))
+        {
+            text.push_str(&format!("{name}: {value}\r\n"));
+        }
+        answer.write_all(format!("{text}\r\n").as_bytes()).ok()?;
+        answer.write_all(&found.body).ok()?;
+    }
+}
+
+/// Carries bytes both ways until both sides have ended.
+fn splice(client: TcpStream, server: TcpStream) -> Option<()> {
+    let (mut from, mut to) = (server.try_clone().ok()?, client.try_clone().ok()?);
+    let back = std::thread::spawn(move || {
+        std::io::copy(&mut from, &mut to).ok();
+        to.shutdown(std::net::Shutdown::Write).ok();
+    });
+    std::io::copy(&mut &client, &mut &server).ok();
+    server.shutdown(std::net::Shutdown::Write).ok();
+    back.join().ok()
 }
 
 /// A password file for the registry.
