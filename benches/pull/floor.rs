@@ -16,7 +16,7 @@ use crate::tools::Registry;
 
 pub(crate) const FETCH: &str = "floor: fetch all blobs";
 pub(crate) const UNPACK: &str = "floor: decompress, digest and write the largest layer";
-pub(crate) const WRITE: &str = "floor: write and sync";
+pub(crate) const WRITE: &str = "floor: write files of these sizes and sync";
 
 const BUFFER: usize = 256 * 1024;
 
@@ -116,19 +116,27 @@ impl std::io::Read for Parts {
     }
 }
 
-/// Writes as many bytes as the files have, to one file, and syncs the file system.
+/// Writes as many files of the same sizes, and syncs the file system.
 pub(crate) fn write(place: &Place, image: &Image) -> Duration {
     let directory = place.directory();
     let buffer = vec![1; BUFFER];
     let start = Instant::now();
-    let mut file = File::create(directory.join("files")).unwrap();
-    let mut left = image.unpacked;
-    while left > 0 {
-        let count = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
-        file.write_all(&buffer[..count]).unwrap();
-        left -= u64::try_from(count).unwrap();
+    let mut made = None;
+    for (name, size) in &image.files {
+        let path = directory.join(name);
+        let parent = path.parent().unwrap();
+        if made.as_deref() != Some(parent) {
+            std::fs::create_dir_all(parent).unwrap();
+            made = Some(parent.to_owned());
+        }
+        let (mut file, mut left) = (File::create(&path).unwrap(), *size);
+        while left > 0 {
+            let count = left.min(BUFFER);
+            file.write_all(&buffer[..count]).unwrap();
+            left -= count;
+        }
     }
-    nix::unistd::syncfs(&file).unwrap();
+    nix::unistd::syncfs(File::open(&directory).unwrap()).unwrap();
     let took = start.elapsed();
     std::fs::remove_dir_all(directory).unwrap();
     took

@@ -42,15 +42,18 @@ pub(crate) struct Image {
     pub(crate) largest: PathBuf,
     /// How many bytes the layers have, compressed and not.
     compressed: u64,
-    pub(crate) unpacked: u64,
+    unpacked: u64,
+    /// The files: their names, and how many bytes each has.
+    pub(crate) files: Vec<(String, usize)>,
 }
 
 impl Image {
     pub(crate) fn describe(&self) -> String {
         let megabytes = |bytes: u64| bytes / 1_000_000;
         format!(
-            "{}: {} MB of files, {} MB compressed",
+            "{}: {} files with {} MB, {} MB compressed",
             self.name,
+            self.files.len(),
             megabytes(self.unpacked),
             megabytes(self.compressed)
         )
@@ -97,7 +100,8 @@ pub(crate) fn publish(place: &Place, registry: &Registry, kind: &Kind) -> Image 
     let blobs = directory.join("blobs/sha256");
     fs::create_dir_all(&blobs).unwrap();
     let mut files = programs();
-    let (mut layers, mut diffs, mut unpacked, mut largest) = (Vec::new(), Vec::new(), 0, (0, PathBuf::new()));
+    let (mut layers, mut diffs, mut made, mut largest) =
+        (Vec::new(), Vec::new(), Vec::new(), (0, PathBuf::new()));
     for number in 0..kind.layers {
         let temporary = directory.join("layer");
         let packed = GzEncoder::new(
@@ -106,11 +110,11 @@ pub(crate) fn publish(place: &Place, registry: &Registry, kind: &Kind) -> Image 
         );
         let mut archive = tar::Builder::new(Hashing::new(packed));
         let scale = u64::from(command::number("MYDOCKER_BENCH_SCALE", 1));
-        unpacked += if kind.is_small {
-            add_small(&mut archive)
+        if kind.is_small {
+            add_small(&mut archive, &mut made);
         } else {
-            add_programs(&mut archive, number, kind.size / scale, &mut files)
-        };
+            add_programs(&mut archive, number, kind.size / scale, &mut files, &mut made);
+        }
         let stream = archive.into_inner().unwrap();
         let (hash, encoder) = (stream.hash, stream.inner);
         diffs.push(format!("sha256:{}", hex(&hash.finalize())));
@@ -152,7 +156,8 @@ pub(crate) fn publish(place: &Place, registry: &Registry, kind: &Kind) -> Image 
         blobs: digests.map(|digest| format!("/v2/bench/{path}/blobs/{digest}")).collect(),
         largest: largest.1,
         compressed: layers.iter().map(|layer| layer["size"].as_u64().unwrap()).sum(),
-        unpacked,
+        unpacked: made.iter().map(|(_, size)| u64::try_from(*size).unwrap()).sum(),
+        files: made,
     }
 }
 
@@ -184,49 +189,49 @@ fn collect(directory: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
-/// Adds files until they have so many bytes. Those of each layer lie in a directory of their own. How many bytes it was.
+/// What is in an image: names, and how many bytes.
+type Made = Vec<(String, usize)>;
+
+/// Adds files until they have so many bytes. Those of each layer lie in a directory of their own.
 fn add_programs(
     archive: &mut tar::Builder<impl Write>,
     number: u32,
     size: u64,
     files: &mut impl Iterator<Item = PathBuf>,
-) -> u64 {
-    let mut done = 0;
+    made: &mut Made,
+) {
+    let mut left = size;
     for (count, path) in files.enumerate() {
         let mut bytes = Vec::new();
-        let left = size - done;
-        if left == 0 {
-            break;
-        }
         File::open(&path).unwrap().take(left).read_to_end(&mut bytes).unwrap();
         let name = path.file_name().unwrap().to_string_lossy();
         let short: String = name.chars().take(40).collect();
-        add(archive, &format!("layer{number}/{}/{count}-{short}", count / 200), &bytes);
-        done += u64::try_from(bytes.len()).unwrap();
+        add(archive, format!("layer{number}/{}/{count}-{short}", count / 200), &bytes, made);
+        left -= u64::try_from(bytes.len()).unwrap();
+        if left == 0 {
+            break;
+        }
     }
-    done
 }
 
-/// Adds many small files, of text as programs have it.
-fn add_small(archive: &mut tar::Builder<impl Write>) -> u64 {
+/// Adds many small files, with parts of programs in them.
+fn add_small(archive: &mut tar::Builder<impl Write>, made: &mut Made) {
     let mut text = Vec::new();
     for path in programs().take(400) {
         File::open(path).unwrap().take(16_384).read_to_end(&mut text).unwrap();
     }
-    let mut done = 0;
     for number in 0..SMALL_FILES {
         let size = usize::try_from(1_000 + number * 37 % 3_000).unwrap();
         let start = usize::try_from(number).unwrap() * 997 % (text.len() - size);
-        add(archive, &format!("small/{}/{number}", number / 50), &text[start..start + size]);
-        done += u64::try_from(size).unwrap();
+        add(archive, format!("small/{}/{number}", number / 50), &text[start..start + size], made);
     }
-    done
 }
 
-fn add(archive: &mut tar::Builder<impl Write>, path: &str, bytes: &[u8]) {
+fn add(archive: &mut tar::Builder<impl Write>, path: String, bytes: &[u8], made: &mut Made) {
     let mut header = tar::Header::new_gnu();
     header.set_mode(0o755);
     header.set_mtime(1_000_000_000);
     header.set_size(u64::try_from(bytes.len()).unwrap());
-    archive.append_data(&mut header, path, bytes).unwrap();
+    archive.append_data(&mut header, &path, bytes).unwrap();
+    made.push((path, bytes.len()));
 }

@@ -12,7 +12,7 @@
 //! and everything brought to the disk.
 //!
 //! **The floors** ([`floor`]) are what every pull has to do: fetch all blobs, and throw them away; decompress the largest
-//! layer, with both digests, and write it; write as many bytes as the files have, and sync the file system. The
+//! layer, with both digests, and write it; write files of the same sizes, and sync the file system. The
 //! largest of the three is the one that counts. mydocker syncs before it says that an image is there; podman and
 //! containerd do not.
 //!
