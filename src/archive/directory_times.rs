@@ -3,7 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
-use super::Time;
+use nix::sys::stat::FileStat;
+
+use super::below::set_modified;
+use super::{Below, Time};
 
 /// The directories on the way to the last entry whose times are to be set when nothing changes in them any more: when
 /// the archive goes on elsewhere. Not kept to its end, which may be far.
@@ -43,6 +46,19 @@ impl OpenDirectories {
     pub(super) fn has(&self, count: usize) -> bool {
         self.times.last().is_some_and(|(reached_by, _)| *reached_by == count)
     }
+}
+
+/// Sets the time of a directory that is left.
+pub(super) fn set_directory_time(below: &Below, path: PathBuf, time: Time) {
+    // Whatever has taken its place by now, or does not exist any more, has its own time.
+    if let Err(error) = below.directory(&path).and_then(|directory| set_modified(directory, time)) {
+        tracing::debug!(path = %path.display(), %error, "the time of a directory is not set");
+    }
+}
+
+/// When a file changed last.
+pub(super) fn modified(stat: &FileStat) -> Time {
+    Time { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) }
 }
 
 #[cfg(test)]

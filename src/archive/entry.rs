@@ -4,6 +4,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::path::PathBuf;
 
+use super::Sparse;
+
 /// An instant in the life of a file.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Time {
@@ -71,8 +73,10 @@ pub struct Entry {
     pub gid: u32,
     /// When its contents changed last.
     pub modified: Time,
-    /// How many bytes of data follow.
+    /// How many bytes of data follow: of a file with holes, those of its parts.
     pub size: u64,
+    /// The holes of a file that has some.
+    pub sparse: Option<Sparse>,
     /// Extended attributes, by name.
     pub xattrs: Vec<(OsString, Vec<u8>)>,
 }

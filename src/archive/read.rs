@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use tar::{EntryType, Header};
 
 use super::compression::read_error;
+use super::read_sparse::Said;
 use super::{ArchiveError, Entry, Kind, Time};
 
 /// The unit of tar streams.
@@ -21,6 +22,9 @@ const EXTENSION_MAX: u64 = 1 << 20;
 
 /// What the name of an extended attribute starts with in an extended header.
 pub(super) const XATTR: &[u8] = b"SCHILY.xattr.";
+
+/// What the names of records about holes start with.
+const SPARSE: &[u8] = b"GNU.sparse.";
 
 /// Reads entries from a stream. Between two entries, the reader itself is the data of the first.
 #[derive(Debug)]
@@ -50,7 +54,7 @@ struct Extensions {
     xattrs: BTreeMap<OsString, Vec<u8>>,
     /// How long they are together.
     length: u64,
-    sparse: bool,
+    holes: Said,
 }
 
 impl<R: Read> Reader<R> {
@@ -116,24 +120,15 @@ impl<R: Read> Reader<R> {
             return Ok(None);
         }
         let mut header = Header::new_old();
-        let block = header.as_mut_bytes();
-        let mut length = 0;
-        while length < block.len() {
-            match self.stream.read(&mut block[length..]) {
-                // Without the mark at the end, too, a stream may end between two entries.
-                Ok(0) if length == 0 && self.started => {
-                    self.ended = true;
-                    return Ok(None);
-                }
-                Ok(0) => {
-                    return Err(if self.started { ArchiveError::Truncated } else { ArchiveError::NotTar });
-                }
-                Ok(count) => length += count,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(read_error(error)),
+        match self.fill(header.as_mut_bytes())? {
+            512 => {}
+            // Without the mark at the end, too, a stream may end between two entries.
+            0 if self.started => {
+                self.ended = true;
+                return Ok(None);
             }
+            _ => return Err(if self.started { ArchiveError::Truncated } else { ArchiveError::NotTar }),
         }
-        self.position += BLOCK;
         if header.as_bytes().iter().all(|byte| *byte == 0) {
             (self.started, self.ended) = (true, true);
             return Ok(None);
@@ -149,9 +144,36 @@ impl<R: Read> Reader<R> {
         Ok(Some(header))
     }
 
-    fn entry(&mut self, header: &Header, size: u64, extensions: Extensions) -> Result<Entry, ArchiveError> {
+    /// One more block of a header.
+    pub(super) fn block(&mut self, block: &mut [u8; 512]) -> Result<(), ArchiveError> {
+        if self.fill(block)? < block.len() { Err(ArchiveError::Truncated) } else { Ok(()) }
+    }
+
+    /// Reads a block, or as much of it as there is.
+    fn fill(&mut self, block: &mut [u8; 512]) -> Result<usize, ArchiveError> {
+        let mut length = 0;
+        while length < block.len() {
+            match self.stream.read(&mut block[length..]) {
+                Ok(0) => return Ok(length),
+                Ok(count) => length += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(read_error(error)),
+            }
+        }
+        self.position += BLOCK;
+        Ok(length)
+    }
+
+    fn entry(
+        &mut self,
+        header: &Header,
+        size: u64,
+        mut extensions: Extensions,
+    ) -> Result<Entry, ArchiveError> {
         let old = header.as_old();
-        let path = extensions.path.unwrap_or_else(|| header.path_bytes().into_owned());
+        // The header of a file with holes may have a name for programs that know of none.
+        let named = extensions.holes.name.take().or(extensions.path);
+        let path = named.unwrap_or_else(|| header.path_bytes().into_owned());
         let link = extensions.link.unwrap_or_else(|| {
             header.link_name_bytes().map(std::borrow::Cow::into_owned).unwrap_or_default()
         });
@@ -160,9 +182,6 @@ impl<R: Read> Reader<R> {
         }
         let (path, link) = (OsString::from_vec(path), OsString::from_vec(link));
         let unsupported = |what| ArchiveError::Unsupported { what, path: (&path).into() };
-        if extensions.sparse {
-            return Err(unsupported("a sparse file"));
-        }
         let device = || -> Result<(u32, u32), ArchiveError> {
             // Before ustar there were no devices.
             let Some(ustar) = header.as_ustar() else {
@@ -181,7 +200,7 @@ impl<R: Read> Reader<R> {
             b'4' => device().map(|(major, minor)| Kind::Block { major, minor })?,
             b'5' => Kind::Directory,
             b'6' => Kind::Fifo,
-            b'S' => return Err(unsupported("a sparse file")),
+            b'S' => Kind::File,
             b'D' | b'M' | b'N' => return Err(unsupported("a part of an incremental or split archive")),
             _ => return Err(unsupported("an entry of an unknown kind")),
         };
@@ -203,7 +222,13 @@ impl<R: Read> Reader<R> {
             seconds: number(&old.mtime).unwrap_or(0),
             nanoseconds: 0,
         });
-        self.expect_data(size)?;
+        let sparse = if kind == Kind::File {
+            self.holes(header, extensions.holes, size)?
+        } else {
+            self.expect_data(size)?;
+            None
+        };
+        let size = self.data;
         Ok(Entry {
             path,
             kind,
@@ -212,12 +237,13 @@ impl<R: Read> Reader<R> {
             gid,
             modified,
             size,
+            sparse,
             xattrs: extensions.xattrs.into_iter().collect(),
         })
     }
 
     /// Says that so many bytes of data follow.
-    fn expect_data(&mut self, size: u64) -> Result<(), ArchiveError> {
+    pub(super) fn expect_data(&mut self, size: u64) -> Result<(), ArchiveError> {
         self.data = size;
         self.padding = size.wrapping_neg() % BLOCK;
         // Nothing is that long; without this check the sum of both could overflow.
@@ -256,7 +282,9 @@ impl<R: Read> Reader<R> {
                 b"uid" => extensions.uid = Some(decimal(value).ok_or_else(damaged)?),
                 b"gid" => extensions.gid = Some(decimal(value).ok_or_else(damaged)?),
                 b"mtime" => extensions.modified = Some(time(value).ok_or_else(damaged)?),
-                _ if key.starts_with(b"GNU.sparse.") => extensions.sparse = true,
+                _ if key.starts_with(SPARSE) => {
+                    extensions.holes.take(&key[SPARSE.len()..], value).ok_or_else(damaged)?;
+                }
                 _ => {
                     if let Some(name) = key.strip_prefix(XATTR) {
                         let name = OsString::from_vec(name.to_vec());
@@ -284,7 +312,12 @@ impl<R: Read> Reader<R> {
         u32::try_from(number).map_err(|_| self.damaged("a number"))
     }
 
-    fn damaged(&self, what: &'static str) -> ArchiveError {
+    /// How much of the current entry's data is left.
+    pub(super) fn left(&self) -> u64 {
+        self.data
+    }
+
+    pub(super) fn damaged(&self, what: &'static str) -> ArchiveError {
         ArchiveError::Damaged { what, position: self.position }
     }
 }
@@ -315,7 +348,7 @@ fn checksum(block: &[u8; 512]) -> u64 {
 }
 
 /// A number in a header: octal digits, or a binary number if the first bit is set. A blank field is 0.
-fn number(field: &[u8]) -> Option<i64> {
+pub(super) fn number(field: &[u8]) -> Option<i64> {
     match field.split_first() {
         Some((first, rest)) if first & 0x80 != 0 => {
             // Two's complement of all bits but the first.
@@ -335,7 +368,7 @@ fn octal(field: &[u8]) -> Option<u64> {
     })
 }
 
-fn decimal(text: &[u8]) -> Option<u64> {
+pub(super) fn decimal(text: &[u8]) -> Option<u64> {
     let digits = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     digits.then(|| std::str::from_utf8(text).ok()?.parse().ok())?
 }
@@ -459,13 +492,32 @@ mod tests {
 
     #[test]
     fn kinds_that_cannot_be_kept_are_refused() {
-        for (kind, what) in [(b'S', "sparse"), (b'M', "split"), (b'Q', "unknown")] {
+        for (kind, what) in [(b'M', "split"), (b'Q', "unknown")] {
             let error = all(&block(&header("odd", EntryType::new(kind), 0), b"")).unwrap_err().to_string();
             assert!(error.contains(what) && error.contains("odd"), "{error}");
         }
-        let sparse =
-            [extended(&[(b"GNU.sparse.major", b"1")]), block(&header("s", EntryType::Regular, 0), b"")];
-        assert!(matches!(all(&sparse.concat()), Err(ArchiveError::Unsupported { .. })));
+        // Holes of a file without a size, without a map, with a map that is cut short or none.
+        for (records, data) in [
+            (&[(&b"GNU.sparse.major"[..], &b"1"[..])][..], &b""[..]),
+            (&[(b"GNU.sparse.major", b"1"), (b"GNU.sparse.realsize", b"9")], b""),
+            (&[(b"GNU.sparse.major", b"1"), (b"GNU.sparse.realsize", b"9")], b"2\n0\n1\n"),
+            (&[(b"GNU.sparse.major", b"1"), (b"GNU.sparse.realsize", b"9")], b"x\n"),
+            (&[(b"GNU.sparse.major", b"1"), (b"GNU.sparse.realsize", b"9")], b"1\n9\n1\n"),
+            (&[(b"GNU.sparse.major", b"1"), (b"GNU.sparse.realsize", b"9")], b"99999999\n"),
+            (&[(b"GNU.sparse.numbytes", b"1")], b"a"),
+            (&[(b"GNU.sparse.map", b"1,2,3"), (b"GNU.sparse.size", b"9")], b"a"),
+            (&[(b"GNU.sparse.map", b"1,2"), (b"GNU.sparse.size", b"9")], b"a"),
+        ] {
+            let mut file = block(&header("s", EntryType::Regular, data.len() as u64), data);
+            if data.ends_with(b"\n") {
+                file = block(&header("s", EntryType::Regular, 512), data);
+            }
+            let result = all(&[extended(records), file].concat());
+            assert!(
+                matches!(result, Err(ArchiveError::Damaged { .. } | ArchiveError::Truncated)),
+                "{records:?}: {result:?}"
+            );
+        }
         // Nor do many of them make one entry larger.
         for kind in [EntryType::XHeader, EntryType::GNULongName, EntryType::GNULongLink] {
             let text = if kind == EntryType::XHeader {

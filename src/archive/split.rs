@@ -10,6 +10,7 @@
 //!     1 SIZE LENGTH PATH      the contents of this file below `diff`
 //!     2 NUMBER LENGTH PATH    what was called so until now lies in `replaced/NUMBER`: a later entry took its place
 //!     3                       the end
+//!     4 COUNT (OFFSET SIZE)… LENGTH PATH   the contents of these parts of this file: the rest of it are holes
 //! ```
 
 use std::cell::RefCell;
@@ -24,7 +25,8 @@ use nix::fcntl::{OFlag, readlink, renameat};
 use nix::sys::stat::{Mode, mkdirat};
 
 use super::below::reopen;
-use super::{ArchiveError, Below};
+use super::sparse::{PARTS_MAX, Parts};
+use super::{ArchiveError, Below, Entry, Part, Sparse};
 use crate::sys;
 
 /// What the file starts with: which program's it is, and the version.
@@ -34,6 +36,7 @@ const RAW: u8 = 0;
 const FILE: u8 = 1;
 const REPLACED: u8 = 2;
 const END: u8 = 3;
+const SPARSE: u8 = 4;
 
 /// The most bytes of one record.
 const RAW_MAX: usize = 64 * 1024;
@@ -155,16 +158,19 @@ impl Split {
         })
     }
 
-    /// The next `size` bytes are the contents of the file `name` in `directory`.
-    pub(super) fn file(&self, directory: impl AsFd, name: &OsStr, size: u64) -> io::Result<()> {
+    /// What follows are the contents of `entry`, which becomes the file `name` in `directory`.
+    pub(super) fn file(&self, directory: impl AsFd, name: &OsStr, entry: &Entry) -> io::Result<()> {
         let mut state = self.state.borrow_mut();
         // Without contents there is nothing to refer to.
-        if size == 0 || state.encoder.is_none() {
+        if entry.size == 0 || state.encoder.is_none() {
             return Ok(());
         }
         match self.path_below(directory, name) {
             Some(path) => {
-                state.record(FILE, &size.to_le_bytes(), &path)?;
+                match &entry.sparse {
+                    None => state.record(FILE, &entry.size.to_le_bytes(), &path)?,
+                    Some(sparse) => state.record(SPARSE, &numbers(sparse)?, &path)?,
+                }
                 state.in_file = true;
             }
             None => state.give_up(),
@@ -205,6 +211,13 @@ impl Split {
         let path = real_path(directory).ok()?.strip_prefix(&self.root).ok()?.join(name);
         (path.as_os_str().len() <= PATH_MAX).then_some(path)
     }
+}
+
+/// How many parts a file has, and the place and length of each.
+fn numbers(sparse: &Sparse) -> io::Result<Vec<u8>> {
+    let count = u32::try_from(sparse.parts.len()).map_err(io::Error::other)?;
+    let parts = sparse.parts.iter().flat_map(|part| [part.offset.to_le_bytes(), part.length.to_le_bytes()]);
+    Ok(count.to_le_bytes().into_iter().chain(parts.flatten()).collect())
 }
 
 /// Where an open directory is, links resolved.
@@ -260,6 +273,7 @@ impl State {
 enum Record {
     Raw(Vec<u8>),
     File { size: u64, path: PathBuf },
+    Sparse { parts: Vec<Part>, path: PathBuf },
     Replaced { number: u32, path: PathBuf },
     End,
 }
@@ -287,6 +301,15 @@ impl<R: Read> Records<R> {
         Ok(OsString::from_vec(path).into())
     }
 
+    fn parts(&mut self) -> io::Result<Vec<Part>> {
+        let count = usize::try_from(u32::from_le_bytes(self.bytes()?)).map_err(io::Error::other)?;
+        if count > PARTS_MAX {
+            return Err(damaged());
+        }
+        let mut number = || self.bytes().map(u64::from_le_bytes);
+        (0..count).map(|_| Ok(Part { offset: number()?, length: number()? })).collect()
+    }
+
     fn next(&mut self) -> io::Result<Record> {
         Ok(match self.bytes::<1>()? {
             [RAW] => {
@@ -301,6 +324,7 @@ impl<R: Read> Records<R> {
             [FILE] => Record::File { size: u64::from_le_bytes(self.bytes()?), path: self.path()? },
             [REPLACED] => Record::Replaced { number: u32::from_le_bytes(self.bytes()?), path: self.path()? },
             [END] => Record::End,
+            [SPARSE] => Record::Sparse { parts: self.parts()?, path: self.path()? },
             _ => return Err(damaged()),
         })
     }
@@ -319,34 +343,49 @@ fn damaged() -> io::Error {
 pub fn restore(file: &Path, layer: &Path, stream: &mut impl Write) -> Result<(), ArchiveError> {
     let open = || File::open(file).and_then(Records::open).map_err(failed("read", file));
     let files = Below::open(layer).map_err(failed("open", layer))?;
-    // Which names were given to something else later, and when.
-    let (mut records, mut replaced, mut position) = (open()?, Vec::new(), 0_u64);
-    loop {
-        match records.next().map_err(failed("read", file))? {
-            Record::Replaced { number, path } => replaced.push((position, path, number)),
-            Record::End => break,
-            Record::File { .. } => position += 1,
-            Record::Raw(_) => {}
-        }
-    }
+    let names = Names::read(&mut open()?).map_err(failed("read", file))?;
     let (mut records, mut position) = (open()?, 0_u64);
     loop {
-        match records.next().map_err(failed("read", file))? {
-            Record::Raw(bytes) => stream.write_all(&bytes).map_err(ArchiveError::Write)?,
-            Record::File { size, path } => {
-                position += 1;
-                let later = replaced.iter().find_map(|(at, name, number)| {
-                    let rest = (*at >= position).then(|| path.strip_prefix(name).ok())??;
-                    // Joining nothing would end the path with a slash, as if it were a directory.
-                    let place = Path::new(REPLACED_NAME).join(number.to_string());
-                    Some(if rest.as_os_str().is_empty() { place } else { place.join(rest) })
-                });
-                let place = later.unwrap_or_else(|| Path::new("diff").join(&path));
-                contents(&files, &place, size, stream)?;
+        let (path, parts) = match records.next().map_err(failed("read", file))? {
+            Record::Raw(bytes) => {
+                stream.write_all(&bytes).map_err(ArchiveError::Write)?;
+                continue;
             }
-            Record::Replaced { .. } => {}
+            Record::Replaced { .. } => continue,
             Record::End => return Ok(()),
+            Record::File { size, path } => (path, vec![Part { offset: 0, length: size }]),
+            Record::Sparse { parts, path } => (path, parts),
+        };
+        position += 1;
+        contents(&files, &names.place(position, &path), parts, stream)?;
+    }
+}
+
+/// Which names were given to something else later: after how many files, and which number what was there got.
+struct Names(Vec<(u64, PathBuf, u32)>);
+
+impl Names {
+    fn read(records: &mut Records<impl Read>) -> io::Result<Self> {
+        let (mut replaced, mut position) = (Vec::new(), 0_u64);
+        loop {
+            match records.next()? {
+                Record::Replaced { number, path } => replaced.push((position, path, number)),
+                Record::End => return Ok(Self(replaced)),
+                Record::File { .. } | Record::Sparse { .. } => position += 1,
+                Record::Raw(_) => {}
+            }
         }
+    }
+
+    /// Where the file lies now that was the stream's `position`th and was called so.
+    fn place(&self, position: u64, path: &Path) -> PathBuf {
+        let later = self.0.iter().find_map(|(at, name, number)| {
+            let rest = (*at >= position).then(|| path.strip_prefix(name).ok())??;
+            // Joining nothing would end the path with a slash, as if it were a directory.
+            let place = Path::new(REPLACED_NAME).join(number.to_string());
+            Some(if rest.as_os_str().is_empty() { place } else { place.join(rest) })
+        });
+        later.unwrap_or_else(|| Path::new("diff").join(path))
     }
 }
 
@@ -355,24 +394,34 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Archiv
     move |source| ArchiveError::File { action, path, source }
 }
 
-/// Writes the first `size` bytes of a file.
-fn contents(below: &Below, path: &Path, size: u64, stream: &mut impl Write) -> Result<(), ArchiveError> {
+/// Writes parts of a file, one after the other.
+fn contents(
+    below: &Below,
+    path: &Path,
+    parts: Vec<Part>,
+    stream: &mut impl Write,
+) -> Result<(), ArchiveError> {
     let read = |source| failed("read", path)(source);
     let file = below.spot(path, false).map_err(read)?.file;
     let file = file.ok_or_else(|| read(io::ErrorKind::NotFound.into()))?;
-    let mut file = reopen(file, OFlag::O_RDONLY).map_err(read)?.take(size);
-    let mut buffer = vec![0; usize::try_from(size).unwrap_or(usize::MAX).min(128 * 1024)];
-    let mut left = size;
-    while left > 0 {
-        let count = match file.read(&mut buffer) {
-            Ok(0) => return Err(read(io::ErrorKind::UnexpectedEof.into())),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            result => result.map_err(read)?,
-        };
-        stream.write_all(&buffer[..count]).map_err(ArchiveError::Write)?;
-        left -= length(count);
+    let file = reopen(file, OFlag::O_RDONLY).map_err(read)?;
+    let size = file.metadata().map_err(read)?.len();
+    let last = parts.last().map_or(Some(0), |part| part.offset.checked_add(part.length));
+    if last.is_none_or(|end| end > size) {
+        return Err(read(io::ErrorKind::UnexpectedEof.into()));
     }
-    Ok(())
+    let sparse = Sparse { size, parts };
+    let mut data = Parts::new(&file, &sparse);
+    let stored = usize::try_from(sparse.stored()).unwrap_or(usize::MAX);
+    let mut buffer = vec![0; stored.clamp(1, 128 * 1024)];
+    loop {
+        match data.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(count) => stream.write_all(&buffer[..count]).map_err(ArchiveError::Write)?,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(read(error)),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -386,7 +435,17 @@ mod tests {
 
     fn entry(path: &str, kind: Kind) -> Entry {
         let modified = Time { seconds: 1_000, nanoseconds: 0 };
-        Entry { path: path.into(), kind, mode: 0o755, uid: 0, gid: 0, modified, size: 0, xattrs: Vec::new() }
+        Entry {
+            path: path.into(),
+            kind,
+            mode: 0o755,
+            uid: 0,
+            gid: 0,
+            modified,
+            size: 0,
+            sparse: None,
+            xattrs: Vec::new(),
+        }
     }
 
     fn stream(entries: &[(Entry, Vec<u8>)]) -> Vec<u8> {
@@ -454,6 +513,30 @@ mod tests {
             check(&entries, &[0; 10_000]);
             check(&entries, b"whatever follows");
         }
+    }
+
+    #[test]
+    fn a_file_with_holes_comes_back_as_its_parts() {
+        let part = |offset, length| Part { offset, length };
+        let holes = |path: &str, parts: Vec<Part>| {
+            let sparse = Sparse { size: 1 << 30, parts };
+            let data = vec![b'x'; usize::try_from(sparse.stored()).unwrap()];
+            (Entry { sparse: Some(sparse), ..entry(path, Kind::File) }, data)
+        };
+        let entries = [
+            holes("a", vec![part(0, 5), part(1 << 20, 200_000), part((1 << 30) - 7, 7)]),
+            holes("nothing", vec![]),
+            (entry("a", Kind::File), b"whole".to_vec()),
+            holes("b", vec![part(4096, 1)]),
+            holes("b", vec![part(0, 4096)]),
+        ];
+        check(&entries, b"");
+        // Cut off, it is told.
+        let layer = tempfile::tempdir().unwrap();
+        again(&stream(&entries[3..]), layer.path()).unwrap();
+        OpenOptions::new().write(true).open(layer.path().join("diff/b")).unwrap().set_len(100).unwrap();
+        let error = restore(&layer.path().join("layer.split"), layer.path(), &mut Vec::new()).unwrap_err();
+        assert_eq!(error.to_string(), "cannot read diff/b");
     }
 
     #[test]

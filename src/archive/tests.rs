@@ -40,6 +40,7 @@ fn entry(path: &str, kind: Kind) -> Entry {
         gid: 1001,
         modified: Time { seconds: 1_000_000, nanoseconds: 0 },
         size: 0,
+        sparse: None,
         xattrs: Vec::new(),
     }
 }
@@ -122,6 +123,10 @@ fn a_tree_comes_back_as_it_was() {
     assert_eq!(done.size, 2 + 1 + 4);
     assert_eq!(xattr(&to.join("second"), "security.capability").as_deref(), Some(&capability[..]));
     assert_eq!(xattr(&to.join("second"), "user.note").as_deref(), Some(&b"a=b\0\n"[..]));
+    let time = std::time::UNIX_EPOCH + std::time::Duration::new(1000, 5);
+    for root in [&from, &to] {
+        std::fs::File::open(root).unwrap().set_modified(time).unwrap();
+    }
     // The same tree is always the same stream, wherever it lies.
     assert_eq!(pack(&from, Purpose::Tree), pack(&to, Purpose::Tree));
 }
@@ -375,5 +380,59 @@ fn a_layers_directories_keep_their_times_in_whatever_order_things_come() {
     unpack_to(&stream(&entries), target.path(), Target::Layer).unwrap();
     for (path, seconds) in [("", 100), ("a", 200), ("a/b", 300), ("c", 400), ("a/later", 500)] {
         assert_eq!(target.path().join(path).metadata().unwrap().mtime(), seconds, "{path}");
+    }
+}
+
+#[test]
+fn a_file_that_is_cut_short_leaves_what_was_there() {
+    let file = |path: &str| entry(path, Kind::File);
+    let whole = stream(&[(file("first"), b"new"), (file("second"), &[7; 5000])]);
+    for target in [Target::Host, Target::Container] {
+        let root = tempfile::tempdir().unwrap();
+        for name in ["first", "second"] {
+            write(root.path().join(name), "old");
+        }
+        // In the middle of the second one's data.
+        let cut = unpack_to(&whole[..512 + 512 + 512 + 1000], root.path(), target);
+        assert!(matches!(cut, Err(ArchiveError::Truncated)), "{cut:?}");
+        let text = |name: &str| std::fs::read(root.path().join(name)).unwrap();
+        assert_eq!((text("first"), text("second")), (b"new".to_vec(), b"old".to_vec()));
+        assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 2, "something was left");
+        // Whatever is there, its name is taken and nothing else of it.
+        std::fs::remove_file(root.path().join("second")).unwrap();
+        symlink("first", root.path().join("second")).unwrap();
+        unpack_to(&whole, root.path(), target).unwrap();
+        assert_eq!((text("first"), text("second")), (b"new".to_vec(), vec![7; 5000]));
+    }
+}
+
+#[test]
+fn holes_and_fractions_of_seconds_survive() {
+    let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let size = 2 << 30;
+    let path = from.path().join("file");
+    write(&path, "");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"data", size / 2).unwrap();
+    file.set_len(size).unwrap();
+    let time = std::time::UNIX_EPOCH + std::time::Duration::new(1_000_000, 123_456_789);
+    file.set_modified(time).unwrap();
+    for (purpose, target) in
+        [(Purpose::Tree, Target::Host), (Purpose::Tree, Target::Container), (Purpose::Layer, Target::Layer)]
+    {
+        let stream = pack(from.path(), purpose);
+        assert!(stream.len() < 100_000, "{}", stream.len());
+        let place = to.path().join(format!("{target:?}"));
+        std::fs::create_dir(&place).unwrap();
+        unpack_to(&stream, &place, target).unwrap();
+        let metadata = std::fs::metadata(place.join("file")).unwrap();
+        assert_eq!(metadata.len(), size);
+        assert!(metadata.blocks() * 512 < 100_000, "{}", metadata.blocks());
+        let fraction = if purpose == Purpose::Layer { 0 } else { 123_456_789 };
+        assert_eq!((metadata.mtime(), metadata.mtime_nsec()), (1_000_000, fraction));
+        let mut data = [0; 4];
+        let file = std::fs::File::open(place.join("file")).unwrap();
+        std::os::unix::fs::FileExt::read_exact_at(&file, &mut data, size / 2).unwrap();
+        assert_eq!(&data, b"data");
     }
 }

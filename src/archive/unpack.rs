@@ -2,13 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::{AtFlags, OFlag, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, makedev, mkdirat, mknodat};
 use nix::unistd::{linkat, symlinkat};
 
@@ -16,8 +16,8 @@ use super::below::{
     create_at, find_at, is_mounted_on, kind_of, remove_at, reopen, set_mode, set_modified, set_owner,
 };
 use super::compression::read_error;
-use super::directory_times::OpenDirectories;
-use super::{ArchiveError, Below, Entry, Kind, OPAQUE, OPAQUE_WHITEOUT, Reader, Split, Time, WHITEOUT};
+use super::directory_times::{OpenDirectories, modified, set_directory_time};
+use super::{ArchiveError, Below, Entry, Kind, OPAQUE, OPAQUE_WHITEOUT, Reader, Split, WHITEOUT};
 use crate::sys;
 
 /// What an archive is unpacked to.
@@ -122,17 +122,6 @@ struct Unpacker<'a> {
     done: Unpacked,
 }
 
-fn set_directory_time(below: &Below, path: PathBuf, time: Time) {
-    // Whatever has taken its place by now, or does not exist any more, has its own time.
-    if let Err(error) = below.directory(&path).and_then(|directory| set_modified(directory, time)) {
-        tracing::debug!(path = %path.display(), %error, "the time of a directory is not set");
-    }
-}
-
-fn modified(stat: &FileStat) -> Time {
-    Time { seconds: stat.st_mtime, nanoseconds: u32::try_from(stat.st_mtime_nsec).unwrap_or(0) }
-}
-
 impl Unpacker<'_> {
     fn entry(&mut self, entry: &Entry, reader: &mut Reader<impl Read>) -> Result<(), ArchiveError> {
         let names = Entry::components(&entry.path);
@@ -198,9 +187,31 @@ impl Unpacker<'_> {
         Ok(directory)
     }
 
-    /// Makes way for a new file. In a tree that is not ours, a directory stays.
+    /// Makes way for a new file.
     fn make_way(
         &mut self,
+        entry: &Entry,
+        directory: &OwnedFd,
+        name: &OsStr,
+        existing: &FileStat,
+    ) -> Result<(), ArchiveError> {
+        self.check_way(entry, directory, name, existing)?;
+        if kind_of(existing) == SFlag::S_IFDIR {
+            // It, or one below it, may be the one that is held.
+            self.parent = None;
+        }
+        if let Some(split) = self.split
+            && matches!(kind_of(existing), SFlag::S_IFDIR | SFlag::S_IFREG)
+            && split.replaced(directory, name).map_err(failed("keep", entry))?
+        {
+            return Ok(());
+        }
+        remove_at(directory, name).map_err(failed("replace", entry))
+    }
+
+    /// Whether what is there may be replaced. In a tree that is not ours, a directory stays, and what is mounted.
+    fn check_way(
+        &self,
         entry: &Entry,
         directory: &OwnedFd,
         name: &OsStr,
@@ -210,23 +221,13 @@ impl Unpacker<'_> {
         if self.target != Target::Layer && is_directory != (entry.kind == Kind::Directory) {
             return Err(conflict(word(existing), entry));
         }
-        if is_directory {
-            // It, or one below it, may be the one that is held.
-            self.parent = None;
-        }
         // Of a tree in another mount namespace, the kernel would take the mount away with the name.
         if self.target == Target::Container
             && is_mounted_on(directory, name).map_err(failed("look at", entry))?
         {
             return Err(failed("replace", entry)(Errno::EBUSY.into()));
         }
-        if let Some(split) = self.split
-            && (is_directory || kind_of(existing) == SFlag::S_IFREG)
-            && split.replaced(directory, name).map_err(failed("keep", entry))?
-        {
-            return Ok(());
-        }
-        remove_at(directory, name).map_err(failed("replace", entry))
+        Ok(())
     }
 
     fn directory(
@@ -294,8 +295,14 @@ impl Unpacker<'_> {
         existing: Option<&FileStat>,
         reader: &mut Reader<impl Read>,
     ) -> Result<(), ArchiveError> {
+        let takes_its_place = entry.kind == Kind::File && self.target != Target::Layer;
         if let Some(existing) = existing {
-            match self.make_way(entry, directory, name, existing) {
+            let way = if takes_its_place {
+                self.check_way(entry, directory, name, existing)
+            } else {
+                self.make_way(entry, directory, name, existing)
+            };
+            match way {
                 // A file that something is mounted on, as on a container's /etc/hosts, keeps its name.
                 Err(ArchiveError::File { source, .. })
                     if source.raw_os_error() == Some(Errno::EBUSY as i32) && entry.kind == Kind::File =>
@@ -311,6 +318,9 @@ impl Unpacker<'_> {
                 }
                 made_way => made_way?,
             }
+        }
+        if takes_its_place {
+            return self.whole_file(entry, directory, name, reader);
         }
         let create = failed_errno("create", entry);
         let made: OwnedFd = match &entry.kind {
@@ -335,7 +345,7 @@ impl Unpacker<'_> {
             _ => {
                 let file = create_at(directory, name).map_err(failed("create", entry))?;
                 if let Some(split) = self.split {
-                    split.file(directory, name, entry.size).map_err(failed("keep", entry))?;
+                    split.file(directory, name, entry).map_err(failed("keep", entry))?;
                 }
                 let file = self.contents(entry, file, reader)?;
                 if let Some(split) = self.split {
@@ -353,15 +363,61 @@ impl Unpacker<'_> {
         made.ok_or_else(|| failed("open", entry)(Errno::ENOENT.into()))
     }
 
+    /// A file that takes its name only when it is whole: cut short, a copy leaves what was there.
+    fn whole_file(
+        &mut self,
+        entry: &Entry,
+        directory: &OwnedFd,
+        name: &OsStr,
+        reader: &mut Reader<impl Read>,
+    ) -> Result<(), ArchiveError> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| failed("create", entry)(io::Error::other(error)))?;
+        let temporary = OsString::from(format!(".mydocker-{:016x}", u64::from_ne_bytes(random)));
+        let file = create_at(directory, &temporary).map_err(failed("create", entry))?;
+        let done = self.contents(entry, file, reader).and_then(|file| {
+            let made = OwnedFd::from(file);
+            self.describe(entry, &made)?;
+            set_modified(&made, entry.modified).map_err(failed("set the time of", entry))?;
+            renameat(directory, temporary.as_os_str(), directory, name).map_err(failed_errno("create", entry))
+        });
+        done.inspect_err(|_| {
+            // The first error is the one to report.
+            remove_at(directory, &temporary).ok();
+        })
+    }
+
     fn contents(
         &mut self,
         entry: &Entry,
         mut file: File,
         reader: &mut Reader<impl Read>,
     ) -> Result<File, ArchiveError> {
-        let mut left = entry.size;
+        match &entry.sparse {
+            None => self.data(entry, &mut file, entry.size, reader)?,
+            Some(sparse) => {
+                for part in &sparse.parts {
+                    file.seek(SeekFrom::Start(part.offset)).map_err(failed("write", entry))?;
+                    self.data(entry, &mut file, part.length, reader)?;
+                }
+                file.set_len(sparse.size).map_err(failed("write", entry))?;
+            }
+        }
+        self.done.size += entry.size;
+        Ok(file)
+    }
+
+    /// So many bytes of an entry's data.
+    fn data(
+        &mut self,
+        entry: &Entry,
+        file: &mut File,
+        mut left: u64,
+        reader: &mut Reader<impl Read>,
+    ) -> Result<(), ArchiveError> {
         while left > 0 {
-            let count = match reader.read(&mut self.buffer) {
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+            let count = match reader.read(&mut self.buffer[..most]) {
                 Ok(0) => return Err(ArchiveError::Truncated),
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -370,8 +426,7 @@ impl Unpacker<'_> {
             file.write_all(&self.buffer[..count]).map_err(failed("write", entry))?;
             left -= u64::try_from(count).unwrap_or(left);
         }
-        self.done.size += entry.size;
-        Ok(file)
+        Ok(())
     }
 
     /// Owner, permissions and attributes, in the order in which none undoes another.

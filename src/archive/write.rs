@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use tar::{EntryType, Header};
 
 use super::read::XATTR;
-use super::{ArchiveError, Entry, Kind, Time};
+use super::{ArchiveError, Entry, Kind, Sparse, Time};
 
 /// The unit of tar streams.
 const BLOCK: usize = 512;
@@ -38,7 +38,8 @@ impl<W: Write> Writer<W> {
     /// [`ArchiveError::Write`], or [`ArchiveError::File`] if `data` cannot be read.
     pub fn append(&mut self, entry: &Entry, mut data: impl Read) -> Result<(), ArchiveError> {
         let mut records = Vec::new();
-        let header = header(entry, &mut records);
+        let map = entry.sparse.as_ref().map(Sparse::map).unwrap_or_default();
+        let header = header(entry, map.len(), &mut records);
         if !records.is_empty() {
             let mut extension = Header::new_ustar();
             name(&mut extension, OsStr::new("PaxHeaders/entry"));
@@ -51,6 +52,7 @@ impl<W: Write> Writer<W> {
             self.pad(records.len())?;
         }
         self.write(header.as_bytes())?;
+        self.write(&map)?;
         let mut left = entry.size;
         let mut buffer = vec![0_u8; 128 * 1024];
         while left > 0 {
@@ -91,10 +93,21 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// The header of an entry; what does not fit becomes a record of an extended header.
-fn header(entry: &Entry, records: &mut Vec<u8>) -> Header {
+/// The header of an entry with so many bytes in front of its data; what does not fit becomes a record of an extended
+/// header.
+fn header(entry: &Entry, map: usize, records: &mut Vec<u8>) -> Header {
     let mut header = Header::new_ustar();
     let mut path = entry.path.as_bytes().to_vec();
+    if let Some(sparse) = &entry.sparse {
+        record(records, b"GNU.sparse.major", b"1");
+        record(records, b"GNU.sparse.minor", b"0");
+        record(records, b"GNU.sparse.name", &path);
+        record(records, b"GNU.sparse.realsize", sparse.size.to_string().as_bytes());
+        // Who knows of no holes does not take what follows for the file.
+        let name = path.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+        path = [b"GNUSparseFile.0/", &path[name..]].concat();
+        path.truncate(100);
+    }
     if entry.kind == Kind::Directory && !path.ends_with(b"/") {
         path.push(b'/');
     }
@@ -131,18 +144,35 @@ fn header(entry: &Entry, records: &mut Vec<u8>) -> Header {
     header.set_mode(entry.mode & 0o7777);
     number(u64::from(entry.uid), OCTAL_7, b"uid", records, |value| header.set_uid(value));
     number(u64::from(entry.gid), OCTAL_7, b"gid", records, |value| header.set_gid(value));
-    number(entry.size, OCTAL_11, b"size", records, |value| header.set_size(value));
-    // Whole seconds, as in Docker's layers: a fraction would cost every file another two blocks.
-    let Time { seconds, .. } = entry.modified;
-    match u64::try_from(seconds) {
-        Ok(seconds) if seconds <= OCTAL_11 => header.set_mtime(seconds),
-        _ => record(records, b"mtime", seconds.to_string().as_bytes()),
+    let stored = entry.size + u64::try_from(map).unwrap_or(0);
+    number(stored, OCTAL_11, b"size", records, |value| header.set_size(value));
+    match u64::try_from(entry.modified.seconds) {
+        Ok(seconds) if seconds <= OCTAL_11 => {
+            header.set_mtime(seconds);
+            if entry.modified.nanoseconds > 0 {
+                record(records, b"mtime", decimal(entry.modified).as_bytes());
+            }
+        }
+        _ => record(records, b"mtime", decimal(entry.modified).as_bytes()),
     }
     for (name, value) in &entry.xattrs {
         record(records, &[XATTR, name.as_bytes()].concat(), value);
     }
     header.set_cksum();
     header
+}
+
+/// A time as seconds with a fraction.
+fn decimal(Time { seconds, nanoseconds }: Time) -> String {
+    if nanoseconds == 0 {
+        return seconds.to_string();
+    }
+    // The fraction counts forward in a time before 1970 as well, and backward in the text.
+    let (sign, whole, fraction) = match seconds {
+        0.. => ("", seconds.unsigned_abs(), nanoseconds),
+        _ => ("-", (seconds + 1).unsigned_abs(), 1_000_000_000 - nanoseconds),
+    };
+    format!("{sign}{whole}.{fraction:09}")
 }
 
 fn set_size(header: &mut Header, size: usize) {
@@ -202,7 +232,7 @@ fn record(records: &mut Vec<u8>, key: &[u8], value: &[u8]) {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::Reader;
+    use super::super::{Part, Reader};
     use super::*;
 
     fn bytes(first: u8) -> impl Strategy<Value = Vec<u8>> {
@@ -230,16 +260,30 @@ mod tests {
             kind in kind(),
             (mode, uid, gid) in (0..0o10000_u32, any::<u32>(), any::<u32>()),
             seconds in any::<i64>().prop_map(|seconds| seconds / 2),
+            nanoseconds in 0..1_000_000_000_u32,
+            holes in prop::option::of(prop::collection::vec((1..9_000_u64, 1..9_u64), 0..40)),
             data in prop::collection::vec(any::<u8>(), 0..2000),
             xattr in bytes(0),
         ) {
             use std::os::unix::ffi::OsStringExt as _;
             let data = if kind == Kind::File { data } else { Vec::new() };
+            let sparse = holes.filter(|_| kind == Kind::File).map(|gaps| {
+                let (mut at, mut left) = (0, data.len() as u64);
+                let mut parts = Vec::new();
+                for (gap, length) in gaps {
+                    let length = length.min(left);
+                    parts.push(Part { offset: at + gap, length });
+                    (at, left) = (at + gap + length, left - length);
+                }
+                parts.push(Part { offset: at, length: left });
+                Sparse { size: at + left + 7, parts }
+            });
             let entry = Entry {
                 path: std::ffi::OsString::from_vec(path),
                 kind, mode, uid, gid,
-                modified: Time { seconds, nanoseconds: 0 },
+                modified: Time { seconds, nanoseconds },
                 size: data.len() as u64,
+                sparse,
                 xattrs: vec![("user.x".into(), xattr)],
             };
             let mut writer = Writer::new(Vec::new());
@@ -270,6 +314,7 @@ mod tests {
                 gid: 0,
                 modified: Time::default(),
                 size: 3,
+                sparse: None,
                 xattrs: Vec::new(),
             };
             let mut writer = Writer::new(Vec::new());

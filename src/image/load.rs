@@ -25,7 +25,7 @@ use super::layer::{self, Temporary};
 use super::manifest::{self, Descriptor, Document, MANIFEST_MAX, ManifestError, Platform};
 use super::store::Images;
 use super::{ImageError, Reference, Users};
-use crate::archive::{self, Entry, Kind, Reader};
+use crate::archive::{self, ArchiveError, Entry, Kind, Reader};
 use crate::names::Digest;
 use crate::store::Layout;
 
@@ -178,6 +178,11 @@ impl<'a> Archive<'a> {
         while let Some(entry) = reader.next_entry().map_err(failed)? {
             let Some(name) = name_of(&entry.path) else { continue };
             let member = match &entry.kind {
+                // Its bytes do not lie in the archive as they are.
+                Kind::File if entry.sparse.is_some() => {
+                    let (what, path) = ("a file with holes", entry.shown());
+                    return Err(failed(ArchiveError::Unsupported { what, path }));
+                }
                 Kind::File => Member::File { at: reader.position(), size: entry.size },
                 Kind::HardLink(target) => match name_of(target) {
                     Some(target) => Member::Link(target),

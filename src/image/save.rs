@@ -343,6 +343,7 @@ fn entry(name: &str, size: u64) -> Entry {
         gid: 0,
         modified: Time::default(),
         size,
+        sparse: None,
         xattrs: Vec::new(),
     }
 }

@@ -5,9 +5,7 @@
 //! its own state directories. Nothing here touches the machine's own namespaces or an address outside the
 //! test's, so the tests run in parallel, and beside whatever containers, bridges, tables and namespaces the machine
 //! has. They need root and say so; none is skipped, but what `sweep` looks for at random.
-//! test's, so the tests run in parallel. They need root and say so; none is skipped, but
-//! what `sweep` looks for at random. `MYDOCKER_BRIDGE_NETFILTER=0` (or `1`) switches br_netfilter off (or on) wherever a
-//! test does not choose itself.
+//! `MYDOCKER_BRIDGE_NETFILTER=0` (or `1`) switches br_netfilter off (or on) wherever a test does not choose itself.
 //!
 //! ```text
 //! outside 203.0.113.7 ── 198.51.100.1 ─┐
@@ -166,6 +164,8 @@ mod session;
 mod sharing;
 #[cfg(test)]
 mod space;
+#[cfg(test)]
+mod sparse;
 #[cfg(test)]
 mod state_files;
 #[cfg(test)]

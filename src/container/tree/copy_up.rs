@@ -143,7 +143,7 @@ impl Copier {
                 .mode(0o600)
                 .open(to)
                 .map_err(failed("create", to))?;
-            io::copy(&mut source, &mut target).map_err(failed("copy", from))?;
+            crate::archive::copy_sparse(&mut source, &mut target).map_err(failed("copy", from))?;
         } else {
             let kind = match kind {
                 kind if kind.is_fifo() => SFlag::S_IFIFO,
