@@ -252,15 +252,20 @@ impl FromStr for NetworkName {
         if matches!(text, "host" | "none" | "container") {
             return Err(NameError::Reserved { kind: "network", name: text.to_owned() });
         }
+        // As Docker calls it on its command line, and other engines everywhere.
+        if text == "default" {
+            return Ok(Self::of_default());
+        }
         Ok(Self(text.to_owned()))
     }
 }
 
 impl NetworkName {
-    /// The name of the network that containers are connected to when nobody names one.
+    /// The name of the network that containers are connected to when nobody names one: `bridge`, where Docker's scripts
+    /// look for it. `default` is another name for it.
     #[must_use]
     pub fn of_default() -> Self {
-        Self("default".to_owned())
+        Self("bridge".to_owned())
     }
 }
 
@@ -292,6 +297,8 @@ mod tests {
         for good in ["testbr0", "project_default", "longer-than-a-device", &longest] {
             assert_eq!(good.parse::<NetworkName>().unwrap().as_str(), good);
         }
+        let default: NetworkName = "default".parse().unwrap();
+        assert_eq!(default, NetworkName::of_default());
         let too_long = "x".repeat(64);
         for bad in ["", "-a", ".", "..", "a/b", "a b", "a:b", "ä", "host", "none", &too_long] {
             assert!(bad.parse::<NetworkName>().is_err(), "{bad:?} was accepted");

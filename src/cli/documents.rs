@@ -357,10 +357,45 @@ fn addresses(endpoint: Option<&Endpoint>) -> Value {
     })
 }
 
+/// The networks that are there without having been made, and their drivers, as in Docker.
+pub(super) const BUILTIN_NETWORKS: [(&str, &str); 3] =
+    [("bridge", "bridge"), ("host", "host"), ("none", "null")];
+
+/// The id of a network that was not made. It is the same everywhere.
+pub(super) fn builtin_network_id(name: &str) -> String {
+    digest(&["network", name])
+}
+
+/// The document of a network that is there without having been made.
+pub(super) fn builtin_network(name: &str) -> Option<Value> {
+    let (name, driver) = BUILTIN_NETWORKS.iter().find(|(own, _)| *own == name)?;
+    Some(json!({
+        "Name": name,
+        "Id": builtin_network_id(name),
+        "Created": "0001-01-01T00:00:00Z",
+        "Scope": "local",
+        "Driver": driver,
+        "EnableIPv4": true,
+        "EnableIPv6": false,
+        "IPAM": { "Driver": "default", "Options": null, "Config": null },
+        "Internal": false,
+        "Attachable": false,
+        "Ingress": false,
+        "ConfigFrom": { "Network": "" },
+        "ConfigOnly": false,
+        "Containers": {},
+        "Options": {},
+        "Labels": {},
+    }))
+}
+
 /// An endpoint by a name: there is one for each container and network.
 pub(super) fn endpoint_id(endpoint: &Endpoint) -> String {
+    digest(&[endpoint.owner.id().as_str(), endpoint.network.as_str()])
+}
+
+fn digest(parts: &[&str]) -> String {
     let mut id = Sha256::new();
-    id.update(endpoint.owner.id().as_str());
-    id.update(endpoint.network.as_str());
+    parts.iter().for_each(|part| id.update(part));
     id.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }

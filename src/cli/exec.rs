@@ -21,7 +21,8 @@ pub(super) struct Args {
     /// Give the command a terminal
     #[arg(long, short)]
     tty: bool,
-    /// Set an environment variable in addition to the container's; NAME alone takes the value of your own
+    /// Set an environment variable in addition to the container's; NAME alone takes the value of your own,
+    /// and takes the variable away where you have none
     #[arg(long, short, value_name = "NAME=VALUE")]
     env: Vec<String>,
     /// Read environment variables from a file, one on each line; may be given more than once
@@ -47,9 +48,11 @@ pub(super) struct Args {
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let mut words = args.container_and_command.into_iter();
     let container = words.next().unwrap_or_default();
+    let (env, env_absent) = environment(&[env_files::read_all(&args.env_file)?, args.env].concat())?;
     let request = ExecRequest {
         command: words.collect(),
-        env: environment(&[env_files::read_all(&args.env_file)?, args.env].concat())?.0,
+        env,
+        env_absent,
         working_dir: args.workdir,
         user: args.user,
         tty: args.tty,

@@ -169,7 +169,7 @@ fn is_id(wanted: &str, id: &str) -> bool {
 fn is_connected(wanted: &str, snapshot: &Snapshot) -> bool {
     let network = &snapshot.record.network;
     let is_called = network.mode.network().is_none() && network.mode.describe() == wanted;
-    is_called || network.is_member_of(if wanted == "bridge" { "default" } else { wanted })
+    is_called || network.is_member_of(if wanted == "default" { "bridge" } else { wanted })
 }
 
 /// Whether one of these ports of the host leads to the container.

@@ -6,8 +6,7 @@ use serde_json::{Value, json};
 
 use super::listing::ObjectFormat;
 use super::{
-    CommandError, Context, documents, failed, history, images, import, load, output, pull, push, rmi, save,
-    tag,
+    CommandError, Context, documents, history, images, import, load, output, pull, push, rmi, save, tag,
 };
 use crate::engine::StoredImage;
 
@@ -143,12 +142,7 @@ fn prune(args: &PruneArgs, context: &mut Context) -> Result<ExitCode, CommandErr
         } else {
             "the images without a name that no container uses"
         };
-        if !output::confirm(&format!("This removes {what}. Go on?")) {
-            return Err(failed(
-                "nothing was removed: not confirmed",
-                Some("use --force where there is no terminal to ask"),
-            ));
-        }
+        super::system::confirm(false, what)?;
     }
     let (removals, freed) = context.engine()?.prune_images(args.all)?;
     removals.iter().for_each(|removal| output::print(&format!("{removal}\n")));

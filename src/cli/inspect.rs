@@ -84,7 +84,7 @@ fn object(engine: &Engine, kind: Option<Kind>, name: &str, size: bool) -> Result
     match kind {
         Some(Kind::Container) => return Ok(container(engine, name, size)?),
         Some(Kind::Image) => return Ok(image::document(&engine.image(name)?)),
-        Some(Kind::Network) => return Ok(network::inspect::document(&engine.inspect_network(name)?)),
+        Some(Kind::Network) => return Ok(network::inspect::called(engine, name)?),
         Some(Kind::Volume) => return Ok(volume::inspect::document(&engine.volume(name)?)),
         None => {}
     }
@@ -96,9 +96,9 @@ fn object(engine: &Engine, kind: Option<Kind>, name: &str, size: bool) -> Result
         Err(error) if error.is_not_found() => {}
         other => return Ok(image::document(&other?)),
     }
-    match engine.inspect_network(name) {
+    match network::inspect::called(engine, name) {
         Err(error) if error.is_not_found() => {}
-        other => return Ok(network::inspect::document(&other?)),
+        other => return Ok(other?),
     }
     match engine.volume(name) {
         Err(error) if error.is_not_found() => Err(CommandError {
@@ -118,9 +118,9 @@ fn container(engine: &Engine, name: &str, size: bool) -> Result<Value, crate::en
     let mut document = documents::container(&snapshot, &endpoints, &paths, &mounts, disk);
     if let Value::Object(networks) = &mut document["NetworkSettings"]["Networks"] {
         for (name, network) in networks {
-            // One that was removed meanwhile, or is not made before it is needed, has none.
-            if let Ok(inspection) = engine.inspect_network(name) {
-                network["NetworkID"] = String::from(inspection.network.id).into();
+            // One that was removed meanwhile has none.
+            if let Ok(known) = network::inspect::called(engine, name) {
+                network["NetworkID"] = known["Id"].clone();
             }
         }
     }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::cli::output::try_print_to;
 use crate::cli::times::Moment;
 use crate::cli::{CommandError, Context};
 use crate::engine::{LogRequest, Stream};
@@ -61,13 +62,9 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         let line = if stamped { format!("{} {}", entry.time, entry.text) } else { entry.text };
         // A reader that has gone away ends the following.
         match entry.stream {
-            Stream::Stdout => write_to(&mut std::io::stdout().lock(), &line),
-            Stream::Stderr => write_to(&mut std::io::stderr().lock(), &line),
+            Stream::Stdout => try_print_to(&mut std::io::stdout().lock(), &line),
+            Stream::Stderr => try_print_to(&mut std::io::stderr().lock(), &line),
         }
     })?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn write_to(writer: &mut impl std::io::Write, line: &str) -> bool {
-    writer.write_all(line.as_bytes()).and_then(|()| writer.flush()).is_ok()
 }

@@ -80,6 +80,7 @@ use crate::engine::{
     ConfigError, ContainerPath, Engine, EngineError, EnvVar, Left, Platform, Reference, RemoteName,
 };
 use each::{for_each, print_each, print_each_at_once, remove_each, remove_each_at_once, start_each};
+use output::Complaint;
 
 /// Wrong usage, of any command: a status that no command in a container is likely to have.
 const USAGE: u8 = 125;
@@ -251,7 +252,7 @@ impl CommandError {
         if format == LogFormat::Json {
             return output::complain(&output::log_line("error", &self.message, self.hint.as_deref()));
         }
-        output::complain(&format!("error: {}", self.message));
+        output::complain_of(Complaint::Error, &self.message);
         if let Some(hint) = &self.hint {
             output::complain(&format!("hint: {hint}"));
         }
@@ -265,7 +266,7 @@ impl CommandError {
             LogFormat::Json => {
                 output::complain(&output::log_line("warning", &self.message, self.hint.as_deref()));
             }
-            LogFormat::Text => output::complain(&format!("warning: {}", self.message)),
+            LogFormat::Text => output::complain_of(Complaint::Warning, &self.message),
         }
     }
 }
@@ -340,10 +341,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Man(args) => man::run(&args),
         Command::Supervise(args) => supervise::run(args, &mut context),
     };
-    result.unwrap_or_else(|error| {
+    let code = result.unwrap_or_else(|error| {
         error.report(log_format);
         ExitCode::from(if runs_a_command { error.run_status } else { FAILED })
-    })
+    });
+    if code == ExitCode::SUCCESS && !all_was_printed(log_format) { ExitCode::from(FAILED) } else { code }
+}
+
+/// Whether all results arrived on standard output; if not, that is told.
+fn all_was_printed(format: LogFormat) -> bool {
+    let Some(error) = output::lost() else { return true };
+    failed(&format!("cannot write to standard output: {error}"), None).report(format);
+    false
 }
 
 /// Where log lines go: a copy of standard error. Where a container's first process is made, descriptor 2

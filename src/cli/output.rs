@@ -2,9 +2,14 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::io::{self, IsTerminal as _, Write};
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::AsFd as _;
 use std::sync::OnceLock;
 
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
 use serde::Serialize;
 use serde_json::{Map, Value};
 use tracing::field::{Field, Visit};
@@ -12,6 +17,9 @@ use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::FmtContext;
 use tracing_subscriber::fmt::format::{FormatEvent, FormatFields, Writer};
 use tracing_subscriber::registry::LookupSpan;
+
+use super::human;
+use crate::engine::terminal_size;
 
 /// How a listing is printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -23,16 +31,36 @@ pub(super) enum Format {
     Json,
 }
 
-/// Prints lines to standard output. Once the reader has gone (`| head`), the rest is dropped silently.
+/// Why a result could not be printed; the first reason.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// Why something of the results is missing on standard output. That nobody reads it any more (`| head`) is no failure.
+pub(super) fn lost() -> Option<&'static io::Error> {
+    LOST.get()
+}
+
+/// Prints lines to standard output. What cannot be printed is told at the end: see [`lost`].
 pub(super) fn print(text: &str) {
-    // There is nowhere left to report it.
     try_print(text);
 }
 
-/// Prints to standard output, and says whether anybody still reads it.
+/// Prints to standard output, and says whether it arrived there.
 pub(super) fn try_print(text: &str) -> bool {
-    let mut stdout = io::stdout().lock();
-    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).is_ok()
+    try_print_to(&mut io::stdout().lock(), text)
+}
+
+/// As [`try_print`], to standard output or standard error.
+pub(super) fn try_print_to(stream: &mut impl Write, text: &str) -> bool {
+    let written = stream.write_all(text.as_bytes()).and_then(|()| stream.flush());
+    written.map_err(not_printed).is_ok()
+}
+
+/// Takes note of what went wrong on the way to standard output.
+pub(super) fn not_printed(error: io::Error) {
+    if error.kind() != io::ErrorKind::BrokenPipe {
+        // Only the first reason counts.
+        LOST.set(error).ok();
+    }
 }
 
 /// Prints a line to standard error. What is in it may come from a container, an image or another user: it stays one
@@ -40,6 +68,53 @@ pub(super) fn try_print(text: &str) -> bool {
 pub(super) fn complain(text: &str) {
     // Nobody reads it: nothing to be done.
     writeln!(io::stderr().lock(), "{}", escaped(text)).ok();
+}
+
+/// As [`complain`], with a word in front that says what it is: on a terminal in a colour.
+pub(super) fn complain_of(what: Complaint, text: &str) {
+    let (word, colour) = match what {
+        Complaint::Error => ("error:", Colour::Red),
+        Complaint::Warning => ("warning:", Colour::Yellow),
+    };
+    let word = if wants_colours(&io::stderr()) { colour.paint(word) } else { word.to_owned() };
+    // Nobody reads it: nothing to be done.
+    writeln!(io::stderr().lock(), "{word} {}", escaped(text)).ok();
+}
+
+/// What is told on standard error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Complaint {
+    /// The command failed.
+    Error,
+    /// The command goes on.
+    Warning,
+}
+
+/// A colour of a terminal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Colour {
+    Red,
+    Green,
+    Yellow,
+}
+
+impl Colour {
+    /// The text in this colour, after which the terminal's own comes back (ECMA-48, SGR).
+    fn paint(self, text: &str) -> String {
+        let code = match self {
+            Self::Red => 31,
+            Self::Green => 32,
+            Self::Yellow => 33,
+        };
+        format!("\u{1b}[{code}m{text}\u{1b}[0m")
+    }
+}
+
+/// Whether a stream's reader wants colours: a terminal that can show them, of a user who has not said no
+/// (<https://no-color.org>).
+fn wants_colours(stream: &impl IsTerminal) -> bool {
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    stream.is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
 /// A text with its control characters written out: as in a string of Rust's or C's, or of JSON's.
@@ -106,13 +181,33 @@ pub(super) fn confirm(question: &str) -> bool {
     let mut stderr = io::stderr().lock();
     // Who cannot be asked can still answer.
     write!(stderr, "{} [y/N] ", escaped(question)).and_then(|()| stderr.flush()).ok();
-    let mut answer = String::new();
-    let answered = io::stdin().read_line(&mut answer).is_ok_and(|length| length > 0);
-    if !answered {
+    let answer = answer().unwrap_or_default();
+    if answer.is_empty() {
         // Nobody ended the line.
         writeln!(stderr).ok();
     }
-    answered && matches!(answer.trim(), "y" | "Y" | "yes")
+    matches!(answer.trim(), "y" | "Y" | "yes")
+}
+
+/// A line of standard input; nothing if the user presses Ctrl-C instead: that is a no, and no reason to end without a
+/// word.
+fn answer() -> io::Result<String> {
+    let mut interrupts = SigSet::empty();
+    interrupts.add(Signal::SIGINT);
+    interrupts.thread_block()?;
+    let pressed = SignalFd::with_flags(&interrupts, SfdFlags::SFD_CLOEXEC)?;
+    let stdin = io::stdin();
+    let mut ready = [stdin.as_fd(), pressed.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+    while matches!(poll(&mut ready, PollTimeout::NONE), Err(Errno::EINTR)) {}
+    let is_pressed = ready[1].any().unwrap_or(false);
+    let mut answer = String::new();
+    if is_pressed {
+        pressed.read_signal()?;
+    } else {
+        stdin.read_line(&mut answer)?;
+    }
+    interrupts.thread_unblock()?;
+    Ok(answer)
 }
 
 /// Prints a value as JSON, as people read it.
@@ -129,6 +224,56 @@ pub(super) fn json_text(value: &impl Serialize) -> String {
 /// A value as JSON on one line.
 pub(super) fn json_line(value: &Value) -> String {
     plain_json(&value.to_string()).into_owned() + "\n"
+}
+
+/// How many spaces stand between two columns.
+const GAP: usize = 3;
+
+/// How narrow a column may become that is wider than the terminal has room for.
+const NARROWEST: usize = 12;
+
+/// The widths of columns of which all together are to have so many characters: the widest ones give way.
+fn fitting(widths: &[usize], most: usize) -> Vec<usize> {
+    let mut widths = widths.to_vec();
+    let gaps = GAP * widths.len().saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > most {
+        let Some(widest) = widths.iter_mut().max().filter(|width| **width > NARROWEST) else { break };
+        *widest -= 1;
+    }
+    widths
+}
+
+/// A cell in lines of so many characters.
+fn broken(cell: &str, width: usize) -> Vec<String> {
+    if cell.chars().count() <= width {
+        return vec![cell.to_owned()];
+    }
+    let mut lines: Vec<String> = Vec::new();
+    for word in cell.split(' ') {
+        let word = if word.chars().count() > width { human::shorten(word, width) } else { word.to_owned() };
+        match lines.last_mut() {
+            Some(line) if line.chars().count() + 1 + word.chars().count() <= width => {
+                line.push(' ');
+                line.push_str(&word);
+            }
+            _ => lines.push(word),
+        }
+    }
+    lines
+}
+
+/// The colour of a container's state in words: whether it is well.
+fn state_colour(status: &str) -> Option<Colour> {
+    let starts = |word: &str| status.starts_with(word);
+    if starts("Up ") {
+        Some(if status.ends_with("(Paused)") { Colour::Yellow } else { Colour::Green })
+    } else if starts("Restarting") {
+        Some(Colour::Yellow)
+    } else if starts("Exited (") && !starts("Exited (0)") || starts("Dead") {
+        Some(Colour::Red)
+    } else {
+        None
+    }
 }
 
 /// Rows under titles, each column as wide as its widest cell, three spaces apart.
@@ -148,24 +293,57 @@ impl Table {
         self.rows.push(cells.into_iter().map(plain).collect());
     }
 
+    /// The table for whoever reads standard output: on a terminal it is no wider than that, and states have colours.
     pub(super) fn render(&self) -> String {
+        let stdout = io::stdout();
+        if !stdout.is_terminal() {
+            return self.whole();
+        }
+        let columns = terminal_size(&stdout).map_or(80, |(_, columns)| usize::from(columns));
+        self.within(columns, wants_colours(&stdout))
+    }
+
+    /// The table in lines of so many characters, as far as that is possible: what is long is broken at spaces, and cut
+    /// off where there is none.
+    fn within(&self, most: usize, colours: bool) -> String {
+        let widths = fitting(&self.widths(), most);
+        let status = self.rows.first().and_then(|titles| titles.iter().position(|title| title == "STATUS"));
+        let mut text = String::new();
+        for row in &self.rows {
+            let cells: Vec<Vec<String>> =
+                row.iter().zip(&widths).map(|(cell, width)| broken(cell, *width)).collect();
+            let height = cells.iter().map(Vec::len).max().unwrap_or(0);
+            for place in 0..height {
+                let mut line = String::new();
+                for (column, (parts, width)) in cells.iter().zip(&widths).enumerate() {
+                    let part = parts.get(place).map_or("", String::as_str);
+                    let colour = state_colour(&row[column]).filter(|_| colours && Some(column) == status);
+                    line.push_str(&colour.map_or_else(|| part.to_owned(), |colour| colour.paint(part)));
+                    line.extend(std::iter::repeat_n(' ', width - part.chars().count().min(*width) + GAP));
+                }
+                text.push_str(line.trim_end());
+                text.push('\n');
+            }
+        }
+        text
+    }
+
+    fn widths(&self) -> Vec<usize> {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let width = |column: usize| {
-            self.rows
-                .iter()
-                .filter_map(|row| row.get(column))
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-        };
-        let widths: Vec<usize> = (0..columns).map(width).collect();
+        let cells = |column: usize| self.rows.iter().filter_map(move |row| row.get(column));
+        (0..columns).map(|column| cells(column).map(|cell| cell.chars().count()).max().unwrap_or(0)).collect()
+    }
+
+    /// The table with all that is in it, whatever reads it.
+    fn whole(&self) -> String {
+        let widths = self.widths();
         let mut text = String::new();
         for row in &self.rows {
             let mut line = String::new();
             for (cell, width) in row.iter().zip(&widths) {
                 line.push_str(cell);
                 // Not by a format, which has no widths above 65,535.
-                line.extend(std::iter::repeat_n(' ', width - cell.chars().count() + 3));
+                line.extend(std::iter::repeat_n(' ', width - cell.chars().count() + GAP));
             }
             text.push_str(line.trim_end());
             text.push('\n');
@@ -278,7 +456,28 @@ mod tests {
     fn columns_are_aligned_and_lines_end_without_spaces() {
         let mut table = Table::new(&["NAME", "IPRange", "Driver"]);
         table.row(vec!["testbr0".into(), "192.168.0.1/24".into(), "bridge".into()]);
-        assert_eq!(table.render(), "NAME      IPRange          Driver\ntestbr0   192.168.0.1/24   bridge\n");
+        assert_eq!(table.whole(), "NAME      IPRange          Driver\ntestbr0   192.168.0.1/24   bridge\n");
+    }
+
+    #[test]
+    fn on_a_terminal_a_table_is_no_wider_than_that() {
+        let mut table = Table::new(&["ID", "STATUS", "PORTS"]);
+        let ports = (1..6).map(|port| format!("0.0.0.0:{port}->80/tcp")).collect::<Vec<_>>().join(", ");
+        table.row(vec!["0123456789ab".into(), "Up 3 hours".into(), ports]);
+        table.row(vec!["0123456789ab".into(), "Exited (1) 2 hours ago".into(), "x".repeat(90)]);
+        let text = table.within(80, false);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+        assert!(
+            text.contains("0.0.0.0:1->80/tcp, 0.0.0.0:2->80/tcp") && text.contains("5->80/tcp"),
+            "{text}"
+        );
+        assert!(text.contains("xxx…\n") && !text.contains("Up 3\n"), "{text}");
+        assert_eq!(table.within(1000, false), table.whole());
+        let coloured = table.within(1000, true);
+        assert!(coloured.contains("\u{1b}[32mUp 3 hours\u{1b}[0m "), "{coloured}");
+        assert!(coloured.contains("\u{1b}[31mExited (1) 2 hours ago\u{1b}[0m   x"), "{coloured}");
+        // However narrow it is, something is to be seen of each column.
+        assert!(table.within(10, false).lines().all(|line| line.chars().count() <= 3 * NARROWEST + 2 * GAP));
     }
 
     #[test]
@@ -286,9 +485,6 @@ mod tests {
         let mut table = Table::new(&["NAME", "COMMAND"]);
         let wide = "ä".repeat(70_000);
         table.row(vec![wide.clone(), "a\n\x1b[31mb\tc".into()]);
-        assert_eq!(
-            table.render(),
-            format!("NAME{}   COMMAND\n{wide}   a??[31mb?c\n", " ".repeat(70_000 - 4))
-        );
+        assert_eq!(table.whole(), format!("NAME{}   COMMAND\n{wide}   a??[31mb?c\n", " ".repeat(70_000 - 4)));
     }
 }

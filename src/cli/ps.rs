@@ -137,7 +137,7 @@ fn row(
     let ports: Vec<String> = ports.chain(published.map(|port| port.to_string())).collect();
     let addresses = endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
     let addresses: Vec<String> = addresses.map(|address| address.address().to_string()).collect();
-    let command = record.config.command.words().join(" ");
+    let command = command_line(record.config.command.words());
     let size = disk.map_or_else(|| "0B".to_owned(), size);
     json!({
         "ID": if whole { record.id.as_str() } else { record.id.short() },
@@ -159,6 +159,14 @@ fn row(
         "LocalVolumes": mounts.iter().filter(|mount| mount.kind == "volume").count().to_string(),
         "Networks": record.network.describe(),
     })
+}
+
+/// A command in one line. As Docker shows it, arguments with spaces stand in quotes.
+fn command_line(words: &[String]) -> String {
+    let quoted = |(at, word): (usize, &String)| {
+        if at > 0 && word.contains(' ') { format!("'{word}'") } else { word.clone() }
+    };
+    words.iter().enumerate().map(quoted).collect::<Vec<_>>().join(" ")
 }
 
 fn size(disk: DiskUsage) -> String {

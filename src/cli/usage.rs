@@ -22,15 +22,17 @@ const MISSING: &str = "not yet";
 /// Reports what the parser said of the words (the program's name first). Help and version are no errors.
 pub(super) fn report(error: &clap::Error, words: &[OsString]) -> ExitCode {
     if !error.use_stderr() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // Nobody reads it: nothing to be done.
-        error.print().ok();
-        return if error.use_stderr() { ExitCode::from(FAILED) } else { ExitCode::SUCCESS };
+        if let Err(error) = error.print() {
+            output::not_printed(error);
+        }
+        let is_whole = super::all_was_printed(format(words));
+        return if error.use_stderr() || !is_whole { ExitCode::from(FAILED) } else { ExitCode::SUCCESS };
     }
     let Wrong { message, hint } = explain(error, words);
     match format(words) {
         LogFormat::Json => output::complain(&output::log_line("error", &message, hint.as_deref())),
         LogFormat::Text => {
-            output::complain(&format!("error: {message}"));
+            output::complain_of(output::Complaint::Error, &message);
             if let Some(hint) = hint {
                 output::complain(&format!("hint: {hint}"));
             }

@@ -349,9 +349,6 @@ impl Connecting<'_> {
 
 /// The network that the user means by a name. One that cannot be a name is no network's.
 pub(super) fn called(name: &str) -> Result<NetworkName, EngineError> {
-    if name == "bridge" {
-        return Ok(NetworkName::of_default());
-    }
     Ok(name.parse().map_err(|_| NetworkError::NotFound(name.to_owned()))?)
 }
 

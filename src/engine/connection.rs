@@ -29,7 +29,7 @@ impl NetworkMode {
     #[must_use]
     pub fn describe(&self) -> String {
         match self {
-            Self::Default => "default".to_owned(),
+            Self::Default => NetworkName::of_default().to_string(),
             Self::Host => "host".to_owned(),
             Self::None => "none".to_owned(),
             Self::Container(id) => format!("container:{id}"),
@@ -204,7 +204,7 @@ mod tests {
         let old = r#"{"mode":{"network":"front"},"ip":"10.0.0.9","ports":[],"endpoints":[]}"#;
         let connection: Connection = serde_json::from_str(old).unwrap();
         assert_eq!(connection.networks.len(), 1);
-        assert!(connection.is_member_of("front") && !connection.is_member_of("default"));
+        assert!(connection.is_member_of("front") && !connection.is_member_of("bridge"));
         assert_eq!(connection.networks[0].wanted.ip, Some([10, 0, 0, 9].into()));
         let written = serde_json::to_string(&connection).unwrap();
         assert_eq!(serde_json::from_str::<Connection>(&written).unwrap(), connection);

@@ -105,7 +105,7 @@ pub(super) fn design(
     networks: &Networks,
     mut request: CreateContainer,
 ) -> Result<Design, EngineError> {
-    let (mode, memberships) = settle_networks(&mut request)?;
+    let (mode, memberships) = settle_networks(networks, &mut request)?;
     check_host(&request, &mode)?;
     sharing::check(layout, &request.settings.security.namespaces)?;
     if request.auto_remove && request.settings.restart != RestartPolicy::No {
@@ -138,12 +138,7 @@ pub(super) fn design(
         stop_timeout: request.stop_timeout.unwrap_or(DEFAULT_STOP_TIMEOUT),
         settings,
     };
-    for Membership { network, .. } in &memberships {
-        // The default network is made by the start that needs it.
-        if *network != NetworkName::of_default() {
-            networks.get(network.as_str())?;
-        }
-    }
+    check_ipv6(networks, &memberships, &config.settings)?;
     let connection = Connection::new(mode, memberships, request.ports, request.publish_all);
     Ok(Design { name: request.name, config, connection })
 }
@@ -218,13 +213,24 @@ fn others_network(settings: &Settings) -> Option<String> {
 }
 
 /// What the network options mean together. Those of the first network may also be given beside it.
-fn settle_networks(request: &mut CreateContainer) -> Result<(NetworkMode, Vec<Membership>), EngineError> {
+fn settle_networks(
+    known: &Networks,
+    request: &mut CreateContainer,
+) -> Result<(NetworkMode, Vec<Membership>), EngineError> {
     if let Some(port) = first_collision(&request.ports) {
         return Err(NetworkError::PortTwice(port.clone()).into());
     }
     let conflict = |option: String, other: String| Err(EngineError::Conflict { option, other });
     let net = |mode: &NetworkMode| format!("--net {}", mode.describe());
     let mut asked = std::mem::take(&mut request.networks);
+    for (mode, _) in &mut asked {
+        // It may have been called by its id. The default network is made by the start that needs it.
+        if let NetworkMode::Network(name) = mode
+            && *name != NetworkName::of_default()
+        {
+            *name = known.get(name.as_str())?.name;
+        }
+    }
     if asked.is_empty() {
         asked.push((NetworkMode::Default, Wanted::default()));
     }
@@ -270,6 +276,27 @@ fn settle_networks(request: &mut CreateContainer) -> Result<(NetworkMode, Vec<Me
     }
     let mode = asked.into_iter().next().map_or(NetworkMode::Default, |(mode, _)| mode);
     Ok((mode, networks))
+}
+
+/// Refuses a kernel parameter that takes IPv6 off a container whose network gives it IPv6 addresses: they are set when it
+/// is connected, whatever was said before.
+fn check_ipv6(
+    networks: &Networks,
+    memberships: &[Membership],
+    settings: &Settings,
+) -> Result<(), EngineError> {
+    let off = |(name, value): &(&String, &String)| {
+        let name = name.replace('/', ".");
+        name.starts_with("net.ipv6.conf.") && name.ends_with(".disable_ipv6") && value.trim() != "0"
+    };
+    let Some((name, value)) = settings.sysctls.iter().find(off) else { return Ok(()) };
+    for Membership { network, .. } in memberships {
+        if *network != NetworkName::of_default() && networks.get(network.as_str())?.ipv6.is_some() {
+            let option = format!("--sysctl {name}={value}");
+            return Err(EngineError::Conflict { option, other: format!("--net {network}, which has IPv6") });
+        }
+    }
+    Ok(())
 }
 
 /// What the image says of a new container, where the user says nothing.

@@ -16,6 +16,8 @@ pub struct ExecRequest {
     pub command: Vec<String>,
     /// Variables beside the container's own.
     pub env: Vec<EnvVar>,
+    /// Variables of the container's that it does not get.
+    pub env_absent: Vec<String>,
     /// Where it starts.
     pub working_dir: Option<ContainerPath>,
     /// The user that it runs as.
@@ -59,6 +61,7 @@ fn job(layout: &Layout, reference: &str, request: ExecRequest) -> Result<Job, En
     let request = exec::ExecRequest {
         command: Argv::try_from(request.command)?,
         env: request.env,
+        env_absent: request.env_absent,
         working_dir: request.working_dir,
         user: request.user,
         tty: request.tty,

@@ -34,6 +34,9 @@ pub(super) fn logs(
         return Err(EngineError::NoLog(record.name));
     }
     let mut reader = Reader::open(&layout.container_log(&record.id), options, request.tail)?;
+    if !request.follow {
+        reader.end_where_it_was();
+    }
     let id = record.id;
     // A container that was removed meanwhile writes nothing any more; one that cannot be read, who knows.
     let writes = || {

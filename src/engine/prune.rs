@@ -1,7 +1,8 @@
-//! Networks that no container has are removed.
+//! Networks that no running container has are removed.
 
 use std::collections::BTreeSet;
 
+use super::containers::Listing;
 use super::{EngineError, containers, privileges};
 use crate::names::NetworkName;
 use crate::network::{Network, Networks};
@@ -17,9 +18,14 @@ pub(super) fn networks(
     Ok(networks.prune(&kept, wanted)?)
 }
 
-/// The networks that a container has, running or not.
+/// The networks that a container has which runs, or is to be started again by itself. Of one whose record cannot be read
+/// it is not known.
 pub(super) fn networks_of_containers(layout: &Layout) -> Result<BTreeSet<NetworkName>, EngineError> {
-    let records = containers::records(layout)?;
-    let memberships = records.iter().flat_map(|record| &record.network.networks);
+    let Listing { containers, broken } = containers::list(layout)?;
+    if let Some(error) = broken.into_iter().next() {
+        return Err(error);
+    }
+    let up = containers.iter().filter(|container| container.state.is_up());
+    let memberships = up.flat_map(|container| &container.record.network.networks);
     Ok(memberships.map(|membership| membership.network.clone()).collect())
 }

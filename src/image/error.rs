@@ -206,11 +206,7 @@ impl ImageError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NotFound(_) => Some(
-                "list images with: mydocker images; or give the path of a directory with a root file system, \
-                 such as / for the host's own system: a path starts with / or ."
-                    .to_owned(),
-            ),
+            Self::NotFound(_) => Some("list images with: mydocker images".to_owned()),
             Self::InUse { container, running: true, .. } => {
                 Some(format!("remove the container first with: mydocker rm -f {container}"))
             }

@@ -14,6 +14,9 @@ use super::subnet_file::{Contents, InUse, SubnetFile, SubnetFileError};
 use crate::names::{ContainerId, NetworkName};
 use crate::store::{Layout, Lock, LockKind};
 
+/// How many digits of an id stand for a network: with fewer, a mistyped name might.
+const ID_LEAST: usize = 4;
+
 /// The records below one pair of roots.
 #[derive(Debug, Clone)]
 pub(super) struct Records {
@@ -36,15 +39,27 @@ impl Records {
         record::load(&self.layout, name)
     }
 
-    /// A network by what the user calls it.
+    /// A network by what the user calls it: its name, or its id, of which the first digits do.
     ///
     /// # Errors
     /// [`NetworkError::NotFound`], or the record cannot be read.
     pub(super) fn get(&self, name: &str) -> Result<Network, NetworkError> {
         // A text that cannot be a name cannot be the name of a network either.
         let parsed: NetworkName = name.parse().map_err(|_| NetworkError::NotFound(name.to_owned()))?;
-        let loaded = self.load(&parsed)?;
-        loaded.map(|loaded| loaded.network).ok_or_else(|| NetworkError::NotFound(name.to_owned()))
+        if let Some(loaded) = self.load(&parsed)? {
+            return Ok(loaded.network);
+        }
+        self.with_id(name)?.ok_or_else(|| NetworkError::NotFound(name.to_owned()))
+    }
+
+    /// The one network whose id begins with these digits.
+    fn with_id(&self, digits: &str) -> Result<Option<Network>, RecordError> {
+        if digits.len() < ID_LEAST || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+            return Ok(None);
+        }
+        let mut found =
+            self.networks()?.into_iter().filter(|network| network.id.as_str().starts_with(digits));
+        Ok(found.next().filter(|_| found.next().is_none()))
     }
 
     /// Writes a network's record in this phase, and returns it.

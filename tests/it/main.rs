@@ -163,6 +163,8 @@ mod session;
 #[cfg(test)]
 mod sharing;
 #[cfg(test)]
+mod small_habits;
+#[cfg(test)]
 mod space;
 #[cfg(test)]
 mod sparse;

@@ -476,7 +476,7 @@ fn without_a_network_option_the_default_network_is_made_on_first_use() {
     let host = Host::new();
     let output = host.run(&[], &["sh", "-c", "ip -o -4 address show eth0; ping -c 1 -W 60 10.89.0.1"]);
     assert!(output.ok().contains("10.89.0.2/24"), "{output}");
-    assert_eq!(host.mydocker(&["network", "list", "-q"]).ok(), "default");
+    assert_eq!(host.mydocker(&["network", "list", "-q"]).ok(), "bridge");
     assert_eq!(host.ip_json(&["link", "show", "dev", "mydocker0"])[0]["linkinfo"]["info_kind"], "bridge");
     host.run(&[], &["true"]).ok();
     host.mydocker(&["network", "remove", "default"]).ok();

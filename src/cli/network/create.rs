@@ -91,6 +91,35 @@ fn range(text: &str) -> Result<IpNet, String> {
     text.parse().map_err(|_| format!("\"{text}\" is not a range of addresses: expected ADDRESS/PREFIX"))
 }
 
+/// Whether addresses belong to somebody on the Internet, as far as no range for another purpose has them (IANA's
+/// registries of special-purpose addresses, RFC 6890).
+fn is_public(net: IpNet) -> bool {
+    const SPECIAL: [&str; 13] = [
+        "0.0.0.0/8",
+        "10.0.0.0/8",
+        "100.64.0.0/10",
+        "127.0.0.0/8",
+        "169.254.0.0/16",
+        "172.16.0.0/12",
+        "192.0.0.0/24",
+        "192.0.2.0/24",
+        "192.168.0.0/16",
+        "198.18.0.0/15",
+        "198.51.100.0/24",
+        "203.0.113.0/24",
+        "240.0.0.0/4",
+    ];
+    let special = SPECIAL.iter().filter_map(|range| range.parse::<IpNet>().ok());
+    match net {
+        IpNet::V4(_) => special.into_iter().all(|range| !range.contains(&net)),
+        // Of IPv6, only 2000::/3 was given out; 2001:db8::/32 of it is for documentation.
+        IpNet::V6(v6) => {
+            let start = v6.network().segments();
+            start[0] & 0xe000 == 0x2000 && (start[0], start[1]) != (0x2001, 0x0db8)
+        }
+    }
+}
+
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let request = CreateNetwork {
         name: args.name,
@@ -109,6 +138,14 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         mtu: args.mtu,
         labels: args.labels.into_iter().collect(),
     };
+    if request.mode == Mode::Nat {
+        request.subnets.iter().filter(|(subnet, _)| is_public(subnet.net())).for_each(|(subnet, _)| {
+            tracing::warn!(
+                "{subnet} is a range of public addresses: from this host, nobody reaches those who have them any more; \
+                 10.0.0.0/8, 172.16.0.0/12 and 192.168.0.0/16 are for private use"
+            );
+        });
+    }
     if args.dry_run {
         print(&context.engine()?.plan_create_network(&request)?);
         return Ok(ExitCode::SUCCESS);
@@ -116,4 +153,27 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     let network = context.engine()?.create_network(&request)?;
     print(&format!("{}\n", network.name));
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_of_the_internet_are_told_from_others() {
+        for public in ["162.16.0.0/24", "172.32.0.0/16", "8.8.8.0/24", "100.0.0.0/8", "2a00:1450::/64"] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+        for own in [
+            "172.16.0.0/24",
+            "10.89.0.0/24",
+            "192.168.7.0/24",
+            "100.64.0.0/10",
+            "198.51.100.0/24",
+            "fd00::/64",
+        ] {
+            assert!(!is_public(own.parse().unwrap()), "{own}");
+        }
+        assert!(!is_public("2001:db8:1::/64".parse().unwrap()));
+    }
 }

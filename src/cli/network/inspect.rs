@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cli::listing::ObjectFormat;
 use crate::cli::{CommandError, Context, documents, inspect};
-use crate::engine::{AddressBlock, Network, NetworkInspection};
+use crate::engine::{AddressBlock, Engine, EngineError, Network, NetworkInspection};
 
 /// Show details of networks, as a JSON array
 #[derive(Debug, clap::Args)]
@@ -22,9 +22,19 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
-    inspect::inspect(&args.names, args.format.as_ref(), context, |engine, name| {
-        Ok(document(&engine.inspect_network(name)?))
-    })
+    inspect::inspect(&args.names, args.format.as_ref(), context, |engine, name| Ok(called(engine, name)?))
+}
+
+/// The document of the network that is called so, among them those that were not made.
+pub(in crate::cli) fn called(engine: &Engine, name: &str) -> Result<Value, EngineError> {
+    match engine.inspect_network(name) {
+        Ok(inspection) => Ok(document(&inspection)),
+        Err(error) if error.is_not_found() => {
+            let name = if name == "default" { "bridge" } else { name };
+            documents::builtin_network(name).ok_or(error)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Docker's member names, so that scripts written for it find what they look for.

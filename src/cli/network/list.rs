@@ -1,5 +1,6 @@
 //! `mydocker network list`
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use serde_json::{Value, json};
@@ -7,21 +8,29 @@ use serde_json::{Value, json};
 use crate::cli::listing::{self, Columns, ListFormat};
 use crate::cli::{CommandError, Context, output};
 use crate::engine::{NamePattern, Network};
+use crate::names::NetworkName;
 
-/// List the networks
+/// List the networks that mydocker has made, with their address ranges
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker network list --format json")]
 pub(in crate::cli) struct Args {
     /// Print a table, one JSON object a line (json), or one line for each network by a Go template
     #[arg(long, value_name = "FORMAT", default_value = "table")]
     format: ListFormat,
+    #[command(flatten)]
+    filters: Filters,
+    /// Print the names only
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+/// Which networks are listed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Filters {
     /// Show only networks that match: name=PART, id=PART, label=KEY[=VALUE], driver=bridge, scope=local or type=custom;
     /// may be given more than once
     #[arg(long = "filter", short, value_name = "NAME=VALUE", value_parser = condition)]
     filters: Vec<(Condition, String)>,
-    /// Print the names only
-    #[arg(long, short)]
-    quiet: bool,
 }
 
 /// What a filter is about.
@@ -54,25 +63,51 @@ fn condition(text: &str) -> Result<(Condition, String), String> {
     Ok((condition, value))
 }
 
-/// Whether a network is meant: by all kinds of conditions that were given, by all labels, and of the others by one.
-fn fits(filters: &[(Condition, String)], network: &Network) -> bool {
-    let of = |kind: Condition| filters.iter().filter(move |(own, _)| *own == kind).map(|(_, value)| value);
-    let any = |kind: Condition, met: &dyn Fn(&str) -> bool| {
-        of(kind).next().is_none() || of(kind).any(|value| met(value))
-    };
-    let labels = of(Condition::Label).all(|label| {
-        let (key, wanted) =
-            label.split_once('=').map_or((label.as_str(), None), |(key, value)| (key, Some(value)));
-        network.labels.get(key).is_some_and(|value| wanted.is_none_or(|wanted| wanted == value))
-    });
-    let id = String::from(network.id.clone());
-    let is_builtin = network.name == crate::names::NetworkName::of_default();
-    labels
-        && any(Condition::Name, &|value| NamePattern(value.to_owned()).fits(network.name.as_str()))
-        && any(Condition::Id, &|value| NamePattern(value.to_owned()).fits(&id))
-        && any(Condition::Driver, &|value| value == network.driver.as_str())
-        && any(Condition::Scope, &|value| value == "local")
-        && any(Condition::Type, &|value| (value == "builtin") == is_builtin)
+impl Filters {
+    /// Whether a network is meant: by all kinds of conditions that were given, by all labels, and of the others by one.
+    pub(super) fn fit(&self, network: &Listed<'_>) -> bool {
+        let filters = &self.filters;
+        let of =
+            |kind: Condition| filters.iter().filter(move |(own, _)| *own == kind).map(|(_, value)| value);
+        let any = |kind: Condition, met: &dyn Fn(&str) -> bool| {
+            of(kind).next().is_none() || of(kind).any(|value| met(value))
+        };
+        let labels = of(Condition::Label).all(|label| {
+            let (key, wanted) =
+                label.split_once('=').map_or((label.as_str(), None), |(key, value)| (key, Some(value)));
+            let value = network.labels.and_then(|labels| labels.get(key));
+            value.is_some_and(|value| wanted.is_none_or(|wanted| wanted == value))
+        });
+        let fits = |value: &str, text: &str| NamePattern(value.to_owned()).fits(text);
+        labels
+            && any(Condition::Name, &|value| fits(value, network.name))
+            && any(Condition::Id, &|value| fits(value, network.id))
+            && any(Condition::Driver, &|value| value == network.driver)
+            && any(Condition::Scope, &|value| value == "local")
+            && any(Condition::Type, &|value| (value == "builtin") == network.is_builtin)
+    }
+}
+
+/// What filters look at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listed<'a> {
+    pub(super) name: &'a str,
+    pub(super) id: &'a str,
+    pub(super) driver: &'a str,
+    pub(super) labels: Option<&'a BTreeMap<String, String>>,
+    pub(super) is_builtin: bool,
+}
+
+impl<'a> From<&'a Network> for Listed<'a> {
+    fn from(network: &'a Network) -> Self {
+        Self {
+            name: network.name.as_str(),
+            id: network.id.as_str(),
+            driver: network.driver.as_str(),
+            labels: Some(&network.labels),
+            is_builtin: network.name == NetworkName::of_default(),
+        }
+    }
 }
 
 const COLUMNS: Columns = Columns {
@@ -93,35 +128,34 @@ const COLUMNS: Columns = Columns {
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let mut networks = context.engine()?.networks()?;
-    networks.retain(|network| fits(&args.filters, network));
+    networks.retain(|network| args.filters.fit(&network.into()));
     if args.quiet {
         for network in networks {
             output::print(&format!("{}\n", network.name));
         }
         return Ok(ExitCode::SUCCESS);
     }
-    // The first range is the IPv4 one unless there is none.
-    let range = |network: &Network, place| {
-        network.blocks().nth(place).map(|block| block.gateway_net().to_string()).unwrap_or_default()
-    };
-    let rows: Vec<Value> = networks
-        .into_iter()
-        .map(|network| {
-            let id = String::from(network.id.clone());
-            json!({
-                "Name": network.name,
-                "IPRange": range(&network, 0),
-                "Driver": network.driver.as_str(),
-                "IPRange6": range(&network, 1),
-                "Internal": network.internal,
-                "ID": id,
-                "Id": id,
-                "Scope": "local",
-                "Labels": listing::labels(&network.labels),
-                "Label": network.labels,
-            })
-        })
-        .collect();
+    let rows: Vec<Value> = networks.iter().map(row).collect();
     listing::print(&args.format, &COLUMNS, &rows)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// The members of a network's row.
+pub(super) fn row(network: &Network) -> Value {
+    // The first range is the IPv4 one unless there is none.
+    let range =
+        |place| network.blocks().nth(place).map(|block| block.gateway_net().to_string()).unwrap_or_default();
+    let id = network.id.as_str();
+    json!({
+        "Name": network.name,
+        "IPRange": range(0),
+        "Driver": network.driver.as_str(),
+        "IPRange6": range(1),
+        "Internal": network.internal,
+        "ID": id,
+        "Id": id,
+        "Scope": "local",
+        "Labels": listing::labels(&network.labels),
+        "Label": network.labels,
+    })
 }

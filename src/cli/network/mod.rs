@@ -7,6 +7,7 @@ mod disconnect;
 mod flows;
 pub(super) mod inspect;
 mod list;
+mod ls;
 mod prune;
 mod reload;
 mod remove;
@@ -28,7 +29,7 @@ enum Command {
     Create(create::Args),
     Connect(connect::Args),
     Disconnect(disconnect::Args),
-    #[command(visible_alias = "ls")]
+    Ls(ls::Args),
     List(list::Args),
     Inspect(inspect::Args),
     #[command(visible_alias = "rm")]
@@ -45,6 +46,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         Command::Create(args) => create::run(args, context),
         Command::Connect(args) => connect::run(args, context),
         Command::Disconnect(args) => disconnect::run(args, context),
+        Command::Ls(args) => ls::run(args, context),
         Command::List(args) => list::run(args, context),
         Command::Inspect(args) => inspect::run(args, context),
         Command::Remove(args) => remove::run(args, context),

@@ -2,13 +2,15 @@
 
 use std::process::ExitCode;
 
-use crate::cli::output::{confirm, print};
+use crate::cli::output::print;
+use crate::cli::system::confirm;
 use crate::cli::{CommandError, Context, key_value, listing};
 use crate::engine::Network;
 
-/// Remove the networks that no container uses, running or not
+/// Remove the networks that no running container uses
 ///
-/// The default network stays: it would come back by itself.
+/// The default network stays: it would come back by itself. A container that does not run and had one of the others
+/// needs another network before it can start.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = "Examples:\n  mydocker network prune --force --filter label=temporary\n  mydocker network prune --dry-run | nft -c -f -"
@@ -60,10 +62,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         print(&context.engine()?.plan_prune_networks(wanted)?);
         return Ok(ExitCode::SUCCESS);
     }
-    let question = "WARNING! This removes all networks that no container uses. Go on?";
-    if !args.force && !confirm(question) {
-        return Ok(ExitCode::SUCCESS);
-    }
+    confirm(args.force, "all networks that no running container uses")?;
     let removed = context.engine()?.prune_networks(wanted)?;
     if !removed.is_empty() {
         print("Deleted Networks:\n");

@@ -36,7 +36,14 @@ fn volume(text: &str) -> Result<Mount, String> {
 impl MountOptions {
     /// Fills in this group's part.
     pub(super) fn apply(self, settings: &mut Settings) -> Result<(), CommandError> {
-        settings.mounts = [self.volumes, self.mounts, self.tmpfs].concat();
+        // The very same once more says nothing new, as with Docker.
+        let mut volumes: Vec<Mount> = Vec::new();
+        for mount in self.volumes {
+            if !volumes.contains(&mount) {
+                volumes.push(mount);
+            }
+        }
+        settings.mounts = [volumes, self.mounts, self.tmpfs].concat();
         settings.volumes_from = self.volumes_from;
         settings.shm_size = self.shm_size;
         if settings.shm_size == Some(Bytes(0)) {

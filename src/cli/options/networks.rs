@@ -12,7 +12,7 @@ use crate::engine::{MacAddress, NetworkMode, Wanted};
 pub(super) struct NetworkOptions {
     /// Connect to a network: its name, or name=NAME,ip=IP,ip6=IP,mac-address=MAC,alias=NAME; or host, none, or
     /// container:NAME to share another container's network. May be given more than once: the default route
-    /// leads through the first one that is not internal (default: the network default, which is created on
+    /// leads through the first one that is not internal (default: the network bridge, which is created on
     /// first use)
     #[arg(long = "network", visible_alias = "net", value_name = "NETWORK")]
     network: Vec<Network>,

@@ -1,10 +1,10 @@
 //! `mydocker volume prune`
 
-use std::io::BufRead as _;
 use std::process::ExitCode;
 
 use super::{Condition, condition, filter};
-use crate::cli::output::{complain, print};
+use crate::cli::output::print;
+use crate::cli::system::confirm;
 use crate::cli::{CommandError, Context};
 use crate::engine::Bytes;
 
@@ -24,10 +24,8 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
-    if !args.force && !confirmed(args.all) {
-        print("Total reclaimed space: 0B\n");
-        return Ok(ExitCode::SUCCESS);
-    }
+    let which = if args.all { "all volumes" } else { "the anonymous volumes" };
+    confirm(args.force, &format!("{which} that no container uses"))?;
     let pruned = context.engine()?.prune_volumes(args.all, &filter(args.filters))?;
     if !pruned.names.is_empty() {
         print("Deleted Volumes:\n");
@@ -38,16 +36,6 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     }
     print(&format!("Total reclaimed space: {}\n", decimal(Bytes(pruned.bytes))));
     Ok(ExitCode::SUCCESS)
-}
-
-/// Asks on standard error, because standard output is for results. No answer is a no.
-fn confirmed(all: bool) -> bool {
-    let which = if all { "all volumes" } else { "the anonymous volumes" };
-    complain(&format!("This removes {which} that no container uses. Go on? [y/N]"));
-    let mut answer = String::new();
-    // What cannot be read is no answer.
-    std::io::stdin().lock().read_line(&mut answer).ok();
-    matches!(answer.trim(), "y" | "Y" | "yes")
 }
 
 /// A size in units of a thousand with up to four digits, as Docker shows it.

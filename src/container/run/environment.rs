@@ -7,7 +7,8 @@ use crate::names::ContainerId;
 /// The `PATH` of a container that sets none, as Docker's.
 const PATH: &str = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// The environment of a container's process: the container's own variables, and `extra` ones, which win.
+/// The environment of a container's process: the container's own variables without those in `absent`, and `extra` ones,
+/// which win.
 ///
 /// `HOME` is always set and never empty.
 #[must_use]
@@ -16,7 +17,7 @@ pub fn environment(
     id: &ContainerId,
     identity: &Identity,
     tty: bool,
-    extra: &[EnvVar],
+    (extra, absent): (&[EnvVar], &[String]),
 ) -> Vec<String> {
     let mut env = vec![PATH.to_owned(), format!("HOSTNAME={}", hostname(config, id))];
     if tty {
@@ -29,7 +30,8 @@ pub fn environment(
             None => env.push(variable.to_string()),
         }
     }
-    env.retain(|entry| entry != "HOME=");
+    let is_absent = |entry: &String| absent.iter().any(|name| entry.split('=').next() == Some(name));
+    env.retain(|entry| entry != "HOME=" && !is_absent(entry));
     if !env.iter().any(|entry| entry.starts_with("HOME=")) {
         env.push(format!("HOME={}", identity.home));
     }
@@ -55,12 +57,15 @@ mod tests {
     fn the_users_variables_win_and_home_is_never_empty() {
         let mut config = minimal(&["sh"]);
         let id: ContainerId = "ab".repeat(32).parse().unwrap();
-        let plain = environment(&config, &id, &identity(), false, &[]);
+        let plain = environment(&config, &id, &identity(), false, (&[], &[]));
         assert_eq!(plain, [PATH, "HOSTNAME=abababababab", "HOME=/home/bob"]);
         config.hostname = Some("web".parse().unwrap());
         config.env = ["A=1", "PATH=/x", "HOME=", "A=2"].map(|entry| entry.parse().unwrap()).into();
         let extra: Vec<EnvVar> = ["TERM=dumb", "A=3"].map(|entry| entry.parse().unwrap()).into();
-        let env = environment(&config, &id, &identity(), true, &extra);
+        let env = environment(&config, &id, &identity(), true, (&extra, &[]));
         assert_eq!(env, ["PATH=/x", "HOSTNAME=web", "TERM=dumb", "A=3", "HOME=/home/bob"]);
+        let absent = ["A", "PATH", "NOT_THERE"].map(str::to_owned);
+        let env = environment(&config, &id, &identity(), false, (&[], &absent));
+        assert_eq!(env, ["HOSTNAME=web", "HOME=/home/bob"]);
     }
 }

@@ -44,6 +44,9 @@ pub struct ExecRequest {
     pub command: Argv,
     /// Variables besides the container's own.
     pub env: Vec<EnvVar>,
+    /// Variables of the container's that it does not get.
+    #[serde(default)]
+    pub env_absent: Vec<String>,
     /// Where it starts; without one, where the container's command did.
     pub working_dir: Option<ContainerPath>,
     /// The user that it runs as; without one, that of the container's command.
@@ -112,7 +115,8 @@ pub fn exec(
         let security = &config.settings.security;
         let capabilities =
             if request.privileged { capability::all()? } else { capability::of_container(security)? };
-        let environment = environment(config, id, &identity, request.tty, &request.env);
+        let environment =
+            environment(config, id, &identity, request.tty, (&request.env, &request.env_absent));
         let directory = request.working_dir.as_ref().or(config.working_dir.as_ref());
         let directory = directory.map_or(Path::new("/"), |path| path.as_path());
         let (streams, theirs) = if request.tty {

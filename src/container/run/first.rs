@@ -160,7 +160,7 @@ pub fn create(
     };
     let mounts = Mounts::prepare(wanted)?;
     let (streams, theirs) = connect(config, &mounts, identity.uid)?;
-    let environment = environment(config, id, &identity, config.tty, &[]);
+    let environment = environment(config, id, &identity, config.tty, (&[], &[]));
     let directory = config.working_dir.as_ref().map_or(Path::new("/"), |path| path.as_path());
     // With the host's names there are none to be set: they would be set for the host.
     let own_names = !security.namespaces.uts.is_host();

@@ -249,13 +249,13 @@ fn overwrite(path: &Path, text: &str) -> Result<(), FilesError> {
     file.write_all(text.as_bytes()).map_err(error)
 }
 
-/// The names of the container itself: the full one first, then the first part of it.
+/// The names of the container itself: the full one first, then what it calls itself, and the first part of it.
 fn own_names(hostname: &str, domainname: Option<&Hostname>) -> String {
     let full = domainname.map_or(hostname.to_owned(), |domain| format!("{hostname}.{domain}"));
-    match full.split_once('.') {
-        Some((first, _)) => format!("{full} {first}"),
-        None => full,
-    }
+    let first = full.split('.').next().unwrap_or_default().to_owned();
+    let mut names = vec![full, hostname.to_owned(), first];
+    names.dedup();
+    names.join(" ")
 }
 
 fn hosts(

@@ -45,7 +45,7 @@ impl Engine {
         Ok(self.networks.remove(name)?)
     }
 
-    /// Removes the networks that no container has, running or not, and that `wanted` lets pass. Returns their names.
+    /// Removes the networks that no running container has, and that `wanted` lets pass. Returns their names.
     ///
     /// # Errors
     /// As [`Engine::remove_network`]; a container's record that cannot be read keeps all networks.

@@ -24,7 +24,11 @@ pub struct Reader {
     files: u16,
     /// The file that is read; none before the container has written anything.
     current: Option<Source>,
-    /// Files that were begun after that one, the oldest first. While there are any, it is never written again.
+    /// The newest file when the log was opened, and how long it was then.
+    newest: Option<(u64, u64, u64)>,
+    /// Whether what comes after that is not wanted.
+    ends_there: bool,
+    /// Files that were begun after the current one, the oldest first. While there are any, it is never written again.
     newer: VecDeque<Source>,
     line: Vec<u8>,
 }
@@ -36,6 +40,10 @@ struct Source {
     file: BufReader<File>,
     device: u64,
     inode: u64,
+    /// How long it was when it was opened.
+    size: u64,
+    /// How much of it has been read.
+    position: u64,
 }
 
 impl Source {
@@ -55,19 +63,23 @@ impl Reader {
             path: path.to_owned(),
             files: options.max_file.get(),
             current: None,
+            newest: None,
+            ends_there: false,
             newer: VecDeque::new(),
             line: Vec::new(),
         };
         let mut newest_first = reader.newer_than_current()?;
+        reader.newest = newest_first.first().map(|newest| (newest.device, newest.inode, newest.size));
         if let Some(mut wanted) = tail {
             let mut needed = 0;
             let mut later = [false; 2];
             for source in &mut newest_first {
                 needed += 1;
-                let file = source.file.get_mut();
+                let (file, size) = (source.file.get_mut(), source.size);
                 let (start, found) =
-                    start_of_tail(file, wanted, &mut later).map_err(|source| reader.error(source))?;
+                    start_of_tail(file, size, wanted, &mut later).map_err(|source| reader.error(source))?;
                 file.seek(SeekFrom::Start(start)).map_err(|source| reader.error(source))?;
+                source.position = start;
                 wanted -= found;
                 // At the very beginning, a line may have begun in the file before.
                 if start > 0 {
@@ -79,6 +91,23 @@ impl Reader {
         reader.newer = newest_first.into_iter().rev().collect();
         reader.current = reader.newer.pop_front();
         Ok(reader)
+    }
+
+    /// What is written from the moment on at which the log was opened is not wanted. A container may write faster than
+    /// anybody reads.
+    pub fn end_where_it_was(&mut self) {
+        self.ends_there = true;
+    }
+
+    /// Whether everything was read that was there when the log was opened.
+    fn is_through(&self) -> bool {
+        match (&self.newest, &self.current) {
+            (None, _) => true,
+            (Some((device, inode, size)), Some(current)) => {
+                (current.device, current.inode) == (*device, *inode) && current.position >= *size
+            }
+            (Some(_), None) => false,
+        }
     }
 
     fn error(&self, source: io::Error) -> LogError {
@@ -96,7 +125,13 @@ impl Reader {
                 Err(refused) => return Err(self.error(refused)),
             };
             let metadata = file.metadata().map_err(|source| self.error(source))?;
-            let source = Source { file: BufReader::new(file), device: metadata.dev(), inode: metadata.ino() };
+            let source = Source {
+                file: BufReader::new(file),
+                device: metadata.dev(),
+                inode: metadata.ino(),
+                size: metadata.len(),
+                position: 0,
+            };
             if self.current.as_ref().is_some_and(|current| current.is(&source)) {
                 break;
             }
@@ -113,9 +148,14 @@ impl Reader {
     /// [`LogError`].
     pub fn next_entry(&mut self) -> Result<Option<Entry>, LogError> {
         loop {
+            if self.ends_there && self.is_through() {
+                return Ok(None);
+            }
             if let Some(current) = &mut self.current {
                 let read = current.file.read_until(b'\n', &mut self.line);
-                read.map_err(|source| LogError { action: "read", path: self.path.clone(), source })?;
+                let read =
+                    read.map_err(|source| LogError { action: "read", path: self.path.clone(), source })?;
+                current.position += u64::try_from(read).unwrap_or(0);
                 if self.line.ends_with(b"\n") {
                     let entry = serde_json::from_slice(&self.line).ok();
                     self.line.clear();
@@ -174,10 +214,11 @@ impl Reader {
     }
 }
 
-/// Where the last `wanted` lines of the file start, found from its end, and how many lines that is. `later` says of
+/// Where the last `wanted` lines of the first `size` bytes of the file start, found from their end, and how many lines that
+/// is. `later` says of
 /// either stream whether there were entries of it behind this file, and does so for the file before it afterwards.
-fn start_of_tail(file: &mut File, wanted: u64, later: &mut [bool; 2]) -> io::Result<(u64, u64)> {
-    let mut position = file.seek(SeekFrom::End(0))?;
+fn start_of_tail(file: &mut File, size: u64, wanted: u64, later: &mut [bool; 2]) -> io::Result<(u64, u64)> {
+    let mut position = size;
     let (mut lines, mut start) = (0, position);
     let mut block = vec![0; BLOCK];
     let mut end_of_entry = None;

@@ -1,0 +1,81 @@
+//! What is in the files that are unpacked.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
+use std::os::fd::OwnedFd;
+
+use nix::fcntl::renameat;
+
+use super::{Unpacker, failed, failed_errno};
+use crate::archive::below::{create_at, remove_at, set_modified};
+use crate::archive::compression::read_error;
+use crate::archive::{ArchiveError, Entry, Reader};
+
+impl Unpacker<'_> {
+    /// A file that takes its name only when it is whole: cut short, a copy leaves what was there.
+    pub(super) fn whole_file(
+        &mut self,
+        entry: &Entry,
+        directory: &OwnedFd,
+        name: &OsStr,
+        reader: &mut Reader<impl Read>,
+    ) -> Result<(), ArchiveError> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|error| failed("create", entry)(io::Error::other(error)))?;
+        let temporary = OsString::from(format!(".mydocker-{:016x}", u64::from_ne_bytes(random)));
+        let file = create_at(directory, &temporary).map_err(failed("create", entry))?;
+        let done = self.contents(entry, file, reader).and_then(|file| {
+            let made = OwnedFd::from(file);
+            self.describe(entry, &made)?;
+            set_modified(&made, entry.modified).map_err(failed("set the time of", entry))?;
+            renameat(directory, temporary.as_os_str(), directory, name).map_err(failed_errno("create", entry))
+        });
+        done.inspect_err(|_| {
+            // The first error is the one to report.
+            remove_at(directory, &temporary).ok();
+        })
+    }
+
+    pub(super) fn contents(
+        &mut self,
+        entry: &Entry,
+        mut file: File,
+        reader: &mut Reader<impl Read>,
+    ) -> Result<File, ArchiveError> {
+        match &entry.sparse {
+            None => self.data(entry, &mut file, entry.size, reader)?,
+            Some(sparse) => {
+                for part in &sparse.parts {
+                    file.seek(SeekFrom::Start(part.offset)).map_err(failed("write", entry))?;
+                    self.data(entry, &mut file, part.length, reader)?;
+                }
+                file.set_len(sparse.size).map_err(failed("write", entry))?;
+            }
+        }
+        self.done.size += entry.size;
+        Ok(file)
+    }
+
+    /// So many bytes of an entry's data.
+    fn data(
+        &mut self,
+        entry: &Entry,
+        file: &mut File,
+        mut left: u64,
+        reader: &mut Reader<impl Read>,
+    ) -> Result<(), ArchiveError> {
+        while left > 0 {
+            let most = usize::try_from(left).unwrap_or(usize::MAX).min(self.buffer.len());
+            let count = match reader.read(&mut self.buffer[..most]) {
+                Ok(0) => return Err(ArchiveError::Truncated),
+                Ok(count) => count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(read_error(error)),
+            };
+            file.write_all(&self.buffer[..count]).map_err(failed("write", entry))?;
+            left -= u64::try_from(count).unwrap_or(left);
+        }
+        Ok(())
+    }
+}
