@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Command;
+use clap::builder::Resettable;
 
 /// The groups in their order, and the commands of each in theirs.
 const GROUPS: [(&str, &[&str]); 6] = [
@@ -42,13 +43,49 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ("System", &["completion", "help", "info", "inspect", "system", "version"]),
 ];
 
-/// The command with a help that lists its commands in groups.
+/// The command with a help that lists its commands in groups, and the options of each without empty lines between them.
 pub(super) fn grouped(command: Command) -> Command {
+    let command = compact(command);
     let template = format!(
         "{{about-with-newline}}\n{{usage-heading}} {{usage}}\n{}\nOptions:\n{{options}}{{after-help}}",
         groups(&command)
     );
     command.help_template(template)
+}
+
+/// The command with one text for each option, whichever way the help is asked for: clap leaves empty lines between options
+/// as soon as one of them has two.
+fn compact(mut command: Command) -> Command {
+    if let Some(about) = command.get_long_about().cloned() {
+        command = command.about(about).long_about(Resettable::Reset);
+    }
+    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    let command = names.into_iter().fold(command, |command, name| command.mut_subcommand(name, compact));
+    command.mut_args(|arg| {
+        let Some(help) = arg.get_long_help().or(arg.get_help()).map(ToString::to_string) else { return arg };
+        let mut help = with_default(&help);
+        let values = arg.get_possible_values();
+        let described =
+            !arg.is_hide_possible_values_set() && values.iter().any(|value| value.get_help().is_some());
+        let mut arg = arg;
+        if described {
+            // Each would get a line of its own.
+            let names: Vec<&str> = values.iter().map(clap::builder::PossibleValue::get_name).collect();
+            write!(help, " [possible values: {}]", names.join(", ")).ok();
+            arg = arg.hide_possible_values(true);
+        }
+        arg.help(help).long_help(Resettable::Reset)
+    })
+}
+
+/// A text with what holds where the option is not given, as clap writes that itself.
+fn with_default(help: &str) -> String {
+    match help.rsplit_once(" (default: ") {
+        Some((text, default)) if default.ends_with(')') => {
+            format!("{text} [default: {}]", &default[..default.len() - 1])
+        }
+        _ => help.to_owned(),
+    }
 }
 
 fn groups(command: &Command) -> String {
@@ -76,6 +113,74 @@ mod tests {
 
     use super::super::Arguments;
     use super::*;
+    use crate::store::{Durability, write_atomic};
+
+    /// The help of a command and of all below it, one after the other.
+    fn tree(command: &mut Command, text: &mut String) {
+        let help = command.clone().render_help().to_string();
+        let path = command.get_bin_name().unwrap_or(command.get_name());
+        write!(text, "$ {path} --help\n{help}\n").unwrap();
+        let shown =
+            command.get_subcommands_mut().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help");
+        shown.for_each(|sub| tree(sub, text));
+    }
+
+    /// With `MYDOCKER_NEW_HELP=1` in its environment, the test writes the file anew.
+    #[test]
+    fn the_help_of_every_command_is_as_it_was_read_through() {
+        let mut command = grouped(Arguments::command()).term_width(100);
+        command.build();
+        let mut text = String::new();
+        tree(&mut command, &mut text);
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/testdata/help.txt");
+        if std::env::var_os("MYDOCKER_NEW_HELP").is_some() {
+            write_atomic(&path, text.as_bytes(), Durability::Process).unwrap();
+        }
+        let kept = std::fs::read_to_string(&path).unwrap();
+        for (number, (kept, now)) in kept.lines().zip(text.lines()).enumerate() {
+            assert_eq!(now, kept, "{}:{}", path.display(), number + 1);
+        }
+        assert_eq!(text.lines().count(), kept.lines().count());
+        assert!(text.lines().all(|line| line.chars().count() <= 120), "a line is too long");
+    }
+
+    /// The words of an example, as a shell would read them up to what it does itself.
+    fn words(line: &str) -> Vec<String> {
+        let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None);
+        for c in line.chars() {
+            match (c, quote) {
+                ('\'' | '"', None) => {
+                    quote = Some(c);
+                    word.get_or_insert_default();
+                }
+                (c, Some(open)) if c == open => quote = None,
+                (' ', None) => words.extend(word.take()),
+                ('|' | '<' | '>' | ';', None) => break,
+                (c, _) => word.get_or_insert_default().push(c),
+            }
+        }
+        words.extend(word);
+        words
+    }
+
+    #[test]
+    fn examples_can_be_pasted() {
+        fn examples(command: &Command, found: &mut Vec<String>) {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            found.extend(text.lines().filter_map(|line| line.strip_prefix("  mydocker ")).map(str::to_owned));
+            command.get_subcommands().for_each(|sub| examples(sub, found));
+        }
+        let mut found = Vec::new();
+        examples(&Arguments::command(), &mut found);
+        assert!(found.len() > 50, "{}", found.len());
+        for line in found {
+            let words = std::iter::once("mydocker".to_owned()).chain(words(&line));
+            let words = super::super::spelling::normalize(words.map(Into::into).collect());
+            if let Err(error) = super::super::parse::arguments(&words) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
 
     #[test]
     fn every_command_is_in_one_group_and_fits_a_line() {
