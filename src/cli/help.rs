@@ -56,8 +56,12 @@ pub(super) fn grouped(command: Command) -> Command {
 /// The command with one text for each option, whichever way the help is asked for: clap leaves empty lines between options
 /// as soon as one of them has two.
 fn compact(mut command: Command) -> Command {
-    if let Some(about) = command.get_long_about().cloned() {
-        command = command.about(about).long_about(Resettable::Reset);
+    if let Some(long) = command.get_long_about().map(ToString::to_string) {
+        // In lists of commands, the first paragraph alone stands for each.
+        let short = command.get_about().map(ToString::to_string).unwrap_or_default();
+        let rest = long.strip_prefix(&short).unwrap_or(&long).trim_start().to_owned();
+        let after = command.get_after_help().map(|after| format!("\n\n{after}")).unwrap_or_default();
+        command = command.after_help(rest + &after).long_about(Resettable::Reset);
     }
     let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     let command = names.into_iter().fold(command, |command, name| command.mut_subcommand(name, compact));
@@ -118,11 +122,12 @@ mod tests {
     /// The help of a command and of all below it, one after the other.
     fn tree(command: &mut Command, text: &mut String) {
         let help = command.clone().render_help().to_string();
-        let path = command.get_bin_name().unwrap_or(command.get_name());
+        let path = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
         write!(text, "$ {path} --help\n{help}\n").unwrap();
         let shown =
             command.get_subcommands_mut().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help");
-        shown.for_each(|sub| tree(sub, text));
+        // Its commands are those of the program, under longer names.
+        shown.filter(|_| path != "mydocker container").for_each(|sub| tree(sub, text));
     }
 
     /// With `MYDOCKER_NEW_HELP=1` in its environment, the test writes the file anew.

@@ -279,7 +279,11 @@ impl From<EngineError> for CommandError {
 
 /// Runs the command that `arguments` (the program's name first) asks for.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let arguments = spelling::normalize(arguments.into_iter().collect());
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(code) = completion::answer(&arguments) {
+        return code;
+    }
+    let arguments = spelling::normalize(arguments);
     let Arguments { options, command } = match parse::arguments(&arguments) {
         Ok(parsed) => parsed,
         Err(error) => return usage::report(&error, &arguments),

@@ -66,6 +66,16 @@ impl Finding {
         }
     }
 
+    /// Whether it is only worth knowing, and nothing came of it so far.
+    #[must_use]
+    pub fn is_remark(&self) -> bool {
+        match self {
+            Self::Network(finding) => finding.is_remark(),
+            Self::Lack(lack) => lack.weight == Weight::Optional,
+            _ => false,
+        }
+    }
+
     /// One word for what was looked at.
     #[must_use]
     pub fn subject(&self) -> &'static str {

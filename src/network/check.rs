@@ -133,17 +133,9 @@ pub enum Finding {
         /// The process.
         listener: HostListener,
     },
-    /// Another table drops what a network sends or receives.
-    #[error("{obstacle}, which drops {}", match .obstacle.way {
-        Way::Out => format!("what containers of network {network} send"),
-        Way::In => format!("what comes for published ports of network {network}"),
-    })]
-    Obstacle {
-        /// The network.
-        network: NetworkName,
-        /// What drops.
-        obstacle: Obstacle,
-    },
+    /// Another table drops what networks send or receive.
+    #[error("{}, which drops {}", .0.obstacle, .0.dropped())]
+    Obstacle(Hindered),
     /// There will soon be no room for further connections.
     #[error(
         "the connection tracking is nearly full: {count} of {max} entries (nf_conntrack_count of nf_conntrack_max); when it is full, new connections are dropped"
@@ -178,6 +170,32 @@ pub enum Finding {
     File(NetworkError),
 }
 
+/// Networks that one rule or policy of another table hinders.
+#[derive(Debug)]
+pub struct Hindered {
+    /// What drops, as one of them meets it.
+    pub obstacle: Obstacle,
+    /// Which of their packets, with the bridge of each.
+    pub networks: Vec<(NetworkName, IfName, Way)>,
+}
+
+impl Hindered {
+    fn on_the_way(&self, wanted: Way) -> impl Iterator<Item = &(NetworkName, IfName, Way)> {
+        self.networks.iter().filter(move |(.., way)| *way == wanted)
+    }
+
+    fn dropped(&self) -> String {
+        let called = |way| {
+            let names: Vec<&str> = self.on_the_way(way).map(|(name, ..)| name.as_str()).collect();
+            let word = if names.len() == 1 { "network" } else { "networks" };
+            (!names.is_empty()).then(|| format!("{word} {}", names.join(", ")))
+        };
+        let out = called(Way::Out).map(|networks| format!("what containers of {networks} send"));
+        let coming = called(Way::In).map(|networks| format!("what comes for published ports of {networks}"));
+        out.into_iter().chain(coming).collect::<Vec<_>>().join(", and ")
+    }
+}
+
 const RELOAD: &str = "put it right with: mydocker network reload";
 
 impl Finding {
@@ -188,6 +206,16 @@ impl Finding {
             Self::Lack(lack) => lack.weight == Weight::Required,
             Self::BridgeNetfilter(_) | Self::LegacyIptables(_) | Self::Guarded { .. } => false,
             _ => true,
+        }
+    }
+
+    /// Whether it is only worth knowing, and nothing came of it so far.
+    #[must_use]
+    pub fn is_remark(&self) -> bool {
+        match self {
+            Self::Lack(lack) => lack.weight == Weight::Optional,
+            Self::BridgeNetfilter(_) => true,
+            _ => false,
         }
     }
 
@@ -207,7 +235,7 @@ impl Finding {
                 "address"
             }
             Self::Shadowed { .. } => "port",
-            Self::Obstacle { .. } | Self::LegacyIptables(_) => "firewall",
+            Self::Obstacle(_) | Self::LegacyIptables(_) => "firewall",
             Self::ConntrackFull { .. } => "conntrack",
             Self::BridgeNetfilter(_) => "bridge-netfilter",
             Self::AddressFile { .. } | Self::File(_) => "file",
@@ -223,7 +251,7 @@ impl Finding {
                 "rename or remove the device {device}, or remove the network with: mydocker network remove {network}"
             ),
             Self::Shadowed { .. } => "let it listen on another port, or publish another one".to_owned(),
-            Self::Obstacle { obstacle, .. } => accept(obstacle),
+            Self::Obstacle(hindered) => accept(hindered),
             Self::ConntrackFull { max, .. } => {
                 format!("make room with: sysctl -w net.netfilter.nf_conntrack_max={}", max.saturating_mul(2))
             }
@@ -246,20 +274,32 @@ impl Finding {
 
 /// How to let the packets pass. To insert rules is all that is ever needed, and survives no reload of that firewall:
 /// so its own configuration is the place for them.
-fn accept(obstacle: &Obstacle) -> String {
-    let Obstacle { family, table, base, bridge, way, .. } = obstacle;
-    let direction = match way {
-        Way::Out => "iifname",
-        Way::In => "oifname",
+fn accept(hindered: &Hindered) -> String {
+    let Obstacle { family, table, base, .. } = &hindered.obstacle;
+    let rule = |way, direction: &str| {
+        let bridges: Vec<&str> = hindered.on_the_way(way).map(|(_, bridge, _)| bridge.as_str()).collect();
+        let meant = match bridges.as_slice() {
+            [] => return None,
+            [one] => (*one).to_owned(),
+            several => format!("{{ {} }}", several.join(", ")),
+        };
+        Some(format!("nft insert rule {family} {table} {base} {direction} {meant} accept"))
     };
+    let rules: Vec<String> = rule(Way::Out, "iifname").into_iter().chain(rule(Way::In, "oifname")).collect();
     let own = match (*family, table.as_str()) {
-        ("inet", "firewalld") => format!("firewall-cmd --permanent --zone=trusted --add-interface={bridge}; or, until its next reload: "),
+        ("inet", "firewalld") => {
+            let mut bridges: Vec<&str> = hindered.networks.iter().map(|(_, bridge, _)| bridge.as_str()).collect();
+            bridges.dedup();
+            let bridges: Vec<String> =
+                bridges.into_iter().map(|bridge| format!(" --add-interface={bridge}")).collect();
+            format!("firewall-cmd --permanent --zone=trusted{}; or, until its next reload: ", bridges.concat())
+        }
         ("ip" | "ip6", "filter") if table == "filter" => {
             "in the configuration of that firewall (for Docker, its chain DOCKER-USER); or, until its next reload: ".to_owned()
         }
         _ => "in the configuration of that firewall; or, until its next reload: ".to_owned(),
     };
-    format!("let them pass: {own}nft insert rule {family} {table} {base} {direction} {bridge} accept")
+    format!("let them pass: {own}{}", rules.join(" && "))
 }
 
 /// Looks for what is wrong. Nothing is changed.
@@ -457,10 +497,19 @@ impl Checkup<'_> {
                 ipv6: network.ipv6.is_some(),
             })
             .collect();
+        let mut all: Vec<Hindered> = Vec::new();
         for obstacle in self.table.obstacles(&passages)? {
-            let network = networks.iter().find(|network| network.bridge == obstacle.bridge);
-            findings.extend(network.map(|n| Finding::Obstacle { network: n.name.clone(), obstacle }));
+            let Some(network) = networks.iter().find(|network| network.bridge == obstacle.bridge) else {
+                continue;
+            };
+            let hindered = (network.name.clone(), obstacle.bridge.clone(), obstacle.way);
+            // However many networks it hinders, it is one thing to be changed.
+            match all.iter_mut().find(|known| known.obstacle.is_of_the_same(&obstacle)) {
+                Some(known) => known.networks.push(hindered),
+                None => all.push(Hindered { obstacle, networks: vec![hindered] }),
+            }
         }
+        findings.extend(all.into_iter().map(Finding::Obstacle));
         Ok(())
     }
 }
@@ -515,14 +564,35 @@ mod tests {
             base: "forward".to_owned(),
             by: DroppedBy::Policy,
         };
-        let out = Finding::Obstacle { network: name.clone(), obstacle: obstacle(Way::Out, "filter") };
+        let hindered = |obstacle: Obstacle, ways: &[(&str, Way)]| {
+            let named = |(name, way): &(&str, Way)| (name.parse().unwrap(), name.parse().unwrap(), *way);
+            Finding::Obstacle(Hindered { obstacle, networks: ways.iter().map(named).collect() })
+        };
+        let out = hindered(obstacle(Way::Out, "filter"), &[("front", Way::Out)]);
         assert_eq!(
             out.to_string(),
             "table inet filter, chain forward: its policy is drop, which drops what containers of network front send"
         );
         assert!(out.remedy().ends_with("nft insert rule inet filter forward iifname front accept"));
-        let coming = Finding::Obstacle { network: name.clone(), obstacle: obstacle(Way::In, "firewalld") };
+        let coming = hindered(obstacle(Way::In, "firewalld"), &[("front", Way::In)]);
         assert!(coming.remedy().contains("firewall-cmd") && coming.remedy().contains("oifname front"));
+        let ways = [("front", Way::Out), ("front", Way::In), ("back", Way::Out)];
+        let all = hindered(obstacle(Way::Out, "filter"), &ways);
+        assert!(
+            all.to_string().ends_with(
+                "which drops what containers of networks front, back send, and what comes for published ports of \
+                 network front"
+            ),
+            "{all}"
+        );
+        assert!(
+            all.remedy().ends_with(
+                "nft insert rule inet filter forward iifname { front, back } accept && \
+                 nft insert rule inet filter forward oifname front accept"
+            ),
+            "{}",
+            all.remedy()
+        );
         let full = Finding::ConntrackFull { count: 90, max: 100 };
         assert!(full.remedy().ends_with("nf_conntrack_max=200"), "{}", full.remedy());
         let note = Finding::BridgeNetfilter(vec![BRIDGE_NETFILTER[0]]);

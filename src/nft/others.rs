@@ -92,6 +92,15 @@ pub enum DroppedBy {
     },
 }
 
+impl Obstacle {
+    /// Whether the same rule or policy drops, whatever the packets.
+    #[must_use]
+    pub fn is_of_the_same(&self, other: &Self) -> bool {
+        (self.family, &self.table, &self.base, &self.by)
+            == (other.family, &other.table, &other.base, &other.by)
+    }
+}
+
 impl fmt::Display for Obstacle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { family, table, base, .. } = self;

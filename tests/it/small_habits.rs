@@ -263,6 +263,54 @@ fn results_that_cannot_be_written_are_told_by_the_status() {
 }
 
 #[test]
+fn shells_complete_what_there_is() {
+    let host = Host::new();
+    host.network("front", "172.18.0.0/16", &[]);
+    host.mydocker(&["volume", "create", "front-data"]).ok();
+    for name in ["web", "worker", "db"] {
+        host.mydocker(&["create", "--name", name, "--net", "none", &host.image, "true"]).ok();
+    }
+    for (words, expected) in [
+        (&["stop", "w"][..], &["web", "worker"][..]),
+        (&["stop", "web", "d"], &["db"]),
+        (&["logs", "-f", "we"], &["web"]),
+        (&["exec", "-it", "d"], &["db"]),
+        // Behind it stands the container's own command.
+        (&["exec", "db", "w"], &[]),
+        (&["network", "inspect", "f"], &["front"]),
+        (&["network", "connect", "fro"], &["front"]),
+        (&["network", "connect", "front", "w"], &["web", "worker"]),
+        (&["run", "--net", "f"], &["front"]),
+        (&["run", "--network", "ho"], &["host"]),
+        (&["volume", "rm", "f"], &["front-data"]),
+        (&["run", "--pull", "n"], &["never"]),
+        (&["network", "create", "--int"], &["--internal"]),
+        (&["unp"], &["unpause"]),
+        (&["superv"], &[]),
+    ] {
+        let all = [&["--", "mydocker"], words].concat();
+        // As bash's script asks.
+        let output = host
+            .command(&all)
+            .environment("MYDOCKER_COMPLETE", "bash")
+            .environment("_CLAP_COMPLETE_INDEX", &words.len().to_string())
+            .environment("_CLAP_IFS", "\n")
+            .run_in(&host.space);
+        let mut found: Vec<String> = output.ok().lines().map(|line| line.trim_end().to_owned()).collect();
+        found.sort_unstable();
+        assert_eq!(found, expected, "{words:?}");
+    }
+    for shell in ["bash", "zsh", "fish"] {
+        let script = host.mydocker(&["completion", shell]).ok();
+        assert!(script.contains("MYDOCKER_COMPLETE") && !script.contains("supervise"), "{script}");
+    }
+    host.mydocker(&["rm", "web", "worker", "db"]).ok();
+    host.mydocker(&["volume", "rm", "front-data"]).ok();
+    host.mydocker(&["network", "rm", "front"]).ok();
+    host.assert_nothing_left();
+}
+
+#[test]
 fn a_range_of_the_internet_is_warned_of() {
     let host = Host::new();
     let output = host.mydocker(&["network", "create", "--subnet", "162.16.0.0/24", "public"]);

@@ -92,7 +92,7 @@ fn port_shows_where_published_ports_lead_from() {
     let ports = ["-p", "8080-8081:80-81", "-p", "127.0.0.1:5353:53/udp"];
     let web = host.container("web", "front", &ports);
     let port = |options: &[&str]| host.mydocker(&[&["port", "web"], options].concat());
-    let all = "53/udp -> 127.0.0.1:5353\n80/tcp -> 0.0.0.0:8080\n81/tcp -> 0.0.0.0:8081";
+    let all = "53/udp -> 127.0.0.1:5353\n80-81/tcp -> 0.0.0.0:8080-8081";
     assert_eq!(port(&[]).ok(), all);
     assert_eq!(port(&["81"]).ok(), "0.0.0.0:8081");
     assert_eq!(port(&["53/udp"]).ok(), "127.0.0.1:5353");

@@ -19,6 +19,9 @@ pub(in crate::cli) struct Args {
     /// Print lines for people (table), or one JSON array (json)
     #[arg(long, value_name = "FORMAT", value_enum, default_value_t)]
     format: Format,
+    /// Also tell what is only worth knowing and needs nothing
+    #[arg(long, short)]
+    verbose: bool,
 }
 
 pub(super) fn run(args: &Args, context: &mut Context) -> Result<ExitCode, CommandError> {
@@ -27,9 +30,13 @@ pub(super) fn run(args: &Args, context: &mut Context) -> Result<ExitCode, Comman
     findings.sort_by_key(|finding| !finding.is_problem());
     match args.format {
         Format::Json => output::json(&findings.iter().map(document).collect::<Vec<_>>()),
-        Format::Table if findings.is_empty() => print("nothing is wrong\n"),
         Format::Table => {
-            for finding in &findings {
+            let told: Vec<&Finding> =
+                findings.iter().filter(|finding| args.verbose || !finding.is_remark()).collect();
+            if told.is_empty() {
+                print("nothing is wrong\n");
+            }
+            for finding in told {
                 print(&format!(
                     "{}: {}: {finding}\n  {}\n",
                     level(finding),
