@@ -62,7 +62,7 @@ pub(super) fn answer(words: &[OsString]) -> Option<ExitCode> {
     let layout = layout(words);
     let completing =
         CompleteEnv::with_factory(|| known(&layout)).var(VARIABLE).bin("mydocker").completer("mydocker");
-    match completing.try_complete(words.iter().cloned(), None) {
+    match completing.try_complete(words.iter().cloned(), std::env::current_dir().ok().as_deref()) {
         Ok(true) => Some(ExitCode::SUCCESS),
         Ok(false) => None,
         // A shell shows nothing of it, in the middle of a line.
@@ -92,6 +92,7 @@ fn known(layout: &Layout) -> Command {
     let whole = Arguments::command();
     let shown = whole.get_subcommands().filter(|command| !command.is_hide_set());
     let command = Command::new("mydocker")
+        .version(env!("CARGO_PKG_VERSION"))
         .disable_version_flag(true)
         .args(whole.get_arguments().cloned())
         .subcommands(shown.cloned());

@@ -113,17 +113,18 @@ fn groups(command: &Command) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write as _;
+
     use clap::CommandFactory as _;
 
     use super::super::Arguments;
     use super::*;
-    use crate::store::{Durability, write_atomic};
 
     /// The help of a command and of all below it, one after the other.
     fn tree(command: &mut Command, text: &mut String) {
         let help = command.clone().render_help().to_string();
         let path = command.get_bin_name().unwrap_or(command.get_name()).to_owned();
-        write!(text, "$ {path} --help\n{help}\n").unwrap();
+        text.push_str(&format!("$ {path} --help\n{help}\n"));
         let shown =
             command.get_subcommands_mut().filter(|sub| !sub.is_hide_set() && sub.get_name() != "help");
         // Its commands are those of the program, under longer names.
@@ -139,7 +140,9 @@ mod tests {
         tree(&mut command, &mut text);
         let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/testdata/help.txt");
         if std::env::var_os("MYDOCKER_NEW_HELP").is_some() {
-            write_atomic(&path, text.as_bytes(), Durability::Process).unwrap();
+            let mut file = std::fs::OpenOptions::new();
+            let mut file = file.write(true).create(true).truncate(true).open(&path).unwrap();
+            file.write_all(text.as_bytes()).unwrap();
         }
         let kept = std::fs::read_to_string(&path).unwrap();
         for (number, (kept, now)) in kept.lines().zip(text.lines()).enumerate() {

@@ -182,8 +182,8 @@ pub(super) fn confirm(question: &str) -> bool {
     // Who cannot be asked can still answer.
     write!(stderr, "{} [y/N] ", escaped(question)).and_then(|()| stderr.flush()).ok();
     let answer = answer().unwrap_or_default();
-    if answer.is_empty() {
-        // Nobody ended the line.
+    if answer.is_empty() || !io::stdin().is_terminal() {
+        // Nobody ended the line, or nobody saw it.
         writeln!(stderr).ok();
     }
     matches!(answer.trim(), "y" | "Y" | "yes")

@@ -109,7 +109,7 @@ impl Connecting<'_> {
     /// is left in the network of a container that is gone.
     fn disconnect(&mut self, network: &str, reference: &str, force: bool) -> Result<(), EngineError> {
         privileges::for_containers()?;
-        let network = called(network)?;
+        let network = called(self.networks, network)?;
         let record = match containers::find(self.layout, reference) {
             Ok(snapshot) => snapshot.record,
             Err(error) if force && error.is_not_found() => {
@@ -154,7 +154,7 @@ impl Connecting<'_> {
 
     /// The network that the user means; the default one is there by being asked for.
     fn network_to_connect(&mut self, name: &str) -> Result<NetworkName, EngineError> {
-        let name = called(name)?;
+        let name = called(self.networks, name)?;
         if name == NetworkName::of_default() {
             self.networks.default_network()?;
         }
@@ -347,9 +347,13 @@ impl Connecting<'_> {
     }
 }
 
-/// The network that the user means by a name. One that cannot be a name is no network's.
-pub(super) fn called(name: &str) -> Result<NetworkName, EngineError> {
-    Ok(name.parse().map_err(|_| NetworkError::NotFound(name.to_owned()))?)
+/// The network that the user means by a name or an id. One that cannot be a name is no network's.
+pub(super) fn called(networks: &Networks, name: &str) -> Result<NetworkName, EngineError> {
+    match networks.get(name) {
+        Ok(network) => Ok(network.name),
+        // Of one that is not there, or not any more, the name is what is known.
+        Err(_) => Ok(name.parse().map_err(|_| NetworkError::NotFound(name.to_owned()))?),
+    }
 }
 
 pub(super) fn check_mode(record: &Record) -> Result<(), EngineError> {

@@ -19,7 +19,7 @@ pub(super) fn connect(
     ports: &[PortRequest],
 ) -> Result<Vec<IpAddr>, EngineError> {
     privileges::for_namespaces()?;
-    let (path, network) = (path(layout, netns)?, called(network)?);
+    let (path, network) = (path(layout, netns)?, called(networks, network)?);
     if network == NetworkName::of_default() {
         networks.default_network()?;
     }
@@ -37,7 +37,8 @@ pub(super) fn disconnect(
 ) -> Result<(), EngineError> {
     privileges::for_namespaces()?;
     let path = path(layout, netns)?;
-    match networks.namespaces().disconnect(&path, &called(network)?) {
+    let network = called(networks, network)?;
+    match networks.namespaces().disconnect(&path, &network) {
         Err(NetworkError::NotConnected { .. } | NetworkError::Namespace { .. }) if force => Ok(()),
         other => Ok(other?),
     }

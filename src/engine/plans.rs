@@ -73,7 +73,7 @@ impl Engine {
     ) -> Result<String, EngineError> {
         privileges::for_networks()?;
         let Snapshot { record, state } = self.find(reference)?;
-        let network = called(network)?;
+        let network = called(&self.networks, network)?;
         match self.networks.check_wanted(&network, &format!("container {}", record.name), wanted) {
             // It is there by being asked for.
             Err(NetworkError::NotFound(_)) if network == NetworkName::of_default() => {}
@@ -97,7 +97,7 @@ impl Engine {
     pub fn plan_disconnect(&mut self, network: &str, reference: &str) -> Result<String, EngineError> {
         privileges::for_networks()?;
         let snapshot = self.find(reference)?;
-        let (record, network) = (snapshot.record, called(network)?);
+        let (record, network) = (snapshot.record, called(&self.networks, network)?);
         super::connect::check_mode(&record)?;
         if !record.network.is_member_of(network.as_str()) {
             let who = format!("container {}", record.name);
@@ -124,7 +124,8 @@ impl Engine {
         ports: &[PortRequest],
     ) -> Result<String, EngineError> {
         privileges::for_namespaces()?;
-        let (path, network) = (connect_namespace::path(&self.layout, netns)?, called(network)?);
+        let (path, network) =
+            (connect_namespace::path(&self.layout, netns)?, called(&self.networks, network)?);
         let request = NamespaceRequest { path: &path, network: &network, wanted, ports };
         Ok(self.networks.namespaces().plan_connection(&request)?.to_string())
     }
@@ -136,7 +137,8 @@ impl Engine {
     pub fn plan_disconnect_namespace(&mut self, network: &str, netns: &Path) -> Result<String, EngineError> {
         privileges::for_namespaces()?;
         let path = connect_namespace::path(&self.layout, netns)?;
-        Ok(self.networks.namespaces().plan_disconnection(&path, &called(network)?)?.to_string())
+        let network = called(&self.networks, network)?;
+        Ok(self.networks.namespaces().plan_disconnection(&path, &network)?.to_string())
     }
 
     /// What `run` would change.

@@ -8,6 +8,7 @@ use super::devices::Devices;
 use super::driver::{Fault, PortState};
 use super::error::NetworkError;
 use super::forwarding::{Needed, SwitchedOn};
+use super::hindered::Hindered;
 use super::lacking;
 use super::listener::{self, HostListener};
 use super::namespace::Running;
@@ -19,7 +20,7 @@ use super::subnet_file::Contents;
 use super::table::Table;
 use crate::names::{IfName, NetworkName};
 use crate::needs::{Lack, Weight};
-use crate::nft::{self, Obstacle, Passage, Way};
+use crate::nft::{self, Passage};
 use crate::sysctl;
 
 /// Of so many hundredths of its room the connection tracking is nearly full.
@@ -170,32 +171,6 @@ pub enum Finding {
     File(NetworkError),
 }
 
-/// Networks that one rule or policy of another table hinders.
-#[derive(Debug)]
-pub struct Hindered {
-    /// What drops, as one of them meets it.
-    pub obstacle: Obstacle,
-    /// Which of their packets, with the bridge of each.
-    pub networks: Vec<(NetworkName, IfName, Way)>,
-}
-
-impl Hindered {
-    fn on_the_way(&self, wanted: Way) -> impl Iterator<Item = &(NetworkName, IfName, Way)> {
-        self.networks.iter().filter(move |(.., way)| *way == wanted)
-    }
-
-    fn dropped(&self) -> String {
-        let called = |way| {
-            let names: Vec<&str> = self.on_the_way(way).map(|(name, ..)| name.as_str()).collect();
-            let word = if names.len() == 1 { "network" } else { "networks" };
-            (!names.is_empty()).then(|| format!("{word} {}", names.join(", ")))
-        };
-        let out = called(Way::Out).map(|networks| format!("what containers of {networks} send"));
-        let coming = called(Way::In).map(|networks| format!("what comes for published ports of {networks}"));
-        out.into_iter().chain(coming).collect::<Vec<_>>().join(", and ")
-    }
-}
-
 const RELOAD: &str = "put it right with: mydocker network reload";
 
 impl Finding {
@@ -251,7 +226,7 @@ impl Finding {
                 "rename or remove the device {device}, or remove the network with: mydocker network remove {network}"
             ),
             Self::Shadowed { .. } => "let it listen on another port, or publish another one".to_owned(),
-            Self::Obstacle(hindered) => accept(hindered),
+            Self::Obstacle(hindered) => hindered.remedy(),
             Self::ConntrackFull { max, .. } => {
                 format!("make room with: sysctl -w net.netfilter.nf_conntrack_max={}", max.saturating_mul(2))
             }
@@ -270,36 +245,6 @@ impl Finding {
             _ => RELOAD.to_owned(),
         }
     }
-}
-
-/// How to let the packets pass. To insert rules is all that is ever needed, and survives no reload of that firewall:
-/// so its own configuration is the place for them.
-fn accept(hindered: &Hindered) -> String {
-    let Obstacle { family, table, base, .. } = &hindered.obstacle;
-    let rule = |way, direction: &str| {
-        let bridges: Vec<&str> = hindered.on_the_way(way).map(|(_, bridge, _)| bridge.as_str()).collect();
-        let meant = match bridges.as_slice() {
-            [] => return None,
-            [one] => (*one).to_owned(),
-            several => format!("{{ {} }}", several.join(", ")),
-        };
-        Some(format!("nft insert rule {family} {table} {base} {direction} {meant} accept"))
-    };
-    let rules: Vec<String> = rule(Way::Out, "iifname").into_iter().chain(rule(Way::In, "oifname")).collect();
-    let own = match (*family, table.as_str()) {
-        ("inet", "firewalld") => {
-            let mut bridges: Vec<&str> = hindered.networks.iter().map(|(_, bridge, _)| bridge.as_str()).collect();
-            bridges.dedup();
-            let bridges: Vec<String> =
-                bridges.into_iter().map(|bridge| format!(" --add-interface={bridge}")).collect();
-            format!("firewall-cmd --permanent --zone=trusted{}; or, until its next reload: ", bridges.concat())
-        }
-        ("ip" | "ip6", "filter") if table == "filter" => {
-            "in the configuration of that firewall (for Docker, its chain DOCKER-USER); or, until its next reload: ".to_owned()
-        }
-        _ => "in the configuration of that firewall; or, until its next reload: ".to_owned(),
-    };
-    format!("let them pass: {own}{}", rules.join(" && "))
 }
 
 /// Looks for what is wrong. Nothing is changed.
@@ -550,7 +495,7 @@ fn conntrack() -> Result<Option<Finding>, NetworkError> {
 mod tests {
     use super::super::record::tests::network;
     use super::*;
-    use crate::nft::DroppedBy;
+    use crate::nft::{DroppedBy, Obstacle, Way};
 
     #[test]
     fn every_finding_says_what_to_do() {

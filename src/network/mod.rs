@@ -34,6 +34,7 @@ mod faults;
 mod flows;
 mod foreign;
 mod forwarding;
+mod hindered;
 mod host;
 mod ipam;
 mod lacking;

@@ -44,9 +44,10 @@ impl Records {
     /// # Errors
     /// [`NetworkError::NotFound`], or the record cannot be read.
     pub(super) fn get(&self, name: &str) -> Result<Network, NetworkError> {
-        // A text that cannot be a name cannot be the name of a network either.
-        let parsed: NetworkName = name.parse().map_err(|_| NetworkError::NotFound(name.to_owned()))?;
-        if let Some(loaded) = self.load(&parsed)? {
+        // A text that cannot be a name cannot be the name of a network either; an id is longer than a name may be.
+        if let Ok(parsed) = name.parse::<NetworkName>()
+            && let Some(loaded) = self.load(&parsed)?
+        {
             return Ok(loaded.network);
         }
         self.with_id(name)?.ok_or_else(|| NetworkError::NotFound(name.to_owned()))

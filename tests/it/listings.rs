@@ -94,7 +94,7 @@ fn ps_shows_what_its_filters_let_pass() {
     host.mydocker(&["ps", "--format", "{{.ID"]).refused(&[1, 125], &["--format", "{{.ID", "character 1"]);
     host.mydocker(&["ps", "--format", "{{.Nope}}"]).refused(&[1], &["--format", "Nope"]);
     assert_eq!(host.mydocker(&["container", "ls", "-aq"]).ok().lines().count(), 4);
-    let networks = host.mydocker(&["network", "ls", "--format", "{{.Name}} {{.IPRange}}"]).ok();
+    let networks = host.mydocker(&["network", "list", "--format", "{{.Name}} {{.IPRange}}"]).ok();
     assert_eq!(networks, "front 172.18.0.1/16");
 }
 
@@ -149,7 +149,7 @@ fn info_version_and_completion_tell_of_this_program() {
     assert!(host.mydocker(&["version"]).ok().contains(version));
     for shell in ["bash", "zsh", "fish"] {
         let script = host.mydocker(&["completion", shell]).ok();
-        assert!(script.contains("no-trunc") && !script.contains("supervise"), "{shell}");
+        assert!(script.contains("mydocker") && !script.contains("supervise"), "{shell}");
     }
     host.mydocker(&["completion", "tcsh"]).refused(&[125], &["tcsh"]);
 }

@@ -77,27 +77,25 @@ fn list_shows_name_gateway_and_driver_first() {
     assert_eq!(columns(&host.mydocker(&["network", "list"]).ok()), [["NAME", "IPRange", "Driver"]]);
     host.network("front", "172.18.0.0/16", &[]);
     host.network("back", "172.19.5.0/25", &[]);
-    for list in ["list", "ls"] {
-        let mut rows = columns(&host.mydocker(&["network", list]).ok());
-        rows[1..].sort_unstable();
-        assert_eq!(
-            rows,
-            [
-                ["NAME", "IPRange", "Driver"],
-                ["back", "172.19.5.1/25", "bridge"],
-                ["front", "172.18.0.1/16", "bridge"]
-            ]
-        );
-        let quiet = host.mydocker(&["network", list, "-q"]).ok();
-        let mut names: Vec<&str> = quiet.lines().collect();
-        names.sort_unstable();
-        assert_eq!(names, ["back", "front"]);
-        let json = host.mydocker(&["network", list, "--format", "json"]).rows();
-        let mut names: Vec<&str> =
-            json.as_array().unwrap().iter().map(|network| network["Name"].as_str().unwrap()).collect();
-        names.sort_unstable();
-        assert_eq!(names, ["back", "front"]);
-    }
+    let mut rows = columns(&host.mydocker(&["network", "list"]).ok());
+    rows[1..].sort_unstable();
+    assert_eq!(
+        rows,
+        [
+            ["NAME", "IPRange", "Driver"],
+            ["back", "172.19.5.1/25", "bridge"],
+            ["front", "172.18.0.1/16", "bridge"]
+        ]
+    );
+    let quiet = host.mydocker(&["network", "list", "-q"]).ok();
+    let mut names: Vec<&str> = quiet.lines().collect();
+    names.sort_unstable();
+    assert_eq!(names, ["back", "front"]);
+    let json = host.mydocker(&["network", "list", "--format", "json"]).rows();
+    let mut names: Vec<&str> =
+        json.as_array().unwrap().iter().map(|network| network["Name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["back", "front"]);
 }
 
 #[test]

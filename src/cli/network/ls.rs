@@ -38,8 +38,6 @@ const COLUMNS: Columns = Columns {
         ("Internal", "INTERNAL"),
         ("Labels", "LABELS"),
         ("CreatedAt", "CREATED AT"),
-        ("IPRange", "IPRange"),
-        ("IPRange6", "IPRange6"),
         ("Id", "NETWORK ID"),
         ("Label", ""),
     ],
@@ -76,6 +74,10 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
 fn row(network: &Network) -> Value {
     let created = DateTime::parse_from_rfc3339(&network.created).map(|time| time.with_timezone(&Utc));
     let mut row = list::row(network);
+    if let Value::Object(members) = &mut row {
+        // Docker's rows have none.
+        members.retain(|name, _| !name.starts_with("IPRange"));
+    }
     row["CreatedAt"] = created.map(documents::listed_time).unwrap_or_default().into();
     row["IPv4"] = network.ipv4.is_some().to_string().into();
     row["IPv6"] = network.ipv6.is_some().to_string().into();
@@ -96,8 +98,6 @@ fn builtin(network: Listed<'_>) -> Value {
         "Labels": "",
         "Label": {},
         "CreatedAt": "",
-        "IPRange": "",
-        "IPRange6": "",
     })
 }
 

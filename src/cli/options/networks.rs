@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::cli::{CommandError, Context};
 use crate::engine::{MacAddress, NetworkMode, Wanted};
+use crate::names::{ContainerId, NameError};
 
 /// The networks of a container
 #[derive(Debug, clap::Args)]
@@ -75,9 +76,12 @@ impl FromStr for Place {
             "default" | "bridge" => NetworkMode::Default,
             name => match name.strip_prefix("container:") {
                 Some(container) => return Ok(Self::OfContainer(container.to_owned())),
-                None => NetworkMode::Network(
-                    name.parse().map_err(|error: crate::names::NameError| error.to_string())?,
-                ),
+                None => {
+                    // A name has no room for all 64 digits of an id; the rest of them tell as well which it is.
+                    let is_id = name.parse::<ContainerId>().is_ok();
+                    let name = if is_id { &name[..name.len() - 1] } else { name };
+                    NetworkMode::Network(name.parse().map_err(|error: NameError| error.to_string())?)
+                }
             },
         };
         Ok(Self::Mode(mode))
