@@ -106,6 +106,9 @@ fn with_names(command: Command, layout: &Layout, above: &str) -> Command {
         .into_iter()
         .fold(command, |command, name| command.mut_subcommand(name, |sub| with_names(sub, layout, &own)));
     command.mut_args(|arg| {
+        if !arg.get_action().takes_values() {
+            return arg;
+        }
         let meant = kind(&arg, above, &own);
         match (meant, hint(&arg)) {
             (Some(kind), _) => {
