@@ -131,8 +131,8 @@ fn kind(arg: &Arg, above: &str, own: &str) -> Option<Named> {
     match (value_name(arg), above, own) {
         ("CONTAINER", ..) => Some(Named::Container),
         ("NETWORK", ..) => Some(Named::Network),
-        ("NAME", "network", "inspect" | "remove") => Some(Named::Network),
-        ("NAME", "volume", "inspect" | "remove") => Some(Named::Volume),
+        ("NAME", "network", "inspect" | "remove" | "rm") => Some(Named::Network),
+        ("NAME", "volume", "inspect" | "remove" | "rm") => Some(Named::Volume),
         ("IMAGE" | "SOURCE", ..) => Some(Named::Image),
         ("NAME", "mydocker", "inspect") => Some(Named::Container),
         _ => None,

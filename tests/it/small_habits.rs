@@ -278,8 +278,8 @@ fn shells_complete_what_there_is() {
         (&["stop", "web", "d"], &["db"]),
         (&["logs", "-f", "we"], &["web"]),
         (&["exec", "-it", "d"], &["db"]),
-        // Behind it stands the container's own command.
-        (&["exec", "db", "w"], &[]),
+        // Behind it stand the container's own command, which the engine takes for one more, and its arguments.
+        (&["exec", "db", "cat", "w"], &[]),
         (&["network", "inspect", "f"], &["front"]),
         (&["network", "connect", "fro"], &["front"]),
         (&["network", "connect", "front", "w"], &["web", "worker"]),
