@@ -3,7 +3,7 @@
 //! No other program is ever run.
 //!
 //! ```text
-//! main ─► cli ─► engine ─┬─► container ───────────────────┐
+//! main ─► cli ─► engine ─┬─► container ─► dns ───────────┐
 //!                        ├─► image, volume, registry ─────┤  container, image ─► archive
 //!                        └─► network ─► nft ─► netlink ───┴─► store, netns, sysctl ─► sys
 //!                                                                  needs ◄─ whoever asks; names, process ◄─ everyone
@@ -27,6 +27,7 @@
 mod archive;
 pub mod cli;
 mod container;
+mod dns;
 pub mod engine;
 mod image;
 pub mod names;

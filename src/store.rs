@@ -101,6 +101,12 @@ impl Layout {
         self.run_root.join("network/endpoints")
     }
 
+    /// The directory with one directory of names for each network.
+    #[must_use]
+    pub fn network_names(&self) -> PathBuf {
+        self.run_root.join("network/names")
+    }
+
     /// The directory with one directory for each connected container.
     #[must_use]
     pub fn connected_containers(&self) -> PathBuf {

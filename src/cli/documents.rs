@@ -290,12 +290,12 @@ fn network_settings(snapshot: &Snapshot, endpoints: &[Endpoint], paths: &Paths) 
         .iter()
         .map(|membership| {
             let endpoint = endpoints.iter().find(|endpoint| endpoint.network == membership.network);
-            (membership.network.to_string(), in_network(&membership.wanted, endpoint))
+            (membership.network.to_string(), in_network(&snapshot.record, &membership.wanted, endpoint))
         })
         .collect();
     // Docker has networks for these as well.
     if let mode @ (NetworkMode::Host | NetworkMode::None) = &snapshot.record.network.mode {
-        networks.insert(mode.describe(), in_network(&Wanted::default(), None));
+        networks.insert(mode.describe(), in_network(&snapshot.record, &Wanted::default(), None));
     }
     let sandbox = if snapshot.state.is_running() { paths.netns.to_string_lossy() } else { "".into() };
     // Of the first network, where scripts from before there were several look.
@@ -319,7 +319,7 @@ fn sandbox_id(snapshot: &Snapshot) -> String {
 }
 
 /// What a container asked for in a network, and while it runs, what it got.
-fn in_network(wanted_there: &Wanted, endpoint: Option<&Endpoint>) -> Value {
+fn in_network(record: &Record, wanted_there: &Wanted, endpoint: Option<&Endpoint>) -> Value {
     let Wanted { ip, ip6, aliases, .. } = wanted_there;
     let mut wanted = Map::new();
     wanted.extend(ip.map(|ip| ("IPv4Address".to_owned(), ip.to_string().into())));
@@ -330,7 +330,11 @@ fn in_network(wanted_there: &Wanted, endpoint: Option<&Endpoint>) -> Value {
     value["Aliases"] = if aliases.is_empty() { Value::Null } else { json!(aliases) };
     value["Links"] = Value::Null;
     value["DriverOpts"] = Value::Null;
-    value["DNSNames"] = json!(aliases);
+    let own = [record.name.as_str(), record.id.short()];
+    value["DNSNames"] = match endpoint {
+        Some(_) => json!(own.into_iter().chain(aliases.iter().map(String::as_str)).collect::<Vec<_>>()),
+        None => json!(aliases),
+    };
     value["GwPriority"] = 0.into();
     value["NetworkID"] = "".into();
     value["HostInterface"] = endpoint.map(|endpoint| name(&endpoint.host_if)).unwrap_or_default().into();

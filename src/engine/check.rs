@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use caps::Capability;
 
-use super::{EngineError, containers, host, leaks, one_line, privileges};
+use super::{EngineError, containers, host, leaks, one_line, privileges, reload};
 use crate::names::ContainerName;
 use crate::needs::{self, Lack, ThisHost, Weight};
-use crate::network::{Finding as NetworkFinding, Networks};
+use crate::network::{Finding as NetworkFinding, NameFault, Networks};
 use crate::store::Layout;
 
 /// Something that is wrong, or that is worth knowing.
@@ -33,6 +33,10 @@ pub enum Finding {
     LeakedMount(PathBuf),
     /// A container's record that cannot be read.
     Record(EngineError),
+    /// The name of a container in a network.
+    Name(NameFault),
+    /// A container that is found by an earlier name.
+    Renamed(ContainerName),
 }
 
 impl fmt::Display for Finding {
@@ -51,6 +55,10 @@ impl fmt::Display for Finding {
                 write!(f, "the mount {} belongs to no running container", path.display())
             }
             Self::Record(error) => f.write_str(&one_line(error)),
+            Self::Name(fault) => fault.fmt(f),
+            Self::Renamed(name) => {
+                write!(f, "container {name} is found by an earlier name only: its renaming was killed")
+            }
         }
     }
 }
@@ -87,6 +95,7 @@ impl Finding {
             Self::LeakedNamespace { .. } => "namespace",
             Self::LeakedMount(_) => "mount",
             Self::Record(_) => "file",
+            Self::Name(_) | Self::Renamed(_) => "name",
         }
     }
 
@@ -97,7 +106,11 @@ impl Finding {
             Self::Network(finding) => finding.remedy(),
             Self::Capability(_) => "run mydocker as root with all capabilities; in a unit, without PrivateDevices= and CapabilityBoundingSet=".to_owned(),
             Self::Lack(lack) => lack.remedy.clone(),
-            Self::Orphan(_) | Self::LeakedNamespace { is_ours: true, .. } | Self::LeakedMount(_) => {
+            Self::Orphan(_)
+            | Self::LeakedNamespace { is_ours: true, .. }
+            | Self::LeakedMount(_)
+            | Self::Name(_)
+            | Self::Renamed(_) => {
                 "put it right with: mydocker network reload".to_owned()
             }
             Self::LeakedNamespace { path, .. } => {
@@ -130,6 +143,10 @@ pub(super) fn check(layout: &Layout, networks: &mut Networks) -> Result<Vec<Find
     if !blind {
         findings.extend(networks.check(&running)?.into_iter().map(Finding::Network));
     }
+    // A record that cannot be read is among the findings already.
+    findings.extend(networks.check_names().unwrap_or_default().into_iter().map(Finding::Name));
+    let renamed = reload::renamed(layout, networks)?.into_iter();
+    findings.extend(renamed.map(|record| Finding::Renamed(record.name)));
     findings.extend(leaks::namespaces(layout, &known)?.into_iter().map(|path| {
         let is_ours = leaks::is_of_a_container(layout, &path);
         Finding::LeakedNamespace { path, is_ours }

@@ -209,7 +209,12 @@ fn others_network(settings: &Settings) -> Option<String> {
     let port = || settings.exposed.first().map(|port| format!("--expose {port}"));
     let search = || resolution.search.first().map(|domain| format!("--dns-search {domain}"));
     let option = || resolution.options.first().map(|option| format!("--dns-option {option}"));
-    server.or_else(host).or_else(port).or_else(search).or_else(option)
+    server.or_else(|| link_of(settings)).or_else(host).or_else(port).or_else(search).or_else(option)
+}
+
+/// A link to another container, which is found through a network of the container's own.
+fn link_of(settings: &Settings) -> Option<String> {
+    settings.resolution.links.first().map(|link| format!("--link {}", link.target))
 }
 
 /// What the network options mean together. Those of the first network may also be given beside it.
@@ -256,7 +261,7 @@ fn settle_networks(
                 if let Some(option) = option.or(published).or_else(|| others_network(&request.settings)) {
                     return conflict(option, net(mode));
                 }
-            } else if let Some(option) = option {
+            } else if let Some(option) = option.or_else(|| link_of(&request.settings)) {
                 return conflict(option, net(mode));
             } else if let Some(option) = published {
                 // As with Docker: what was published elsewhere is there already, or nowhere.

@@ -2,9 +2,9 @@
 
 use std::net::IpAddr;
 
-use super::EngineError;
 use super::connection::NetworkMode;
 use super::containers::Record;
+use super::{EngineError, resolver};
 use crate::container::run::environment;
 use crate::container::tree::files::{self, Files, Surroundings};
 use crate::network::{Endpoint, Family, InterfaceAddress, Networks};
@@ -30,7 +30,7 @@ pub(super) fn write(
 ) -> Result<(), EngineError> {
     let surroundings = match &record.network.mode {
         NetworkMode::Host => Surroundings::Host,
-        _ if endpoints.is_empty() => Surroundings::Nowhere,
+        mode if !resolver::has_one(mode) => Surroundings::Nowhere,
         _ => Surroundings::Networks {
             addresses: endpoints
                 .iter()

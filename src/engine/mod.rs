@@ -47,6 +47,7 @@ mod push;
 mod reload;
 mod remove;
 mod rename;
+mod resolver;
 mod restart;
 mod sharing;
 mod space;
@@ -80,7 +81,9 @@ pub use crate::container::request::mounts::{Mount, MountError, VolumesFrom};
 pub use crate::container::request::namespaces::{
     IpcMode, Namespace, NamespaceError, Namespaces, OF_CONTAINER, PidMode,
 };
-pub use crate::container::request::resolution::{ExtraHost, ResolutionError, resolver_option, search_domain};
+pub use crate::container::request::resolution::{
+    ContainerLink, ExtraHost, ResolutionError, resolver_option, search_domain,
+};
 pub use crate::container::request::restart::RestartPolicy;
 pub use crate::container::request::seccomp_profile::Profile;
 pub use crate::container::request::security::{CapabilityName, Seccomp, Security, SecurityError};
@@ -93,6 +96,7 @@ pub use crate::image::{
     Change, ImageConfig, ImageError, LoadedImage, Pinned, Platform, Reference, RemoteName, Removal, Step,
     StoredImage,
 };
+pub use crate::network::is_name as is_dns_name;
 pub use crate::network::{
     AddressBlock, CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection,
     Network, Subnet, SubnetError,

@@ -1,5 +1,6 @@
 //! Networks are brought to what the records say, and leftovers of killed supervisors are cleared away.
 
+use super::containers::Record;
 use super::{EngineError, containers, leaks, orphan, privileges};
 use crate::container::tree::rootfs;
 use crate::netns;
@@ -15,7 +16,13 @@ pub(super) fn reload(layout: &Layout, networks: &mut Networks) -> Result<Vec<Net
         }
     }
     let (running, known) = leaks::running(layout)?;
-    let networks = networks.reload(&running)?;
+    let restored = networks.reload(&running)?;
+    for record in renamed(layout, networks)? {
+        for endpoint in &networks.endpoints_of_container(&record.id, &record.network.earlier())?.made {
+            networks.rename(endpoint, record.name.as_str())?;
+        }
+    }
+    networks.renew_names()?;
     // What is below this root directory, or belongs to one of its containers, cannot be another program's.
     for path in leaks::mounts(layout, &known)? {
         if let Some(id) = leaks::container_of_mount(layout, &path) {
@@ -27,5 +34,21 @@ pub(super) fn reload(layout: &Layout, networks: &mut Networks) -> Result<Vec<Net
             netns::unpin(&path)?;
         }
     }
-    Ok(networks)
+    Ok(restored)
+}
+
+/// The running containers that their networks know by another name: a `rename` was killed.
+pub(super) fn renamed(layout: &Layout, networks: &Networks) -> Result<Vec<Record>, EngineError> {
+    let mut renamed = Vec::new();
+    for snapshot in containers::list(layout)?.containers {
+        let record = snapshot.record;
+        if !snapshot.state.is_running() {
+            continue;
+        }
+        let endpoints = networks.endpoints_of_container(&record.id, &record.network.earlier())?.made;
+        if endpoints.iter().any(|endpoint| endpoint.owner.name() != record.name.as_str()) {
+            renamed.push(record);
+        }
+    }
+    Ok(renamed)
 }

@@ -19,7 +19,7 @@ pub(super) fn rename(
     if !record.status()?.is_running() {
         return Ok(());
     }
-    // If this is killed from here on, only comments of elements, which are for people, are out of date.
+    // If this is killed from here on, it is found by its old name until `network reload`.
     let endpoints = networks.endpoints_of_container(&id, &record.network.earlier())?;
     for endpoint in &endpoints.made {
         networks.rename(endpoint, name.as_str())?;

@@ -19,7 +19,7 @@ use std::time::Duration;
 use super::containers::Record;
 use super::host::hierarchy;
 use super::launch::{Job, Supervisors};
-use super::{EngineError, etc_files, forget, join, mounts, one_line, orphan, sharing, update};
+use super::{EngineError, etc_files, forget, join, mounts, one_line, orphan, resolver, sharing, update};
 use crate::container::life::attach;
 use crate::container::life::log::Writer;
 use crate::container::life::protocol::{Failure, Order};
@@ -281,6 +281,10 @@ impl Supervision<'_> {
             Some(netns) => self.connect_all(record, init, netns)?,
             None => Vec::new(),
         };
+        let names = match &netns {
+            Some(netns) => resolver::open(self.networks, record, netns, &pin)?,
+            None => None,
+        };
         etc_files::write(self.layout, self.networks, record, &endpoints)?;
         task.wait_until_ready()?;
         let options = Options {
@@ -297,6 +301,7 @@ impl Supervision<'_> {
                 container: Some(id.clone()),
             },
             spool: self.layout.container(id),
+            names,
         };
         let mut supervisor = Supervisor::new(task, options)?;
         Record::update(self.layout, id, |record| {
@@ -401,6 +406,7 @@ impl Supervision<'_> {
                     container: None,
                 },
                 spool: self.layout.container(id),
+                names: None,
             };
             let mut supervisor = Supervisor::new(task, options)?;
             supervisor.start()?;

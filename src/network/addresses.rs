@@ -71,6 +71,7 @@ pub(super) fn place(
         container_if: free_interface(request.others, 0)?,
         is_tied: network.check_source,
         ports: Vec::new(),
+        aliases: request.wanted.aliases.clone(),
     };
     for block in network.blocks() {
         let address = match request.wanted.address(block.subnet.family()) {

@@ -74,6 +74,9 @@ pub struct Endpoint {
     pub is_tied: bool,
     /// The published ports.
     pub ports: Vec<PortMapping>,
+    /// Further names of a container in the network.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub aliases: Vec<String>,
 }
 
 /// An endpoint as it may be written down: earlier versions had the members of its owner one by one.
@@ -95,12 +98,16 @@ struct Stored {
     #[serde(default)]
     is_tied: bool,
     ports: Vec<PortMapping>,
+    #[serde(default)]
+    aliases: Vec<String>,
 }
 
 impl TryFrom<Stored> for Endpoint {
     type Error = &'static str;
     fn try_from(stored: Stored) -> Result<Self, Self::Error> {
-        let Stored { network, position, addresses, mac, host_if, container_if, is_tied, ports, .. } = stored;
+        let Stored {
+            network, position, addresses, mac, host_if, container_if, is_tied, ports, aliases, ..
+        } = stored;
         let owner = match (stored.owner, stored.container, stored.container_name, stored.owners) {
             (Some(owner), None, None, None) => owner,
             (None, Some(id), Some(name), Some(processes)) => match stored.namespace {
@@ -109,7 +116,7 @@ impl TryFrom<Stored> for Endpoint {
             },
             _ => return Err("it must have one owner"),
         };
-        Ok(Self { network, owner, position, addresses, mac, host_if, container_if, is_tied, ports })
+        Ok(Self { network, owner, position, addresses, mac, host_if, container_if, is_tied, ports, aliases })
     }
 }
 
@@ -250,15 +257,17 @@ pub(super) fn load_all(layout: &Layout, network: &NetworkName) -> Result<Vec<End
     Ok(endpoints)
 }
 
-/// Removes the directory of a network that is gone, and the mark that its addresses are announced.
+/// Removes the directory of a network that is gone, its names, and the mark that its addresses are announced.
 ///
 /// # Errors
 /// The file system refused.
 pub(super) fn remove_all(layout: &Layout, network: &NetworkName) -> Result<(), RecordError> {
     let mark = layout.announcing().join(network);
     store::remove_if_exists(&mark).map_err(|source| RecordError::Io { path: mark, source })?;
-    let path = directory(layout, network);
-    store::remove_tree_if_exists(&path).map_err(|source| RecordError::Io { path, source })
+    for path in [layout.network_names().join(network), directory(layout, network)] {
+        store::remove_tree_if_exists(&path).map_err(|source| RecordError::Io { path, source })?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! connect   endpoints come and go                  ports       published, moved, taken away; publishing decides
 //! restore   after a reboot, a flush, a kill        reload      everything as the records say
 //! planner   what a command would change: Plan      check       what is wrong
+//! name_files, neighbours   which container has which name
 //! foreign   namespaces that are no container's     wanted      what somebody asks for in a network
 //! ```
 //!
@@ -19,6 +20,8 @@
 //! only when its interface has left the bridge; a port is ours only if its exclusive creation succeeded.
 //!
 #![doc = include_str!("networks.md")]
+//!
+#![doc = include_str!("names.md")]
 
 mod addresses;
 mod allot;
@@ -41,7 +44,10 @@ mod lacking;
 mod links;
 mod listener;
 mod manage;
+mod name_faults;
+mod name_files;
 mod namespace;
+mod neighbours;
 mod owner;
 mod plan;
 mod planner;
@@ -61,6 +67,8 @@ mod wanted;
 
 use crate::names::ContainerId;
 pub use crate::netlink::{Direction, Flow, FlowEvent, FlowState, MacAddress};
+use crate::netns::NetNs;
+pub use crate::nft::Diversion;
 use crate::store::Layout;
 use check::Checkup;
 use devices::Devices;
@@ -81,7 +89,10 @@ pub use ipam::{Bitmap, BitmapError};
 pub use lacking::lacking;
 pub use listener::HostListener;
 pub use manage::{Inspection, Usage};
+pub use name_faults::NameFault;
+pub use name_files::is_name;
 pub use namespace::{Namespace, Running};
+pub use neighbours::{Neighbour, Neighbours};
 pub use owner::{Holder, Owner};
 pub use plan::Plan;
 pub use planner::{Planner, StartRequest};
@@ -125,6 +136,36 @@ impl Networks {
     pub fn check(&mut self, running: &Running) -> Result<Vec<Finding>, NetworkError> {
         let Self { records, table, devices } = self;
         Checkup { records, table, devices }.findings(running)
+    }
+
+    /// What is wrong with the names of containers. Nothing is changed.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub fn check_names(&self) -> Result<Vec<NameFault>, NetworkError> {
+        name_faults::find(&self.records)
+    }
+
+    /// Makes the names of containers exactly those that the records say.
+    ///
+    /// # Errors
+    /// The records cannot be read, or the file system refuses.
+    pub fn renew_names(&self) -> Result<(), NetworkError> {
+        name_faults::renew(&self.records)
+    }
+
+    /// What a container sees of its networks.
+    #[must_use]
+    pub fn neighbours_of(&self, container: &ContainerId) -> Neighbours {
+        Neighbours::new(self.records.layout.clone(), container.clone())
+    }
+
+    /// Leads questions to a name server in a container's namespace to other ports.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or the kernel refuses.
+    pub fn divert_name_queries(&self, netns: &NetNs, diversion: Diversion) -> Result<(), NetworkError> {
+        neighbours::divert(netns, diversion)
     }
 
     /// One network's record.

@@ -70,6 +70,18 @@ impl Owner {
         }
     }
 
+    /// Whether it is a container that runs: both its first process and its supervisor are there. While it ends, one of
+    /// them already is not.
+    #[must_use]
+    pub(super) fn is_running_container(&self) -> bool {
+        match self {
+            Self::Container { processes, .. } => {
+                !processes.is_empty() && processes.iter().all(|process| process.is_alive())
+            }
+            Self::Namespace { .. } => false,
+        }
+    }
+
     /// Whether both are one container in one run of it, or one namespace. The name may be another.
     #[must_use]
     pub(super) fn is_same_run(&self, other: &Self) -> bool {

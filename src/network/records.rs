@@ -7,6 +7,7 @@ use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::forwarding::SwitchedOn;
 use super::links::{Link, Links};
+use super::name_files;
 use super::plan::Whole;
 use super::record::{self, Loaded, Network, Phase, RecordError};
 use super::subnet::Subnet;
@@ -118,6 +119,13 @@ impl Records {
     /// Writes down that a connection was finished.
     pub(super) fn complete(&self, endpoint: &Endpoint) -> Result<(), NetworkError> {
         let Some(first) = endpoint.addresses.first() else { return Ok(()) };
+        if endpoint.owner.namespace().is_none() {
+            // Who gives the addresses back holds the lock as well: no name stays behind.
+            let _lock = self.addresses()?;
+            if let Some(current) = self.current(endpoint)? {
+                name_files::write(&self.layout, &current)?;
+            }
+        }
         let completed = Links::with(&self.layout, endpoint).complete(&endpoint.network, first.address());
         completed.map_err(|source| linking(endpoint, source))
     }
@@ -151,8 +159,15 @@ impl Records {
     ) -> Result<Option<Endpoint>, NetworkError> {
         let _lock = self.addresses()?;
         let Some(mut current) = self.current(endpoint)? else { return Ok(None) };
+        let before = name_files::names_of(&current);
         change(&mut current);
+        let after = name_files::names_of(&current);
+        // A name that is on the way may be found before and after it is the record's, and never counts without it.
+        if after != before {
+            name_files::write(&self.layout, &current)?;
+        }
         endpoint::save(&self.layout, &current)?;
+        name_files::remove(&self.layout, &current, before.difference(&after))?;
         Ok(Some(current))
     }
 
@@ -232,6 +247,10 @@ impl Records {
     /// Gives the addresses of an endpoint back, but for those that have another holder by now, and removes its record.
     pub(super) fn release(&self, endpoint: &Endpoint) -> Result<(), NetworkError> {
         let mut file = self.addresses()?;
+        // Whoever gets the address next may have a name of these as well.
+        if let Some(current) = self.current(endpoint)? {
+            name_files::remove(&self.layout, &current, name_files::names_of(&current).iter())?;
+        }
         let mut is_own = false;
         // The first one last: that is the one which the link leads to.
         for address in endpoint.addresses.iter().rev() {
@@ -344,6 +363,7 @@ mod tests {
             container_if: "eth0".parse().unwrap(),
             is_tied: false,
             ports: Vec::new(),
+            aliases: Vec::new(),
         };
         endpoint::save(&records.layout, &first).unwrap();
         let renamed = records.change(&first, |current| *current = current.renamed("www")).unwrap().unwrap();

@@ -40,6 +40,7 @@ impl Networks {
         }
         // An endpoint of another boot has no interface any more, even if its owner's pid is in use again.
         store::remove_tree_if_exists(&self.records.layout.endpoints())
+            .and_then(|()| store::remove_tree_if_exists(&self.records.layout.network_names()))
             .and_then(|()| store::remove_tree_if_exists(&self.records.layout.connected_containers()))
             .and_then(|()| store::remove_tree_if_exists(&self.records.layout.namespaces()))
             .and_then(|()| store::remove_tree_if_exists(&self.records.layout.announcing()))

@@ -17,6 +17,7 @@
 //! | `schema` | the sets and maps: types, flags, comments |
 //! | `expr`, `expr_text` | the expressions that rules are made of: to bytes, from bytes, to nft's syntax |
 //! | `rules`, `vocabulary` | the rules of the seven chains, and the parts they are put together from |
+//! | `divert` | [`Diversion`]: the table in a container's namespace that leads name queries to another port |
 //! | `skeleton` | [`Skeleton`]: all of that as one list of objects |
 //! | `frames`, `transaction` | [`Transaction`] and [`Batch`]: messages, numbered, with an index for errors |
 //! | `socket`, `error` | [`Socket`]: sending, and what a refusal of the kernel means |
@@ -31,6 +32,7 @@
 #![doc = include_str!("ruleset.md")]
 
 mod claim;
+mod divert;
 mod dump;
 mod element;
 mod element_bytes;
@@ -50,6 +52,7 @@ mod transaction;
 mod vocabulary;
 
 pub use claim::Claim;
+pub use divert::Diversion;
 pub use element::{COMMENT_MAX, Element, ElementError, Published, PublishedRange};
 pub use error::{CommitError, Missing};
 pub use listing::Differences;

@@ -7,6 +7,7 @@ use netlink_packet_netfilter::nftables::{NfTablesMessage, RuleAttribute, RuleMes
 use rustables::{MsgType, ProtocolFamily};
 
 use super::TABLE;
+use super::divert::{self, DivertingRule};
 use super::expr::{Expr, to_rustables};
 use super::frames::{Frame, Writer, rustables_frames};
 use super::rules::{Chain, Rule};
@@ -43,6 +44,10 @@ pub(super) enum Object {
     Flush(Chain),
     /// Append a rule to its chain.
     Rule(Rule),
+    /// Create the chain that diverts name queries.
+    DivertingChain,
+    /// Append a rule to it.
+    DivertingRule(DivertingRule),
 }
 
 impl Skeleton {
@@ -61,7 +66,10 @@ impl Object {
     pub(super) const fn chain(&self) -> Option<&'static str> {
         match self {
             Self::Flush(chain) | Self::Rule(Rule { chain, .. }) => Some(chain.name()),
-            Self::Table { .. } | Self::DeleteTable | Self::Set(_) | Self::Chain(_) => None,
+            Self::DivertingRule(_) => Some(divert::CHAIN),
+            Self::Table { .. } | Self::DeleteTable | Self::Set(_) | Self::Chain(_) | Self::DivertingChain => {
+                None
+            }
         }
     }
 
@@ -74,7 +82,15 @@ impl Object {
                 batch.add(&table().with_userdata(comment_userdata(TABLE_COMMENT)), MsgType::Add);
             }
             Self::DeleteTable => batch.add(&table(), MsgType::Del),
-            Self::Set(_) => return false,
+            Self::Set(_) | Self::DivertingRule(_) => return false,
+            Self::DivertingChain => batch.add(
+                &rustables::Chain::new(&table())
+                    .with_name(divert::CHAIN)
+                    .with_type(rustables::ChainType::Filter)
+                    .with_policy(rustables::ChainPolicy::Accept)
+                    .with_hook(rustables::Hook::new(rustables::HookClass::Out, -300)),
+                MsgType::Add,
+            ),
             Self::Chain(which) => match which.hook() {
                 Some(hook) => batch.add(
                     &chain(which)
@@ -110,6 +126,7 @@ impl Object {
     fn to_packet(&self) -> Option<(NfTablesMessage, u16)> {
         match self {
             Self::Set(set) => Some((set.message(), NLM_F_CREATE)),
+            Self::DivertingRule(rule) => Some((rule.message(), NLM_F_CREATE | NLM_F_APPEND)),
             Self::Rule(rule) => {
                 let expressions =
                     rule.expressions.iter().map(|expression| Expr::to_packet(expression).into());
@@ -158,6 +175,8 @@ impl fmt::Display for Object {
             Self::Set(set) => write!(f, "the set {}", set.name()),
             Self::Chain(chain) => write!(f, "the chain {}", chain.name()),
             Self::Flush(chain) => write!(f, "the renewal of the chain {}", chain.name()),
+            Self::DivertingChain => write!(f, "the chain {}", divert::CHAIN),
+            Self::DivertingRule(rule) => write!(f, "the rule \"{rule}\" of the chain {}", divert::CHAIN),
             Self::Rule(rule) => write!(f, "the rule \"{rule}\" of the chain {}", rule.chain.name()),
         }
     }

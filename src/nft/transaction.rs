@@ -5,6 +5,7 @@ use std::fmt;
 use netlink_packet_core::{NLM_F_CREATE, NLM_F_EXCL};
 
 use super::TABLE;
+use super::divert::{self, Diversion};
 use super::element::Element;
 use super::element_bytes::put_elements;
 use super::frames::{Writer, frames};
@@ -33,6 +34,7 @@ enum Operation {
     AddSkeleton(Skeleton),
     RenewGuards(Skeleton),
     DeleteTable,
+    Divert(Diversion),
     Create(Element),
     Delete(Element),
 }
@@ -103,6 +105,13 @@ impl Transaction {
         self
     }
 
+    /// Makes the table with nothing in it but what leads questions to a name server to other ports: in a namespace where
+    /// there is none yet.
+    pub fn divert(&mut self, diversion: Diversion) -> &mut Self {
+        self.operations.push(Operation::Divert(diversion));
+        self
+    }
+
     /// Has the kernel refuse the transaction with [`CommitError::Stale`](super::CommitError::Stale) if anything
     /// in its whole rule set has changed since this generation, which a
     /// [`TakenPorts`](super::TakenPorts) is of.
@@ -145,6 +154,10 @@ impl Transaction {
                     })
                     .collect(),
                 Operation::DeleteTable => vec![Object::DeleteTable],
+                Operation::Divert(diversion) => {
+                    let chain = [Object::Table { exclusive: true }, Object::DivertingChain];
+                    chain.into_iter().chain(diversion.rules().map(Object::DivertingRule)).collect()
+                }
             };
             run.flush(&mut writer, &mut elements);
             write(objects, &mut writer);
@@ -307,6 +320,16 @@ impl fmt::Display for Transaction {
                     }
                 }
                 Operation::DeleteTable => writeln!(f, "delete table inet {TABLE}")?,
+                Operation::Divert(diversion) => {
+                    writeln!(
+                        f,
+                        "table inet {TABLE} {{\n\tcomment \"{TABLE_COMMENT}\"\n\tchain {} {{",
+                        divert::CHAIN
+                    )?;
+                    writeln!(f, "\t\ttype filter hook output priority raw; policy accept;")?;
+                    diversion.rules().try_for_each(|rule| writeln!(f, "\t\t{rule}"))?;
+                    writeln!(f, "\t}}\n}}")?;
+                }
                 Operation::Create(_) => write_run(f, verb, run)?,
                 Operation::Delete(_) => write_run(f, "delete", run)?,
             }

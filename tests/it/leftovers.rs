@@ -35,7 +35,7 @@ const STAYS_IN_RUN_ROOT: &[&str] = &["boot-id", "network/lock", "names.lock"];
 const LOCKS_IN_ROOT: &str = "image/layer-locks";
 const LOCKS_IN_RUN_ROOT: &str = "network/namespace-locks";
 /// What holds files of containers, below either directory.
-const OF_CONTAINERS: &[&str] = &["containers", "names", "overlay2", "network/endpoints"];
+const OF_CONTAINERS: &[&str] = &["containers", "names", "overlay2", "network/endpoints", "network/names"];
 
 impl Host {
     /// Ends every process of this host at once, supervisors and containers alike, as a crash would.

@@ -109,6 +109,8 @@ mod members;
 #[cfg(test)]
 mod mounts;
 #[cfg(test)]
+mod names;
+#[cfg(test)]
 mod neighbours;
 #[cfg(test)]
 mod netns;

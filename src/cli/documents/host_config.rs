@@ -6,12 +6,19 @@ use serde_json::{Map, Value, json};
 
 use super::mount_label;
 use crate::engine::{
-    Bytes, CapabilityName, Cpus, DeviceRequest, Limits, LogDriver, LogOptions, Mount, MountView, NumberList,
-    Rate, Record, Seccomp, Security, Settings, Swap, Ulimit, hidden_paths,
+    Bytes, CapabilityName, ContainerLink, Cpus, DeviceRequest, Limits, LogDriver, LogOptions, Mount,
+    MountView, NumberList, Rate, Record, Seccomp, Security, Settings, Swap, Ulimit, hidden_paths,
 };
 
 /// How large `/dev/shm` is where nobody says otherwise.
 const DEFAULT_SHM: u64 = 64 << 20;
+
+/// Its links as `/TARGET:/OWN/ALIAS`, if it has any.
+fn links(record: &Record) -> Value {
+    let links = &record.config.settings.resolution.links;
+    let text = |link: &ContainerLink| format!("/{}:/{}/{}", link.target, record.name, link.alias);
+    if links.is_empty() { Value::Null } else { links.iter().map(text).collect::<Vec<_>>().into() }
+}
 
 /// What a container may use of the host, and what of it it gets.
 pub(super) fn host_config(record: &Record, mounts: &[MountView]) -> Value {
@@ -38,6 +45,7 @@ pub(super) fn host_config(record: &Record, mounts: &[MountView]) -> Value {
         "DnsSearch": settings.resolution.search,
         "DnsOptions": settings.resolution.options,
         "ExtraHosts": settings.resolution.hosts,
+        "Links": links(record),
         "Devices": settings.devices.nodes.iter().map(device).collect::<Vec<_>>(),
         "DeviceCgroupRules": settings.devices.rules.iter().map(ToString::to_string).collect::<Vec<_>>(),
     });
@@ -63,7 +71,6 @@ fn absent(settings: &Settings) -> Value {
         "Annotations": null,
         "Cgroup": "",
         "CgroupParent": "",
-        "Links": null,
         "StorageOpt": null,
         "Tmpfs": if tmpfs.is_empty() { Value::Null } else { tmpfs.into() },
         "UsernsMode": "",

@@ -4,6 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use crate::cli::options::networks::alias;
 use crate::cli::output::print;
 use crate::cli::{CommandError, Context};
 use crate::engine::{MacAddress, PortRequest, Wanted};
@@ -32,9 +33,9 @@ pub(in crate::cli) struct Args {
     /// The MAC address of the interface (default: derived from the IP address)
     #[arg(long, value_name = "MAC")]
     mac_address: Option<MacAddress>,
-    /// One more name of the container in the network; shown by inspect, there is no DNS yet; may be given more
-    /// than once
-    #[arg(long, value_name = "NAME", conflicts_with = "netns")]
+    /// One more name by which others find the container in the network; may be given more than once, and to more than
+    /// one container
+    #[arg(long, value_name = "NAME", conflicts_with = "netns", value_parser = alias)]
     alias: Vec<String>,
     /// Connect this network namespace instead of a container: a path, or a name below /run/netns
     #[arg(long, value_name = "PATH", conflicts_with = "container")]

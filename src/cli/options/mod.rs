@@ -14,7 +14,7 @@ pub(super) mod limits;
 mod logging;
 mod mounts;
 mod namespaces;
-mod networks;
+pub(super) mod networks;
 mod ports;
 mod security;
 
@@ -120,7 +120,7 @@ impl ContainerOptions {
         let mut settings = Settings { domainname: self.domainname, ..Settings::default() };
         self.life.apply(&mut settings)?;
         self.mounts.apply(&mut settings)?;
-        self.files.apply(&mut settings);
+        self.files.apply(&mut settings, context)?;
         self.devices.apply(&mut settings);
         self.limits.apply(&mut settings)?;
         self.security.apply(&mut settings, context)?;

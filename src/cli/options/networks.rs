@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use crate::cli::{CommandError, Context};
-use crate::engine::{MacAddress, NetworkMode, Wanted};
+use crate::engine::{MacAddress, NetworkMode, Wanted, is_dns_name};
 use crate::names::{ContainerId, NameError};
 
 /// The networks of a container
@@ -26,9 +26,9 @@ pub(super) struct NetworkOptions {
     /// The MAC address of the container's first interface (default: derived from its IP address)
     #[arg(long, value_name = "MAC")]
     mac_address: Option<MacAddress>,
-    /// One more name of the container in the first network; shown by inspect, there is no DNS yet; may be given
-    /// more than once
-    #[arg(long, visible_alias = "net-alias", value_name = "NAME")]
+    /// One more name by which others find the container in the first network; may be given more than once, and to
+    /// more than one container
+    #[arg(long, visible_alias = "net-alias", value_name = "NAME", value_parser = alias)]
     network_alias: Vec<String>,
 }
 
@@ -50,6 +50,14 @@ impl NetworkOptions {
             Wanted { ip: self.ip, ip6: self.ip6, mac: self.mac_address, aliases: self.network_alias };
         Ok((networks, wanted))
     }
+}
+
+/// One more name of a container.
+pub(in crate::cli) fn alias(text: &str) -> Result<String, String> {
+    if is_dns_name(text) {
+        return Ok(text.to_owned());
+    }
+    Err("a name has at most 253 letters, digits, - and _, with dots between them".to_owned())
 }
 
 /// A network as it is asked for.
@@ -106,7 +114,7 @@ impl FromStr for Network {
                 "ip" => wanted.ip = Some(value.parse().map_err(|error| invalid(&error))?),
                 "ip6" => wanted.ip6 = Some(value.parse().map_err(|error| invalid(&error))?),
                 "mac-address" => wanted.mac = Some(value.parse().map_err(|error| invalid(&error))?),
-                "alias" => wanted.aliases.push(value.to_owned()),
+                "alias" => wanted.aliases.push(alias(value).map_err(|error| invalid(&error))?),
                 _ => {
                     return Err(format!(
                         "unknown key \"{key}\" in \"{text}\": expected name, ip, ip6, mac-address or alias"
@@ -137,9 +145,16 @@ mod tests {
         assert_eq!(long.wanted.mac, Some("02:00:00:00:00:09".parse().unwrap()));
         assert_eq!(long.wanted.aliases, ["a", "b"]);
         assert_eq!("container:web".parse::<Network>().unwrap().place, Place::OfContainer("web".to_owned()));
-        for bad in
-            ["", "a/b", "ip=10.0.0.9", "name=front,ip=x", "name=front,x=1", "name=front,ip", "name=a/b"]
-        {
+        for bad in [
+            "",
+            "a/b",
+            "name=front,alias=a/b",
+            "ip=10.0.0.9",
+            "name=front,ip=x",
+            "name=front,x=1",
+            "name=front,ip",
+            "name=a/b",
+        ] {
             assert!(bad.parse::<Network>().is_err(), "{bad:?} was accepted");
         }
     }

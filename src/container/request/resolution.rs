@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::names::ContainerId;
+
 /// Why a value was refused. The text is complete.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ResolutionError {
@@ -109,6 +111,21 @@ pub struct Resolution {
     pub search: Vec<String>,
     /// Options of the resolver, instead of the host's.
     pub options: Vec<String>,
+    /// Names of other containers that this one alone knows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub links: Vec<ContainerLink>,
+}
+
+/// A name that one container has for another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ContainerLink {
+    /// The other container.
+    pub container: ContainerId,
+    /// What the other one was called when the link was made.
+    pub target: String,
+    /// The name.
+    pub alias: String,
 }
 
 #[cfg(test)]

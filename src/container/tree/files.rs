@@ -4,10 +4,12 @@
 //! ROOT/containers/ID/hostname     mounted on /etc/hostname
 //! ROOT/containers/ID/hosts        mounted on /etc/hosts
 //! ROOT/containers/ID/resolv.conf  mounted on /etc/resolv.conf
+//! ROOT/containers/ID/resolv.conf.made   what was last written to that
 //! ```
 //!
 //! They are written anew whenever the container starts: empty before they are mounted, and with their
-//! contents once its addresses are known, before its command runs. The container may write to them.
+//! contents once its addresses are known, before its command runs. The container may write to them. A `resolv.conf` that
+//! somebody has changed stays as it is.
 
 use std::fs::{OpenOptions, Permissions};
 use std::io::{self, Write as _};
@@ -20,10 +22,12 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use super::inside;
+pub use super::resolv_conf::Surroundings;
+use super::resolv_conf::contents;
 use crate::container::request::config::Hostname;
 use crate::container::request::resolution::{ExtraHost, HostAddress, Resolution};
 use crate::names::ContainerId;
-use crate::store::{self, Layout};
+use crate::store::{self, Durability, Layout};
 
 /// What every container finds in its hosts file.
 const LOCAL_HOSTS: &str = "127.0.0.1\tlocalhost\n\
@@ -35,9 +39,6 @@ const LOCAL_HOSTS: &str = "127.0.0.1\tlocalhost\n\
 
 /// The host's list of name servers.
 const RESOLV_CONF: &str = "/etc/resolv.conf";
-
-/// Where systemd-resolved keeps the servers that it asks itself; the other file names only its own address.
-const UPSTREAM: &str = "/run/systemd/resolve/resolv.conf";
 
 /// Why a file could not be written. The text is complete.
 #[derive(Debug, thiserror::Error)]
@@ -58,29 +59,14 @@ pub enum FilesError {
     },
 }
 
-/// What the container is connected to, as these files need it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Surroundings {
-    /// In the host's own network.
-    Host,
-    /// In networks, with these addresses, the first one's gateway leading to the host.
-    Networks {
-        /// The container's addresses.
-        addresses: Vec<IpAddr>,
-        /// Its default gateway.
-        gateway: Option<IpAddr>,
-    },
-    /// Alone.
-    Nowhere,
-}
-
 /// Where the files of one container lie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Files {
     hostname: PathBuf,
     hosts: PathBuf,
     resolv_conf: PathBuf,
-    /// Whether the last two are another container's.
+    resolv_conf_made: PathBuf,
+    /// Whether all but the first are another container's.
     shared: bool,
 }
 
@@ -94,6 +80,7 @@ impl Files {
             hostname: own.join("hostname"),
             hosts: of_network.join("hosts"),
             resolv_conf: of_network.join("resolv.conf"),
+            resolv_conf_made: of_network.join("resolv.conf.made"),
             shared: id != network_of,
         }
     }
@@ -128,7 +115,21 @@ impl Files {
             return Ok(());
         }
         renew(&self.hosts)?;
-        renew(&self.resolv_conf)
+        if self.is_resolv_conf_changed()? { Ok(()) } else { renew(&self.resolv_conf) }
+    }
+
+    /// Whether somebody has changed what was last written. An empty file is one that was not written yet.
+    fn is_resolv_conf_changed(&self) -> Result<bool, FilesError> {
+        let made = store::read_if_exists(&self.resolv_conf_made).map_err(|source| FilesError::Io {
+            action: "read",
+            path: self.resolv_conf_made.clone(),
+            source,
+        })?;
+        // What cannot be read, a large file among others, is not what was written.
+        Ok(made.is_some_and(|made| match read_own(&self.resolv_conf) {
+            Ok(now) => !now.is_empty() && now != made,
+            Err(_) => true,
+        }))
     }
 }
 
@@ -159,22 +160,25 @@ pub fn write(
     };
     let base = if *surroundings == Surroundings::Host { read("/etc/hosts")? } else { LOCAL_HOSTS.to_owned() };
     let hosts = hosts(&base, &names, &wanted.hosts, surroundings)?;
-    let mut host_file = read(RESOLV_CONF)?;
-    if *surroundings != Surroundings::Host && !Servers::read(&host_file).is_reachable() {
-        let upstream = read(UPSTREAM)?;
-        if Servers::read(&upstream).is_reachable() {
-            host_file = upstream;
-        }
-    }
-    let resolv_conf = resolv_conf(&host_file, wanted, *surroundings == Surroundings::Host);
-    if matches!(surroundings, Surroundings::Networks { .. }) && !resolv_conf.contains("nameserver ") {
-        tracing::warn!(
-            hostname,
-            "the container can look up no names: the host has no name server that it could reach; use --dns"
-        );
-    }
     overwrite(&files.hosts, &hosts)?;
+    if files.is_resolv_conf_changed()? {
+        return Ok(());
+    }
+    let resolv_conf = contents(&read(RESOLV_CONF)?, wanted, surroundings);
+    // First: killed in between, an empty file counts as not written.
+    store::write_atomic(&files.resolv_conf_made, resolv_conf.as_bytes(), Durability::Process)
+        .map_err(|source| FilesError::Io { action: "write", path: files.resolv_conf_made.clone(), source })?;
     overwrite(&files.resolv_conf, &resolv_conf)
+}
+
+/// The contents of one of the files, which the container may write to; of one that is missing, none.
+fn read_own(path: &Path) -> io::Result<Vec<u8>> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    match open(path, flags, Mode::empty()) {
+        Ok(found) => inside::contents(found),
+        Err(Errno::ENOENT) => Ok(Vec::new()),
+        Err(errno) => Err(errno.into()),
+    }
 }
 
 /// Lets the container's own name in `hosts` stand for the addresses in `here`, and not for those in `gone` any more.
@@ -189,12 +193,7 @@ pub fn change_addresses(
     gone: &[IpAddr],
     here: &[IpAddr],
 ) -> Result<(), FilesError> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let bytes = match open(&files.hosts, flags, Mode::empty()) {
-        Ok(found) => inside::contents(found),
-        Err(Errno::ENOENT) => Ok(Vec::new()),
-        Err(errno) => Err(errno.into()),
-    };
+    let bytes = read_own(&files.hosts);
     let bytes =
         bytes.map_err(|source| FilesError::Io { action: "read", path: files.hosts.clone(), source })?;
     let before = String::from_utf8_lossy(&bytes).into_owned();
@@ -285,70 +284,6 @@ fn hosts(
     Ok(text)
 }
 
-/// What a resolv.conf says (resolv.conf(5)).
-#[derive(Debug, Default)]
-struct Servers {
-    servers: Vec<String>,
-    search: Vec<String>,
-    options: Vec<String>,
-}
-
-impl Servers {
-    fn read(text: &str) -> Self {
-        let mut read = Self::default();
-        for line in text.lines() {
-            let mut words = line.split_ascii_whitespace().map(str::to_owned);
-            match words.next().as_deref() {
-                Some("nameserver") => read.servers.extend(words.next()),
-                // The last of these lines counts.
-                Some("search" | "domain") => read.search = words.collect(),
-                Some("options") => read.options.extend(words),
-                _ => {}
-            }
-        }
-        read
-    }
-
-    /// Whether a server is named that a container in a network of its own can ask.
-    fn is_reachable(&self) -> bool {
-        self.servers.iter().any(|server| !is_loopback(server))
-    }
-}
-
-/// Addresses that mean something else in the container than on the host. A zone (`fe80::1%eth0`) does, too.
-fn is_loopback(server: &str) -> bool {
-    match server.parse::<IpAddr>() {
-        Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_unspecified(),
-        Ok(IpAddr::V6(ip)) => {
-            ip.is_loopback() || ip.is_unspecified() || ip.to_ipv4_mapped().is_some_and(|ip| ip.is_loopback())
-        }
-        Err(_) => true,
-    }
-}
-
-fn resolv_conf(host: &str, wanted: &Resolution, same_network: bool) -> String {
-    let mut found = Servers::read(host);
-    if !wanted.servers.is_empty() {
-        found.servers = wanted.servers.iter().map(ToString::to_string).collect();
-    } else if !same_network {
-        found.servers.retain(|server| !is_loopback(server));
-    }
-    if !wanted.search.is_empty() {
-        found.search.clone_from(&wanted.search);
-        found.search.retain(|domain| domain != ".");
-    }
-    if !wanted.options.is_empty() {
-        found.options.clone_from(&wanted.options);
-    }
-    let mut text: String = found.servers.iter().map(|server| format!("nameserver {server}\n")).collect();
-    for (key, words) in [("search", found.search), ("options", found.options)] {
-        if !words.is_empty() {
-            text.push_str(&format!("{key} {}\n", words.join(" ")));
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -389,41 +324,7 @@ mod tests {
         assert!(error.to_string().starts_with("--add-host host:host-gateway"), "{error}");
     }
 
-    #[test]
-    fn the_hosts_servers_are_taken_over_unless_only_the_host_can_reach_them() {
-        let host = "# made by hand\nnameserver 127.0.0.53\nnameserver 192.0.2.7\nnameserver ::1\n\
-            search a.example b.example\noptions edns0 trust-ad\n";
-        let plain = Resolution::default();
-        let rest = "search a.example b.example\noptions edns0 trust-ad\n";
-        assert_eq!(resolv_conf(host, &plain, false), format!("nameserver 192.0.2.7\n{rest}"));
-        let same = format!("nameserver 127.0.0.53\nnameserver 192.0.2.7\nnameserver ::1\n{rest}");
-        assert_eq!(resolv_conf(host, &plain, true), same);
-        let wanted = Resolution {
-            servers: vec!["127.0.0.1".parse().unwrap(), "2001:db8::1".parse().unwrap()],
-            search: vec![".".into()],
-            options: vec!["ndots:1".into()],
-            ..plain.clone()
-        };
-        let expected = "nameserver 127.0.0.1\nnameserver 2001:db8::1\noptions ndots:1\n";
-        assert_eq!(resolv_conf(host, &wanted, false), expected);
-        assert_eq!(resolv_conf("nameserver 127.0.0.53\n", &plain, false), "");
-        assert!(!Servers::read("nameserver 127.0.0.53\nnameserver fe80::1%eth0").is_reachable());
-    }
-
     proptest! {
-        #[test]
-        fn any_resolv_conf_becomes_one_that_the_resolver_understands(
-            host in "((nameserver|search|domain|options|#|;|sortlist)?[ \t]*[a-z0-9.:%-]{0,12}[ \t]?[\\PC]{0,6}\n){0,6}",
-            noise in "\\PC{0,80}",
-        ) {
-            for text in [&host, &noise] {
-                for line in resolv_conf(text, &Resolution::default(), false).lines() {
-                    let word = line.split(' ').next().unwrap_or_default();
-                    prop_assert!(["nameserver", "search", "options"].contains(&word), "{}", line);
-                }
-            }
-        }
-
         #[test]
         fn a_line_for_the_hosts_file_is_one_line(text in "[a-z0-9.:=\\[\\] \n-]{0,24}") {
             if let Ok(host) = text.parse::<ExtraHost>() {

@@ -6,5 +6,6 @@ pub mod disk;
 pub mod files;
 pub(in crate::container) mod inside;
 pub mod mount_points;
+mod resolv_conf;
 pub mod rootfs;
 pub mod user;

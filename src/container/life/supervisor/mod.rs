@@ -15,6 +15,7 @@
 //! [`Order`]: crate::container::life::protocol::Order
 
 mod client;
+mod names;
 mod stop;
 mod streams;
 
@@ -38,6 +39,7 @@ use crate::container::life::log;
 use crate::container::life::protocol::{Reply, Request, Stream};
 use crate::container::run::runtime::{RuntimeError, Start, Task};
 use crate::container::run::terminal;
+use crate::dns;
 use crate::names::ContainerId;
 use crate::process::Process;
 use crate::store::Layout;
@@ -97,6 +99,8 @@ pub struct Options {
     pub stop: Stop,
     /// Where output waits for clients that are stopped: a directory on a disk.
     pub spool: PathBuf,
+    /// The container's name server.
+    pub names: Option<dns::Server>,
 }
 
 /// How a container's first process ended.
@@ -131,6 +135,7 @@ pub struct Supervisor {
     /// When the process is killed that has not ended as it was asked to.
     kills_at: Option<Instant>,
     spool: PathBuf,
+    names: Option<dns::Server>,
     buffer: Vec<u8>,
     ended: Option<Ended>,
     /// When the memory of the code that led here is given back.
@@ -153,6 +158,7 @@ enum Source {
     Stdin,
     Output(Stream),
     Client(usize),
+    Names(dns::Watched),
 }
 
 /// Makes this process independent of the one that started it: a session of its own, no terminal, no
@@ -223,6 +229,7 @@ impl Supervisor {
             asked: false,
             kills_at: None,
             spool: options.spool,
+            names: options.names,
             buffer: vec![0; BLOCK],
             ended: None,
             forgets_at: None,
@@ -259,10 +266,13 @@ impl Supervisor {
         loop {
             self.reap();
             if let Some(ended) = self.ended {
+                // Its sockets would keep the namespace.
+                self.names = None;
                 self.drain();
                 return Ok(ended);
             }
             self.turn()?;
+            self.stop_waiting_for_names();
             if self.kills_at.is_some_and(|at| at <= Instant::now()) {
                 self.kills_at = None;
                 self.kill();
@@ -358,6 +368,7 @@ impl Supervisor {
                 Source::Output(stream) => {
                     self.read_output(stream);
                 }
+                Source::Names(watched) => self.look_up(watched),
                 Source::Client(index) => {
                     if events.contains(PollFlags::POLLOUT) {
                         self.clients[index].flush();
@@ -406,8 +417,12 @@ impl Supervisor {
             let mail = if client.has_mail() { PollFlags::POLLOUT } else { PollFlags::empty() };
             watch(Source::Client(index), client.stream().as_fd(), PollFlags::POLLIN | mail);
         }
+        for (watched, fd, flags) in self.names.iter().flat_map(dns::Server::watched) {
+            watch(Source::Names(watched), fd, flags);
+        }
         let stalled = self.clients.iter().filter_map(Client::stall_deadline);
-        let deadline = stalled.chain(pause).chain(self.forgets_at).chain(self.kills_at).min();
+        let names = self.names.as_ref().and_then(dns::Server::deadline);
+        let deadline = stalled.chain(pause).chain(names).chain(self.forgets_at).chain(self.kills_at).min();
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
             // Rounded up, so that the last turn does not spin.
             let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);

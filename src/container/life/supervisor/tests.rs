@@ -44,6 +44,7 @@ impl Stage {
             size: None,
             stdin_once: true,
             stop: Stop { signal: Signal::TERM, timeout: Duration::ZERO, container: None },
+            names: None,
             spool: directory.path().to_owned(),
         };
         let task = Task::fake(process, Streams::Pipes { stdin, stdout, stderr });
