@@ -314,6 +314,7 @@ fn every_command_explains_itself_with_an_example() {
         "network list",
         "network inspect",
         "network remove",
+        "network graph",
         "network rules",
     ];
     for command in commands {

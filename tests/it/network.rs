@@ -380,6 +380,31 @@ fn rules_are_printed_in_a_syntax_that_nft_reads_back_as_the_same_table() {
 }
 
 #[test]
+fn the_graph_shows_networks_members_and_ports() {
+    let host = Host::new();
+    host.network("front", "172.18.0.0/16", &[]);
+    host.network("inner", "172.19.0.0/16", &["--internal"]);
+    host.container("web", "front", &["-p", "8080-8089:80-89"]);
+    host.mydocker(&["network", "connect", "inner", "web"]).ok();
+    let text = host.mydocker(&["network", "graph"]).ok();
+    let expected = "\
+        front  172.18.0.0/16\n\
+        └─ web  172.18.0.2  0.0.0.0:8080-8089->80-89/tcp\n\
+        inner  172.19.0.0/16 (internal)\n\
+        └─ web  172.19.0.2\n";
+    assert_eq!(text, expected);
+    assert_eq!(
+        host.mydocker(&["network", "graph", "inner"]).ok(),
+        expected[expected.find("inner").unwrap()..]
+    );
+    for (format, begin) in [("dot", "graph mydocker {"), ("mermaid", "flowchart LR"), ("svg", "<svg ")] {
+        let drawn = host.mydocker(&["network", "graph", "--format", format]).ok();
+        assert!(drawn.starts_with(begin) && drawn.contains("172.19.0.2"), "{drawn}");
+    }
+    host.mydocker(&["network", "graph", "none-such"]).refused(&[1, 125], &["none-such"]);
+}
+
+#[test]
 fn other_tables_are_left_alone() {
     let host = Host::new();
     let theirs = "add table ip filter; add chain ip filter FORWARD { type filter hook forward priority 0; policy drop; }; \

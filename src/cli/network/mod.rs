@@ -5,6 +5,7 @@ mod connect;
 mod create;
 mod disconnect;
 mod flows;
+mod graph;
 pub(super) mod inspect;
 mod list;
 mod ls;
@@ -38,6 +39,7 @@ enum Command {
     Reload(reload::Args),
     Check(check::Args),
     Flows(flows::Args),
+    Graph(graph::Args),
     Rules(rules::Args),
 }
 
@@ -54,6 +56,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         Command::Reload(args) => reload::run(&args, context),
         Command::Check(args) => check::run(&args, context),
         Command::Flows(args) => flows::run(&args, context),
+        Command::Graph(args) => graph::run(&args, context),
         Command::Rules(args) => rules::run(args, context),
     }
 }
