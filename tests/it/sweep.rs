@@ -390,22 +390,24 @@ fn r5_a_command_that_is_killed_at_any_step_leaves_what_the_next_one_understands(
     findings.end();
 }
 
-/// Calls at which kills once left something for ever, each with its command.
-const ONCE_LEAKED: &[(&str, &str)] = &[
+/// Calls at which kills once left something for ever, each with its command, and who was killed.
+const ONCE_LEAKED: &[(&str, &str, Victims)] = &[
     // Ports whose remark had the old name and the record the new one.
-    ("rename", "sendto"),
+    ("rename", "sendto", Victims::All),
     // The log of a container that had no record any more.
-    ("rm", "unlinkat"),
+    ("rm", "unlinkat", Victims::All),
     // A layer half-made for the first image of all.
-    ("import", "image/lock"),
+    ("import", "image/lock", Victims::All),
     // What a volume held that had no name any more.
-    ("volume rm", "unlinkat"),
+    ("volume rm", "unlinkat", Victims::All),
+    // A client and a supervisor that waited for ever for a process that nobody had told them of.
+    ("exec", "write socket", Victims::Doer),
 ];
 
 #[test]
 fn r5_what_kills_once_left_behind_is_found_and_removed() {
     let mut findings = Findings::new(0);
-    for (name, call) in ONCE_LEAKED {
+    for (name, call, victims) in ONCE_LEAKED {
         let scenario = SCENARIOS.iter().find(|scenario| scenario.name == *name).expect("a command");
         let mut steps = Vec::new();
         // The second time, because the first one makes directories that stay.
@@ -421,10 +423,10 @@ fn r5_what_kills_once_left_behind_is_found_and_removed() {
         }
         for step in (0..steps.len()).filter(|step| steps[*step].call.contains(call)) {
             findings.check(
-                || format!("{name}, all killed before step {step}, {}", steps[step]),
+                || format!("{name}, {victims:?} killed before step {step}, {}", steps[step]),
                 |host| {
                     scenario.prepare(host);
-                    scenario.trace(host, Some(Kill { step, moment: Moment::Before, victims: Victims::All }));
+                    scenario.trace(host, Some(Kill { step, moment: Moment::Before, victims: *victims }));
                     aftermath(host, scenario, 0);
                 },
             );

@@ -27,6 +27,7 @@ use crate::container::request::ulimit::Ulimit;
 use crate::container::tree::user::UserError;
 use crate::names::ContainerId;
 use crate::needs;
+use crate::sys;
 use crate::process::Process;
 use crate::store::{self, Layout};
 
@@ -228,7 +229,13 @@ impl Start {
 impl Pending {
     /// The process that goes on in the place of the one that was made, which ends.
     pub(super) fn successor(&mut self) -> Result<i32, RuntimeError> {
+        let made = sys::pidfd_open(self.pid).map_err(RuntimeError::Clone)?;
         loop {
+            // The other one has this socket too, and does not go on by itself: if what was made is killed before it
+            // says who that is, nothing more is ever said.
+            if !self.socket.is_readable_before_end_of(&made).map_err(RuntimeError::Clone)? {
+                return Err(self.killed());
+            }
             match self.receive()? {
                 Some(Message::Pid(pid)) => {
                     reap(self.pid);

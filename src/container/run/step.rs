@@ -16,6 +16,7 @@ use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
 use nix::unistd::{read, write};
 
@@ -188,6 +189,25 @@ impl Supervisors {
             }),
             _ => return Err(strange()),
         }))
+    }
+
+    /// Waits for a message, or the end of this process (a pidfd): true if there is something to receive.
+    pub(super) fn is_readable_before_end_of(&self, process: impl AsFd) -> io::Result<bool> {
+        let ready = |fds: &mut [PollFd<'_>], timeout| match poll(fds, timeout) {
+            Err(Errno::EINTR) => Ok(None),
+            Err(errno) => Err(io::Error::from(errno)),
+            Ok(_) => Ok(Some(fds[0].any() == Some(true))),
+        };
+        loop {
+            let socket = || PollFd::new(self.0.as_fd(), PollFlags::POLLIN);
+            let ended = PollFd::new(process.as_fd(), PollFlags::POLLIN);
+            match ready(&mut [socket(), ended], PollTimeout::NONE)? {
+                Some(true) => return Ok(true),
+                // It may have said something between both looks, right before its end.
+                Some(false) => return Ok(ready(&mut [socket()], PollTimeout::ZERO)? == Some(true)),
+                None => {}
+            }
+        }
     }
 
     /// Lets the process become its command.
