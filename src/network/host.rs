@@ -7,6 +7,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::record::Network;
 use super::subnet::{Family, Subnet};
+use crate::names::IfName;
 use crate::netlink::{RequestError, RouteSocket};
 
 /// Something that has addresses a new network wants.
@@ -163,6 +164,34 @@ fn name_servers(text: &str) -> Vec<IpAddr> {
         words.next()?.split('%').next()?.parse().ok()
     });
     servers.collect()
+}
+
+/// The device of the host's default route.
+pub(super) fn default_device(family: Family) -> Option<IfName> {
+    let (path, parse): (&str, fn(&str) -> Option<(&str, &str)>) = match family {
+        Family::V4 => ("/proc/net/route", default_route4),
+        Family::V6 => ("/proc/net/ipv6_route", default_route6),
+    };
+    let table = std::fs::read_to_string(path).ok()?;
+    let defaults = table.lines().filter_map(parse).filter(|(device, _)| *device != "lo");
+    // Of several, that with the least metric counts.
+    let metric = |text: &str, radix| u32::from_str_radix(text, radix).unwrap_or(u32::MAX);
+    let radix = if family == Family::V4 { 10 } else { 16 };
+    defaults.min_by_key(|(_, text)| metric(text, radix))?.0.parse().ok()
+}
+
+/// Device and metric, if a line of `/proc/net/route` is a default route.
+fn default_route4(line: &str) -> Option<(&str, &str)> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [device, "00000000", _, _, _, _, metric, "00000000", ..] = fields[..] else { return None };
+    Some((device, metric))
+}
+
+/// The same of `/proc/net/ipv6_route`.
+fn default_route6(line: &str) -> Option<(&str, &str)> {
+    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
+    let [destination, "00", _, _, _, metric, _, _, _, device] = fields[..] else { return None };
+    destination.bytes().all(|digit| digit == b'0').then_some((device, metric))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use super::error::NetworkError;
 use super::record::Network;
 use crate::netlink::Conntrack;
 use crate::nft::{
-    CommitError, Differences, Element, Found, Obstacle, Passage, Presence, Skeleton, Socket, TakenPort,
+    CommitError, Differences, Element, Foreign, Found, Passage, Presence, Skeleton, Socket, TakenPort,
     TakenPorts, Transaction,
 };
 
@@ -104,8 +104,8 @@ impl Table {
     }
 
     /// What in other tables drops the packets of these networks.
-    pub(super) fn obstacles(&mut self, passages: &[Passage]) -> Result<Vec<Obstacle>, NetworkError> {
-        self.call(|| "list the rules of other tables".to_owned(), |socket| socket.obstacles(passages))
+    pub(super) fn foreign(&mut self, passages: &[Passage]) -> Result<Foreign, NetworkError> {
+        self.call(|| "list the rules of other tables".to_owned(), |socket| socket.foreign(passages))
     }
 
     /// The table as nft prints it; `None` when there is none.

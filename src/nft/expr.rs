@@ -433,11 +433,11 @@ pub(super) mod meta {
     pub(in crate::nft) const DREG: u16 = 1;
     pub(in crate::nft) const KEY: u16 = 2;
 }
-mod payload {
-    pub(super) const DREG: u16 = 1;
-    pub(super) const BASE: u16 = 2;
-    pub(super) const OFFSET: u16 = 3;
-    pub(super) const LEN: u16 = 4;
+pub(super) mod payload {
+    pub(in crate::nft) const DREG: u16 = 1;
+    pub(in crate::nft) const BASE: u16 = 2;
+    pub(in crate::nft) const OFFSET: u16 = 3;
+    pub(in crate::nft) const LEN: u16 = 4;
 }
 pub(super) mod ct {
     pub(in crate::nft) const DREG: u16 = 1;

@@ -56,7 +56,7 @@ pub use divert::Diversion;
 pub use element::{COMMENT_MAX, Element, ElementError, Published, PublishedRange};
 pub use error::{CommitError, Missing};
 pub use listing::Differences;
-pub use others::{DroppedBy, Obstacle, Passage, Way};
+pub use others::{Doubt, DroppedBy, Foreign, Obstacle, Passage, Way};
 pub use proto::Proto;
 pub use skeleton::Skeleton;
 pub use socket::{Found, Presence, Socket};

@@ -96,6 +96,67 @@ fn r10_other_tables_that_drop_are_named() {
     assert_eq!(check(&host).ok(), "nothing is wrong");
 }
 
+/// Rules that drop: all packets of a way, which is a problem; some of them, which is worth knowing; none of ours.
+#[test]
+fn r10_rules_that_drop_are_told_by_what_they_ask_for() {
+    let host = front();
+    let found_with = |hook: &str, rule: &str| {
+        let chain = format!("{{ type filter hook {hook} priority 10; {rule}; }}");
+        host.space.ok(&["nft", &format!("table inet corp {{ chain other {{ drop; }}; chain fw {chain}; }}")]);
+        let found = findings(&host);
+        host.space.ok(&["nft", "delete table inet corp"]);
+        found
+    };
+    let all = [
+        ("forward", "iif front drop"),
+        ("forward", "iifname front oifname uplink0 drop"),
+        ("forward", "oif uplink0 reject"),
+        ("forward", "ip saddr 172.18.0.0/16 counter drop"),
+        ("forward", "ip saddr 172.16.0.0/12 drop"),
+        ("forward", "ip saddr 172.18.0.0/16 jump other"),
+        ("prerouting", "iifname front drop"),
+        ("postrouting", "oifname front drop"),
+        ("postrouting", "drop"),
+    ];
+    for (hook, rule) in all {
+        let found = found_with(hook, rule);
+        assert!(!found.is_empty(), "{hook}: {rule}");
+        for line in found {
+            assert!(line.contains("which drops what"), "{hook}: {rule}: {line}");
+        }
+    }
+    let some = [
+        ("forward", "ip saddr 172.18.0.2 drop"),
+        ("forward", "ip daddr 203.0.113.0/24 drop"),
+        ("forward", "meta l4proto icmp drop"),
+        ("forward", "iifname { front, back } tcp dport 25 reject"),
+        ("forward", "iifname uplink0 oifname front tcp dport 80 drop"),
+        ("forward", "limit rate 1/second drop"),
+        ("forward", "ip daddr 203.0.113.0/24 jump other"),
+        ("postrouting", "ip saddr 172.18.0.0/16 drop"),
+    ];
+    for (hook, rule) in some {
+        let found = found_with(hook, rule);
+        let [line] = &found[..] else { panic!("{hook}: {rule}: {found:?}") };
+        assert!(line.starts_with("firewall: table inet corp, chain fw: rules with handle"), "{rule}: {line}");
+        assert!(line.contains("network front"), "{hook}: {rule}: {line}");
+    }
+    let none = [
+        ("forward", "iifname docker0 drop"),
+        ("forward", "ip saddr 172.19.0.0/16 ip daddr 172.20.0.0/16 drop"),
+        ("forward", "ct state invalid drop"),
+        ("forward", "oif lo drop"),
+        ("forward", "iifname front accept; drop"),
+        ("prerouting", "iifname docker0 jump other"),
+    ];
+    for (hook, rule) in none {
+        let found = found_with(hook, rule);
+        assert!(found.iter().all(|line| !line.contains("chain fw: rules")), "{hook}: {rule}: {found:?}");
+        let is_out = |line: &String| line.contains("what containers of network front send");
+        assert!(!found.iter().any(is_out), "{hook}: {rule}: {found:?}");
+    }
+}
+
 #[test]
 fn forwarding_the_bridge_and_its_netfilter_are_looked_at() {
     let host = front();

@@ -27,9 +27,9 @@ use crate::container::request::ulimit::Ulimit;
 use crate::container::tree::user::UserError;
 use crate::names::ContainerId;
 use crate::needs;
-use crate::sys;
 use crate::process::Process;
 use crate::store::{self, Layout};
+use crate::sys;
 
 /// How long a process that has reported a failure may take to end.
 const PATIENCE: Duration = Duration::from_secs(2);
