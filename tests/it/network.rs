@@ -391,7 +391,7 @@ fn the_graph_shows_networks_members_and_ports() {
         front  172.18.0.0/16\n\
         └─ web  172.18.0.2  0.0.0.0:8080-8089->80-89/tcp\n\
         inner  172.19.0.0/16 (internal)\n\
-        └─ web  172.19.0.2\n";
+        └─ web  172.19.0.2";
     assert_eq!(text, expected);
     assert_eq!(
         host.mydocker(&["network", "graph", "inner"]).ok(),

@@ -199,10 +199,13 @@ impl Socket {
     pub fn foreign(&mut self, passages: &[Passage]) -> Result<Foreign, CommitError> {
         let mut foreign = Foreign::default();
         for base in self.foreign_chains()? {
-            let mut doubt = base.doubt();
+            let (mut doubt, mut certain) = (base.doubt(), Vec::new());
             for passage in passages {
                 for way in [Way::Out, Way::In] {
                     let by = base.drops_of(passage, way, &mut doubt);
+                    if let Some(DroppedBy::Rule { chain, handle, .. }) = &by {
+                        certain.push((chain.clone(), *handle));
+                    }
                     foreign.obstacles.extend(by.map(|by| Obstacle {
                         bridge: passage.bridge.clone(),
                         way,
@@ -213,6 +216,11 @@ impl Socket {
                     }));
                 }
             }
+            // A rule that is named already needs no second word for other packets.
+            for (chain, handles) in &mut doubt.rules {
+                handles.retain(|handle| !certain.contains(&(chain.clone(), *handle)));
+            }
+            doubt.rules.retain(|_, handles| !handles.is_empty());
             foreign.doubts.extend((!doubt.rules.is_empty()).then_some(doubt));
         }
         Ok(foreign)
