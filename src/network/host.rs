@@ -168,15 +168,15 @@ fn name_servers(text: &str) -> Vec<IpAddr> {
 
 /// The device of the host's default route.
 pub(super) fn default_device(family: Family) -> Option<IfName> {
-    let (path, parse): (&str, fn(&str) -> Option<(&str, &str)>) = match family {
-        Family::V4 => ("/proc/net/route", default_route4),
-        Family::V6 => ("/proc/net/ipv6_route", default_route6),
+    let (path, radix) = match family {
+        Family::V4 => ("/proc/net/route", 10),
+        Family::V6 => ("/proc/net/ipv6_route", 16),
     };
     let table = std::fs::read_to_string(path).ok()?;
+    let parse = |line| if family == Family::V4 { default_route4(line) } else { default_route6(line) };
     let defaults = table.lines().filter_map(parse).filter(|(device, _)| *device != "lo");
     // Of several, that with the least metric counts.
     let metric = |text: &str, radix| u32::from_str_radix(text, radix).unwrap_or(u32::MAX);
-    let radix = if family == Family::V4 { 10 } else { 16 };
     defaults.min_by_key(|(_, text)| metric(text, radix))?.0.parse().ok()
 }
 

@@ -26,8 +26,7 @@ pub(super) struct NetworkOptions {
     /// The MAC address of the container's first interface (default: derived from its IP address)
     #[arg(long, value_name = "MAC")]
     mac_address: Option<MacAddress>,
-    /// One more name by which others find the container in the first network; may be given more than once, and to
-    /// more than one container
+    /// One more name by which others find the container in the first network; may be given more than once
     #[arg(long, visible_alias = "net-alias", value_name = "NAME", value_parser = alias)]
     network_alias: Vec<String>,
 }
