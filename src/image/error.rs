@@ -206,7 +206,9 @@ impl ImageError {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::NotFound(_) => Some("list images with: mydocker images".to_owned()),
+            Self::NotFound(_) => {
+                Some("list images with: mydocker images; get one with: mydocker pull NAME".to_owned())
+            }
             Self::InUse { container, running: true, .. } => {
                 Some(format!("remove the container first with: mydocker rm -f {container}"))
             }

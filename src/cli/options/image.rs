@@ -35,16 +35,6 @@ impl ImageOptions {
     pub(in crate::cli) fn provide(&self, image: &str, context: &mut Context) -> Result<(), CommandError> {
         // A directory; or what is no name, about which there is more to be said later.
         let is_directory = image.starts_with(['/', '.']);
-        if self.pull == Pull::Never
-            && !is_directory
-            && let Err(error @ EngineError::Image(ImageError::NotFound(_))) = context.engine()?.image(image)
-        {
-            let hint = format!(
-                "get it with: mydocker pull {image}; or give the path of a directory with a root file system, such as / \
-                 for the host's own system"
-            );
-            return Err(CommandError { hint: Some(hint), ..error.into() });
-        }
         let Some(name) =
             image.parse::<RemoteName>().ok().filter(|_| !is_directory && self.pull != Pull::Never)
         else {
