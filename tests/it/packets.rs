@@ -227,7 +227,7 @@ fn udp_flows_follow_the_port(bridge_netfilter: bool) {
     drop((server, first));
     host.mydocker(&["rm", "-f", "first"]).ok();
     // Who gets the address next gets none of the flows, whatever it serves.
-    let heir = host.container("heir", "front", &[]);
+    let heir = host.container("heir", "front", &["--expose", "53/udp"]);
     assert_eq!(heir.address, first_address);
     let unpublished = Server::udp(&heir.space, "0.0.0.0:53");
     assert_eq!(client.ask(), Probe::Refused);

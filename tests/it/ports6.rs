@@ -216,7 +216,7 @@ fn udp_flows_follow_the_port(bridge_netfilter: bool) {
     let first_address = first.address6;
     drop((server, first));
     host.mydocker(&["rm", "-f", "first"]).ok();
-    let heir = host.container("heir", "dual", &[]);
+    let heir = host.container("heir", "dual", &["--expose", "53/udp"]);
     assert_eq!(heir.address6, first_address);
     let unpublished = Server::udp(&heir.space, "[::]:53");
     assert_eq!(client.ask(), Probe::Refused);
