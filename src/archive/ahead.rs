@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use super::decompress;
 
 /// How much is handed over at once, and how many of these wait for whoever reads.
-const BUFFER: usize = 128 * 1024;
+const BUFFER: usize = 64 * 1024;
 const BUFFERS: usize = 8;
 
 /// The stream without its compression.

@@ -23,11 +23,11 @@ use crate::registry::{CONNECTIONS_MAX, Registry, RegistryError};
 const AT_ONCE: usize = 6;
 
 /// How much is handed over at once, and how many of these wait to be unpacked.
-const BUFFER: usize = 256 * 1024;
+const BUFFER: usize = 128 * 1024;
 const BUFFERS: usize = 6;
 
 /// After how many buffers in a row for which unpacking had to wait the connection counts as the slower part.
-const SLOW: usize = 12;
+const SLOW: usize = 24;
 
 /// What all threads share.
 struct Pull<'a> {

@@ -367,8 +367,7 @@ fn a_pull_needs_little_memory_whatever_comes() {
         std::thread::sleep(Duration::from_millis(2));
     }
     pulling.wait().ok();
-    // The product, optimized, is to stay below 64 MiB; this build has larger code.
-    assert!((1024..80 * 1024).contains(&most), "{most} KiB");
+    assert!((1024..64 * 1024).contains(&most), "{most} KiB");
     clean(&host);
 }
 
