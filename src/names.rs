@@ -70,7 +70,7 @@ fn check(kind: &'static str, name: &str, limit: usize) -> Result<(), NameError> 
 }
 
 macro_rules! name_type {
-    ($(#[$doc:meta])* $type:ident) => {
+    ($(#[$doc:meta])* $type:ident $(, in_files: $in_files:path)?) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
@@ -92,7 +92,9 @@ macro_rules! name_type {
 
         impl AsRef<std::path::Path> for $type {
             fn as_ref(&self) -> &std::path::Path {
-                self.0.as_ref()
+                let name = self.as_str();
+                $(let name = $in_files(name);)?
+                name.as_ref()
             }
         }
 
@@ -121,7 +123,7 @@ name_type! {
 }
 name_type! {
     /// A network's name: 1 to 63 bytes. Its bridge has a name of its own.
-    NetworkName
+    NetworkName, in_files: network_in_files
 }
 name_type! {
     /// A volume's name, which is also its directory's.
@@ -136,6 +138,17 @@ name_type! {
     /// A network device's name: 1 to 15 bytes (`IFNAMSIZ` less the final NUL).
     IfName
 }
+
+/// How a network is called in the names of files: the default one as it was before it was `bridge`, so that hosts keep
+/// the one they have.
+fn network_in_files(name: &str) -> &str {
+    if name == BRIDGE { DEFAULT } else { name }
+}
+
+/// The network of containers that name none, as users see it.
+const BRIDGE: &str = "bridge";
+/// Another name for it.
+const DEFAULT: &str = "default";
 
 /// The most bytes of a network's name.
 const NETWORK_NAME_MAX: usize = 63;
@@ -253,7 +266,7 @@ impl FromStr for NetworkName {
             return Err(NameError::Reserved { kind: "network", name: text.to_owned() });
         }
         // As Docker calls it on its command line, and other engines everywhere.
-        if text == "default" {
+        if text == DEFAULT {
             return Ok(Self::of_default());
         }
         Ok(Self(text.to_owned()))
@@ -265,7 +278,7 @@ impl NetworkName {
     /// look for it. `default` is another name for it.
     #[must_use]
     pub fn of_default() -> Self {
-        Self("bridge".to_owned())
+        Self(BRIDGE.to_owned())
     }
 }
 
@@ -289,6 +302,8 @@ impl IfName {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
 
     #[test]
@@ -299,6 +314,9 @@ mod tests {
         }
         let default: NetworkName = "default".parse().unwrap();
         assert_eq!(default, NetworkName::of_default());
+        assert_eq!(default.to_string(), "bridge");
+        let files: [&Path; 2] = [default.as_ref(), Path::new("default")];
+        assert_eq!(files[0], files[1]);
         let too_long = "x".repeat(64);
         for bad in ["", "-a", ".", "..", "a/b", "a b", "a:b", "ä", "host", "none", &too_long] {
             assert!(bad.parse::<NetworkName>().is_err(), "{bad:?} was accepted");

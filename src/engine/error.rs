@@ -294,9 +294,9 @@ impl EngineError {
             Self::Volume(error) => error.hint(),
             Self::MountPoint(error) => error.hint(),
             Self::Runtime(error) => error.hint(),
-            Self::Index(IndexError::NameTaken { name, .. }) => {
-                Some(format!("choose another --name, or remove that container with: mydocker rm {name}"))
-            }
+            Self::Index(IndexError::NameTaken { name, .. }) => Some(format!(
+                "choose another name, or remove that container with: mydocker rm {name} (-f if it runs)"
+            )),
             Self::Index(IndexError::NotFound(_)) => {
                 Some("list all containers with: mydocker ps -a".to_owned())
             }
@@ -313,6 +313,9 @@ impl EngineError {
             Self::NoTerminal => Some("leave out -t, or run it from a terminal".to_owned()),
             Self::StillUp { name, .. } => {
                 Some(format!("stop it first with: mydocker stop {name}; or use --force"))
+            }
+            Self::NotRunning { action: "kill" | "signal", .. } => {
+                Some("list the running containers with: mydocker ps".to_owned())
             }
             Self::NotRunning { name, .. } => Some(format!("start it with: mydocker start {name}")),
             Self::Config(ConfigError::NoCommand) => {

@@ -1,5 +1,7 @@
 //! What containers use of the host.
 
+use std::path::PathBuf;
+
 use super::EngineError;
 use super::containers::{Record, Snapshot};
 use super::host::hierarchy;
@@ -27,6 +29,8 @@ pub(super) fn usage(snapshot: &Snapshot) -> Result<Option<Usage>, EngineError> {
 
 pub(super) fn disk_usage(layout: &Layout, record: &Record, image: bool) -> DiskUsage {
     let own = disk::size(&layout.overlay(&record.id).join("upper")).unwrap_or(0);
-    let layers = record.config.layers.iter().map(|layer| disk::size(layer).unwrap_or(0));
+    // Those of stored images are links to where they lie.
+    let size = |layer: &PathBuf| std::fs::canonicalize(layer).and_then(|layer| disk::size(&layer));
+    let layers = record.config.layers.iter().map(|layer| size(layer).unwrap_or(0));
     DiskUsage { own, image: image.then(|| layers.sum()) }
 }

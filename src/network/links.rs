@@ -80,9 +80,15 @@ impl Links {
         Ok(links)
     }
 
+    /// The link to a network while the connection is being made.
+    fn begun(&self, network: &NetworkName) -> PathBuf {
+        let name: &Path = network.as_ref();
+        self.directory.join(format!(".{}", name.display()))
+    }
+
     /// Writes down the address that the endpoint is going to have.
     pub(super) fn begin(&self, network: &NetworkName, address: IpAddr) -> io::Result<()> {
-        let (link, address) = (self.directory.join(format!(".{network}")), address.to_string());
+        let (link, address) = (self.begun(network), address.to_string());
         match symlink(&address, &link) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 store::make_directories(&self.directory)?;
@@ -99,8 +105,7 @@ impl Links {
 
     /// Writes down that the endpoint with this address is there.
     pub(super) fn complete(&self, network: &NetworkName, address: IpAddr) -> io::Result<()> {
-        let rename =
-            || std::fs::rename(self.directory.join(format!(".{network}")), self.directory.join(network));
+        let rename = || std::fs::rename(self.begun(network), self.directory.join(network));
         match rename() {
             // The container has ended meanwhile: then its supervisor is to see what it was too early to take down.
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -114,7 +119,7 @@ impl Links {
     /// Removes the link to a network if it leads to one of these addresses: any other is that of a namespace
     /// which has had the same number before, or has it since.
     pub(super) fn forget(&self, network: &NetworkName, addresses: &[IpAddr]) -> io::Result<()> {
-        for link in [self.directory.join(network), self.directory.join(format!(".{network}"))] {
+        for link in [self.directory.join(network), self.begun(network)] {
             let target = match std::fs::read_link(&link) {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 target => target?,

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -202,11 +202,17 @@ pub enum RecordError {
     },
 }
 
+/// The name that a record's file has.
+fn file_name<S: serde::Serializer>(name: &NetworkName, serializer: S) -> Result<S::Ok, S::Error> {
+    let path: &Path = name.as_ref();
+    path.serialize(serializer)
+}
+
 /// The file's form. Member names and order are the contract's.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Form {
-    #[serde(rename = "Name")]
+    #[serde(rename = "Name", serialize_with = "file_name")]
     name: NetworkName,
     #[serde(rename = "IPRange", alias = "IpRange")]
     range: Range,
@@ -461,6 +467,8 @@ pub(super) fn load_all(layout: &Layout) -> Result<Vec<Network>, RecordError> {
         // One that was removed since the listing is no error.
         networks.extend(load(layout, &name)?.map(|loaded| loaded.network));
     }
+    // The default network's file has another name.
+    networks.sort_by(|one, other| one.name.cmp(&other.name));
     Ok(networks)
 }
 

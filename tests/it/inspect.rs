@@ -129,5 +129,10 @@ fn inspect_tells_how_a_container_ended_and_what_it_takes() {
     let sized = host.mydocker(&["inspect", "-s", "c"]).json()[0].clone();
     assert_eq!(sized["SizeRw"], 5000);
     assert!(sized["SizeRootFs"].as_u64().unwrap() > 5000, "{sized}");
+    // The same of an image that mydocker keeps.
+    host.mydocker(&["commit", "c", "kept"]).ok();
+    host.mydocker(&["create", "--name", "of-kept", "kept", "true"]).ok();
+    let kept = host.mydocker(&["inspect", "--size", "of-kept"]).json();
+    assert!(kept[0]["SizeRootFs"].as_u64().unwrap() >= 5000, "{kept}");
     assert!(host.inspect("c")["SizeRw"].is_null());
 }

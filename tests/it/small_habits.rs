@@ -11,6 +11,10 @@ fn the_network_of_containers_that_name_none_is_called_bridge() {
     host.mydocker(&["run", "-d", "--name", "web", &host.image, "sleep", "1000"]).ok();
     let network = host.inspect_network("bridge");
     assert_eq!(network, host.inspect_network("default"));
+    // Its files are those of earlier versions, whose network and running containers go on.
+    let record = std::fs::read_to_string(host.root("network/network/default")).expect("its record");
+    assert!(record.starts_with(r#"{"Name":"default","#), "{record}");
+    assert!(host.run_root("network/endpoints/default/10.89.0.2").exists());
     let inspected = host.inspect("web");
     assert_eq!(inspected["NetworkSettings"]["Networks"]["bridge"]["NetworkID"], network["Id"]);
     assert_eq!(inspected["HostConfig"]["NetworkMode"], "bridge");
