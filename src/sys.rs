@@ -349,7 +349,8 @@ fn unused_range(line: &str) -> Option<(usize, usize)> {
     let (start, end) = (parse(start)?, parse(end)?);
     if is_stack {
         let here = std::ptr::from_ref(&start).expose_provenance();
-        let end = here.checked_sub(DISTANCE)? & !(PAGE - 1);
+        // A thread of its own has another stack.
+        let end = (start..end).contains(&here).then(|| here.checked_sub(DISTANCE))?? & !(PAGE - 1);
         return (start < end).then_some((start, end));
     }
     // The first, read-only part of a file holds constants. Later such parts may have been written to

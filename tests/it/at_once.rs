@@ -30,15 +30,16 @@ fn one_that_is_stuck_keeps_no_other_waiting() {
         (&["rm", "-f"], true),
         (&["rm"], false),
     ] {
-        let ids = ["a", "b", "c"].map(|name| create(&host, name, &[], &["sleep", "100000"]));
+        // Letters that no id begins with.
+        let ids = ["x", "y", "z"].map(|name| create(&host, name, &[], &["sleep", "100000"]));
         if runs_before {
-            host.mydocker(&["start", "a", "b", "c"]).ok();
+            host.mydocker(&["start", "x", "y", "z"]).ok();
         }
         let state = |name: &str| {
             let output = host.mydocker(&["inspect", name]);
             output.status.success().then(|| output.json()[0]["State"].clone())
         };
-        let before = ["b", "c"].map(state);
+        let before = ["y", "z"].map(state);
         let is_done = |name: &str, before: &Option<serde_json::Value>| match (command[0], state(name)) {
             ("rm", state) => state.is_none(),
             ("start", Some(state)) => state["Running"] == true,
@@ -49,11 +50,11 @@ fn one_that_is_stuck_keeps_no_other_waiting() {
             (_, None) => false,
         };
         let mut held = hold(&host, &ids[0]);
-        let mut client = host.start(&[command, &["a", "b", "c"]].concat());
+        let mut client = host.start(&[command, &["x", "y", "z"]].concat());
         let mut has_ended = false;
         eventually("the others", || {
             has_ended = !client.is_running();
-            (has_ended || is_done("b", &before[0]) && is_done("c", &before[1])).then_some(())
+            (has_ended || is_done("y", &before[0]) && is_done("z", &before[1])).then_some(())
         });
         if has_ended {
             panic!("{command:?} ended: {}", client.wait());
@@ -61,8 +62,8 @@ fn one_that_is_stuck_keeps_no_other_waiting() {
         held.end_input();
         held.wait();
         // In the order of the names, whoever was first.
-        assert_eq!(client.wait().ok(), "a\nb\nc", "{command:?}");
-        host.mydocker(&["rm", "-f", "a", "b", "c"]).ok();
+        assert_eq!(client.wait().ok(), "x\ny\nz", "{command:?}");
+        host.mydocker(&["rm", "-f", "x", "y", "z"]).ok();
     }
     host.assert_nothing_left();
 }

@@ -110,6 +110,14 @@ impl Reader {
         }
     }
 
+    /// Whether what was read last goes beyond that.
+    fn is_behind_end(&self) -> bool {
+        let newest = self.newest.zip(self.current.as_ref());
+        newest.is_some_and(|((device, inode, size), current)| {
+            (current.device, current.inode) == (device, inode) && current.position > size
+        })
+    }
+
     fn error(&self, source: io::Error) -> LogError {
         LogError { action: "read", path: self.path.clone(), source }
     }
@@ -156,6 +164,11 @@ impl Reader {
                 let read =
                     read.map_err(|source| LogError { action: "read", path: self.path.clone(), source })?;
                 current.position += u64::try_from(read).unwrap_or(0);
+                if self.ends_there && self.is_behind_end() {
+                    // An entry of which only a part was there.
+                    self.line.clear();
+                    return Ok(None);
+                }
                 if self.line.ends_with(b"\n") {
                     let entry = serde_json::from_slice(&self.line).ok();
                     self.line.clear();

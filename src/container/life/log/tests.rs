@@ -57,6 +57,21 @@ fn lines_become_entries_however_they_arrive() {
 }
 
 #[test]
+fn an_entry_that_was_half_there_is_behind_the_end() {
+    let (_directory, path) = fixture();
+    let entry = |text: &str| format!("{{\"log\":\"{text}\\n\",\"stream\":\"stdout\",\"time\":\"t\"}}\n");
+    let (half, rest) = (entry("two"), entry("three"));
+    let (begin, end) = half.split_at(20);
+    std::fs::write(&path, entry("one") + begin).unwrap();
+    let mut reader = Reader::open(&path, &Options::default(), Some(1)).unwrap();
+    reader.end_where_it_was();
+    let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+    file.write_all((end.to_owned() + &rest).as_bytes()).unwrap();
+    assert_eq!(reader.next_entry().unwrap().map(|entry| entry.text).as_deref(), Some("one\n"));
+    assert!(reader.next_entry().unwrap().is_none() && reader.next_entry().unwrap().is_none());
+}
+
+#[test]
 fn every_character_comes_back() {
     let (_directory, path) = fixture();
     let mut writer = Writer::open(&path, &Options::default()).unwrap();
