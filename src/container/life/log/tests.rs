@@ -1,5 +1,6 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use proptest::prelude::*;
 
@@ -62,10 +63,10 @@ fn an_entry_that_was_half_there_is_behind_the_end() {
     let entry = |text: &str| format!("{{\"log\":\"{text}\\n\",\"stream\":\"stdout\",\"time\":\"t\"}}\n");
     let (half, rest) = (entry("two"), entry("three"));
     let (begin, end) = half.split_at(20);
-    std::fs::write(&path, entry("one") + begin).unwrap();
+    let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&path).unwrap();
+    file.write_all((entry("one") + begin).as_bytes()).unwrap();
     let mut reader = Reader::open(&path, &Options::default(), Some(1)).unwrap();
     reader.end_where_it_was();
-    let mut file = OpenOptions::new().append(true).open(&path).unwrap();
     file.write_all((end.to_owned() + &rest).as_bytes()).unwrap();
     assert_eq!(reader.next_entry().unwrap().map(|entry| entry.text).as_deref(), Some("one\n"));
     assert!(reader.next_entry().unwrap().is_none() && reader.next_entry().unwrap().is_none());
