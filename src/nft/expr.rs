@@ -11,6 +11,9 @@ use netlink_packet_netfilter::nftables as packet;
 use rustables::ProtocolFamily;
 use rustables::expr as plain;
 
+use super::attributes::{
+    bitwise, cmp, counter, ct, fib, immediate, lookup, masq, meta, nat, payload, reject, verdict,
+};
 use super::frames::{attribute, attributes, be32};
 
 /// The first 16-byte register.
@@ -183,6 +186,7 @@ impl Expr {
                     None => nat.into(),
                 }
             }
+            Self::Counter { .. } => plain::Counter::default().into(),
             Self::Masquerade => plain::Masquerade {}.into(),
             Self::Verdict(verdict) => plain::Immediate::new_verdict(match verdict {
                 Verdict::Accept => plain::VerdictKind::Accept,
@@ -427,74 +431,3 @@ const LOOKUP_INVERTED: u32 = 1;
 const NAT_DNAT: u32 = 1;
 /// `NF_NAT_RANGE_MAP_IPS | NF_NAT_RANGE_PROTO_SPECIFIED`.
 const NAT_RANGE_GIVEN: u32 = 3;
-
-/// Attribute numbers of `<linux/netfilter/nf_tables.h>`, by expression.
-pub(super) mod meta {
-    pub(in crate::nft) const DREG: u16 = 1;
-    pub(in crate::nft) const KEY: u16 = 2;
-}
-pub(super) mod payload {
-    pub(in crate::nft) const DREG: u16 = 1;
-    pub(in crate::nft) const BASE: u16 = 2;
-    pub(in crate::nft) const OFFSET: u16 = 3;
-    pub(in crate::nft) const LEN: u16 = 4;
-}
-pub(super) mod ct {
-    pub(in crate::nft) const DREG: u16 = 1;
-    pub(in crate::nft) const KEY: u16 = 2;
-    pub(in crate::nft) const DIRECTION: u16 = 3;
-}
-mod fib {
-    pub(super) const DREG: u16 = 1;
-    pub(super) const RESULT: u16 = 2;
-    pub(super) const FLAGS: u16 = 3;
-}
-pub(super) mod bitwise {
-    pub(in crate::nft) const SREG: u16 = 1;
-    pub(in crate::nft) const DREG: u16 = 2;
-    pub(in crate::nft) const MASK: u16 = 4;
-    pub(in crate::nft) const XOR: u16 = 5;
-    pub(in crate::nft) const OP: u16 = 6;
-}
-pub(super) mod cmp {
-    pub(in crate::nft) const SREG: u16 = 1;
-    pub(in crate::nft) const OP: u16 = 2;
-    pub(in crate::nft) const DATA: u16 = 3;
-}
-mod lookup {
-    pub(super) const SET: u16 = 1;
-    pub(super) const SREG: u16 = 2;
-    pub(super) const DREG: u16 = 3;
-    pub(super) const FLAGS: u16 = 5;
-}
-mod nat {
-    pub(super) const TYPE: u16 = 1;
-    pub(super) const FAMILY: u16 = 2;
-    pub(super) const REG_ADDR_MIN: u16 = 3;
-    pub(super) const REG_ADDR_MAX: u16 = 4;
-    pub(super) const REG_PROTO_MIN: u16 = 5;
-    pub(super) const REG_PROTO_MAX: u16 = 6;
-    pub(super) const FLAGS: u16 = 7;
-}
-mod reject {
-    pub(super) const TYPE: u16 = 1;
-    pub(super) const CODE: u16 = 2;
-    pub(super) const ICMPX_UNREACH: u32 = 2;
-    pub(super) const ICMPX_PORT_UNREACH: u8 = 1;
-}
-mod counter {
-    pub(super) const BYTES: u16 = 1;
-    pub(super) const PACKETS: u16 = 2;
-}
-mod masq {
-    pub(super) const FLAGS: u16 = 1;
-    pub(super) const REG_PROTO_MIN: u16 = 2;
-}
-pub(super) mod immediate {
-    pub(in crate::nft) const DREG: u16 = 1;
-    pub(in crate::nft) const DATA: u16 = 2;
-}
-pub(super) mod verdict {
-    pub(in crate::nft) const CODE: u16 = 1;
-    pub(in crate::nft) const CHAIN: u16 = 2;
-}

@@ -13,8 +13,8 @@ use super::element_bytes;
 use super::expr::{Expr, decode, text};
 use super::expr_text;
 use super::frames::{attribute, attributes, be32};
+use super::guards::NO_ROUTER;
 use super::proto::Proto;
-use super::rules::NO_ROUTER;
 use super::schema::{Type, TypeList};
 use super::socket::{comment, userdata_text};
 

@@ -31,6 +31,7 @@
 //!
 #![doc = include_str!("ruleset.md")]
 
+mod attributes;
 mod claim;
 mod divert;
 mod dump;
@@ -40,6 +41,7 @@ mod error;
 mod expr;
 mod expr_text;
 mod frames;
+mod guards;
 mod listing;
 mod others;
 mod proto;

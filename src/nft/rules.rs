@@ -6,16 +6,17 @@
 use std::fmt;
 
 use super::expr::{
-    CtKey, Expr, FIB_DADDR, FIB_IIF, FIB_PRESENT, FIB_RESULT_OIF, FIB_RESULT_TYPE, FIB_SADDR, Family,
-    MetaKey, REG_2, Verdict, word,
+    CtKey, Expr, FIB_DADDR, FIB_IIF, FIB_PRESENT, FIB_RESULT_OIF, FIB_RESULT_TYPE, FIB_SADDR, Family, REG_2,
+    Verdict, word,
 };
+use super::guards::{between_bridges, forward_guards};
 use super::schema::Set;
 use super::skeleton::Skeleton;
 use super::vocabulary::{
-    IPS_DST_NAT, RTN_LOCAL, accept, both_bridges, counter, ct_has, daddr4, daddr4_first_byte, daddr6,
-    datum_of, dnat, drop, equal, equal_number, fib, goto, iifname, in_set, ip_header, ip4, ip6, is_bridge,
-    mask, masquerade, not_equal, not_in_set, not_multicast4, not_multicast6, not_ours, oifname, port_key4,
-    port_key6, reject, saddr4, saddr4_first_byte, saddr6, same_bridge, verdict,
+    IPS_DST_NAT, RTN_LOCAL, accept, counter, ct_has, daddr4, daddr4_first_byte, daddr6, datum_of, dnat, drop,
+    equal, equal_number, fib, goto, iifname, in_set, ip4, ip6, mask, masquerade, not_equal, not_in_set,
+    not_multicast4, not_multicast6, oifname, port_key4, port_key6, reject, saddr4, saddr4_first_byte, saddr6,
+    same_bridge, verdict,
 };
 
 /// The seven chains, in the order in which they stand in the table.
@@ -132,11 +133,11 @@ pub(super) struct Rule {
 }
 
 impl Rule {
-    fn new(chain: Chain, text: &'static str, expressions: impl AsRef<[Vec<Expr>]>) -> Self {
+    pub(super) fn new(chain: Chain, text: &'static str, expressions: impl AsRef<[Vec<Expr>]>) -> Self {
         Self { chain, text, expressions: expressions.as_ref().concat(), comment: None }
     }
 
-    fn comment(self, comment: &'static str) -> Self {
+    pub(super) fn comment(self, comment: &'static str) -> Self {
         Self { comment: Some(comment), ..self }
     }
 
@@ -164,41 +165,45 @@ fn guard() -> Vec<Rule> {
     vec![
         Rule::new(
             Chain::Guard,
-            "ip daddr 127.0.0.0/8 iifname != \"lo\" drop",
+            "ip daddr 127.0.0.0/8 iifname != \"lo\" counter packets 0 bytes 0 drop",
             [
                 ip4(),
                 daddr4_first_byte(),
                 equal(&[127]),
                 iifname(),
                 not_equal(b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+                counter(),
                 drop(),
             ],
         )
         .comment("loopback stays on the host"),
         Rule::new(
             Chain::Guard,
-            "ip saddr 127.0.0.0/8 iifname != \"lo\" drop",
+            "ip saddr 127.0.0.0/8 iifname != \"lo\" counter packets 0 bytes 0 drop",
             [
                 ip4(),
                 saddr4_first_byte(),
                 equal(&[127]),
                 iifname(),
                 not_equal(b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
+                counter(),
                 drop(),
             ],
         )
         .comment("loopback stays on the host"),
         Rule::new(
             Chain::Guard,
-            "iifname @no_spoofing fib saddr . iif oif missing drop",
+            "iifname @no_spoofing fib saddr . iif oif missing counter packets 0 bytes 0 drop",
             [
                 iifname(),
                 in_set(Set::NoSpoofing),
                 fib(FIB_SADDR | FIB_IIF | FIB_PRESENT, FIB_RESULT_OIF),
                 equal(&[0; 4]),
+                counter(),
                 drop(),
             ],
-        ),
+        )
+        .comment("--check-source: not an address of the network"),
     ]
 }
 
@@ -301,84 +306,6 @@ fn publish() -> Vec<Rule> {
     ]
 }
 
-/// Where mydocker switched forwarding on, the host must not become a router between its own links.
-///
-/// A bridge that came later is another engine's: it relies on the forwarding that it found switched on, and has
-/// rules of its own. With br_netfilter, frames that another program's bridge only passes on come here as well, and
-/// look like packets that are routed from that bridge to itself: they are left to [`between_bridges`].
-fn forward_guards(skeleton: Skeleton) -> Vec<Rule> {
-    let families = [
-        (skeleton.guard_ipv4_forwarding, ip4 as fn() -> Vec<Expr>, GUARD4),
-        (skeleton.guard_ipv6_forwarding, ip6, GUARD6),
-    ];
-    let wanted = families.into_iter().filter(|(guarded, ..)| *guarded);
-    wanted.flat_map(|(_, family, texts)| guards_of(family, texts)).collect()
-}
-
-fn guards_of(family: fn() -> Vec<Expr>, texts: [&'static str; 4]) -> [Rule; 4] {
-    let [both, incoming, outgoing, rest] = texts;
-    let rule = |text, parts: [Vec<Expr>; 4]| Rule::new(Chain::Forward, text, parts);
-    let later = |kind, name: Vec<Expr>| [is_bridge(kind), name, not_in_set(Set::HostBridges)].concat();
-    [
-        rule(both, [family(), both_bridges(), not_ours(), accept()]).comment("see between_bridges"),
-        rule(incoming, [family(), not_ours(), later(MetaKey::IifKind, iifname()), accept()]).comment(LATER),
-        rule(outgoing, [family(), not_ours(), later(MetaKey::OifKind, oifname()), accept()]).comment(LATER),
-        rule(rest, [family(), not_ours(), counter(), drop()]).comment(NO_ROUTER),
-    ]
-}
-
-const GUARD4: [&str; 4] = [
-    "meta nfproto ipv4 meta iifkind \"bridge\" meta oifkind \"bridge\" \
-     iifname != @bridges oifname != @bridges accept",
-    "meta nfproto ipv4 iifname != @bridges oifname != @bridges \
-     meta iifkind \"bridge\" iifname != @host_bridges accept",
-    "meta nfproto ipv4 iifname != @bridges oifname != @bridges \
-     meta oifkind \"bridge\" oifname != @host_bridges accept",
-    "meta nfproto ipv4 iifname != @bridges oifname != @bridges counter packets 0 bytes 0 drop",
-];
-const GUARD6: [&str; 4] = [
-    "meta nfproto ipv6 meta iifkind \"bridge\" meta oifkind \"bridge\" \
-     iifname != @bridges oifname != @bridges accept",
-    "meta nfproto ipv6 iifname != @bridges oifname != @bridges \
-     meta iifkind \"bridge\" iifname != @host_bridges accept",
-    "meta nfproto ipv6 iifname != @bridges oifname != @bridges \
-     meta oifkind \"bridge\" oifname != @host_bridges accept",
-    "meta nfproto ipv6 iifname != @bridges oifname != @bridges counter packets 0 bytes 0 drop",
-];
-const LATER: &str = "a bridge that came later: another engine's";
-pub(super) const NO_ROUTER: &str = "the host did not forward before mydocker";
-
-/// The guard for packets that are routed from one bridge to another, both of them of the host's own. Only here do
-/// they differ from frames that pass through one bridge: those have no incoming interface any more.
-///
-/// Not for other interfaces: packets that a tunnel of the host's wraps up have an incoming interface here, too.
-///
-/// Packets of the host's own that were made for one interface (neighbour discovery, reports of multicast groups)
-/// seem to have come in by it. They are spared by what routed packets cannot be: a hop limit of 255, for each
-/// router takes one off, and multicast, which is routed only where a program of the host's sees to that.
-fn between_bridges(skeleton: Skeleton) -> Vec<Rule> {
-    let between = || [iifname(), in_set(Set::HostBridges), oifname(), in_set(Set::HostBridges)].concat();
-    let rule = |text, family: Vec<Expr>| {
-        Rule::new(Chain::BetweenBridges, text, [family, between(), counter(), drop()]).comment(NO_ROUTER)
-    };
-    let mut rules = Vec::new();
-    if skeleton.guard_ipv4_forwarding {
-        rules.push(rule(
-            "ip daddr != 224.0.0.0/4 iifname @host_bridges oifname @host_bridges \
-             counter packets 0 bytes 0 drop",
-            [ip4(), not_multicast4()].concat(),
-        ));
-    }
-    if skeleton.guard_ipv6_forwarding {
-        rules.push(rule(
-            "ip6 daddr != ff00::/8 ip6 hoplimit != 255 iifname @host_bridges oifname @host_bridges \
-             counter packets 0 bytes 0 drop",
-            [ip6(), not_multicast6(), ip_header(7, 1), not_equal(&[255])].concat(),
-        ));
-    }
-    rules
-}
-
 /// Answers pass; a network's own traffic passes; internal networks stop; what leaves to the world passes; published
 /// ports pass; isolated networks stop; networks may talk to each other; routed networks are open; everything else
 /// that would enter a container is dropped. What touches none of mydocker's bridges is never dropped.
@@ -389,21 +316,34 @@ fn forward() -> Vec<Rule> {
         rule("iifname . oifname @same_bridge accept", &[same_bridge(), accept()]),
         // NAT skips invalid packets, so they would leave with the container's own address.
         rule(
-            "ct state invalid iifname @bridges drop",
-            &[ct_has(CtKey::State, 1), iifname(), in_set(Set::Bridges), drop()],
+            "ct state invalid iifname @bridges counter packets 0 bytes 0 drop",
+            &[ct_has(CtKey::State, 1), iifname(), in_set(Set::Bridges), counter(), drop()],
         )
         .comment("would leave without NAT"),
         // Whoever uses a published port of such a network is told at once, instead of waiting.
         rule(
-            "ct status dnat oifname @internal reject",
-            &[ct_has(CtKey::Status, IPS_DST_NAT), oifname(), in_set(Set::Internal), reject()],
-        ),
-        rule("iifname @internal drop", &[iifname(), in_set(Set::Internal), drop()]),
-        rule("oifname @internal drop", &[oifname(), in_set(Set::Internal), drop()]),
+            "ct status dnat oifname @internal counter packets 0 bytes 0 reject",
+            &[ct_has(CtKey::Status, IPS_DST_NAT), oifname(), in_set(Set::Internal), counter(), reject()],
+        )
+        .comment("--internal: its ports are not reached"),
+        rule(
+            "iifname @internal counter packets 0 bytes 0 drop",
+            &[iifname(), in_set(Set::Internal), counter(), drop()],
+        )
+        .comment("--internal: nothing leaves"),
+        rule(
+            "oifname @internal counter packets 0 bytes 0 drop",
+            &[oifname(), in_set(Set::Internal), counter(), drop()],
+        )
+        .comment("--internal: nothing enters"),
         rule("oifname != @bridges accept", &[oifname(), not_in_set(Set::Bridges), accept()]),
         rule("ct status dnat accept", &[ct_has(CtKey::Status, IPS_DST_NAT), accept()])
             .comment("published ports"),
-        rule("iifname @isolated drop", &[iifname(), in_set(Set::Isolated), drop()]),
+        rule(
+            "iifname @isolated counter packets 0 bytes 0 drop",
+            &[iifname(), in_set(Set::Isolated), counter(), drop()],
+        )
+        .comment("--isolate: other networks are not reached"),
         rule(
             "iifname @bridges oifname != @isolated accept",
             &[iifname(), in_set(Set::Bridges), oifname(), not_in_set(Set::Isolated), accept()],
@@ -412,7 +352,8 @@ fn forward() -> Vec<Rule> {
             "iifname != @bridges oifname @routed accept",
             &[iifname(), not_in_set(Set::Bridges), oifname(), in_set(Set::Routed), accept()],
         ),
-        rule("drop", &[drop()]),
+        rule("counter packets 0 bytes 0 drop", &[counter(), drop()])
+            .comment("not published, or into an isolated network"),
     ]
 }
 
@@ -505,6 +446,6 @@ mod tests {
     #[test]
     fn rustables_builds_the_plain_rules() {
         let is_plain = |rule: &&Rule| super::super::expr::to_rustables(&rule.expressions).is_some();
-        assert_eq!(all().iter().filter(is_plain).count(), 17);
+        assert_eq!(all().iter().filter(is_plain).count(), 19);
     }
 }

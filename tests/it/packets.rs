@@ -411,6 +411,12 @@ fn unpublished_ports_are_dropped(bridge_netfilter: bool) {
         assert_eq!(tcp(attacker, &format!("{HOST}:81")), Probe::Refused);
     }
     assert_eq!((server.clients(), udp_server.clients()), (Vec::new(), Vec::new()));
+    // Which rule it was can be seen.
+    let rules = host.mydocker(&["network", "rules"]).ok();
+    let dropped = rules.lines().find(|rule| rule.contains("not published")).expect("the last rule");
+    let count =
+        dropped.split_once("packets ").and_then(|(_, rest)| rest.split(' ').next()?.parse::<u64>().ok());
+    assert!(count.is_some_and(|count| count >= 4), "{rules}");
     host.without_rule("forward", DROP);
     assert_eq!(tcp(&host.neighbour, &at).seen_as(), NEIGHBOUR);
     assert_eq!(udp(&host.neighbour, &at).seen_as(), NEIGHBOUR);

@@ -6,9 +6,8 @@ use nix::net::if_::if_nametoindex;
 
 use super::{NFPROTO_IPV4, Passage, Way};
 use crate::names::IfName;
-use crate::nft::expr::{
-    CtKey, DATA_VALUE, DATA_VERDICT, MetaKey, bitwise, cmp, ct, immediate, meta, payload, text, verdict,
-};
+use crate::nft::attributes::{bitwise, cmp, ct, immediate, meta, payload, verdict};
+use crate::nft::expr::{CtKey, DATA_VALUE, DATA_VERDICT, MetaKey, text};
 use crate::nft::frames::{attribute, be32};
 
 // <linux/netfilter/nf_tables.h>; those that rules of ours use as well are in `expr`.
