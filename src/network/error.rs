@@ -10,7 +10,7 @@ use super::driver::DriverError;
 use super::host::{Occupant, Pool};
 use super::listener::HostListener;
 use super::owner::Holder;
-use super::port::{PortMapping, PortRequest};
+use super::port::{PortMapping, PortRange, PortRequest};
 use super::record::RecordError;
 use super::subnet::{Family, Subnet};
 use super::subnet_file::SubnetFileError;
@@ -213,13 +213,15 @@ pub enum NetworkError {
         is_range: bool,
     },
     /// Another container publishes the port.
-    #[error("cannot publish {} for {who}: port is already allocated, {} publishes it", .mapping.host_side(), .holder.as_ref().map_or_else(|| "another container".to_owned(), ToString::to_string))]
+    #[error("cannot publish {} for {who}: port is already allocated, {} publishes {}", .mapping.host_side(), .holder.as_ref().map_or_else(|| "another container".to_owned(), ToString::to_string), part_of(.mapping.host, *.taken))]
     PortPublished {
         /// The mapping.
         mapping: PortMapping,
         /// The container, or the namespace.
         who: String,
-        /// Who publishes it.
+        /// Which of its ports.
+        taken: PortRange,
+        /// Who publishes them.
         holder: Option<Holder>,
     },
     /// The same command asks for a port twice.
@@ -356,6 +358,15 @@ pub enum NetworkError {
     /// A published port that cannot be an element.
     #[error("cannot publish a port")]
     Element(#[from] ElementError),
+}
+
+/// Which of the ports that were asked for are meant: `it`, or those of a range.
+fn part_of(wanted: PortRange, taken: PortRange) -> String {
+    match (taken == wanted, taken.first == taken.last) {
+        (true, _) => "it".to_owned(),
+        (false, true) => format!("port {taken}"),
+        (false, false) => format!("ports {taken}"),
+    }
 }
 
 impl NetworkError {

@@ -154,8 +154,7 @@ impl Ports<'_> {
         if holder.is_none() && may_have_ended {
             return Ok(false);
         }
-        let holder = holder.and_then(|taken| taken.holder.as_deref());
-        if holder == Some(&publisher.owner.comment()) {
+        if holder.and_then(|taken| taken.holder.as_deref()) == Some(&publisher.owner.comment()) {
             // Replaced rather than believed: a container of this name that was lost may have left them.
             let action = || format!("publish the ports of {}", publisher.owner);
             if self.table.commit(changes.replacing(), action).is_ok() {

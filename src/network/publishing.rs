@@ -9,7 +9,7 @@ use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::listener::{HostListener, Listeners, has_address};
 use super::owner::Holder;
-use super::port::{PortMapping, PortRequest};
+use super::port::{PortMapping, PortRange, PortRequest};
 use super::publisher::Publisher;
 use super::subnet::Family;
 use crate::nft::{Element, TakenPort, Transaction};
@@ -117,7 +117,7 @@ impl Publishing {
     pub(super) fn conflict(&self, taken: &[TakenPort]) -> Option<NetworkError> {
         self.publisher.ports.iter().find_map(|mapping| {
             let taken = taken.iter().find(|taken| overlaps(mapping, taken))?;
-            Some(published(mapping, &self.publisher, taken.holder.as_deref()))
+            Some(published(mapping, &self.publisher, Some(taken)))
         })
     }
 
@@ -134,10 +134,19 @@ impl Publishing {
     }
 }
 
-/// The error for a port that another has, by the comment of its element.
-pub(super) fn published(mapping: &PortMapping, publisher: &Publisher, comment: Option<&str>) -> NetworkError {
-    let (mapping, who) = (mapping.clone(), publisher.owner.to_string());
-    NetworkError::PortPublished { mapping, who, holder: comment.map(Holder::of_comment) }
+/// The error for a port that another has, by what the table says of it.
+pub(super) fn published(
+    mapping: &PortMapping,
+    publisher: &Publisher,
+    holder: Option<&TakenPort>,
+) -> NetworkError {
+    let (wanted, who) = (mapping.host, publisher.owner.to_string());
+    let taken = holder.map_or(wanted, |taken| PortRange {
+        first: taken.first.max(wanted.first),
+        last: taken.last.min(wanted.last),
+    });
+    let holder = holder.and_then(|taken| taken.holder.as_deref()).map(Holder::of_comment);
+    NetworkError::PortPublished { mapping: mapping.clone(), who, taken, holder }
 }
 
 /// The error for a range that is published as one element and has another container's port in it: single ports of
@@ -147,8 +156,7 @@ pub(super) fn port_in_range(publisher: &Publisher, taken: &[TakenPort]) -> Optio
         let in_range = |taken: &&TakenPort| {
             overlaps(mapping, taken) && taken.holder.as_deref() != Some(&publisher.owner.comment())
         };
-        let holder = taken.iter().find(in_range)?.holder.as_deref();
-        Some(published(mapping, publisher, holder))
+        Some(published(mapping, publisher, Some(taken.iter().find(in_range)?)))
     })
 }
 

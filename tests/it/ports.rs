@@ -238,6 +238,10 @@ fn s11_overlaps_of_ports_ranges_and_addresses_are_refused_both_ways_and_the_hold
         }
     }
     host.container("holder", "front", &["-p", range]);
+    // Which ports of a range they are is told.
+    attempt(&host, &["8009-8020:8009-8020"])
+        .refused(&[125], &["8009-8020", "container holder publishes ports 8009-8010"]);
+    attempt(&host, &["8010-8020:80-90"]).refused(&[125], &["container holder publishes port 8010"]);
     attempt(&host, &["8011:80", "127.0.0.1:7999:80", "8005:80/udp", "8012-8020:8012-8020"]).ok();
     host.mydocker(&["rm", "-f", "holder"]).ok();
     assert_eq!((host.published(), count(&host, "claims")), (Vec::new(), 0));
