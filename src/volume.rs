@@ -1,7 +1,7 @@
 //! Volumes: directories that outlive the containers they are mounted in.
 //!
 //! ```text
-//! ROOT/volumes/NAME/_data     what containers see
+//! ROOT/volumes/NAME/_data     what containers see; a link, where that is a directory of the host's own
 //! ROOT/volumes/NAME/record    its labels, and whether anybody has named it; without it there is no volume
 //! ROOT/volumes/NAME/lock      held while an image's files are copied into it (container/copy_up.rs)
 //! ROOT/volumes/.lock          held while a volume is made or removed
@@ -73,6 +73,14 @@ pub enum VolumeError {
         #[source]
         source: io::Error,
     },
+    /// An option that the driver does not have, or one that is missing.
+    #[error("cannot make volume {name}: {problem}")]
+    Option {
+        /// The volume.
+        name: VolumeName,
+        /// What is wrong.
+        problem: String,
+    },
     /// The kernel's random number generator cannot be read.
     #[error("cannot make up a name for a volume")]
     Random(#[source] io::Error),
@@ -87,6 +95,11 @@ impl VolumeError {
             Self::InUse { users, .. } => {
                 Some(format!("remove what uses it first, with: mydocker rm {}", users.join(" ")))
             }
+            Self::Option { .. } => Some(
+                "a volume can be a directory of the host: -o type=none -o o=bind -o device=/DIRECTORY; mount anything \
+                 else there first"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
@@ -110,6 +123,55 @@ pub struct Volume {
     pub labels: BTreeMap<String, String>,
     /// Whether it was made for a container that named none; it goes with that container if asked to.
     pub anonymous: bool,
+    /// The options that it was made with, as they were given.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub options: BTreeMap<String, String>,
+}
+
+/// What a volume is made with.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// The user's labels.
+    pub labels: BTreeMap<String, String>,
+    /// Options of the driver, as Docker's: `type`, `o` and `device`.
+    pub options: BTreeMap<String, String>,
+    /// Whether nobody has named it.
+    pub anonymous: bool,
+}
+
+impl Wanted {
+    /// The directory of the host that the options ask for instead of a new one.
+    ///
+    /// # Errors
+    /// [`VolumeError::Option`].
+    pub fn directory(&self, name: &VolumeName) -> Result<Option<&Path>, VolumeError> {
+        let refused = |problem: String| VolumeError::Option { name: name.clone(), problem };
+        let of = |key: &str| self.options.get(key).map(String::as_str).filter(|value| !value.is_empty());
+        if let Some(key) = self.options.keys().find(|key| !["type", "o", "device"].contains(&key.as_str())) {
+            return Err(refused(format!("invalid option: \"{key}\" (there are type, o and device)")));
+        }
+        if self.options.is_empty() {
+            return Ok(None);
+        }
+        if let Some(kind) = of("type").filter(|kind| !["none", "bind"].contains(kind)) {
+            return Err(refused(format!(
+                "the type \"{kind}\" is none of mydocker's: there is none (or bind)"
+            )));
+        }
+        let flags: Vec<&str> = of("o").unwrap_or_default().split(',').collect();
+        if let Some(flag) = flags.iter().find(|flag| !["bind", "rbind", "rw", ""].contains(flag)) {
+            let hint = if *flag == "ro" { "; give :ro where it is used" } else { "" };
+            return Err(refused(format!("o={flag} is none of mydocker's: there are bind and rbind{hint}")));
+        }
+        if !flags.iter().any(|flag| ["bind", "rbind"].contains(flag)) && of("type") != Some("bind") {
+            return Err(refused("o=bind is missing".to_owned()));
+        }
+        let device = of("device").ok_or_else(|| refused("missing device in volume options".to_owned()))?;
+        if !device.starts_with('/') {
+            return Err(refused(format!("device={device} is not an absolute path")));
+        }
+        Ok(Some(Path::new(device)))
+    }
 }
 
 /// All volumes below one root directory.
@@ -167,16 +229,11 @@ impl<'a> Volumes<'a> {
     ///
     /// # Errors
     /// The file system refuses, or what is wrong with its record.
-    pub fn ensure(
-        &self,
-        name: &VolumeName,
-        labels: &BTreeMap<String, String>,
-        anonymous: bool,
-    ) -> Result<Volume, VolumeError> {
+    pub fn ensure(&self, name: &VolumeName, wanted: &Wanted) -> Result<Volume, VolumeError> {
         // Asked without the lock first: most starts find their volumes there.
         match load(self.layout, name)? {
             Some(volume) => Ok(volume),
-            None => self.lock()?.ensure(name, labels, anonymous),
+            None => self.lock()?.ensure(name, wanted),
         }
     }
 
@@ -197,31 +254,25 @@ impl Exclusive<'_> {
     ///
     /// # Errors
     /// As there.
-    pub fn ensure(
-        &self,
-        name: &VolumeName,
-        labels: &BTreeMap<String, String>,
-        anonymous: bool,
-    ) -> Result<Volume, VolumeError> {
+    pub fn ensure(&self, name: &VolumeName, wanted: &Wanted) -> Result<Volume, VolumeError> {
         if let Some(volume) = load(self.layout, name)? {
             return Ok(volume);
         }
         // Directories that are there already, without a record, were left by a command that was killed here.
+        let directory = wanted.directory(name)?;
         make_directory(&self.layout.volume(name), true, 0o700)?;
-        let data = self.layout.volume_data(name);
-        make_directory(&data, true, 0o755)?;
-        let open_to_all = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(&data, open_to_all).map_err(io_error("set the mode of", &data))?;
+        make_data(&self.layout.volume_data(name), directory)?;
         let volume = Volume {
             version: VERSION,
             name: name.clone(),
             created: Utc::now(),
-            labels: labels.clone(),
-            anonymous,
+            labels: wanted.labels.clone(),
+            anonymous: wanted.anonymous,
+            options: wanted.options.clone(),
         };
         let path = record_path(self.layout, name);
         // What the user has named is to be found again even after a power failure.
-        let durability = if anonymous { Durability::Process } else { Durability::Synced };
+        let durability = if wanted.anonymous { Durability::Process } else { Durability::Synced };
         serde_json::to_vec(&volume)
             .map_err(io::Error::from)
             .and_then(|bytes| store::write_atomic(&path, &bytes, durability))
@@ -295,6 +346,10 @@ fn abandoned(directory: &Path) -> Vec<PathBuf> {
 /// # Errors
 /// [`VolumeError::Io`] if the directory cannot be read.
 pub fn size(directory: &Path) -> Result<u64, VolumeError> {
+    // What is the host's own is not the volume's.
+    if directory.is_symlink() {
+        return Ok(0);
+    }
     let mut seen = std::collections::HashSet::new();
     let mut total = 0;
     let mut open = vec![directory.to_owned()];
@@ -338,6 +393,23 @@ fn load(layout: &Layout, name: &VolumeName) -> Result<Option<Volume>, VolumeErro
     serde_json::from_slice(&bytes).map(Some).map_err(malformed)
 }
 
+/// Makes what containers see: a new directory, or a link to one of the host's.
+fn make_data(data: &Path, directory: Option<&Path>) -> Result<(), VolumeError> {
+    // A link that a killed command left without a record leads where nobody asks for any more.
+    if data.is_symlink() {
+        std::fs::remove_file(data).map_err(io_error("remove", data))?;
+    }
+    let Some(directory) = directory else {
+        make_directory(data, true, 0o755)?;
+        let open_to_all = std::fs::Permissions::from_mode(0o755);
+        return std::fs::set_permissions(data, open_to_all).map_err(io_error("set the mode of", data));
+    };
+    match std::fs::remove_dir(data) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", data)(error)),
+        _ => std::os::unix::fs::symlink(directory, data).map_err(io_error("make the link", data)),
+    }
+}
+
 fn make_directory(path: &Path, recursive: bool, mode: u32) -> Result<(), VolumeError> {
     DirBuilder::new()
         .recursive(recursive)
@@ -368,8 +440,9 @@ mod tests {
         assert!(matches!(volumes.get("data"), Err(VolumeError::NotFound(_))));
         assert!(matches!(volumes.get("../x"), Err(VolumeError::NotFound(_))));
         let labels = BTreeMap::from([("a".to_owned(), "b".to_owned())]);
-        let made = volumes.ensure(&name("data"), &labels, false).unwrap();
-        assert_eq!(volumes.ensure(&name("data"), &BTreeMap::new(), true).unwrap(), made);
+        let made = volumes.ensure(&name("data"), &Wanted { labels, ..Wanted::default() }).unwrap();
+        let anonymous = Wanted { anonymous: true, ..Wanted::default() };
+        assert_eq!(volumes.ensure(&name("data"), &anonymous).unwrap(), made);
         assert_eq!(volumes.get("data").unwrap(), made);
         assert!(layout.volume_data(&made.name).is_dir());
         store::write_atomic(&layout.volume_data(&made.name).join("f"), &[1; 5000], Durability::Process)
@@ -388,7 +461,7 @@ mod tests {
         // Killed before the record was written.
         std::fs::create_dir_all(layout.volume_data(&name("half"))).unwrap();
         assert_eq!(volumes.list().unwrap(), []);
-        volumes.ensure(&name("half"), &BTreeMap::new(), false).unwrap();
+        volumes.ensure(&name("half"), &Wanted::default()).unwrap();
         assert_eq!(volumes.list().unwrap().len(), 1);
         // Killed while the contents were removed; the pid is another process's by now: this one's.
         let me = Process::current().unwrap();
@@ -409,7 +482,7 @@ mod tests {
         let volumes = Volumes::new(&layout);
         let names = ["a", "b"].map(|letter| name(&letter.repeat(255)));
         let removed = names.each_ref().map(|name| {
-            volumes.ensure(name, &BTreeMap::new(), false).unwrap();
+            volumes.ensure(name, &Wanted::default()).unwrap();
             volumes.lock().unwrap().remove(name).unwrap()
         });
         assert_eq!(volumes.list().unwrap(), []);
@@ -421,7 +494,7 @@ mod tests {
     fn a_record_that_is_not_ours_is_named() {
         let (_directory, layout) = layout();
         let volumes = Volumes::new(&layout);
-        volumes.ensure(&name("data"), &BTreeMap::new(), false).unwrap();
+        volumes.ensure(&name("data"), &Wanted::default()).unwrap();
         let path = record_path(&layout, &name("data"));
         let mut newer: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         newer["version"] = 2.into();
@@ -429,6 +502,47 @@ mod tests {
             store::write_atomic(&path, bad.as_bytes(), Durability::Process).unwrap();
             let error = volumes.get("data").unwrap_err().to_string();
             assert!(error.contains(path.to_str().unwrap()), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_directory_of_the_hosts_is_a_volume_and_stays_when_that_goes() {
+        let (directory, layout) = layout();
+        let volumes = Volumes::new(&layout);
+        let own = directory.path().join("own");
+        make_directory(&own, false, 0o755).unwrap();
+        store::write_atomic(&own.join("file"), &[1; 5000], Durability::Process).unwrap();
+        let options = |text: &str| -> Wanted {
+            let pair =
+                |text: &str| text.split_once('=').map(|(key, value)| (key.to_owned(), value.to_owned()));
+            Wanted { options: text.split(' ').filter_map(pair).collect(), ..Wanted::default() }
+        };
+        // Killed between the directory and the record, with other options.
+        std::fs::create_dir_all(layout.volume_data(&name("one"))).unwrap();
+        std::fs::create_dir_all(layout.volume(&name("two"))).unwrap();
+        std::os::unix::fs::symlink("/", layout.volume_data(&name("two"))).unwrap();
+        let bound = options(&format!("type=none o=bind device={}", own.display()));
+        let made = volumes.ensure(&name("one"), &bound).unwrap();
+        assert_eq!(volumes.get("one").unwrap(), made);
+        let data = layout.volume_data(&made.name);
+        assert!(data.join("file").exists());
+        assert_eq!(size(&data).unwrap(), 0);
+        volumes.ensure(&name("two"), &Wanted::default()).unwrap();
+        assert!(!layout.volume_data(&name("two")).is_symlink());
+        volumes.lock().unwrap().remove(&made.name).unwrap().erase().unwrap();
+        assert!(own.join("file").exists() && !data.is_symlink());
+        for (bad, part) in [
+            ("type=nfs o=addr=1.2.3.4 device=:/x", "nfs"),
+            ("type=tmpfs device=tmpfs", "tmpfs"),
+            ("type=none o=bind", "missing device"),
+            ("type=none device=/x", "o=bind"),
+            ("type=none o=bind,ro device=/x", ":ro where it is used"),
+            ("type=none o=bind device=x", "absolute"),
+            ("size=1g", "invalid option"),
+        ] {
+            let error = volumes.ensure(&name("three"), &options(bad)).unwrap_err();
+            assert!(error.to_string().contains(part) && error.hint().is_some(), "{bad}: {error}");
+            assert!(!layout.volume(&name("three")).exists(), "{bad}");
         }
     }
 }

@@ -105,6 +105,7 @@ pub use crate::network::{ContainerFlow, Direction, FlowEvent};
 pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest, Wanted};
 pub use crate::network::{compact as compact_ports, unpublished as unpublished_ports};
 pub use crate::registry::{Credentials, Options as RegistryOptions, RegistryError};
+pub use crate::volume::Wanted as WantedVolume;
 pub use attach::{Attachment, Left};
 pub use check::Finding;
 pub use commit::CommitImage;

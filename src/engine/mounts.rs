@@ -12,6 +12,7 @@ use crate::container::tree::mount_points::{self, MountPoints};
 use crate::container::tree::rootfs::Rootfs;
 use crate::names::VolumeName;
 use crate::store::Layout;
+use crate::volume::Wanted;
 
 /// Something mounted in a container, as `inspect` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,6 +68,9 @@ pub(super) fn settle(
     for mount in &mut settings.mounts {
         if let Source::Volume { name: name @ None, .. } = &mut mount.source {
             *name = Some(new_name()?);
+        }
+        if let Source::Volume { name: Some(name), options, .. } = &mount.source {
+            Wanted { options: options.clone(), ..Wanted::default() }.directory(name)?;
         }
     }
     Ok(())

@@ -58,8 +58,10 @@ pub(super) fn used(layout: &Layout) -> Result<DiskSpace, EngineError> {
     }
     space.images = used_by_images(layout, &in_use)?;
     for volume in volumes::list(layout, &VolumeFilter::default())? {
-        // One that is being removed has no files to be counted.
-        let bytes = disk::size(&volume.path).unwrap_or(0);
+        // One that is being removed has no files to be counted, and one that is a directory of the host's none of
+        // its own.
+        let is_own = !volume.path.is_symlink();
+        let bytes = if is_own { disk::size(&volume.path).unwrap_or(0) } else { 0 };
         space.volumes.add(bytes, mounted.contains(&volume.name));
     }
     Ok(space)

@@ -8,7 +8,7 @@ use super::{EngineError, privileges};
 use crate::container::request::mounts::{Mount, Source};
 use crate::names::{ContainerName, VolumeName};
 use crate::store::Layout;
-use crate::volume::{Volume, VolumeError, Volumes};
+use crate::volume::{Volume, VolumeError, Volumes, Wanted};
 
 /// A volume, as users see it.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct VolumeView {
     pub labels: BTreeMap<String, String>,
     /// Where its files are on the host.
     pub path: PathBuf,
+    /// The options that it was made with.
+    pub options: BTreeMap<String, String>,
     /// Whether it is anonymous: made for a container, without a name given by the user.
     pub anonymous: bool,
 }
@@ -90,12 +92,12 @@ pub struct Pruned {
 pub(super) fn create(
     layout: &Layout,
     name: Option<VolumeName>,
-    labels: &BTreeMap<String, String>,
+    mut wanted: Wanted,
 ) -> Result<VolumeName, EngineError> {
     privileges::for_containers()?;
-    let anonymous = name.is_none();
+    wanted.anonymous = name.is_none();
     let name = name.map_or_else(new_name, Ok)?;
-    Ok(Volumes::new(layout).ensure(&name, labels, anonymous)?.name)
+    Ok(Volumes::new(layout).ensure(&name, &wanted)?.name)
 }
 
 pub(super) fn list(layout: &Layout, filter: &VolumeFilter) -> Result<Vec<VolumeView>, EngineError> {
@@ -116,6 +118,7 @@ fn view(layout: &Layout, volume: Volume) -> VolumeView {
         name: volume.name,
         created: volume.created,
         labels: volume.labels,
+        options: volume.options,
         anonymous: volume.anonymous,
     }
 }
@@ -168,8 +171,9 @@ pub(super) fn prune(layout: &Layout, all: bool, filter: &VolumeFilter) -> Result
 pub(super) fn make(layout: &Layout, record: &Record) -> Result<(), EngineError> {
     let volumes = Volumes::new(layout);
     for mount in &record.config.settings.mounts {
-        if let Source::Volume { name: Some(name), labels, anonymous, .. } = &mount.source {
-            volumes.ensure(name, labels, *anonymous)?;
+        if let Source::Volume { name: Some(name), labels, options, anonymous, .. } = &mount.source {
+            let (labels, options) = (labels.clone(), options.clone());
+            volumes.ensure(name, &Wanted { labels, options, anonymous: *anonymous })?;
         }
     }
     Ok(())

@@ -75,6 +75,60 @@ fn a_volume_is_made_listed_shown_and_removed() {
 }
 
 #[test]
+fn a_volume_can_be_a_directory_of_the_host() {
+    let host = Host::new();
+    let own = host.scratch("own");
+    let device = format!("device={}", own.display());
+    let options = ["-o", "type=none", "-o", "o=bind", "--opt", &device];
+    host.mydocker(&[&["volume", "create"], &options[..], &["shared"]].concat()).ok();
+    let shown = host.mydocker(&["volume", "inspect", "shared"]).json()[0].clone();
+    assert_eq!(
+        shown["Options"],
+        serde_json::json!({ "type": "none", "o": "bind", "device": own.to_str().unwrap() })
+    );
+    // What the image has is copied into it, on whatever file system it is.
+    inside(&host, &["-v", "shared:/etc"], "echo inside > /etc/new").ok();
+    assert_eq!(std::fs::read_to_string(own.join("new")).unwrap(), "inside\n");
+    let from_image = std::fs::read_to_string(own.join("passwd")).unwrap();
+    assert_eq!(from_image.trim_end(), inside(&host, &[], "cat /etc/passwd").ok());
+    std::fs::write(own.join("outside"), "x").unwrap();
+    assert_eq!(
+        inside(&host, &["-v", "shared:/x:ro"], "cat /x/outside; ! echo > /x/no 2>/dev/null").ok(),
+        "x"
+    );
+    host.mydocker(&["create", "--name", "still", "--net", "none", "-v", "shared:/x", &host.image, "true"])
+        .ok();
+    host.mydocker(&["cp", "still:/x/new", own.join("copied").to_str().unwrap()]).ok();
+    assert_eq!(std::fs::read_to_string(own.join("copied")).unwrap(), "inside\n");
+    host.mydocker(&["rm", "still"]).ok();
+    // The same by --mount, for a new volume. The directory is asked for when a container starts, as with Docker.
+    let mount = |device: &str| {
+        format!("src=other,dst=/x,volume-opt=type=none,volume-opt=o=bind,volume-opt=device={device}")
+    };
+    let missing = own.join("missing");
+    inside(&host, &["--mount", &mount(missing.to_str().unwrap())], "true")
+        .refused(&[125], &[missing.to_str().unwrap()]);
+    std::fs::create_dir(&missing).unwrap();
+    inside(&host, &["--mount", &mount(missing.to_str().unwrap())], "echo > /x/file").ok();
+    assert!(missing.join("file").exists());
+    // It goes, and the directory stays.
+    host.mydocker(&["volume", "rm", "shared", "other"]).ok();
+    assert!(own.join("new").exists() && missing.join("file").exists());
+
+    for (bad, part) in [
+        (&["-o", "type=nfs", "-o", "device=:/x"][..], "nfs"),
+        (&["-o", "type=none", "-o", "o=bind"], "missing device in volume options"),
+        (&["-o", "type=none", "-o", "o=bind,ro", "-o", "device=/x"], ":ro where it is used"),
+        (&["-o", "size=1g"], "invalid option"),
+    ] {
+        host.mydocker(&[&["volume", "create"], bad, &["bad"]].concat()).refused(&[1], &[part]);
+    }
+    inside(&host, &["--mount", "src=bad,dst=/x,volume-opt=type=nfs"], "true").refused(&[125], &["nfs"]);
+    assert_eq!(volumes(&host), Vec::<String>::new());
+    host.assert_nothing_left();
+}
+
+#[test]
 fn a_volume_outlives_its_containers_and_is_shared_by_them() {
     let host = Host::new();
     inside(&host, &["-v", "data:/a"], "echo first > /a/file").ok();

@@ -34,7 +34,7 @@ pub(in crate::cli) fn document(volume: &VolumeView) -> Value {
         "Labels": volume.labels,
         "Mountpoint": volume.path,
         "Name": volume.name,
-        "Options": null,
+        "Options": if volume.options.is_empty() { Value::Null } else { json!(volume.options) },
         "Scope": "local",
     })
 }

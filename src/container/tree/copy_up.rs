@@ -26,6 +26,9 @@ use nix::sys::time::TimeSpec;
 
 use crate::store;
 
+/// What is on its way from another file system, in the volume itself.
+const PARTIAL: &str = ".mydocker-copy";
+
 /// Files could not be copied into a volume.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} {}", .path.display())]
@@ -77,11 +80,24 @@ pub fn fill(volume: &Path, from: &Path) -> Result<(), CopyError> {
         match renameat2(AT_FDCWD, &entry, AT_FDCWD, &target, RenameFlags::RENAME_NOREPLACE) {
             // Another container, which did not want the image's files, was faster: its files stay.
             Ok(()) | Err(Errno::EEXIST) => {}
+            // The volume stands for a directory of the host, on another file system.
+            Err(Errno::EXDEV) => move_across(&entry, &data, &target)?,
             Err(errno) => return Err(failed("move into the volume", &entry)(errno)),
         }
     }
     adopt(&full, &data, &metadata)?;
     store::remove_tree_if_exists(&full).map_err(failed("remove", &full))
+}
+
+/// Moves a file or directory to another file system. A copy that is cut short is made anew by the next start.
+fn move_across(entry: &Path, data: &Path, target: &Path) -> Result<(), CopyError> {
+    let partial = data.join(PARTIAL);
+    store::remove_tree_if_exists(&partial).map_err(failed("remove", &partial))?;
+    Copier::default().entry(entry, &partial)?;
+    match renameat2(AT_FDCWD, &partial, AT_FDCWD, target, RenameFlags::RENAME_NOREPLACE) {
+        Err(Errno::EEXIST) => store::remove_tree_if_exists(&partial).map_err(failed("remove", &partial)),
+        moved => moved.map_err(failed("move into the volume", entry)),
+    }
 }
 
 fn is_empty(directory: &Path) -> Result<bool, CopyError> {

@@ -1,6 +1,5 @@
 //! What users do with images and volumes, and what they ask about the host.
 
-use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -8,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::engine::{
     CommitImage, Credentials, DiskSpace, Engine, EngineError, HostInfo, ImportImage, LoadedImage, Platform,
     Progress, Pruned, PullImage, Pulled, Pushed, Record, Reference, RegistryOptions as Options, RemoteName,
-    Removal, Step, StoredImage, VolumeFilter, VolumeView,
+    Removal, Step, StoredImage, VolumeFilter, VolumeView, WantedVolume,
 };
 use crate::engine::{commit, image_archives, images, import, info, login, pull, push, space, volumes};
 use crate::names::{ContainerId, Digest, VolumeName};
@@ -92,9 +91,9 @@ impl Engine {
     pub fn create_volume(
         &self,
         name: Option<VolumeName>,
-        labels: &BTreeMap<String, String>,
+        wanted: WantedVolume,
     ) -> Result<VolumeName, EngineError> {
-        volumes::create(&self.layout, name, labels)
+        volumes::create(&self.layout, name, wanted)
     }
 
     /// The volumes that `filter` means, by name.

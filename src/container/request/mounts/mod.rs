@@ -157,6 +157,9 @@ pub enum Source {
         copy: bool,
         /// The labels that it gets if it is made.
         labels: BTreeMap<String, String>,
+        /// The options that it is made with.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        options: BTreeMap<String, String>,
     },
     /// A file system in memory.
     Tmpfs {
@@ -245,7 +248,13 @@ impl Mount {
     /// # Errors
     /// [`MountError::Root`].
     pub fn anonymous_volume(destination: ContainerPath) -> Result<Self, MountError> {
-        let source = Source::Volume { name: None, anonymous: true, copy: true, labels: BTreeMap::new() };
+        let source = Source::Volume {
+            name: None,
+            anonymous: true,
+            copy: true,
+            labels: BTreeMap::new(),
+            options: BTreeMap::new(),
+        };
         Self { destination, read_only: false, source }.checked()
     }
 

@@ -143,7 +143,8 @@ fn volume_option(given: &str, path: &str, options: &str, directory: &Path) -> Re
         Source::Bind { path: host_path(given, directory), create: true, submounts, propagation }
     } else {
         let copy = !seen.contains_key("copy");
-        Source::Volume { name: Some(volume_name(given)?), anonymous: false, copy, labels: BTreeMap::new() }
+        let (labels, options) = (BTreeMap::new(), BTreeMap::new());
+        Source::Volume { name: Some(volume_name(given)?), anonymous: false, copy, labels, options }
     };
     let read_only = seen.get("mode") == Some(&"ro");
     Mount { destination: destination(path)?, read_only, source }.checked()
@@ -199,7 +200,7 @@ impl Fields {
                 "ro" | "readonly" => "readonly".to_owned(),
                 key @ ("type" | "consistency" | "bind-propagation" | "bind-recursive"
                 | "bind-nonrecursive" | "bind-create-src" | "volume-nocopy" | "volume-label"
-                | "volume-driver" | "tmpfs-size" | "tmpfs-mode") => key.to_owned(),
+                | "volume-opt" | "volume-driver" | "tmpfs-size" | "tmpfs-mode") => key.to_owned(),
                 other => return Err(MountError::Key(other.to_owned())),
             };
             let bare = !field.contains('=');
@@ -210,7 +211,7 @@ impl Fields {
             if bare && !is_flag {
                 return Err(value(&key, "", "KEY=VALUE"));
             }
-            if key == "volume-label" {
+            if key == "volume-label" || key == "volume-opt" {
                 // May be given more than once.
                 let all: &mut String = fields.entry(key).or_default();
                 all.push_str(given);
@@ -287,13 +288,16 @@ impl Fields {
             return Err(value("volume-driver", &driver, "local, which is the only one"));
         }
         let copy = !self.flag("volume-nocopy")?;
-        let labels = self.take("volume-label").unwrap_or_default();
-        let label = |line: &str| {
-            let (key, value) = line.split_once('=').unwrap_or((line, ""));
-            (key.to_owned(), value.to_owned())
+        let mut pairs = |key: &str| -> std::collections::BTreeMap<String, String> {
+            let pair = |line: &str| {
+                let (key, value) = line.split_once('=').unwrap_or((line, ""));
+                (key.to_owned(), value.to_owned())
+            };
+            self.take(key).unwrap_or_default().lines().map(pair).collect()
         };
+        let (labels, options) = (pairs("volume-label"), pairs("volume-opt"));
         let anonymous = name.is_none();
-        Ok(Source::Volume { name, anonymous, copy, labels: labels.lines().map(label).collect() })
+        Ok(Source::Volume { name, anonymous, copy, labels, options })
     }
 
     fn tmpfs(&mut self) -> Result<Source, MountError> {
@@ -436,6 +440,13 @@ mod tests {
         let mount = read("type=bind,\"source=/a,b\",target=/b,readonly=false");
         assert_eq!((bind_path(&mount), mount.read_only), (Path::new("/a,b"), false));
         let mount = read("source=data,target=/b,volume-nocopy,volume-label=a=b,volume-label=c");
+        let options =
+            "source=data,target=/b,volume-opt=type=none,volume-opt=device=/x,\"volume-opt=o=bind,rw\"";
+        let Source::Volume { options, .. } = read(options).source else { panic!() };
+        assert_eq!(
+            (options.len(), options["type"].as_str(), options["device"].as_str(), options["o"].as_str()),
+            (3, "none", "/x", "bind,rw")
+        );
         let Source::Volume { name, copy, labels, .. } = mount.source else { panic!() };
         assert_eq!(
             (name.unwrap().as_str(), copy, labels["a"].as_str(), labels["c"].as_str()),

@@ -8,6 +8,7 @@
 
 mod error;
 mod shared;
+mod working_directory;
 
 use std::collections::VecDeque;
 use std::ffi::OsString;
@@ -21,14 +22,12 @@ use std::path::{Component, Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, open, readlinkat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat};
-use nix::unistd::{Gid, Uid, fchownat};
 
-use crate::container::request::config::{Config, ContainerPath};
+use crate::container::request::config::Config;
 use crate::container::request::mounts::{Mount, Propagation, Source, Submounts};
 use crate::container::tree::copy_up;
 use crate::container::tree::files::Files;
 use crate::container::tree::inside::{self, kind};
-use crate::container::tree::{rootfs, user};
 use crate::names::ContainerId;
 use crate::store::{self, Durability, Layout};
 use crate::sys;
@@ -168,58 +167,13 @@ pub fn prepare(
     }
     add_files(files, config, root, &mut prepared.points)?;
     if let Some(directory) = &config.working_dir {
-        make_working_directory(root, &prepared.points, directory, config)?;
+        working_directory::make(root, &prepared.points, directory, config)?;
     }
     if filled {
         store::write_atomic(&marker, b"", Durability::Process)
             .map_err(|source| MountPointError::Write { path: marker, source })?;
     }
     Ok(prepared)
-}
-
-/// Makes the directory that the command starts in where it is missing, be it in the layer or in what is
-/// mounted on it. It is the user's that the command runs as.
-fn make_working_directory(
-    root: BorrowedFd<'_>,
-    points: &[MountPoint],
-    directory: &ContainerPath,
-    config: &Config,
-) -> Result<(), MountPointError> {
-    let place = resolve(root, directory.as_path()).unwrap_or_else(|_| directory.as_path().to_owned());
-    let Some(outer) = outer(points, &place) else {
-        let is_new = matches!(inside::directory(root, directory.as_path()), Err(Errno::ENOENT));
-        rootfs::ensure_directory(root, directory)?;
-        if is_new {
-            let made = inside::directory(root, directory.as_path());
-            made.and_then(|made| give_to_user(root, &made, config)).map_err(|errno| {
-                MountPointError::Destination { destination: place.clone(), source: errno.into() }
-            })?;
-        }
-        return Ok(());
-    };
-    let (What::Bind { source, .. }, false, Ok(below)) =
-        (&outer.what, outer.read_only, place.strip_prefix(&outer.destination))
-    else {
-        return Ok(());
-    };
-    let below = Path::new("/").join(below);
-    let is_new = matches!(inside::find(source, &below), Err(Errno::ENOENT));
-    let made = inside::make(source, &below, true);
-    match made.and_then(|made| if is_new { give_to_user(root, &made, config) } else { Ok(()) }) {
-        // Where links lead there is found out when the command starts.
-        Ok(()) | Err(Errno::ELOOP) => Ok(()),
-        Err(errno) => Err(MountPointError::Destination { destination: place.clone(), source: errno.into() }),
-    }
-}
-
-/// Makes a new directory that of the user whom the container's command runs as.
-fn give_to_user(root: BorrowedFd<'_>, directory: &OwnedFd, config: &Config) -> Result<(), Errno> {
-    let Some(user) = &config.user else { return Ok(()) };
-    let path = PathBuf::from(sys::descriptor_path(root).as_str());
-    // Of a user that is not known, the start tells.
-    let Ok(identity) = user::lookup(&path, Some(user), &[]) else { return Ok(()) };
-    let (uid, gid) = (Uid::from_raw(identity.uid), Gid::from_raw(identity.gid));
-    fchownat(directory, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)
 }
 
 /// The files that are made for each container, where the user has mounted nothing else.
@@ -376,7 +330,14 @@ fn what(layout: &Layout, mount: &Mount, made: &mut Vec<PathBuf>) -> Result<What,
     if create {
         make_missing(&given, made).map_err(failed)?;
     }
-    open_bind(&given, mount.destination.as_path(), submounts, propagation)
+    open_bind(&given, mount.destination.as_path(), submounts, propagation).map_err(|error| match error {
+        // A volume that stands for a directory of the host: that is what is missing.
+        MountPointError::Source { source_path, destination, source } => {
+            let source_path = std::fs::read_link(&source_path).unwrap_or(source_path);
+            MountPointError::Source { source_path, destination, source }
+        }
+        other => other,
+    })
 }
 
 fn open_bind(
