@@ -6,6 +6,7 @@
 #![doc = include_str!("store/locks.md")]
 
 mod lock;
+mod new_file;
 mod tree;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ use crate::process::Process;
 pub use tree::remove_tree_at;
 
 pub use lock::{Lock, LockKind};
+pub use new_file::NewFile;
 
 /// The two directories everything lies in.
 #[derive(Debug, Clone, PartialEq, Eq)]

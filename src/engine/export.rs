@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::errno::Errno;
@@ -15,7 +15,7 @@ use crate::archive::{Packer, Purpose};
 use crate::container::life::changes::{self, Change};
 use crate::container::life::record::State;
 use crate::container::life::view::{self, Part};
-use crate::store::{self, Layout};
+use crate::store::{Layout, NewFile};
 
 pub(super) fn export(layout: &Layout, reference: &str, stream: impl Write) -> Result<(), EngineError> {
     privileges::for_containers()?;
@@ -44,17 +44,12 @@ pub(super) fn write_whole(
         let file = OpenOptions::new().write(true).open(path).map_err(failed)?;
         return write(file);
     }
-    if path.file_name().is_none() {
-        return Err(failed(Errno::EISDIR.into()));
-    }
-    let temporary = store::temporary_path(path, 0).map_err(failed)?;
-    let mut options = OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(&temporary).map_err(failed)?;
-    let written = write(file).and_then(|()| std::fs::rename(&temporary, path).map_err(failed));
-    written.inspect_err(|_| {
-        // The first error is the one to report.
-        std::fs::remove_file(&temporary).ok();
-    })
+    let name = path.file_name().ok_or_else(|| failed(Errno::EISDIR.into()))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let directory = OwnedFd::from(File::open(parent).map_err(failed)?);
+    let new = NewFile::create(&directory).map_err(failed)?;
+    write(new.file().try_clone().map_err(failed)?)?;
+    new.rename(name).map_err(failed)
 }
 
 pub(super) fn changes(layout: &Layout, reference: &str) -> Result<Vec<Change>, EngineError> {

@@ -1,16 +1,15 @@
 //! What is in the files that are unpacked.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::os::fd::OwnedFd;
 
-use nix::fcntl::renameat;
-
-use super::{Unpacker, failed, failed_errno};
-use crate::archive::below::{create_at, remove_at, set_modified};
+use super::{Unpacker, failed};
+use crate::archive::below::set_modified;
 use crate::archive::compression::read_error;
 use crate::archive::{ArchiveError, Entry, Reader};
+use crate::store::NewFile;
 
 impl Unpacker<'_> {
     /// A file that takes its name only when it is whole: cut short, a copy leaves what was there.
@@ -21,20 +20,12 @@ impl Unpacker<'_> {
         name: &OsStr,
         reader: &mut Reader<impl Read>,
     ) -> Result<(), ArchiveError> {
-        let mut random = [0; 8];
-        getrandom::fill(&mut random).map_err(|error| failed("create", entry)(io::Error::other(error)))?;
-        let temporary = OsString::from(format!(".mydocker-{:016x}", u64::from_ne_bytes(random)));
-        let file = create_at(directory, &temporary).map_err(failed("create", entry))?;
-        let done = self.contents(entry, file, reader).and_then(|file| {
-            let made = OwnedFd::from(file);
-            self.describe(entry, &made)?;
-            set_modified(&made, entry.modified).map_err(failed("set the time of", entry))?;
-            renameat(directory, temporary.as_os_str(), directory, name).map_err(failed_errno("create", entry))
-        });
-        done.inspect_err(|_| {
-            // The first error is the one to report.
-            remove_at(directory, &temporary).ok();
-        })
+        let new = NewFile::create(directory).map_err(failed("create", entry))?;
+        let file = new.file().try_clone().map_err(failed("create", entry))?;
+        let made = OwnedFd::from(self.contents(entry, file, reader)?);
+        self.describe(entry, &made)?;
+        set_modified(&made, entry.modified).map_err(failed("set the time of", entry))?;
+        new.rename(name).map_err(failed("create", entry))
     }
 
     pub(super) fn contents(
