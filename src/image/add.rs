@@ -139,11 +139,11 @@ impl Images {
 }
 
 impl Adding<'_> {
-    /// Whether a layer is there: in its place, or parked.
+    /// Whether a layer is there: parked, or in its place. In this order, which is the one that it goes.
     #[must_use]
     pub fn has(&self, diff: &Digest) -> bool {
         let layout = &self.images.layout;
-        layout.image_layer(diff).join("layer.json").exists() || is_parked(layout, diff)
+        is_parked(layout, diff) || layout.image_layer(diff).join("layer.json").exists()
     }
 
     /// The right to make a layer, or `None` if it is there: another process that is making it is waited for. `stop`
@@ -233,8 +233,10 @@ impl Adding<'_> {
             });
             for diff in &parked {
                 let from = layout.image_parked_layer(diff);
-                store::remove_if_exists(&from.join(BOOT)).map_err(io_error("change", &from))?;
                 layer::put_into_place(layout, &from, diff)?;
+                // Only now: without it a parked layer is none, and somebody else would fetch it once more.
+                let boot = layout.image_layer(diff).join(BOOT);
+                store::remove_if_exists(&boot).map_err(io_error("remove", boot))?;
                 // Of a layer that another process was faster with.
                 store::remove_tree_if_exists(&from).map_err(io_error("remove", &from))?;
             }
