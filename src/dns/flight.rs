@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::message::{Code, Question, code_of, truncated};
 use super::servers::Servers;
 
-/// How many questions may be on their way; with one more, the oldest is given up.
+/// How many questions may be on their way; with one more, one is given up.
 const MOST: usize = 64;
 /// How many bytes these questions may have altogether.
 const MOST_BYTES: usize = 16 << 10;
@@ -83,11 +83,19 @@ impl Flights {
             }
         }
         while self.flights.len() > MOST || self.bytes() > MOST_BYTES {
-            let Some(oldest) = self.flights.pop_front() else { break };
+            let Some(oldest) = self.crowding().and_then(|place| self.flights.remove(place)) else { break };
             let told = failure(&oldest.query, Code::ServFail);
             replies.extend(told.map(|bytes| Reply { client: oldest.client, bytes }));
         }
         replies
+    }
+
+    /// The oldest question of the client that has most of them on their way: one that asks without end gives its own
+    /// up, not those of others.
+    fn crowding(&self) -> Option<usize> {
+        let of = |client: SocketAddr| self.flights.iter().filter(|flight| flight.client == client).count();
+        // Of equal ones it takes the last that it sees.
+        (0..self.flights.len()).rev().max_by_key(|&place| of(self.flights[place].client))
     }
 
     fn bytes(&self) -> usize {
@@ -210,5 +218,33 @@ mod tests {
         assert_eq!(asked(1), [server(0), server(0), server(0)]);
         assert_eq!(asked(2), [server(0), server(1), server(0)]);
         assert_eq!(asked(3), [server(0), server(1), server(2)]);
+    }
+
+    #[test]
+    fn who_asks_without_end_gives_up_its_own_questions() {
+        let mut flights = Flights::default();
+        let client = |port: u16| SocketAddr::from(([127, 0, 0, 1], port));
+        let mut ask = |serial: u64, port: u16| {
+            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+            let (server, client, deadline) = (client(53), client(port), Instant::now());
+            let (query, next) = (vec![0; 12], VecDeque::new());
+            flights.flights.push_back(Flight {
+                serial,
+                socket,
+                server,
+                id: [0; 2],
+                client,
+                query,
+                next,
+                deadline,
+            });
+            flights.crowding().map(|place| flights.flights[place].serial)
+        };
+        assert_eq!(ask(1, 1000), Some(1));
+        // As many of each: the oldest of all.
+        assert_eq!(ask(2, 2000), Some(1));
+        assert_eq!(ask(3, 2000), Some(2));
+        assert_eq!(ask(4, 3000), Some(2));
+        assert_eq!(ask(5, 1000), Some(1));
     }
 }
