@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use nix::sys::statfs::{NSFS_MAGIC, statfs};
+
 use super::EngineError;
 use super::containers::{self, Record};
 use crate::container::life::record::State;
@@ -50,6 +52,11 @@ pub(super) fn namespaces(
         }
         let path = pins.join(&id);
         let Ok(inode) = std::fs::metadata(&path).map(|metadata| metadata.ino()) else { continue };
+        // An empty file may be what a killed command left of a pin; or it is a pin that is mounted in another mount
+        // namespace, which has its own containers.
+        if !is_pin(&path) && !is_of_a_container(layout, &path) {
+            continue;
+        }
         // Its container may have been started since we looked, or may just be ending.
         if containers::find(layout, id.as_str())
             .is_ok_and(|found| found.state.is_up() || !found.state.can_start())
@@ -63,6 +70,11 @@ pub(super) fn namespaces(
     }
     let used = namespaces_of_processes();
     Ok(candidates.into_iter().filter(|(_, inode)| !used.contains(inode)).map(|(path, _)| path).collect())
+}
+
+/// Whether a namespace is mounted there.
+fn is_pin(path: &Path) -> bool {
+    statfs(path).is_ok_and(|status| status.filesystem_type() == NSFS_MAGIC)
 }
 
 /// Whether a pinned namespace belongs to a container of this root directory.

@@ -8,7 +8,7 @@
 use std::io;
 use std::path::Path;
 
-use nix::sys::statfs::{FsType, fstatfs};
+use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 
 use super::Networks;
 use super::endpoint::Endpoint;
@@ -24,9 +24,6 @@ use super::wanted::{ConnectRequest, Wanted};
 use crate::names::{ContainerId, NetworkName};
 use crate::netns::NetNs;
 use crate::store::{Lock, LockKind};
-
-/// The file system of namespaces (`NSFS_MAGIC`, `<linux/magic.h>`).
-const NSFS: FsType = FsType(0x6e73_6673);
 
 /// A namespace that is to be connected.
 #[derive(Debug, Clone)]
@@ -232,7 +229,7 @@ fn open(path: &Path) -> Result<(NetNs, Namespace), NetworkError> {
         other => error(std::io::Error::other(other)),
     })?;
     let kind = fstatfs(&netns).map_err(|errno| error(errno.into()))?.filesystem_type();
-    if kind != NSFS {
+    if kind != NSFS_MAGIC {
         return Err(NetworkError::NoNamespace(path.to_owned()));
     }
     let namespace = Namespace::of(path, &netns).map_err(error)?;

@@ -408,6 +408,13 @@ fn leaked_namespaces_and_mounts_are_found() {
     let found = problems(&host);
     assert!(found.contains(&format!("/run/netns/{id} belongs to no running container")), "{found}");
     assert!(found.contains(&format!("{merged} belongs to no running container")), "{found}");
+    // A pin that is mounted in another mount namespace is an empty file here, and not ours to judge.
+    let elsewhere = "fedcba9876543210".repeat(4);
+    let pin = Path::new("/run/netns").join(&elsewhere);
+    host.space.run(|| std::fs::write(&pin, "")).expect("a file");
+    let with_it = problems(&host);
+    assert!(with_it.contains(&id) && !with_it.contains(&elsewhere), "{with_it}");
+    host.space.run(|| std::fs::remove_file(&pin)).expect("the file");
     host.mydocker(&["network", "reload"]).ok();
     let found = problems(&host);
     assert!(found.contains("ip netns delete") && !found.contains(merged), "{found}");
