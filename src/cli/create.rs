@@ -9,7 +9,10 @@ use crate::cli::{CommandError, Context};
 
 /// Create a container without starting it, and print its id
 #[derive(Debug, clap::Args)]
-#[command(disable_help_flag = true)]
+#[command(
+    disable_help_flag = true,
+    override_usage = "mydocker create [OPTIONS] IMAGE [COMMAND] [ARGUMENT]..."
+)]
 #[command(after_help = "Example:\n  mydocker create --name web -p 8080:80 / httpd -f")]
 pub(super) struct Args {
     #[command(flatten)]

@@ -10,7 +10,7 @@ use crate::engine::{Attachment, DetachKeys, EngineError, SignalProxy};
 
 /// Create a container and run a command in it
 #[derive(Debug, clap::Args)]
-#[command(disable_help_flag = true)]
+#[command(disable_help_flag = true, override_usage = "mydocker run [OPTIONS] IMAGE [COMMAND] [ARGUMENT]...")]
 #[command(
     after_help = "IMAGE is the name or id of an image, or the path of a directory with a root file system, which starts with / or .;
 neither is ever written.

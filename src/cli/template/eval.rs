@@ -312,7 +312,10 @@ fn follow_in(value: &Value, fields: &[(usize, String)], name: &str) -> Result<Va
         value = match members.get(field).or_else(spelled) {
             Some(member) => member,
             None if OPEN.contains(&name) => &Value::Null,
-            None => return Err(Problem::NoMember(field.clone()).at(*at)),
+            None => {
+                let known = sorted(members).into_iter().map(|(name, _)| name.clone()).collect();
+                return Err(Problem::NoMember { field: field.clone(), known }.at(*at));
+            }
         };
         name = field;
     }

@@ -64,8 +64,8 @@ enum Problem {
     NoFunction(String),
     #[error("there is no variable {0}")]
     NoVariable(String),
-    #[error("there is no member {0}")]
-    NoMember(String),
+    #[error("there is no member {field} (there are: {})", .known.join(", "))]
+    NoMember { field: String, known: Vec<String> },
     #[error("cannot look for {field} in {kind}")]
     NotAnObject { field: String, kind: &'static str },
     #[error("{0} takes no arguments")]

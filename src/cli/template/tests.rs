@@ -136,7 +136,7 @@ fn mistakes_are_told_with_their_place() {
         ("ä{{.ID", 2, "never closed"),
         ("{{.ID}", 6, "'}'"),
         ("{{}}", 1, "empty"),
-        ("{{ .Nope }}", 4, "no member Nope"),
+        ("{{ .Nope }}", 4, "no member Nope (there are: "),
         ("{{.ID.Nope}}", 6, "a text"),
         ("{{.State.Nope}}", 9, "no member Nope"),
         ("{{nope .ID}}", 3, "no function nope"),
