@@ -2,7 +2,7 @@
 //!
 //! | group | cases |
 //! |---|---|
-//! | `containers` | `run -d` of the first and of the last ten, and of each hundred between; `ps` next to none and next to all; `rm -f` next to none and next to all; `run --rm true` without a network and its floor next to none and next to all; the memory that mydocker itself takes for each, and the machine |
+//! | `containers` | `run -d` of the first and of the last ten, and of each hundred between; `ps` next to none and next to all; `rm -f` next to none and next to all; `run --rm true` without a network and its floor next to none and next to all; a name's address and its floor among few and among all; the memory that mydocker itself takes for each, and the machine |
 //!
 //! Nothing can take turns with a thousand containers: what is compared is the end with the beginning, of medians. What
 //! of it is the kernel's shows the floor of one command in a container (see [`crate::process`]), which takes turns with
@@ -17,6 +17,7 @@ use std::time::Duration;
 use crate::command::{self, Outcome};
 use crate::floor_process::Order;
 use crate::hideout::{self, Host, Place};
+use crate::names;
 use crate::process::{self, Groups};
 use crate::report::{FLOOR, Figure};
 
@@ -111,6 +112,17 @@ impl Many {
         Ok(())
     }
 
+    /// A name, asked for in the first container.
+    fn names_among(&mut self, present: u32) -> Outcome<()> {
+        let mut command = Command::new(&self.program);
+        command.env("MYDOCKER_ROOT", &self.root).env("MYDOCKER_RUN_ROOT", &self.run_root);
+        let pid = command::run(command.args(["inspect", "-f", "{{.State.Pid}}", &name(0)]), "")?.stdout;
+        let space = PathBuf::from(format!("/proc/{}/ns/net", pid.trim()));
+        let case = format!("the address of a name among {present} containers");
+        self.figures.extend(names::measure(GROUP, &case, &space, &name(1))?);
+        Ok(())
+    }
+
     /// One command in a container, and the bare kernel work that it needs, in turn.
     fn next_to_floor(&mut self, present: u32, floor: &Order) -> Outcome<()> {
         let image = self.image.to_str().unwrap().to_owned();
@@ -149,7 +161,10 @@ fn thousand(place: &Place) -> Outcome<Vec<Figure>> {
     many.list_and_remove(0)?;
     many.next_to_floor(0, &floor)?;
     let left = memory_left();
-    let times = (0..count()).map(|number| many.start(number)).collect::<Outcome<Vec<_>>>()?;
+    let mut times = (0..2).map(|number| many.start(number)).collect::<Outcome<Vec<_>>>()?;
+    many.names_among(2)?;
+    times.extend((2..count()).map(|number| many.start(number)).collect::<Outcome<Vec<_>>>()?);
+    many.names_among(count())?;
     let few = FEW.min(times.len());
     many.note(format!("run -d, 1 to {few}"), &times[..few]);
     for (number, hundred) in times.chunks(100).enumerate() {

@@ -9,6 +9,7 @@
 //! | `datapath` | connections through a published port |
 //! | `process` | `true` in a container of its own and in one that runs, next to the bare system calls, `crun` and `runc`; only if all is measured, or `-- process` |
 //! | `containers` | a thousand containers: starting, listing, removing, their memory; only if all is measured, or `-- containers` |
+//! | `names` | the address of another container, asked by name, next to a bare echo; of a few containers and of all (with `containers`) |
 //! | `floor`, `floor_link` | the messages that the floors send |
 //! | `floor_process` | what the floors of `process` do |
 //! | `oci` | how `process` uses `crun` and `runc` |
@@ -48,6 +49,7 @@ mod floor_process;
 mod hideout;
 mod links;
 mod machine;
+mod names;
 mod oci;
 mod process;
 mod raw;
