@@ -130,8 +130,11 @@ fn inspect_tells_how_a_container_ended_and_what_it_takes() {
     assert_eq!(sized["SizeRw"], 5000);
     assert!(sized["SizeRootFs"].as_u64().unwrap() > 5000, "{sized}");
     // The same of an image that mydocker keeps.
-    host.mydocker(&["commit", "c", "kept"]).ok();
-    host.mydocker(&["create", "--name", "of-kept", "kept", "true"]).ok();
+    let archive = host.scratch("archive").join("c.tar");
+    let archive = archive.to_str().unwrap();
+    host.mydocker(&["export", "-o", archive, "c"]).ok();
+    host.mydocker(&["import", archive, "kept"]).ok();
+    host.mydocker(&["create", "--name", "of-kept", "--net", "none", "kept", "true"]).ok();
     let kept = host.mydocker(&["inspect", "--size", "of-kept"]).json();
     assert!(kept[0]["SizeRootFs"].as_u64().unwrap() >= 5000, "{kept}");
     assert!(host.inspect("c")["SizeRw"].is_null());
