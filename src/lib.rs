@@ -6,7 +6,7 @@
 //! main ─► cli ─► engine ─┬─► container ─► dns ───────────┐
 //!                        ├─► image, volume, registry ─────┤  container, image ─► archive
 //!                        └─► network ─► nft ─► netlink ───┴─► store, netns, sysctl ─► sys
-//!                                                                  needs ◄─ whoever asks; names, process ◄─ everyone
+//!                                                                  needs ◄─ whoever asks; names, process, duration ◄─ everyone
 //! ```
 //!
 //! Arrows point downwards only; `tests/architecture.rs` holds the table and checks it.
@@ -28,6 +28,7 @@ mod archive;
 pub mod cli;
 mod container;
 mod dns;
+mod duration;
 pub mod engine;
 mod image;
 pub mod names;

@@ -16,7 +16,7 @@ mod scan {
     /// `src/lib.rs`.
     const ARROWS: &[(&str, &[&str])] = &[
         ("main", &["cli"]),
-        ("cli", &["engine", "names", "process"]),
+        ("cli", &["engine", "names", "process", "duration"]),
         (
             "engine",
             &[
@@ -35,8 +35,8 @@ mod scan {
                 "process",
             ],
         ),
-        ("container", &["archive", "dns", "store", "netns", "needs", "sys", "names", "process"]),
-        ("image", &["archive", "store", "sys", "names", "process"]),
+        ("container", &["archive", "dns", "store", "netns", "needs", "sys", "names", "process", "duration"]),
+        ("image", &["archive", "store", "sys", "names", "process", "duration"]),
         ("registry", &["store", "names"]),
         ("volume", &["store", "sys", "names", "process"]),
         ("dns", &["netns"]),
@@ -51,6 +51,7 @@ mod scan {
         ("sys", &["names", "process"]),
         ("process", &["names"]),
         ("names", &[]),
+        ("duration", &[]),
         ("lib", &[]),
     ];
     /// The floors of `src/container`, topmost first: each may name only those below it.

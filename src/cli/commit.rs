@@ -16,8 +16,8 @@ pub(super) struct Args {
     /// A comment for the image's history
     #[arg(long, short, value_name = "TEXT", default_value = "", hide_default_value = true)]
     message: String,
-    /// Change the configuration by an instruction of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL,
-    /// STOPSIGNAL, USER, VOLUME or WORKDIR; may be given more than once
+    /// Change the configuration by an instruction of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE,
+    /// HEALTHCHECK, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR; may be given more than once
     #[arg(long, short, value_name = "INSTRUCTION", value_parser = change)]
     change: Vec<Change>,
     /// Pause the container while its files are read

@@ -12,8 +12,8 @@ use sha2::{Digest as _, Sha256};
 
 use crate::cli::human;
 use crate::engine::{
-    DEFAULT_STOP_TIMEOUT, DiskUsage, Endpoint, ExposedPort, Family, Modules, MountView, NetworkMode, Paths,
-    Record, Snapshot, State, Wanted, unpublished_ports,
+    DEFAULT_STOP_TIMEOUT, DiskUsage, Endpoint, ExposedPort, Family, Health, HealthOutcome, HealthStatus,
+    Modules, MountView, NetworkMode, Paths, Record, Snapshot, State, Wanted, unpublished_ports,
 };
 use crate::names::IfName;
 use host_config::host_config;
@@ -56,18 +56,30 @@ pub(super) fn state(state: &State) -> &'static str {
     state.as_str()
 }
 
+/// How a container is by its health check. Docker's word for one that is not checked is `none`.
+pub(super) fn health(snapshot: &Snapshot) -> &'static str {
+    snapshot.health.as_ref().map_or("none", |health| health.status.as_str())
+}
+
 /// Whether a container in this state is listed without being asked for.
 pub(super) fn is_up(current: &State) -> bool {
     current.is_up()
 }
 
 /// A state in words.
-pub(super) fn status(state: &State, now: DateTime<Utc>) -> String {
-    match state {
+pub(super) fn status(snapshot: &Snapshot, now: DateTime<Utc>) -> String {
+    match &snapshot.state {
         State::Created => "Created".to_owned(),
         State::Starting { .. } => "Starting".to_owned(),
         State::Running { started, paused, .. } => {
-            format!("Up {}{}", human::span(now - *started), if *paused { " (Paused)" } else { "" })
+            let health = snapshot.health.as_ref().map(|health| health.status);
+            let more = match health {
+                _ if *paused => " (Paused)".to_owned(),
+                None => String::new(),
+                Some(HealthStatus::Starting) => " (health: starting)".to_owned(),
+                Some(known) => format!(" ({})", known.as_str()),
+            };
+            format!("Up {}{more}", human::span(now - *started))
         }
         State::Restarting { exit, .. } => match exit.finished {
             Some(finished) => format!("Restarting ({}) {} ago", exit.code, human::span(now - finished)),
@@ -113,7 +125,7 @@ pub(super) fn container(
         "Created": time(Some(record.created)),
         "Path": words.first(),
         "Args": words.get(1..),
-        "State": state_document(&snapshot.state),
+        "State": state_document(&snapshot.state, snapshot.health.as_ref()),
         "Image": record.config.settings.image_id.as_ref().map_or(record.config.image.as_str(), |id| id.as_str()),
         "HostnamePath": paths.log.with_file_name("hostname"),
         "HostsPath": paths.log.with_file_name("hosts"),
@@ -157,7 +169,7 @@ fn time(time: Option<DateTime<Utc>>) -> String {
     time.map_or_else(|| NEVER.to_owned(), |time| time.to_rfc3339_opts(SecondsFormat::Nanos, true))
 }
 
-fn state_document(current: &State) -> Value {
+fn state_document(current: &State, health: Option<&Health>) -> Value {
     let (pid, code, started, finished, error) = match current {
         State::Created | State::Starting { .. } | State::Removing { .. } | State::Dead => {
             (0, 0, None, None, None)
@@ -183,7 +195,23 @@ fn state_document(current: &State) -> Value {
         "Error": error.unwrap_or_default(),
         "StartedAt": time(started),
         "FinishedAt": time(finished),
-        "Health": null,
+        "Health": health.map(health_document),
+    })
+}
+
+fn health_document(health: &Health) -> Value {
+    let result = |outcome: &HealthOutcome| {
+        json!({
+            "Start": time(Some(outcome.start)),
+            "End": time(Some(outcome.end)),
+            "ExitCode": outcome.exit_code,
+            "Output": outcome.output,
+        })
+    };
+    json!({
+        "Status": health.status.as_str(),
+        "FailingStreak": health.failing_streak,
+        "Log": health.log.iter().map(result).collect::<Vec<_>>(),
     })
 }
 
@@ -212,7 +240,7 @@ fn config(record: &Record) -> Value {
         "StopSignal": config.stop_signal.to_string(),
         "StopTimeout": Some(config.stop_timeout).filter(|timeout| *timeout != DEFAULT_STOP_TIMEOUT),
         "Volumes": volumes(record),
-        "Healthcheck": null,
+        "Healthcheck": config.settings.health,
         "OnBuild": null,
         "Shell": null,
         "ArgsEscaped": null,

@@ -9,7 +9,7 @@ use crate::engine::{Endpoint, Engine, EngineError, MountView, NamePattern, PortR
 /// The states that Docker has, the ones that are never met here included.
 const STATES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
 
-/// The states of a health check, of which containers have none here.
+/// How containers are by their health checks, or that they have none.
 const HEALTH: [&str; 4] = ["starting", "healthy", "unhealthy", "none"];
 
 /// Filters as the user wrote them, checked and looked up.
@@ -130,7 +130,7 @@ impl Filters {
             })
             && any(&self.network, &|value| is_connected(value, snapshot))
             && any(&self.volume, &|value| mounts.iter().any(|mount| documents::is_called(mount, value)))
-            && any(&self.health, &|value| value == "none")
+            && any(&self.health, &|value| documents::health(snapshot) == value)
             && (self.exited.is_empty()
                 || documents::exit_code(&snapshot.state).is_some_and(|code| self.exited.contains(&code)))
             && (self.before.is_empty() || self.before.iter().any(|created| record.created < *created))

@@ -11,8 +11,8 @@ use crate::engine::{Change, ImportImage, Reference};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker export web | mydocker import -c 'CMD [\"sh\"]' - web:copy")]
 pub(super) struct Args {
-    /// Change the configuration by an instruction of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE, LABEL,
-    /// STOPSIGNAL, USER, VOLUME or WORKDIR; may be given more than once
+    /// Change the configuration by an instruction of a Dockerfile: CMD, ENTRYPOINT, ENV, EXPOSE,
+    /// HEALTHCHECK, LABEL, STOPSIGNAL, USER, VOLUME or WORKDIR; may be given more than once
     #[arg(long, short, value_name = "INSTRUCTION", value_parser = change)]
     change: Vec<Change>,
     /// A comment for the image's history

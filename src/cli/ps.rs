@@ -148,7 +148,7 @@ fn row(
         "CreatedAt": documents::listed_time(record.created),
         "RunningFor": format!("{} ago", human::span(now - record.created)),
         "State": documents::state(&snapshot.state),
-        "Status": documents::status(&snapshot.state, now),
+        "Status": documents::status(snapshot, now),
         "IP": addresses.join(", "),
         "IPs": addresses.join(", "),
         "Ports": ports.join(", "),

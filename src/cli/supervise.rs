@@ -10,6 +10,5 @@ pub(super) struct Args {}
 
 pub(super) fn run(_: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let log = context.log.clone();
-    context.engine()?.supervise(&|| log.close())?;
-    Ok(ExitCode::SUCCESS)
+    Ok(ExitCode::from(context.engine()?.supervise(&|| log.close())?))
 }

@@ -2,6 +2,8 @@
 
 use chrono::{DateTime, Local, NaiveDate, NaiveDateTime, TimeDelta, TimeZone, Utc};
 
+use crate::duration::{self, decimal};
+
 /// A point in time as an option's value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Moment(pub(super) DateTime<Utc>);
@@ -20,60 +22,11 @@ impl std::str::FromStr for Moment {
 
 fn parse(text: &str, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
     if text != "0"
-        && let Some(ago) = duration(text)
+        && let Some(ago) = duration::parse(text)
     {
         return now.checked_sub_signed(ago);
     }
     unix(text).or_else(|| calendar(text))
-}
-
-/// Go's durations: `1h30m`, `1.5h`, `250ms`, with a sign if need be.
-fn duration(text: &str) -> Option<TimeDelta> {
-    let (sign, mut rest) = match text.strip_prefix('-') {
-        Some(rest) => (-1, rest),
-        None => (1, text.strip_prefix('+').unwrap_or(text)),
-    };
-    if rest == "0" {
-        return Some(TimeDelta::zero());
-    }
-    let mut total = TimeDelta::zero();
-    if rest.is_empty() {
-        return None;
-    }
-    while !rest.is_empty() {
-        let number = rest.find(|c: char| !(c.is_ascii_digit() || c == '.'))?;
-        let (value, after) = rest.split_at(number);
-        let unit = after.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(after.len());
-        let (unit, after) = after.split_at(unit);
-        let nanoseconds: i64 = match unit {
-            "ns" => 1,
-            "us" | "µs" | "μs" => 1000,
-            "ms" => 1_000_000,
-            "s" => 1_000_000_000,
-            "m" => 60 * 1_000_000_000,
-            "h" => 3600 * 1_000_000_000,
-            _ => return None,
-        };
-        let (whole, part) = decimal(value)?;
-        let whole = TimeDelta::nanoseconds(whole.checked_mul(nanoseconds)?);
-        // The part is in billionths of the unit.
-        let part = i128::from(part) * i128::from(nanoseconds) / 1_000_000_000;
-        total = total.checked_add(&whole)?.checked_add(&TimeDelta::nanoseconds(i64::try_from(part).ok()?))?;
-        rest = after;
-    }
-    Some(total * sign)
-}
-
-/// The digits before the point, and those after it as billionths.
-fn decimal(text: &str) -> Option<(i64, i64)> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    if whole.len() + part.len() == 0 || !digits(whole) || !digits(part) {
-        return None;
-    }
-    let whole = if whole.is_empty() { 0 } else { whole.parse().ok()? };
-    let billionths: String = part.chars().chain("000000000".chars()).take(9).collect();
-    Some((whole, billionths.parse().ok()?))
 }
 
 fn unix(text: &str) -> Option<DateTime<Utc>> {

@@ -29,7 +29,7 @@ pub struct CommitImage {
 
 pub(super) fn commit(layout: &Layout, reference: &str, request: CommitImage) -> Result<Digest, EngineError> {
     privileges::for_containers()?;
-    let Snapshot { record, state } = containers::find(layout, reference)?;
+    let Snapshot { record, state, .. } = containers::find(layout, reference)?;
     let config = &record.config;
     let Some(image) = &config.settings.image_id else {
         return Err(EngineError::NoImage { name: record.name, image: config.image.clone() });
@@ -84,6 +84,9 @@ fn defaults_of(record: &Record, image: &Defaults) -> Defaults {
     } else {
         config.stop_signal.to_string()
     };
+    let mut other = image.other.clone();
+    let health = config.settings.health.as_ref().and_then(|health| serde_json::to_value(health).ok());
+    other.extend(health.map(|health| ("Healthcheck".to_owned(), health)));
     Defaults {
         user: config.user.as_ref().map(ToString::to_string).unwrap_or_default(),
         exposed_ports: config.settings.exposed.iter().map(|port| (port.clone(), Empty {})).collect(),
@@ -98,6 +101,6 @@ fn defaults_of(record: &Record, image: &Defaults) -> Defaults {
             .unwrap_or_default(),
         labels: config.labels.clone(),
         stop_signal,
-        other: image.other.clone(),
+        other,
     }
 }

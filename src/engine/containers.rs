@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::connection::Connection;
 use super::host::hierarchy;
 use super::{EngineError, hold_up};
+use crate::container::life::health::Health;
 use crate::container::life::record::{RecordError, State};
 use crate::container::life::{index, record, signal};
 use crate::container::request::signal::Signal;
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub record: Record,
     /// The state now.
     pub state: State,
+    /// How it is, if that is checked.
+    pub health: Option<Health>,
 }
 
 /// What a listing found.
@@ -77,7 +80,8 @@ pub(super) fn snapshot(layout: &Layout, id: &ContainerId) -> Result<Snapshot, En
             cgroup::is_frozen(hierarchy, id) && !hold_up::go_on_if_abandoned(layout, hierarchy, id)
         });
     }
-    Ok(Snapshot { record, state })
+    let health = Health::of(layout, id, record.config.settings.health.as_ref(), &state);
+    Ok(Snapshot { record, state, health })
 }
 
 /// Ends a container whose supervisor was killed. The kernel kills it along with its supervisor, which takes a moment; but
@@ -129,7 +133,7 @@ pub(super) fn find_running(
     reference: &str,
     action: &'static str,
 ) -> Result<(Record, Process), EngineError> {
-    let Snapshot { record, state } = find(layout, reference)?;
+    let Snapshot { record, state, .. } = find(layout, reference)?;
     match state {
         State::Running { init, paused: false, .. } => Ok((record, init)),
         State::Running { .. } | State::Restarting { .. } => {
@@ -141,7 +145,7 @@ pub(super) fn find_running(
 
 pub(super) fn endpoints(
     networks: &Networks,
-    Snapshot { record, state }: &Snapshot,
+    Snapshot { record, state, .. }: &Snapshot,
 ) -> Result<Vec<Endpoint>, EngineError> {
     if !state.is_running() {
         return Ok(Vec::new());

@@ -11,6 +11,7 @@ use crate::container::life::index;
 use crate::container::request::config::{
     Argv, Config, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, Settings, UserSpec,
 };
+use crate::container::request::health::HealthCheck;
 use crate::container::request::limits::{LimitError, Machine};
 use crate::container::request::modules::Modules;
 use crate::container::request::restart::RestartPolicy;
@@ -342,6 +343,10 @@ fn apply_defaults(request: &mut CreateContainer, image: &Image) -> Result<(), En
     }
     if request.stop_signal.is_none() && !said.stop_signal.is_empty() {
         request.stop_signal = Some(defaults::stop_signal(&said.stop_signal)?);
+    }
+    if let Some(said) = said.other.get("Healthcheck").filter(|said| said.is_object()) {
+        let own = settings.health.take().unwrap_or_default();
+        settings.health = Some(own.or(HealthCheck::of_image(said)));
     }
     let mut labels: Vec<(String, String)> = said.labels.clone().into_iter().collect();
     labels.append(&mut request.labels);

@@ -89,6 +89,9 @@ pub enum EngineError {
     /// Nothing was written down of what the container wrote.
     #[error("cannot read the log of container {0}: it keeps none, because of its log driver none")]
     NoLog(ContainerName),
+    /// Nobody checks how the container is.
+    #[error("cannot wait for container {0}: it has no health check")]
+    NoHealthCheck(ContainerName),
     /// The container must have ended to be removed.
     #[error("cannot remove container {name}: it is {state}")]
     StillUp {
@@ -316,6 +319,9 @@ impl EngineError {
             }
             Self::NotRunning { action: "kill" | "signal", .. } => {
                 Some("list the running containers with: mydocker ps".to_owned())
+            }
+            Self::NoHealthCheck(_) => {
+                Some("give a container one when it is made: mydocker run --health-cmd COMMAND …".to_owned())
             }
             Self::NotRunning { name, .. } => Some(format!("start it with: mydocker start {name}")),
             Self::Config(ConfigError::NoCommand) => {

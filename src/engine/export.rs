@@ -19,7 +19,7 @@ use crate::store::{Layout, NewFile};
 
 pub(super) fn export(layout: &Layout, reference: &str, stream: impl Write) -> Result<(), EngineError> {
     privileges::for_containers()?;
-    let Snapshot { record, state } = containers::find(layout, reference)?;
+    let Snapshot { record, state, .. } = containers::find(layout, reference)?;
     let root = match state {
         State::Running { init, .. } => view::live_layers(init)?,
         _ => view::mounted(layout, &record.id, &record.config.layers, Part::All)?,

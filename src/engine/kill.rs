@@ -19,7 +19,7 @@ pub(super) fn kill(
 ) -> Result<(), EngineError> {
     privileges::for_containers()?;
     let signal = signal.unwrap_or(Signal::KILL);
-    let Snapshot { record, state } = containers::find(layout, reference)?;
+    let Snapshot { record, state, .. } = containers::find(layout, reference)?;
     let ends = signal == Signal::KILL || signal == record.config.stop_signal;
     match state {
         State::Running { .. } | State::Restarting { .. } if signal == Signal::KILL => {

@@ -28,6 +28,8 @@ pub(super) enum Job {
     Again(ContainerId),
     /// To run one more command in a running container and stay with that.
     Exec(ContainerId, exec::ExecRequest),
+    /// To check once how a running container is. There is no client.
+    Check(ContainerId),
 }
 
 /// How our own binary is called to supervise containers.

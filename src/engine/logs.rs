@@ -42,7 +42,7 @@ pub(super) fn logs(
     let writes = || {
         request.follow
             && request.until.is_none_or(|until| Utc::now() <= until)
-            && containers::snapshot(layout, &id).is_ok_and(|Snapshot { record, state }| {
+            && containers::snapshot(layout, &id).is_ok_and(|Snapshot { record, state, .. }| {
                 !state.can_start() || record.life.restarter.is_some_and(Process::is_alive)
             })
     };

@@ -22,6 +22,7 @@ mod export;
 mod flows;
 mod forget;
 mod front;
+mod health;
 mod hold_up;
 mod host;
 mod image_archives;
@@ -68,12 +69,14 @@ use launch::Supervisors;
 pub use crate::container::life::attach::Proxy as SignalProxy;
 pub use crate::container::life::changes::{Change as FileChange, Kind as ChangeKind};
 pub use crate::container::life::detach::DetachKeys;
+pub use crate::container::life::health::{Health, HealthStatus, Outcome as HealthOutcome};
 pub use crate::container::life::protocol::Stream;
 pub use crate::container::life::record::State;
 pub use crate::container::request::config::{
     ConfigError, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, Settings, UserSpec,
 };
 pub use crate::container::request::device::{DeviceRequest, Rule as DeviceRule};
+pub use crate::container::request::health::{HealthCheck, OnFailure};
 pub use crate::container::request::limits::{Bytes, Cpus, LimitError, Limits, NumberList, Rate, Swap};
 pub use crate::container::request::log::{Driver as LogDriver, Options as LogOptions};
 pub use crate::container::request::modules::Modules;

@@ -10,7 +10,7 @@ use crate::store::Layout;
 
 pub(super) fn pause(layout: &Layout, reference: &str) -> Result<(), EngineError> {
     privileges::for_containers()?;
-    let Snapshot { record, state } = containers::find(layout, reference)?;
+    let Snapshot { record, state, .. } = containers::find(layout, reference)?;
     match state {
         State::Running { paused: false, .. } => {
             hold_up::forget(layout, &record.id);
@@ -25,7 +25,7 @@ pub(super) fn pause(layout: &Layout, reference: &str) -> Result<(), EngineError>
 
 pub(super) fn unpause(layout: &Layout, reference: &str) -> Result<(), EngineError> {
     privileges::for_containers()?;
-    let Snapshot { record, state } = containers::find(layout, reference)?;
+    let Snapshot { record, state, .. } = containers::find(layout, reference)?;
     if !state.is_running() {
         return Err(EngineError::NotRunning { action: "unpause", name: record.name });
     }

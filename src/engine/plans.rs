@@ -72,7 +72,7 @@ impl Engine {
         wanted: &Wanted,
     ) -> Result<String, EngineError> {
         privileges::for_networks()?;
-        let Snapshot { record, state } = self.find(reference)?;
+        let Snapshot { record, state, .. } = self.find(reference)?;
         let network = called(&self.networks, network)?;
         match self.networks.check_wanted(&network, &format!("container {}", record.name), wanted) {
             // It is there by being asked for.
@@ -196,7 +196,7 @@ impl Engine {
     /// There is no such container, or it does not run.
     pub fn plan_kill(&mut self, reference: &str, signal: Option<Signal>) -> Result<String, EngineError> {
         privileges::for_containers()?;
-        let Snapshot { record, state } = self.find(reference)?;
+        let Snapshot { record, state, .. } = self.find(reference)?;
         match state {
             State::Running { .. } | State::Restarting { .. }
                 if signal.is_none_or(|it| it == Signal::KILL) =>
@@ -214,7 +214,7 @@ impl Engine {
     /// As [`Engine::rename`].
     pub fn plan_rename(&mut self, reference: &str, name: &ContainerName) -> Result<String, EngineError> {
         privileges::for_containers()?;
-        let Snapshot { record, state } = self.find(reference)?;
+        let Snapshot { record, state, .. } = self.find(reference)?;
         index::check_rename(&self.layout, &record.id, &record.name, name)?;
         if !state.is_running() {
             return Ok(String::new());

@@ -15,7 +15,7 @@ pub(super) fn remove(
     volumes: bool,
 ) -> Result<(), EngineError> {
     privileges::for_containers()?;
-    let Snapshot { record, state } = containers::find(layout, reference)?;
+    let Snapshot { record, state, .. } = containers::find(layout, reference)?;
     if matches!(state, State::Removing { .. }) {
         return Err(EngineError::Is { action: "remove", name: record.name, state: "being removed" });
     }

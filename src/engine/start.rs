@@ -81,7 +81,7 @@ pub(super) fn start_attached(
 fn find_to_start(layout: &Layout, reference: &str) -> Result<Option<Record>, EngineError> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        let Snapshot { record, state } = containers::find(layout, reference)?;
+        let Snapshot { record, state, .. } = containers::find(layout, reference)?;
         match state {
             State::Created | State::Exited(_) => return Ok(Some(record)),
             State::Running { paused: true, .. } | State::Removing { .. } | State::Dead => {

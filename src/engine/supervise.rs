@@ -19,13 +19,16 @@ use std::time::Duration;
 use super::containers::Record;
 use super::host::hierarchy;
 use super::launch::{Job, Supervisors};
-use super::{EngineError, etc_files, forget, join, mounts, one_line, orphan, resolver, sharing, update};
+use super::{
+    EngineError, etc_files, forget, health, join, mounts, one_line, orphan, resolver, sharing, update,
+};
 use crate::container::life::attach;
 use crate::container::life::log::Writer;
 use crate::container::life::protocol::{Failure, Order};
 use crate::container::life::record::{Exit, RecordError, State};
 use crate::container::life::restart::{self, Life};
 use crate::container::life::supervisor::{self, Ended, Options, Stop, Supervisor, SupervisorError};
+use crate::container::request::health::OnFailure;
 use crate::container::request::log::Driver;
 use crate::container::request::modules::Modules;
 use crate::container::request::restart::RestartPolicy;
@@ -46,7 +49,7 @@ pub(super) fn supervise(
     networks: &mut Networks,
     supervisors: &Supervisors,
     close_log: &dyn Fn(),
-) -> Result<(), EngineError> {
+) -> Result<u8, EngineError> {
     Supervision { layout, networks, supervisors }.supervise(close_log)
 }
 
@@ -58,7 +61,8 @@ struct Supervision<'a> {
 }
 
 impl Supervision<'_> {
-    fn supervise(&mut self, close_log: &dyn Fn()) -> Result<(), EngineError> {
+    /// Returns the exit status for this process.
+    fn supervise(&mut self, close_log: &dyn Fn()) -> Result<u8, EngineError> {
         let client = supervisor::begin()?;
         let order = Order::<Job>::receive(&client)?;
         let on_start = || {
@@ -72,7 +76,9 @@ impl Supervision<'_> {
                 self.supervise_container(&id.clone(), None, &order, on_start)
             }
             Job::Exec(id, request) => self.supervise_command(id, request, client, &order, on_start),
-        }
+            Job::Check(id) => return Ok(health::check(self.layout, id)?.status()),
+        }?;
+        Ok(0)
     }
 
     fn supervise_container(
@@ -147,7 +153,7 @@ impl Supervision<'_> {
     fn conclude(
         &self,
         id: &ContainerId,
-        Ended { code, at, asked }: Ended,
+        Ended { code, at, asked, again }: Ended,
         out_of_memory: bool,
     ) -> Result<Next, EngineError> {
         Record::update(self.layout, id, |record| {
@@ -158,7 +164,10 @@ impl Supervision<'_> {
             let status = i32::from(code);
             let exit = Exit { code: status, started, finished: Some(at), error: None, out_of_memory };
             let ran = started.and_then(|started| (at - started).to_std().ok()).unwrap_or_default();
-            let delay = restart::next(record.config.settings.restart, &record.life, code, ran);
+            let settings = &record.config.settings;
+            let wanted = |restart| restart::next(restart, &record.life, code, ran);
+            // Whatever the policy says, an unhealthy one comes back if that was asked for.
+            let delay = wanted(if again { RestartPolicy::Always } else { settings.restart });
             // Who asks this process to end, as a host does that is shut down, wants no further run by it.
             let Some(delay) = delay.filter(|_| !asked) else {
                 record.state = State::Exited(exit);
@@ -192,7 +201,10 @@ impl Supervision<'_> {
     /// Makes this process the one that starts the container again; `None` if it is not to be started any more.
     fn claim_again(&self, id: &ContainerId) -> Result<Option<Record>, EngineError> {
         self.if_still_ours(id, |record| {
-            !record.life.stopped && record.config.settings.restart != RestartPolicy::No
+            let settings = &record.config.settings;
+            let comes_back =
+                settings.restart != RestartPolicy::No || settings.on_unhealthy == OnFailure::Restart;
+            !record.life.stopped && comes_back
         })
     }
 
@@ -302,6 +314,7 @@ impl Supervision<'_> {
             },
             spool: self.layout.container(id),
             names,
+            checks: health::checks(record, self.supervisors.words()),
         };
         let mut supervisor = Supervisor::new(task, options)?;
         Record::update(self.layout, id, |record| {
@@ -407,6 +420,7 @@ impl Supervision<'_> {
                 },
                 spool: self.layout.container(id),
                 names: None,
+                checks: None,
             };
             let mut supervisor = Supervisor::new(task, options)?;
             supervisor.start()?;

@@ -8,8 +8,11 @@ mod words;
 
 use std::str::FromStr;
 
+use serde_json::{Map, Value};
+
 use super::ImageError;
 use super::config::{Defaults, Empty};
+use crate::duration;
 use words::{Word, words};
 
 /// The shell that instructions in plain words are run by.
@@ -29,6 +32,7 @@ enum Instruction {
     Entrypoint(Vec<String>),
     Env(Vec<(Word, Word)>),
     Expose(Vec<Word>),
+    HealthCheck(Map<String, Value>),
     Label(Vec<(Word, Word)>),
     StopSignal(Word),
     User(Word),
@@ -65,6 +69,7 @@ fn instruction(text: &str) -> Result<Instruction, &'static str> {
         "ENV" => Instruction::Env(pairs(rest)?),
         "LABEL" => Instruction::Label(pairs(rest)?),
         "EXPOSE" => Instruction::Expose(words(rest)?),
+        "HEALTHCHECK" => Instruction::HealthCheck(health_check(rest)?),
         "STOPSIGNAL" => Instruction::StopSignal(single(rest)?),
         "USER" => Instruction::User(single(rest)?),
         "VOLUME" => Instruction::Volume(match json(rest) {
@@ -74,7 +79,7 @@ fn instruction(text: &str) -> Result<Instruction, &'static str> {
         "WORKDIR" => Instruction::Workdir(single(rest)?),
         _ => {
             return Err(
-                "it is none of CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR",
+                "it is none of CMD, ENTRYPOINT, ENV, EXPOSE, HEALTHCHECK, LABEL, STOPSIGNAL, USER, VOLUME, WORKDIR",
             );
         }
     })
@@ -92,7 +97,8 @@ impl Change {
 
     fn has_variables(&self) -> bool {
         match &self.instruction {
-            Instruction::Cmd(_) | Instruction::Entrypoint(_) => false,
+            // The shell that runs a check sees the container's environment.
+            Instruction::Cmd(_) | Instruction::Entrypoint(_) | Instruction::HealthCheck(_) => false,
             Instruction::Env(pairs) | Instruction::Label(pairs) => {
                 pairs.iter().any(|(name, value)| name.has_variables() || value.has_variables())
             }
@@ -146,6 +152,9 @@ impl Change {
                         defaults.exposed_ports.extend(ports.into_iter().map(|port| (port, Empty {})));
                     }
                 }
+            }
+            Instruction::HealthCheck(said) => {
+                defaults.other.insert("Healthcheck".to_owned(), said.clone().into());
             }
             Instruction::Label(pairs) => {
                 for (name, value) in pairs {
@@ -208,6 +217,50 @@ fn pairs(text: &str) -> Result<Vec<(Word, Word)>, &'static str> {
             _ => Err(WHY),
         })
         .collect()
+}
+
+/// `[--OPTION=VALUE …] CMD COMMAND` or `NONE`, as an image has it.
+fn health_check(text: &str) -> Result<Map<String, Value>, &'static str> {
+    const WHY: &str = "expected [--interval=, --timeout=, --start-period=, --start-interval=, --retries=] CMD \
+         and a command, or NONE";
+    let mut said = Map::new();
+    let mut rest = text;
+    while let Some(option) = rest.strip_prefix("--") {
+        let (option, after) = option.split_once(char::is_whitespace).ok_or(WHY)?;
+        let (name, value) = option.split_once('=').ok_or(WHY)?;
+        let length = || {
+            let length =
+                duration::parse(value).and_then(|length| u64::try_from(length.num_nanoseconds()?).ok());
+            length
+                .filter(|length| *length >= 1_000_000)
+                .map(Value::from)
+                .ok_or("a time is as 30s, and at least 1ms")
+        };
+        let (member, value) = match name {
+            "interval" => ("Interval", length()?),
+            "timeout" => ("Timeout", length()?),
+            "start-period" => ("StartPeriod", length()?),
+            "start-interval" => ("StartInterval", length()?),
+            "retries" => {
+                let number = value.parse::<u32>().ok().filter(|number| *number > 0);
+                ("Retries", number.ok_or("the number of retries is at least 1")?.into())
+            }
+            _ => return Err(WHY),
+        };
+        said.insert(member.to_owned(), value);
+        rest = after.trim_start();
+    }
+    let (kind, line) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let test = match (kind.to_ascii_uppercase().as_str(), line.trim()) {
+        ("NONE", "") if said.is_empty() => vec!["NONE".to_owned()],
+        ("CMD", line) if !line.is_empty() => match json(line) {
+            Some(words) => ["CMD".to_owned()].into_iter().chain(words).collect(),
+            None => vec!["CMD-SHELL".to_owned(), line.to_owned()],
+        },
+        _ => return Err(WHY),
+    };
+    said.insert("Test".to_owned(), test.into());
+    Ok(said)
 }
 
 /// `PORT[-END][/PROTOCOL]` as single ports with their protocol.
@@ -348,6 +401,31 @@ mod tests {
         assert_eq!(defaults.working_dir, "/srv/app");
         assert_eq!(applied(&["CMD [oops"]).cmd, ["/bin/sh", "-c", "[oops"]);
         assert!(applied(&["CMD x", "CMD []"]).cmd.is_empty());
+    }
+
+    #[test]
+    fn health_checks_are_read_as_dockers() {
+        let check = |text: &str| applied(&[text]).other["Healthcheck"].clone();
+        let said = check(
+            "HEALTHCHECK --interval=1m30s --timeout=3s --retries=2 CMD curl -f http://$HOST/ || exit 1",
+        );
+        let test = serde_json::json!(["CMD-SHELL", "curl -f http://$HOST/ || exit 1"]);
+        let expected = serde_json::json!({
+            "Test": test, "Interval": 90_000_000_000_u64, "Timeout": 3_000_000_000_u64, "Retries": 2,
+        });
+        assert_eq!(said, expected);
+        let said = check("healthcheck --start-period=1s --start-interval=2s cmd [\"a\", \"b\"]");
+        assert_eq!(said["Test"], serde_json::json!(["CMD", "a", "b"]));
+        assert_eq!(
+            (&said["StartPeriod"], &said["StartInterval"]),
+            (&1_000_000_000.into(), &2_000_000_000.into())
+        );
+        assert_eq!(check("HEALTHCHECK NONE"), serde_json::json!({ "Test": ["NONE"] }));
+        for bad in
+            ["curl x", "CMD", "--retries=0 CMD x", "--interval=1 CMD x", "--interval=1us CMD x", "NONE x"]
+        {
+            assert!(format!("HEALTHCHECK {bad}").parse::<Change>().is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub struct Defaults {
     /// The signal that asks a container to end.
     #[serde(deserialize_with = "or_default", skip_serializing_if = "String::is_empty")]
     pub stop_signal: String,
-    /// Members that mean nothing here: `Healthcheck`, `OnBuild`, `Shell`, and whatever others add.
+    /// Members that mean nothing here: `Healthcheck`, which containers understand, `OnBuild`, `Shell`, and whatever others add.
     #[serde(flatten)]
     pub other: Map<String, Value>,
 }

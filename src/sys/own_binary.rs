@@ -89,7 +89,7 @@ impl Program {
 
 /// Starts our own binary again with `arguments` as a process of its own in `place`, with `stdin` as standard input,
 /// nothing as standard output, and this process's standard error. This is the only process that mydocker itself ever
-/// starts. Nothing of it runs in the caller's control groups, or is seen there.
+/// starts. Nothing of it runs in the caller's control groups, or is seen there, where a place is given. Returns its pid.
 ///
 /// # Errors
 /// [`SpawnError`].
@@ -97,7 +97,7 @@ pub fn spawn_self<S: AsRef<OsStr>>(
     arguments: &[S],
     stdin: BorrowedFd<'_>,
     place: &Place<'_>,
-) -> Result<(), SpawnError> {
+) -> Result<i32, SpawnError> {
     let program = Program::new(arguments).map_err(SpawnError::Start)?;
     let pointers = program.pointers();
     let ignored = ignored_signals().map_err(SpawnError::Start)?;
@@ -106,8 +106,8 @@ pub fn spawn_self<S: AsRef<OsStr>>(
         nix::fcntl::open(c"/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, nix::sys::stat::Mode::empty());
     let nothing = nothing.map_err(errno)?;
     let (told, tells) = nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(errno)?;
-    match clone_and_wait(place.birthplace).map_err(errno)? {
-        Cloned::Parent { .. } => {}
+    let pid = match clone_and_wait(place.birthplace).map_err(errno)? {
+        Cloned::Parent { pid, .. } => pid,
         Cloned::Child => {
             let failure = match prepare(place, [stdin.as_raw_fd(), nothing.as_raw_fd()]) {
                 Ok(()) => {
@@ -118,12 +118,12 @@ pub fn spawn_self<S: AsRef<OsStr>>(
             };
             leave(&tells, failure)
         }
-    }
+    };
     drop(tells);
     let mut failure = [0; size_of::<usize>() + size_of::<i32>()];
     match nix::unistd::read(&told, &mut failure) {
         // Closed by execve(2).
-        Ok(0) => Ok(()),
+        Ok(0) => Ok(pid),
         Ok(_) => {
             let (position, errno) = failure.split_at(size_of::<usize>());
             let position = usize::from_ne_bytes(position.try_into().unwrap_or_default());

@@ -73,6 +73,8 @@ mod flows;
 #[cfg(test)]
 mod heal;
 #[cfg(test)]
+mod health;
+#[cfg(test)]
 mod host;
 #[cfg(test)]
 mod hostile;

@@ -8,6 +8,7 @@
 mod devices;
 pub(super) mod env_files;
 mod files;
+mod health;
 pub(super) mod image;
 pub(super) mod life;
 pub(super) mod limits;
@@ -79,6 +80,8 @@ pub(super) struct ContainerOptions {
     #[command(flatten)]
     pub(super) life: life::LifeOptions,
     #[command(flatten)]
+    health: health::HealthOptions,
+    #[command(flatten)]
     image: image::ImageOptions,
     #[command(flatten)]
     security: security::SecurityOptions,
@@ -119,6 +122,7 @@ impl ContainerOptions {
         let stdin_once = self.interactive && !detached && self.life.attaches_stdin();
         let mut settings = Settings { domainname: self.domainname, ..Settings::default() };
         self.life.apply(&mut settings)?;
+        self.health.apply(&mut settings)?;
         self.mounts.apply(&mut settings)?;
         self.files.apply(&mut settings, context)?;
         self.devices.apply(&mut settings);

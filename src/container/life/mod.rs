@@ -2,7 +2,9 @@
 
 pub mod attach;
 pub mod changes;
+pub mod check;
 pub mod detach;
+pub mod health;
 pub mod index;
 pub mod log;
 pub mod protocol;

@@ -9,6 +9,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::container::request::device::Devices;
+use crate::container::request::health::{HealthCheck, OnFailure};
 use crate::container::request::limits::{Bytes, Limits};
 use crate::container::request::log;
 use crate::container::request::mounts::{Mount, VolumesFrom};
@@ -126,6 +127,11 @@ pub struct Settings {
     pub log: log::Options,
     /// When it is started again after its end.
     pub restart: RestartPolicy,
+    /// How it is checked whether it works.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub health: Option<HealthCheck>,
+    /// What is done with it when it does not.
+    pub on_unhealthy: OnFailure,
     /// Whether an init process of mydocker's stays beside the command and reaps orphans.
     pub init: bool,
     /// Where each start writes the pid of the first process.

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod device;
+pub mod health;
 pub mod limits;
 pub mod log;
 pub mod modules;

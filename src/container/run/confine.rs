@@ -22,7 +22,7 @@ use nix::unistd::{chdir, execve, getcwd, setsid};
 
 use super::cgroup::Groups;
 use super::command::Command;
-use super::init;
+use super::init::{self, Beside};
 use super::mounting;
 use super::seccomp::Filters;
 use super::stdio::Theirs;
@@ -52,8 +52,8 @@ pub(super) struct Confinement {
     pub(super) profile: Option<String>,
     /// Whether its standard input is a terminal, which it is to control.
     pub(super) tty: bool,
-    /// Whether an init process of mydocker's stays beside the command.
-    pub(super) init: bool,
+    /// Whether an init process of mydocker's stays beside the command, and beside which.
+    pub(super) init: Option<Beside>,
     /// The signals that it would ignore as its maker does.
     ignored_signals: u64,
 }
@@ -90,7 +90,7 @@ impl Confinement {
             identity,
             capabilities,
             tty: config.tty,
-            init: false,
+            init: None,
             ignored_signals: sys::ignored_signals().unwrap_or(u64::MAX),
         })
     }
@@ -203,7 +203,7 @@ impl Confinement {
             sys::end_process(127);
         }
         let execute = || {
-            if self.init {
+            if self.init.is_some() {
                 // Blocked while there were two.
                 sys::reset_signals(0);
             }
@@ -211,7 +211,10 @@ impl Confinement {
                 .map_err(|errno| Refusal(Step::Exec, errno))
         };
         let words = || self.command.words.iter().map(|word| word.to_str().unwrap_or_default());
-        let refused = if self.init { init::run(&words().collect::<Vec<_>>(), execute) } else { execute() };
+        let refused = match self.init {
+            Some(beside) => init::run(&words().collect::<Vec<_>>(), beside, execute),
+            None => execute(),
+        };
         refused.map_err(|Refusal(step, errno)| Failure { step, detail: 0, errno })
     }
 }

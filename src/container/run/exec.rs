@@ -26,6 +26,7 @@ use super::cgroup::{self, Groups, Hierarchy};
 use super::command::Command;
 use super::confine::{Becomes, Confinement, begin};
 use super::environment::environment;
+use super::init::Beside;
 use super::mounting;
 use super::runtime::{Names, Pending, RuntimeError, Start, Task, io_error};
 use super::stdio::{self, Streams, Theirs};
@@ -59,6 +60,9 @@ pub struct ExecRequest {
     pub size: Option<(u16, u16)>,
     /// Whether it gets all capabilities, whatever the container has.
     pub privileged: bool,
+    /// Whether it is to be ended together with all that it has started (see [`cgroup::end_apart`]).
+    #[serde(default)]
+    pub apart: bool,
 }
 
 /// The namespaces of a container that runs, all at once: a process that joins them is in all or in none.
@@ -107,7 +111,10 @@ pub fn exec(
         let root = PathBuf::from(format!("/proc/{}/root", init.pid));
         let user = request.user.as_ref().or(config.user.as_ref());
         let identity = user::lookup(&root, user, &config.settings.groups)?;
-        let groups = Groups::open(hierarchy, id)?;
+        let mut groups = Groups::open(hierarchy, id)?;
+        if request.apart {
+            groups.set_apart()?;
+        }
         // Asked after all was opened: had the pid changed hands before, it was another process's.
         if !init.is_alive() {
             return Err(not_running());
@@ -129,6 +136,7 @@ pub fn exec(
         let command = Command::new(request.command.words(), &environment);
         let mut confinement = Confinement::new(config, command, directory, identity, capabilities)?;
         confinement.tty = request.tty;
+        confinement.init = request.apart.then_some(Beside::Apart);
         let helper = Helper {
             confinement,
             streams: theirs,

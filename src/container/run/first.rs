@@ -23,6 +23,7 @@ use super::cgroup::{Groups, Hierarchy};
 use super::command::Command;
 use super::confine::{Becomes, Confinement, begin};
 use super::environment::{environment, hostname};
+use super::init::Beside;
 use super::mounting::{self, Mounts, Wanted};
 use super::runtime::{self, Names, Pending, RuntimeError, Start, Task, io_error};
 use super::stdio::{self, Streams, Theirs};
@@ -167,7 +168,7 @@ pub fn create(
     let command = Command::new(config.command.words(), &environment);
     let mut confinement = Confinement::new(config, command, directory, identity, capabilities)?;
     // Who sees the processes of others leaves it to their first one to look after orphans.
-    confinement.init = settings.init && parts.sharing.pid == Joined::Own;
+    confinement.init = (settings.init && parts.sharing.pid == Joined::Own).then_some(Beside::First);
     let first = First {
         confinement,
         streams: theirs,

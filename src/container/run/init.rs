@@ -1,7 +1,8 @@
 //! `--init`: a first process that stays beside the command, hands signals on to it, and reaps what others
-//! leave to it.
+//! leave to it. And the same beside a command that is run apart from the others, as a health check is: there it gets the
+//! orphans that the command leaves, which would otherwise become zombies of the container's first process.
 //!
-//! It is the container's first process itself, which instead of becoming the command forks it. Nothing has to be
+//! It is the container's process itself, which instead of becoming the command forks it. Nothing has to be
 //! put into the image for that, and nothing of mydocker can be found there: the process has closed all its files,
 //! its command line and name are overwritten, its environment was empty from the start, and it is not dumpable, so
 //! that its memory and its program file (which is on a read-only mount anyway) are nobody's.
@@ -10,7 +11,7 @@ use std::convert::Infallible;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::signal::SigSet;
+use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, getpid, setpgid, tcsetpgrp};
 
@@ -18,6 +19,16 @@ use crate::sys;
 
 /// The name of the process, for listings.
 const NAME: &str = "mydocker-init";
+
+/// What it stays beside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// The container's command. With the first process end all others.
+    First,
+    /// A command apart. Where it leaves others behind, this process stops itself (`SIGSTOP`) once the command has
+    /// ended: whoever made it ends those, lets it go on, and then it ends as well.
+    Apart,
+}
 
 /// Lets `become_command` run in a child of this process, and does not return in this one: it ends with the
 /// command's exit status, or 128 + N if signal N ended it.
@@ -28,6 +39,7 @@ const NAME: &str = "mydocker-init";
 /// No process could be made, or the child's own error.
 pub(super) fn run<E: From<Errno>>(
     words: &[&str],
+    beside: Beside,
     become_command: impl FnOnce() -> Result<Infallible, E>,
 ) -> Result<Infallible, E> {
     nix::sys::prctl::set_dumpable(false)?;
@@ -38,8 +50,14 @@ pub(super) fn run<E: From<Errno>>(
     // Before there is a child, so that not even the first of its signals is missed. Blocked signals reach the
     // first process of a namespace, too, for which those with their default action are void.
     SigSet::all().thread_block()?;
+    if beside == Beside::Apart {
+        nix::sys::prctl::set_child_subreaper(true)?;
+    }
     match sys::fork()? {
         ForkResult::Child => {
+            if beside == Beside::Apart {
+                nix::sys::prctl::set_pdeathsig(Signal::SIGKILL)?;
+            }
             own_the_terminal();
             become_command()
         }
@@ -48,7 +66,11 @@ pub(super) fn run<E: From<Errno>>(
             sys::close_from(0);
             // Only memory is at stake.
             sys::shrink_memory().ok();
-            sys::end_process(look_after(child))
+            let status = look_after(child);
+            if beside == Beside::Apart {
+                wait_for_orphans();
+            }
+            sys::end_process(status)
         }
     }
 }
@@ -72,6 +94,15 @@ fn look_after(command: Pid) -> i32 {
             sys::kill(command, signal).ok();
         }
     }
+}
+
+/// Waits until there are no other children, if there are any now: somebody has to end them.
+fn wait_for_orphans() {
+    if matches!(waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)), Err(Errno::ECHILD)) {
+        return;
+    }
+    kill(getpid(), Signal::SIGSTOP).ok();
+    while !matches!(waitpid(Pid::from_raw(-1), None), Err(Errno::ECHILD)) {}
 }
 
 /// Takes note of all children that have ended; the command's status if it is among them.

@@ -153,7 +153,7 @@ pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Err
 /// A process in a container, with its streams. It is a child of this process, which has to reap it.
 #[derive(Debug)]
 pub struct Task {
-    pub(super) process: Process,
+    pub(in crate::container) process: Process,
     pub(in crate::container) streams: Streams,
     pub(in crate::container) start: Start,
 }

@@ -7,8 +7,8 @@ use crate::container::life::log::Entry;
 use crate::container::request::limits::Limits;
 use crate::engine::{
     Attachment, CopyEnd, CopyOptions, CreateContainer, DetachKeys, DiskUsage, Endpoint, Engine, EngineError,
-    ExecRequest, FileChange, Left, Listing, LogRequest, MountView, Paths, Record, RestartPolicy, Signal,
-    Snapshot, StopRequest, Task, Usage,
+    ExecRequest, FileChange, HealthStatus, Left, Listing, LogRequest, MountView, Paths, Record,
+    RestartPolicy, Signal, Snapshot, StopRequest, Task, Usage,
 };
 use crate::engine::{
     attach, containers, copy, create, exec, export, kill, logs, mounts, pause, remove, rename, restart,
@@ -145,10 +145,12 @@ impl Engine {
     /// Once the command runs, this process closes the standard error that it shares with the client, and calls
     /// `close_log` to close copies: otherwise a reader of the client's standard error would wait for this process.
     ///
+    /// Returns the exit status for this process.
+    ///
     /// # Errors
     /// The order could not be understood, or the end could not be recorded; why a container could not be
     /// started is told to the client.
-    pub fn supervise(&mut self, close_log: &dyn Fn()) -> Result<(), EngineError> {
+    pub fn supervise(&mut self, close_log: &dyn Fn()) -> Result<u8, EngineError> {
         supervise::supervise(&self.layout, &mut self.networks, &self.supervisors, close_log)
     }
 
@@ -200,6 +202,14 @@ impl Engine {
     /// The container cannot be found, or was removed by another command before its status was known.
     pub fn wait(&mut self, reference: &str) -> Result<i32, EngineError> {
         wait::wait(&self.layout, &mut self.networks, reference)
+    }
+
+    /// Waits until the health check of a container that runs finds it to be so.
+    ///
+    /// # Errors
+    /// The container has no health check, or does not run or not any more.
+    pub fn wait_until(&mut self, reference: &str, wanted: HealthStatus) -> Result<(), EngineError> {
+        wait::wait_until(&self.layout, reference, wanted)
     }
 
     /// Gives a container another name.

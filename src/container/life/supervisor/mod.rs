@@ -14,6 +14,8 @@
 //!
 //! [`Order`]: crate::container::life::protocol::Order
 
+mod begin;
+mod checks;
 mod client;
 mod names;
 mod stop;
@@ -38,12 +40,11 @@ use nix::unistd::Pid;
 use crate::container::life::log;
 use crate::container::life::protocol::{Reply, Request, Stream};
 use crate::container::run::runtime::{RuntimeError, Start, Task};
-use crate::container::run::terminal;
 use crate::dns;
-use crate::names::ContainerId;
 use crate::process::Process;
-use crate::store::Layout;
 use crate::sys::{self, WindowSize};
+pub use begin::{begin, let_go_of_stderr, listen};
+pub use checks::{Checks, Verdict};
 use client::Client;
 pub use stop::Stop;
 use stop::watched_signals;
@@ -101,6 +102,8 @@ pub struct Options {
     pub spool: PathBuf,
     /// The container's name server.
     pub names: Option<dns::Server>,
+    /// Its health checks.
+    pub checks: Option<Box<Checks>>,
 }
 
 /// How a container's first process ended.
@@ -112,6 +115,8 @@ pub struct Ended {
     pub at: DateTime<Utc>,
     /// Whether the supervisor had been asked to end.
     pub asked: bool,
+    /// Whether it is to be started again because it was unhealthy.
+    pub again: bool,
 }
 
 /// The supervisor of one process in a container.
@@ -132,10 +137,13 @@ pub struct Supervisor {
     stop: Stop,
     /// Whether this process was asked to end.
     asked: bool,
+    /// Whether it is to come back after that.
+    again: bool,
     /// When the process is killed that has not ended as it was asked to.
     kills_at: Option<Instant>,
     spool: PathBuf,
     names: Option<dns::Server>,
+    checks: Option<Box<Checks>>,
     buffer: Vec<u8>,
     ended: Option<Ended>,
     /// When the memory of the code that led here is given back.
@@ -159,45 +167,6 @@ enum Source {
     Output(Stream),
     Client(usize),
     Names(dns::Watched),
-}
-
-/// Makes this process independent of the one that started it: a session of its own, no terminal, no
-/// directory held, and standard input is nothing. Returns the connection that standard input was.
-///
-/// # Errors
-/// Standard input is not a socket, or a system call fails that never does.
-pub fn begin() -> Result<UnixStream, SupervisorError> {
-    let stdin = io::stdin();
-    let connection = stdin.as_fd().try_clone_to_owned().map_err(failed("keep the connection"))?;
-    let nothing = File::open("/dev/null").map_err(failed("open /dev/null"))?;
-    // Were it kept as standard input as well, the client would never see it close.
-    nix::unistd::dup2_stdin(&nothing).map_err(failed("let go of standard input"))?;
-    // A process that leads a group already cannot make a session, and has one to itself anyway.
-    nix::unistd::setsid().ok();
-    // One that comes while the container is being started counts once it runs.
-    watched_signals().thread_block().map_err(failed("block signals"))?;
-    std::env::set_current_dir("/").map_err(failed("leave the directory"))?;
-    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
-    // Started from a descriptor, it would be called by a number; only for listings.
-    nix::sys::prctl::set_name(c"mydocker").ok();
-    Ok(UnixStream::from(connection))
-}
-
-/// Lets go of the standard error that this process has from its client.
-///
-/// # Errors
-/// A system call fails that never does.
-pub fn let_go_of_stderr() -> Result<(), SupervisorError> {
-    let nothing = File::open("/dev/null").map_err(failed("open /dev/null"))?;
-    nix::unistd::dup2_stderr(&nothing).map_err(failed("let go of standard error"))
-}
-
-/// Makes the socket through which clients reach the container's supervisor.
-///
-/// # Errors
-/// The container's run directory is not there, or the socket cannot be made in it.
-pub fn listen(layout: &Layout, id: &ContainerId) -> Result<UnixListener, SupervisorError> {
-    terminal::listen(&layout.container_run(id), SOCKET).map_err(failed("listen for clients"))
 }
 
 impl Supervisor {
@@ -227,9 +196,11 @@ impl Supervisor {
             stdin_once: options.stdin_once,
             stop: options.stop,
             asked: false,
+            again: false,
             kills_at: None,
             spool: options.spool,
             names: options.names,
+            checks: options.checks,
             buffer: vec![0; BLOCK],
             ended: None,
             forgets_at: None,
@@ -268,11 +239,13 @@ impl Supervisor {
             if let Some(ended) = self.ended {
                 // Its sockets would keep the namespace.
                 self.names = None;
+                self.checks.iter_mut().for_each(|checks| checks.end());
                 self.drain();
                 return Ok(ended);
             }
             self.turn()?;
             self.stop_waiting_for_names();
+            self.check_health();
             if self.kills_at.is_some_and(|at| at <= Instant::now()) {
                 self.kills_at = None;
                 self.kill();
@@ -422,7 +395,9 @@ impl Supervisor {
         }
         let stalled = self.clients.iter().filter_map(Client::stall_deadline);
         let names = self.names.as_ref().and_then(dns::Server::deadline);
-        let deadline = stalled.chain(pause).chain(names).chain(self.forgets_at).chain(self.kills_at).min();
+        let checks = self.checks.as_ref().and_then(|checks| checks.due());
+        let deadline =
+            stalled.chain(pause).chain(names).chain(self.forgets_at).chain(self.kills_at).chain(checks).min();
         let timeout = deadline.map_or(PollTimeout::NONE, |deadline| {
             // Rounded up, so that the last turn does not spin.
             let left = deadline.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
@@ -483,7 +458,10 @@ impl Supervisor {
             };
             if pid.as_raw() == self.process.pid && self.ended.is_none() {
                 let code = u8::try_from(code).unwrap_or(u8::MAX);
-                self.ended = Some(Ended { code, at: Utc::now(), asked: self.asked });
+                let (asked, again) = (self.asked && !self.again, self.again);
+                self.ended = Some(Ended { code, at: Utc::now(), asked, again });
+            } else {
+                self.note_check(pid.as_raw(), code);
             }
         }
     }

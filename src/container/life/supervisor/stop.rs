@@ -30,6 +30,7 @@ impl Supervisor {
     pub(super) fn take_signals(&mut self) {
         while let Ok(Some(info)) = self.signals.read_signal() {
             if i32::try_from(info.ssi_signo) == Ok(NixSignal::SIGTERM as i32) {
+                self.again = false;
                 self.end();
             }
         }
@@ -43,7 +44,7 @@ impl Supervisor {
     }
 
     /// Asks the process to end, and sees to it that it does.
-    fn end(&mut self) {
+    pub(super) fn end(&mut self) {
         if std::mem::replace(&mut self.asked, true) {
             return;
         }

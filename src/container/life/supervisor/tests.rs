@@ -45,6 +45,7 @@ impl Stage {
             stdin_once: true,
             stop: Stop { signal: Signal::TERM, timeout: Duration::ZERO, container: None },
             names: None,
+            checks: None,
             spool: directory.path().to_owned(),
         };
         let task = Task::fake(process, Streams::Pipes { stdin, stdout, stderr });

@@ -11,6 +11,7 @@ use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
+use super::apart::APART;
 use super::{CgroupError, Hierarchy, devices, limits, path, write};
 use crate::container::request::device::{Devices, Node, Rule};
 use crate::container::request::limits::Limits;
@@ -108,6 +109,24 @@ impl Groups {
             }
             opened => opened,
         }
+    }
+
+    /// Replaces one of a container's groups by one below it, which is made: what joins these groups can be ended with all
+    /// its descendants (see [`super::end_apart`]).
+    pub(in crate::container::run) fn set_apart(&mut self) -> Result<(), CgroupError> {
+        let freezer = self.legacy.iter().position(|group| has_controller(&group.path, "freezer"));
+        let (group, join) = match (self.legacy.get_mut(freezer.unwrap_or(0)), &mut self.unified) {
+            (Some(group), _) => (group, "tasks"),
+            (None, Some(group)) => (group, "cgroup.procs"),
+            (None, None) => return Ok(()),
+        };
+        let path = group.path.join(APART);
+        make_directory(&path)?;
+        if is_cpuset(&path) {
+            copy_cpuset(&path)?;
+        }
+        *group = Group::open(&path, join)?;
+        Ok(())
     }
 
     fn open_at(hierarchy: &Hierarchy, path: &Path) -> Result<Self, CgroupError> {

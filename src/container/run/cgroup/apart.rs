@@ -1,0 +1,114 @@
+//! A group below a container's, for a command that is ended together with all that it has started.
+//!
+//! ```text
+//! version 2   /sys/fs/cgroup/mydocker/ID/mydocker-health
+//! version 1   /sys/fs/cgroup/freezer/mydocker/ID/mydocker-health
+//! ```
+
+use std::borrow::Cow;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::freezer::Freezer;
+use super::{CgroupError, Hierarchy, collect_members};
+use crate::names::ContainerId;
+
+/// The name of the group in the container's.
+pub(super) const APART: &str = "mydocker-health";
+
+/// How long killed processes may take to leave the group.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long it is tried to freeze them before they are killed.
+const FREEZING: Duration = Duration::from_millis(200);
+
+/// The group, below the root of each tree.
+pub(super) fn path(id: &ContainerId) -> PathBuf {
+    super::path(id).join(APART)
+}
+
+/// Kills the processes in the group, and those that they are just forking, and removes the group. One process may be
+/// spared; then the group stays. "Already gone" is success.
+///
+/// # Errors
+/// [`CgroupError`] if they do not end in time, as in a container that is paused.
+pub fn end_apart(hierarchy: &Hierarchy, id: &ContainerId, spared: Option<i32>) -> Result<(), CgroupError> {
+    let group = path(id);
+    let Some(directory) = hierarchy.directories(&group).into_iter().find(|directory| directory.is_dir())
+    else {
+        return Ok(());
+    };
+    let freezer = Freezer::at(hierarchy, &group);
+    let deadline = Instant::now() + PATIENCE;
+    let mut pause = Duration::from_micros(200);
+    while !is_done(&directory, spared) {
+        if Instant::now() >= deadline {
+            let source = io::ErrorKind::TimedOut.into();
+            return Err(CgroupError {
+                action: Cow::Borrowed("end the processes in"),
+                path: directory,
+                source,
+            });
+        }
+        // What is frozen cannot fork: all that there is gets the signal.
+        if let Some(freezer) = &freezer {
+            hold(freezer);
+        }
+        kill_members(&directory, spared);
+        if let Some(freezer) = &freezer {
+            freezer.ask(false).ok();
+        }
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+/// Sends `SIGKILL` to all processes in the group: those that are frozen end when they go on.
+pub fn kill_apart(hierarchy: &Hierarchy, id: &ContainerId) {
+    for directory in hierarchy.directories(&path(id)) {
+        kill_members(&directory, None);
+    }
+}
+
+/// Lets the processes in the group go on that somebody has frozen who was killed then.
+pub fn thaw_apart(hierarchy: &Hierarchy, id: &ContainerId) {
+    if let Some(freezer) = Freezer::at(hierarchy, &path(id)) {
+        freezer.ask(false).ok();
+    }
+}
+
+/// Whether nobody is left but the one who is spared.
+fn is_done(directory: &Path, spared: Option<i32>) -> bool {
+    match spared {
+        Some(spared) => members(directory).iter().all(|pid| *pid == spared),
+        None => match std::fs::remove_dir(directory) {
+            Ok(()) => true,
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        },
+    }
+}
+
+fn members(directory: &Path) -> Vec<i32> {
+    let mut pids = Vec::new();
+    collect_members(directory, &mut pids);
+    pids
+}
+
+fn kill_members(directory: &Path, spared: Option<i32>) {
+    for pid in members(directory).into_iter().filter(|pid| Some(*pid) != spared) {
+        // The pid was read from the group a moment ago: who has ended since then is met by nobody's signal.
+        kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+    }
+}
+
+fn hold(freezer: &Freezer) {
+    let deadline = Instant::now() + FREEZING;
+    while freezer.ask(true).is_ok() && !freezer.is_frozen() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_micros(200));
+    }
+}

@@ -1,0 +1,65 @@
+//! Health checks: how a supervisor has one made, and what the process does that makes it.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::AsFd as _;
+
+use nix::sys::signal::Signal as NixSignal;
+
+use super::EngineError;
+use super::containers::Record;
+use super::launch::Job;
+use crate::container::life::attach;
+use crate::container::life::check;
+use crate::container::life::health::{Health, HealthStatus};
+use crate::container::life::protocol::Order;
+use crate::container::life::record::State;
+use crate::container::life::supervisor::{Checks, Verdict};
+use crate::container::request::health::OnFailure;
+use crate::names::ContainerId;
+use crate::store::Layout;
+use crate::sys::{self, Place, SpawnError};
+
+/// The checks of a container that is about to run, if there are any. `words` are those that our own binary is called by.
+pub(super) fn checks(record: &Record, words: &[OsString]) -> Option<Box<Checks>> {
+    let settings = &record.config.settings;
+    let check = settings.health.as_ref()?;
+    check.command()?;
+    let (words, id) = (words.to_vec(), record.id.clone());
+    Some(Checks::new(check, settings.on_unhealthy, Box::new(move || begin(&words, &id))))
+}
+
+/// Starts the process that makes one check. It stays in this process's control groups.
+fn begin(words: &[OsString], id: &ContainerId) -> io::Result<i32> {
+    let (ours, theirs) = attach::pair()?;
+    let pid = sys::spawn_self(words, theirs.as_fd(), &Place::default()).map_err(|failure| match failure {
+        SpawnError::Start(source) | SpawnError::Join(_, source) => source,
+    })?;
+    let order = Order { job: Job::Check(id.clone()), subscribe: false, feeds: false, size: None };
+    // One that never gets its order ends.
+    order.send(&ours).ok();
+    Ok(pid)
+}
+
+/// Checks a container, and writes down how it is. The result is for its supervisor, this process's parent.
+pub(super) fn check(layout: &Layout, id: &ContainerId) -> Result<Verdict, EngineError> {
+    // Nobody but the supervisor waits for it.
+    nix::sys::prctl::set_pdeathsig(NixSignal::SIGKILL)
+        .map_err(|errno| EngineError::Io { action: "follow the supervisor", source: errno.into() })?;
+    let record = Record::load(layout, id)?;
+    let settings = &record.config.settings;
+    let (Some(check), State::Running { init, started, .. }) = (&settings.health, &record.state) else {
+        return Ok(Verdict::Nothing);
+    };
+    let Some(outcome) = check::run(id, &record.config, *init, check) else { return Ok(Verdict::Nothing) };
+    let mut health = Health::of_run(layout, id, *init);
+    health.note(check, *started, outcome);
+    health
+        .save(layout, id)
+        .map_err(|source| EngineError::Io { action: "write how the container is", source })?;
+    Ok(match health.status {
+        HealthStatus::Starting => Verdict::Starting,
+        HealthStatus::Unhealthy if settings.on_unhealthy != OnFailure::None => Verdict::Act,
+        HealthStatus::Healthy | HealthStatus::Unhealthy => Verdict::Known,
+    })
+}
