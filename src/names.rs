@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 /// Why a name was refused. The text is complete: it quotes the name and says what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -135,6 +136,10 @@ name_type! {
     Digest
 }
 name_type! {
+    /// What another engine calls a network or a container.
+    ForeignName
+}
+name_type! {
     /// A network device's name: 1 to 15 bytes (`IFNAMSIZ` less the final NUL).
     IfName
 }
@@ -215,6 +220,18 @@ fn random_digits() -> Result<String, std::io::Error> {
 }
 
 impl ContainerId {
+    /// The id of something that is known by these words, always the same.
+    #[must_use]
+    pub fn of_words(words: &[&str]) -> Self {
+        let mut digest = Sha256::new();
+        for word in words {
+            // No name has this byte: other words give another text.
+            digest.update(word.as_bytes());
+            digest.update([0]);
+        }
+        Self(hex(&digest.finalize()))
+    }
+
     /// A new random id.
     ///
     /// # Errors
@@ -235,6 +252,14 @@ impl FromStr for ContainerName {
     fn from_str(text: &str) -> Result<Self, NameError> {
         // 255 bytes is the longest file name of the file systems in use; the name is a file of the index.
         check("container", text, 255)?;
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl FromStr for ForeignName {
+    type Err = NameError;
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        check("network or container", text, 255)?;
         Ok(Self(text.to_owned()))
     }
 }

@@ -114,7 +114,7 @@ impl From<Stored> for Connection {
     fn from(stored: Stored) -> Self {
         let Stored { mode, networks, ip, ip6, mac, ports, publish_all, endpoints } = stored;
         let networks = networks.unwrap_or_else(|| {
-            let wanted = Wanted { ip, ip6, mac, aliases: Vec::new() };
+            let wanted = Wanted { ip, ip6, mac, aliases: Vec::new(), ..Wanted::default() };
             mode.network().map(|network| Membership { network, wanted }).into_iter().collect()
         });
         Self { mode, networks, ports, publish_all, earlier: endpoints }

@@ -6,6 +6,7 @@
 #![doc = include_str!("commands.md")]
 
 mod attach;
+mod attachments;
 mod check;
 mod commit;
 mod connect;
@@ -104,12 +105,16 @@ pub use crate::network::{
     AddressBlock, CreateRequest as CreateNetwork, DEFAULT_MTU, DriverKind, Inspection as NetworkInspection,
     Network, Subnet, SubnetError,
 };
+pub use crate::network::{
+    AttachRequest, Attached, AttachmentKey, NetworkError, Origin, OtherEngine, PortError, Route,
+};
 pub use crate::network::{ContainerFlow, Direction, FlowEvent};
 pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest, Wanted};
 pub use crate::network::{compact as compact_ports, unpublished as unpublished_ports};
 pub use crate::registry::{Credentials, Options as RegistryOptions, RegistryError};
 pub use crate::volume::Wanted as WantedVolume;
 pub use attach::{Attachment, Left};
+pub use attachments::Attacher;
 pub use check::Finding;
 pub use commit::CommitImage;
 pub use connection::{Connection, Membership, NetworkMode};

@@ -106,6 +106,12 @@ impl Batch {
         self.push(ADD_DEFAULT_ROUTE, RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL);
     }
 
+    /// Adds a route, through a gateway or to who is on the link. There must be none of the same metric yet.
+    pub fn add_route(&mut self, link: u32, to: IpNet, gateway: Option<IpAddr>, metric: Option<u32>) {
+        let message = route(link, to, gateway, metric);
+        self.push("add a route", RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL);
+    }
+
     /// Deletes the default route of the gateway's family if it leads there.
     pub fn delete_default_route(&mut self, link: u32, gateway: IpAddr) {
         let message = default_route(link, gateway, MAIN_TABLE);
@@ -157,6 +163,33 @@ fn default_route(link: u32, gateway: IpAddr, table: u32) -> RouteMessage {
             .gateway(gateway)
             .build(),
     }
+}
+
+fn route(link: u32, to: IpNet, gateway: Option<IpAddr>, metric: Option<u32>) -> RouteMessage {
+    let mut message = match to {
+        IpNet::V4(net) => {
+            let route = RouteMessageBuilder::<std::net::Ipv4Addr>::new()
+                .table_id(MAIN_TABLE)
+                .output_interface(link)
+                .destination_prefix(net.network(), net.prefix_len());
+            match gateway {
+                Some(IpAddr::V4(gateway)) => route.gateway(gateway).build(),
+                _ => route.scope(RouteScope::Link).build(),
+            }
+        }
+        IpNet::V6(net) => {
+            let route = RouteMessageBuilder::<std::net::Ipv6Addr>::new()
+                .table_id(MAIN_TABLE)
+                .output_interface(link)
+                .destination_prefix(net.network(), net.prefix_len());
+            match gateway {
+                Some(IpAddr::V6(gateway)) => route.gateway(gateway).build(),
+                _ => route.build(),
+            }
+        }
+    };
+    message.attributes.extend(metric.map(RouteAttribute::Priority));
+    message
 }
 
 /// The route to the neighbours of an address.

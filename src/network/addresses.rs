@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
 use super::endpoint::{self, Endpoint, InterfaceAddress};
 use super::error::NetworkError;
@@ -13,13 +14,18 @@ use super::record::{AddressBlock, Network};
 use super::records::{Records, linking};
 use super::subnet::{Family, Subnet};
 use super::subnet_file::{Contents, SubnetFile};
-use super::wanted::{ConnectRequest, Wanted, free_interface, host_if};
+use super::wanted::{ConnectRequest, Wanted, container_if, host_if};
 use crate::netlink::MacAddress;
 
 /// What is known of the addresses of a network.
 pub(super) trait Free {
     /// The lowest free address that may be chosen.
-    fn lowest(&mut self, network: &Network, block: &AddressBlock) -> Result<Option<IpAddr>, NetworkError>;
+    fn lowest(
+        &mut self,
+        network: &Network,
+        block: &AddressBlock,
+        within: &RangeInclusive<u32>,
+    ) -> Result<Option<IpAddr>, NetworkError>;
 
     /// Whether an address can be had.
     fn is_free(
@@ -67,18 +73,19 @@ pub(super) fn place(
         addresses: Vec::new(),
         mac: MacAddress::of([0; 4].into()),
         // The shortest names are the others'.
-        host_if: host_if(request.owner.id(), request.others.len())?,
-        container_if: free_interface(request.others, 0)?,
+        host_if: host_if(request.owner, request.others.len())?,
+        container_if: container_if(request.owner, request.others, 0)?,
         is_tied: network.check_source,
         ports: Vec::new(),
         aliases: request.wanted.aliases.clone(),
+        routes: request.wanted.routes.clone(),
     };
     for block in network.blocks() {
         let address = match request.wanted.address(block.subnet.family()) {
             Some(address) => {
                 let holder = free.holder(network, address)?;
                 // With its ports: once its record is replaced, it is not known whose they were.
-                if let Some(dead) = holder.as_ref().filter(|holder| !holder.is_alive()) {
+                if let Some(dead) = holder.as_ref().filter(|holder| has_ended(holder)) {
                     return Ok(Placing::After(vec![dead.clone()]));
                 }
                 if !free.is_free(network, block, address)? {
@@ -86,7 +93,7 @@ pub(super) fn place(
                 }
                 address
             }
-            None => match any(network, block, &endpoint, free)? {
+            None => match any(network, block, &within(block, request.wanted), &endpoint, free)? {
                 Some(address) => address,
                 None => {
                     let dead = free.dead(network)?;
@@ -103,7 +110,8 @@ pub(super) fn place(
         }
         endpoint.addresses.push(InterfaceAddress {
             net: block.subnet.interface(address),
-            gateway: plan::default_gateway(network, block.subnet.family()),
+            gateway: plan::default_gateway(network, block.subnet.family())
+                .filter(|_| !request.wanted.no_default_route),
         });
     }
     Ok(Placing::At(Box::new(endpoint)))
@@ -134,17 +142,26 @@ pub(super) fn check_wanted(
 fn any(
     network: &Network,
     block: &AddressBlock,
+    within: &RangeInclusive<u32>,
     endpoint: &Endpoint,
     free: &mut dyn Free,
 ) -> Result<Option<IpAddr>, NetworkError> {
     let same_number = endpoint.addresses.first().and_then(|first| {
         let number = network.block(first.family())?.subnet.number(first.address())?;
-        block.within().contains(&number).then(|| block.subnet.address(number))
+        within.contains(&number).then(|| block.subnet.address(number))
     });
     match same_number {
         Some(address) if free.is_free(network, block, address)? => Ok(Some(address)),
-        _ => free.lowest(network, block),
+        _ => free.lowest(network, block, within),
     }
+}
+
+/// The numbers of the addresses that may be chosen.
+fn within(block: &AddressBlock, wanted: &Wanted) -> RangeInclusive<u32> {
+    let number = |address| block.subnet.number(address);
+    let mut ranges = wanted.within.iter();
+    let asked_for = ranges.find_map(|(first, last)| Some(number(*first)?..=number(*last)?));
+    asked_for.unwrap_or_else(|| block.within())
 }
 
 fn taken(
@@ -166,7 +183,7 @@ fn taken(
 
 fn exhausted(network: &Network, block: &AddressBlock, request: &ConnectRequest<'_>) -> NetworkError {
     let AddressBlock { subnet, range, .. } = *block;
-    let within = block.within();
+    let within = within(block, request.wanted);
     let ends = [0, subnet.size() - 1].into_iter().filter(|n| subnet.is_reserved(*n) && within.contains(n));
     let ends = u32::try_from(ends.count()).unwrap_or_default();
     NetworkError::SubnetExhausted {
@@ -176,6 +193,11 @@ fn exhausted(network: &Network, block: &AddressBlock, request: &ConnectRequest<'
         usable: within.end() - within.start() + 1 - ends,
         is_range: range.is_some(),
     }
+}
+
+/// Whether an endpoint is to go where its addresses are needed: its owner has ended, or its engine may have forgotten it.
+fn has_ended(endpoint: &Endpoint) -> bool {
+    !endpoint.is_alive() || endpoint.owner.is_abandoned()
 }
 
 /// Whether the address is nobody's to give: the gateway's, or reserved.
@@ -241,8 +263,13 @@ impl<'a> Book<'a> {
 }
 
 impl Free for Book<'_> {
-    fn lowest(&mut self, network: &Network, block: &AddressBlock) -> Result<Option<IpAddr>, NetworkError> {
-        while let Some(address) = self.file.lowest_free(block.subnet, &block.within())? {
+    fn lowest(
+        &mut self,
+        network: &Network,
+        block: &AddressBlock,
+        within: &RangeInclusive<u32>,
+    ) -> Result<Option<IpAddr>, NetworkError> {
+        while let Some(address) = self.file.lowest_free(block.subnet, within)? {
             if !self.is_in_use(network, block, address)? {
                 return Ok(Some(address));
             }
@@ -261,7 +288,7 @@ impl Free for Book<'_> {
     }
 
     fn dead(&self, network: &Network) -> Result<Vec<Endpoint>, NetworkError> {
-        Ok(self.records.endpoints(&network.name)?.into_iter().filter(|it| !it.is_alive()).collect())
+        Ok(self.records.endpoints(&network.name)?.into_iter().filter(has_ended).collect())
     }
 
     fn holder(&self, network: &Network, address: IpAddr) -> Result<Option<Endpoint>, NetworkError> {
@@ -305,8 +332,13 @@ impl<'a> Foreseen<'a> {
 }
 
 impl Free for Foreseen<'_> {
-    fn lowest(&mut self, network: &Network, block: &AddressBlock) -> Result<Option<IpAddr>, NetworkError> {
-        let numbers = block.within().filter(|number| !block.subnet.is_reserved(*number));
+    fn lowest(
+        &mut self,
+        network: &Network,
+        block: &AddressBlock,
+        within: &RangeInclusive<u32>,
+    ) -> Result<Option<IpAddr>, NetworkError> {
+        let numbers = within.clone().filter(|number| !block.subnet.is_reserved(*number));
         for address in numbers.take_while(|n| *n < block.subnet.size()).map(|n| block.subnet.address(n)) {
             if self.is_free(network, block, address)? {
                 return Ok(Some(address));
@@ -333,7 +365,7 @@ impl Free for Foreseen<'_> {
 
     fn dead(&self, network: &Network) -> Result<Vec<Endpoint>, NetworkError> {
         let is_left = |endpoint: &Endpoint| {
-            !endpoint.is_alive() && endpoint.addresses.iter().any(|it| !self.freed.contains(&it.address()))
+            has_ended(endpoint) && endpoint.addresses.iter().any(|it| !self.freed.contains(&it.address()))
         };
         Ok(self.records.endpoints(&network.name)?.into_iter().filter(is_left).collect())
     }

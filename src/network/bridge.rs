@@ -13,21 +13,20 @@ use nix::errno::Errno;
 
 use super::driver::{DriverError, Fault, NetworkDriver, PortState};
 use super::endpoint::Endpoint;
+use super::inside::{
+    announce_addresses, configure_container, delete_source_rules, redirect_routes, set_parameters,
+};
 use super::plan;
 use super::record::{AddressBlock, Network};
 use super::subnet::Family;
 use crate::names::IfName;
 use crate::needs;
-use crate::netlink::{
-    ADD_DEFAULT_ROUTE, Batch, BridgeSpec, Link, MacAddress, RequestError, RouteSocket, VethSpec,
-};
+use crate::netlink::{Batch, BridgeSpec, Link, MacAddress, RequestError, RouteSocket, VethSpec};
 use crate::netns::NetNs;
 use crate::sysctl;
 
 /// The device group of the host's ends of the pairs: `ip link show group 28004`.
 const DEVICE_GROUP: u32 = 28004;
-/// The loopback device is the first of every namespace.
-const LOOPBACK: u32 = 1;
 /// How often a new port is looked at until the bridge passes its frames on. That takes a few milliseconds.
 const PORT_TRIES: u32 = 200;
 const PORT_PAUSE: Duration = Duration::from_millis(1);
@@ -240,157 +239,6 @@ impl BridgeDriver {
         let peer = links.first().and_then(|link| link.peer);
         peer.ok_or_else(|| DriverError::Vanished(endpoint.host_if.clone()))
     }
-}
-
-/// Sets parameters; those of IPv6 in a kernel without it are an obstacle only where it is needed.
-fn set_parameters(
-    view: &sysctl::View,
-    parameters: Vec<plan::Parameter>,
-    needs_ipv6: bool,
-) -> Result<(), DriverError> {
-    for (name, value) in parameters {
-        match view.set(&name, value) {
-            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound && name.contains("/ipv6/") => {
-                if needs_ipv6 {
-                    return Err(DriverError::Unsupported { what: "an IPv6 network", feature: needs::IPV6 });
-                }
-            }
-            other => drop(other?),
-        }
-    }
-    Ok(())
-}
-
-/// Runs inside the container's namespace.
-///
-/// `gateway` is the Ethernet address of the gateways, where nothing that arrives may change it.
-fn configure_container(
-    endpoint: &Endpoint,
-    index: u32,
-    defaults: &[Family],
-    gateway: Option<MacAddress>,
-) -> Result<(), DriverError> {
-    let view = sysctl::View::of_ones_own();
-    set_parameters(&view, plan::interface_parameters(endpoint), endpoint.ipv6().is_some())?;
-    if gateway.is_some() {
-        set_parameters(&view, plan::no_redirects(endpoint), false)?;
-    }
-    let mut batch = Batch::new();
-    batch.set_up(LOOPBACK);
-    for address in &endpoint.addresses {
-        batch.add_address(index, address.net);
-    }
-    batch.add_alternative_name(index, &format!("cif-{}", endpoint.host_if));
-    batch.set_up(index);
-    if let Some(mac) = gateway {
-        for address in endpoint.addresses.iter().filter_map(|address| address.gateway) {
-            batch.tie_neighbour(index, address, mac);
-        }
-    }
-    // Last: when it is the first request that fails, all others were carried out.
-    for gateway in endpoint.gateways(defaults) {
-        batch.add_default_route(index, gateway);
-    }
-    let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
-    match socket.run(&batch) {
-        Ok(()) => add_source_routes(&mut socket, endpoint, index, defaults),
-        // The namespace has one that is not ours: it stays.
-        Err(error) if error.action == ADD_DEFAULT_ROUTE && error.errno() == Errno::EEXIST => {
-            add_source_routes(&mut socket, endpoint, index, &[])
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// For the families that have their default route elsewhere. A kernel that cannot route by source address does
-/// without: replies from such an address then leave by the default route.
-fn add_source_routes(
-    socket: &mut RouteSocket,
-    endpoint: &Endpoint,
-    index: u32,
-    defaults: &[Family],
-) -> Result<(), DriverError> {
-    let mut batch = Batch::new();
-    for address in endpoint.addresses.iter().filter(|address| !defaults.contains(&address.family())) {
-        if let Some(gateway) = address.gateway {
-            batch.add_source_routes(index, address.net, gateway);
-        }
-    }
-    match socket.run(&batch) {
-        Err(error) if !error.is_without_rules() => Err(error.into()),
-        _ => Ok(()),
-    }
-}
-
-/// Runs inside the container's namespace.
-fn redirect_routes(from: &Endpoint, to: &Endpoint, families: &[Family]) -> Result<(), DriverError> {
-    let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
-    let mut links = Batch::new();
-    links.get_link(&from.container_if);
-    links.get_link(&to.container_if);
-    let links = match socket.query(&links) {
-        Ok(links) => links,
-        // Then nothing leads there any more either.
-        Err(error) if error.is_already_gone() => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    let index = |endpoint: &Endpoint| {
-        let found = links.iter().find(|link| link.name == endpoint.container_if.as_str());
-        found.map(|link| link.index).ok_or_else(|| DriverError::Vanished(endpoint.container_if.clone()))
-    };
-    let (old, new) = (index(from)?, index(to)?);
-    for family in families {
-        let (Some(from), Some(to)) = (from.gateway(*family), to.gateway(*family)) else { continue };
-        let mut batch = Batch::new();
-        batch.delete_default_route(old, from);
-        batch.add_default_route(new, to);
-        match socket.run(&batch) {
-            // It leads elsewhere, because a process in the namespace has changed it.
-            Err(error) if error.is_already_gone() || error.errno() == Errno::EEXIST => {}
-            other => other?,
-        }
-    }
-    Ok(())
-}
-
-/// Runs inside the container's namespace.
-fn delete_source_rules(endpoint: &Endpoint) -> Result<(), DriverError> {
-    let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
-    for address in &endpoint.addresses {
-        let mut batch = Batch::new();
-        batch.delete_source_rule(address.address());
-        match socket.run(&batch) {
-            Err(error) if !error.is_already_gone() && error.errno() != Errno::EOPNOTSUPP => {
-                return Err(error.into());
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// Runs inside the container's namespace.
-fn announce_addresses(endpoint: &Endpoint) -> Result<(), DriverError> {
-    set_parameters(&sysctl::View::of_ones_own(), plan::announcing_parameters(endpoint), false)?;
-    let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
-    let mut batch = Batch::new();
-    batch.get_link(&endpoint.container_if);
-    for link in socket.query(&batch)? {
-        let mut batch = Batch::new();
-        batch.set_mac(link.index, endpoint.mac);
-        socket.run(&batch)?;
-    }
-    Ok(())
-}
-
-/// Switches the loopback device of a namespace on.
-pub(super) fn loopback_up(netns: &NetNs) -> Result<(), DriverError> {
-    netns.run(|| {
-        let mut batch = Batch::new();
-        batch.set_up(LOOPBACK);
-        let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
-        Ok(socket.run(&batch)?)
-    })?
 }
 
 impl NetworkDriver for BridgeDriver {

@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use super::attachment::Attachment;
 use super::devices::Devices;
 use super::driver::{Fault, PortState};
+use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::findings::Finding;
 use super::forwarding::{Needed, SwitchedOn};
@@ -143,7 +145,7 @@ impl Checkup<'_> {
                     address: address.address(),
                     container: endpoint.owner.name(),
                 }));
-            } else if !without_bridge && running.contains_key(endpoint.owner.id()) {
+            } else if !without_bridge && has_interface(&endpoint, running) {
                 let state = self
                     .devices
                     .call(network.driver, action, |driver| driver.port_state(network, &endpoint))?;
@@ -253,6 +255,12 @@ impl Checkup<'_> {
         }));
         Ok(())
     }
+}
+
+/// Whether an interface has to be there: that of a container that runs, or of a namespace that is there.
+fn has_interface(endpoint: &Endpoint, running: &Running) -> bool {
+    running.contains_key(endpoint.owner.id())
+        || endpoint.owner.attachment().is_some_and(Attachment::is_in_use)
 }
 
 /// How often the table is read again because it does not fit the records: containers come and go.

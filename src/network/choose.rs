@@ -5,11 +5,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
+use super::attachment::Origin;
 use super::error::NetworkError;
 use super::host::{Occupied, Pool};
 use super::record::{AddressBlock, DEFAULT_MTU, DriverKind, Mode};
 use super::subnet::{Family, Subnet};
-use crate::names::NetworkName;
+use crate::names::{IfName, NetworkName};
 
 /// The smallest packet that every link with IPv6 must carry (RFC 8200, 5).
 const IPV6_MINIMUM_MTU: u32 = 1280;
@@ -48,6 +49,10 @@ pub struct CreateRequest {
     pub mtu: u32,
     /// The user's labels.
     pub labels: BTreeMap<String, String>,
+    /// The bridge device; named after the network where none is given.
+    pub bridge: Option<IfName>,
+    /// Which other engine it is for. What that says of subnets is taken as it is: the host's own routes may overlap them.
+    pub origin: Option<Origin>,
 }
 
 impl CreateRequest {
@@ -70,6 +75,8 @@ impl CreateRequest {
             check_source: false,
             mtu: DEFAULT_MTU,
             labels: BTreeMap::new(),
+            bridge: None,
+            origin: None,
         }
     }
 

@@ -14,9 +14,9 @@ use super::publishing::Request;
 use super::record::{Network, Phase};
 use super::records::no_links;
 use super::subnet::Family;
-use super::wanted::{ConnectRequest, HOST_IF_DIGITS, Wanted, free_interface, host_if};
+use super::wanted::{ConnectRequest, Wanted, container_if, host_if};
 use super::{DriverError, Networks, plan};
-use crate::names::{ContainerId, IF_NAME_MAX, NetworkName};
+use crate::names::{ContainerId, NetworkName};
 use crate::netns::NetNs;
 use crate::nft::CommitError;
 use crate::store::{self, Durability, Lock};
@@ -130,16 +130,16 @@ impl Networks {
             );
             match made {
                 Err(NetworkError::Driver { source: DriverError::DeviceExists(_), .. })
-                    if HOST_IF_DIGITS + longer < IF_NAME_MAX =>
+                    if host_if(&endpoint.owner, longer + 1)? != endpoint.host_if =>
                 {
                     longer += 1;
-                    endpoint.host_if = host_if(endpoint.owner.id(), longer)?;
+                    endpoint.host_if = host_if(&endpoint.owner, longer)?;
                 }
                 Err(NetworkError::Driver { source: DriverError::InterfaceExists(_), .. })
-                    if number < INTERFACES =>
+                    if number < INTERFACES && endpoint.owner.attachment().is_none() =>
                 {
                     number += 1;
-                    endpoint.container_if = free_interface(others, number)?;
+                    endpoint.container_if = container_if(&endpoint.owner, others, number)?;
                 }
                 other => break other?,
             }
@@ -402,7 +402,7 @@ impl Networks {
             endpoint.owner.name() == container || endpoint.owner.id().as_str() == container
         };
         let mut dead = self.records.endpoints(network)?;
-        dead.retain(|endpoint| is_meant(endpoint) && !endpoint.is_alive());
+        dead.retain(|endpoint| is_meant(endpoint) && (!endpoint.is_alive() || endpoint.owner.is_abandoned()));
         dead.iter().try_for_each(|endpoint| self.disconnect(endpoint))?;
         Ok(!dead.is_empty())
     }

@@ -10,6 +10,7 @@ use super::host::Occupied;
 use super::record::{DriverKind, Network};
 use super::records::Records;
 use crate::names::IfName;
+use crate::netlink::MacAddress;
 use crate::netns::NetNs;
 
 /// The drivers, opened when they are first needed.
@@ -54,6 +55,19 @@ impl Devices {
         self.call(DriverKind::Bridge, action, call)
     }
 
+    /// The Ethernet addresses of two devices of the host.
+    pub(super) fn macs(&mut self, devices: [&IfName; 2]) -> Result<[Option<MacAddress>; 2], NetworkError> {
+        let mut macs = [None; 2];
+        for (device, mac) in devices.into_iter().zip(&mut macs) {
+            let found = self.bridge()?.find(device).map_err(|source| NetworkError::Driver {
+                action: format!("look at the device {device}"),
+                source: source.into(),
+            })?;
+            *mac = found.and_then(|link| link.mac);
+        }
+        Ok(macs)
+    }
+
     /// What the host and these networks use, for a network that is to be created.
     pub(super) fn occupied(&mut self, name: &str, networks: &[Network]) -> Result<Occupied, NetworkError> {
         Occupied::find(networks, self.bridge()?.socket()).map_err(|source| NetworkError::Driver {
@@ -92,7 +106,7 @@ impl Devices {
 
     /// Switches `lo` on in a namespace that is connected to no network.
     pub(super) fn switch_loopback_on(netns: &NetNs) -> Result<(), NetworkError> {
-        super::bridge::loopback_up(netns).map_err(|source| NetworkError::Driver {
+        super::inside::loopback_up(netns).map_err(|source| NetworkError::Driver {
             action: "switch the container's loopback device on".to_owned(),
             source,
         })

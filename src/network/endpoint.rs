@@ -52,6 +52,18 @@ impl InterfaceAddress {
     }
 }
 
+/// A way to somewhere, beside those that follow from the addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Route {
+    /// Where to.
+    pub to: IpNet,
+    /// Through whom; `None` for who is on the link itself.
+    pub gateway: Option<IpAddr>,
+    /// The less, the earlier it is taken; the kernel's own choice where it is left out.
+    pub metric: Option<u32>,
+}
+
 /// A place in a network.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "Stored")]
@@ -77,6 +89,9 @@ pub struct Endpoint {
     /// Further names of a container in the network.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
+    /// Further routes.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
 }
 
 /// An endpoint as it may be written down: earlier versions had the members of its owner one by one.
@@ -100,13 +115,25 @@ struct Stored {
     ports: Vec<PortMapping>,
     #[serde(default)]
     aliases: Vec<String>,
+    #[serde(default)]
+    routes: Vec<Route>,
 }
 
 impl TryFrom<Stored> for Endpoint {
     type Error = &'static str;
     fn try_from(stored: Stored) -> Result<Self, Self::Error> {
         let Stored {
-            network, position, addresses, mac, host_if, container_if, is_tied, ports, aliases, ..
+            network,
+            position,
+            addresses,
+            mac,
+            host_if,
+            container_if,
+            is_tied,
+            ports,
+            aliases,
+            routes,
+            ..
         } = stored;
         let owner = match (stored.owner, stored.container, stored.container_name, stored.owners) {
             (Some(owner), None, None, None) => owner,
@@ -116,7 +143,19 @@ impl TryFrom<Stored> for Endpoint {
             },
             _ => return Err("it must have one owner"),
         };
-        Ok(Self { network, owner, position, addresses, mac, host_if, container_if, is_tied, ports, aliases })
+        Ok(Self {
+            network,
+            owner,
+            position,
+            addresses,
+            mac,
+            host_if,
+            container_if,
+            is_tied,
+            ports,
+            aliases,
+            routes,
+        })
     }
 }
 
@@ -255,6 +294,12 @@ pub(super) fn load_all(layout: &Layout, network: &NetworkName) -> Result<Vec<End
         }
     }
     Ok(endpoints)
+}
+
+/// Whether a network has any endpoint, be its owner alive or not.
+pub(super) fn is_any(layout: &Layout, network: &NetworkName) -> bool {
+    let entries = std::fs::read_dir(directory(layout, network));
+    entries.is_ok_and(|mut entries| entries.next().is_some())
 }
 
 /// Removes the directory of a network that is gone, its names, and the mark that its addresses are announced.

@@ -293,6 +293,14 @@ pub enum NetworkError {
         /// The network.
         network: NetworkName,
     },
+    /// Another engine wants a network to be other than it is, while something is connected to it.
+    #[error("cannot change network {name}, which is in use: {difference}")]
+    OtherSettings {
+        /// The network.
+        name: NetworkName,
+        /// What differs.
+        difference: String,
+    },
     /// It is not connected to the network.
     #[error("cannot disconnect {who} from network {network}: it is not connected")]
     NotConnected {
@@ -300,6 +308,14 @@ pub enum NetworkError {
         who: String,
         /// The network.
         network: NetworkName,
+    },
+    /// Nothing is attached by the names that another engine has.
+    #[error("{who} is not connected to network {network}")]
+    NotAttached {
+        /// The container.
+        who: String,
+        /// The network, as that engine calls it.
+        network: String,
     },
     /// A namespace cannot be used.
     #[error("cannot use the network namespace {path}")]
@@ -385,6 +401,9 @@ impl NetworkError {
                 format!(
                     "choose another name: the device {device} is not mydocker's; ip -d link show {device} tells what it is"
                 )
+            }
+            Self::OtherSettings { .. } => {
+                "end what is connected to it first, or give the network another name".to_owned()
             }
             Self::InUse { .. } => "stop these containers first, or disconnect them".to_owned(),
             Self::NoNamespace(_) | Self::Namespace { .. } => "make one with: ip netns add NAME".to_owned(),

@@ -222,7 +222,11 @@ fn refuse_second(others: &[Endpoint], network: &NetworkName) -> Result<(), Netwo
     }
 }
 
-fn open(path: &Path) -> Result<(NetNs, Namespace), NetworkError> {
+/// Opens the namespace at a path.
+///
+/// # Errors
+/// There is none, it is something else, or it is the caller's own.
+pub(super) fn open(path: &Path) -> Result<(NetNs, Namespace), NetworkError> {
     let error = |source: std::io::Error| NetworkError::Namespace { path: path.to_owned(), source };
     let netns = NetNs::open(path).map_err(|failed| match failed {
         crate::netns::NetNsError::Enter { source, .. } => error(source),

@@ -45,12 +45,7 @@ impl Occupied {
     /// # Errors
     /// The kernel refused a listing.
     pub(super) fn find(networks: &[Network], socket: &mut RouteSocket) -> Result<Self, RequestError> {
-        let mut ranges: Vec<(IpNet, Occupant)> = Vec::new();
-        for network in networks {
-            let name = || network.name.to_string();
-            let subnets = network.blocks().map(|block| block.subnet);
-            ranges.extend(subnets.map(|subnet| (subnet.net(), Occupant::Network { name: name(), subnet })));
-        }
+        let mut ranges = Self::by(networks).ranges;
         // The subnet of an address is in use on its link, not only the address.
         for found in socket.addresses()? {
             ranges.push((found.address, Occupant::Address(found.address)));
@@ -59,6 +54,17 @@ impl Occupied {
             ranges.push((found.destination, Occupant::Route(found.destination)));
         }
         Ok(Self { ranges, resolvers: resolvers() })
+    }
+
+    /// What these networks use.
+    pub(super) fn by(networks: &[Network]) -> Self {
+        let mut ranges: Vec<(IpNet, Occupant)> = Vec::new();
+        for network in networks {
+            let name = || network.name.to_string();
+            let subnets = network.blocks().map(|block| block.subnet);
+            ranges.extend(subnets.map(|subnet| (subnet.net(), Occupant::Network { name: name(), subnet })));
+        }
+        Self { ranges, resolvers: Vec::new() }
     }
 
     /// A host that uses nothing.

@@ -32,6 +32,11 @@ impl std::fmt::Display for HostListener {
 }
 
 impl Listeners {
+    /// None, for who does not mind.
+    pub(super) fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// All that listen, or have a datagram socket bound.
     #[must_use]
     pub(super) fn all() -> Self {
@@ -102,7 +107,8 @@ pub(super) fn shadowed(endpoints: &[Endpoint]) -> Vec<(String, HostListener)> {
             .map(|holder| (endpoint.owner.name(), HostListener::name(holder)))
             .collect::<Vec<_>>()
     };
-    endpoints.iter().filter(|endpoint| !endpoint.ports.is_empty()).flat_map(of).collect()
+    let may_be = |endpoint: &&Endpoint| !endpoint.ports.is_empty() && !endpoint.owner.holds_its_ports();
+    endpoints.iter().filter(may_be).flat_map(of).collect()
 }
 
 /// Whether an address is one of this host's own, to which a socket can be bound.

@@ -9,6 +9,7 @@ use super::choose::CreateRequest;
 use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::forwarding::Needed;
+use super::host::Occupied;
 use super::plan::Creation;
 use super::record::{self, AddressBlock, Network, Phase};
 use super::subnet::Subnet;
@@ -126,13 +127,16 @@ impl Networks {
             return Err(NetworkError::NameTaken(name.clone()));
         }
         let networks = self.records.networks()?;
-        let occupied = self.devices.occupied(name.as_str(), &networks)?;
+        let occupied = match request.origin {
+            Some(_) if !request.subnets.is_empty() => Occupied::by(&networks),
+            _ => self.devices.occupied(name.as_str(), &networks)?,
+        };
         let (ipv4, ipv6) = request.choose_blocks(&occupied)?;
         let id = ContainerId::generate()
             .map_err(|source| NetworkError::Io { action: "make a random id".to_owned(), source })?;
         let network = Network {
             name: name.clone(),
-            bridge: record::bridge_of(name, &id)?,
+            bridge: request.bridge.clone().map_or_else(|| record::bridge_of(name, &id), Ok)?,
             id,
             created: chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Nanos, true),
             driver: request.driver,
@@ -147,6 +151,7 @@ impl Networks {
             mtu: request.mtu,
             labels: request.labels.clone(),
             reserved: request.reserved.clone(),
+            origin: request.origin.clone(),
             phase: Phase::Creating,
         };
         if self.devices.is_device_taken(&network)? {

@@ -14,6 +14,7 @@
 //! planner   what a command would change: Plan      check       what is wrong
 //! name_files, neighbours   which container has which name
 //! foreign   namespaces that are no container's     wanted      what somebody asks for in a network
+//! attachment, attachments   what other engines attach
 //! ```
 //!
 //! Order rules: a record is written before the kernel is touched and removed after; an address is given back
@@ -25,6 +26,8 @@
 
 mod addresses;
 mod allot;
+mod attachment;
+mod attachments;
 mod bridge;
 mod check;
 mod choose;
@@ -40,6 +43,7 @@ mod foreign;
 mod forwarding;
 mod hindered;
 mod host;
+mod inside;
 mod ipam;
 mod lacking;
 mod links;
@@ -76,11 +80,13 @@ use devices::Devices;
 use records::Records;
 use table::Table;
 
+pub use attachment::{Attachment, AttachmentKey, Origin, OtherEngine};
+pub use attachments::{AttachRequest, Attached, Attachments};
 pub use bridge::BridgeDriver;
 pub use choose::CreateRequest;
 pub use connect::ContainerEndpoints;
 pub use driver::{DriverError, Fault, NetworkDriver, PortState};
-pub use endpoint::{Endpoint, InterfaceAddress};
+pub use endpoint::{Endpoint, InterfaceAddress, Route};
 pub use error::NetworkError;
 pub use findings::Finding;
 pub use flows::{ContainerFlow, FlowOwner};
@@ -128,6 +134,11 @@ impl Networks {
     /// Namespaces that are no container's.
     pub fn namespaces(&mut self) -> Namespaces<'_> {
         Namespaces(self)
+    }
+
+    /// What other engines attach to networks.
+    pub fn attachments(&mut self) -> Attachments<'_> {
+        Attachments(self)
     }
 
     /// Looks for everything that can be wrong. Nothing is changed.

@@ -215,7 +215,7 @@ pub(super) fn no_redirects(endpoint: &Endpoint) -> Vec<Parameter> {
     let mut parameters: Vec<Parameter> = [("ipv4", device), ("ipv6", device)]
         .map(|(family, name)| (format!("net/{family}/conf/{name}/accept_redirects"), "0"))
         .into();
-    if endpoint.owner.namespace().is_none() {
+    if endpoint.owner.foreign_namespace().is_none() {
         parameters.push(("net/ipv4/conf/all/accept_redirects".to_owned(), "0"));
     }
     parameters

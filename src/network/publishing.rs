@@ -37,7 +37,10 @@ impl Request {
         let publisher = Publisher::of(endpoints)?;
         let old: Vec<PortMapping> = before.iter().flat_map(|endpoint| &endpoint.ports).cloned().collect();
         let ports = keeping(ports, &old, before.is_empty(), &publisher);
-        let listeners = Listeners::find(&ports);
+        let listeners = match publisher.owner.holds_its_ports() {
+            true => Listeners::none(),
+            false => Listeners::find(&ports),
+        };
         Some(Self { publisher, ports, old, listeners })
     }
 

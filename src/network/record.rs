@@ -19,6 +19,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::attachment::Origin;
 use super::subnet::{Family, Subnet};
 use crate::names::{ContainerId, IfName, NameError, NetworkName};
 use crate::store::{self, Durability, Layout};
@@ -145,6 +146,8 @@ pub struct Network {
     /// Addresses that are never given out: because the user reserved them, or because they were taken when mydocker
     /// adopted the record of another program.
     pub reserved: Vec<IpAddr>,
+    /// Which other engine it was made for; `None` for one that a user made.
+    pub origin: Option<Origin>,
     /// How far its creation or removal has come.
     pub phase: Phase,
 }
@@ -248,6 +251,8 @@ struct Form {
     labels: BTreeMap<String, String>,
     #[serde(rename = "Reserved", default)]
     reserved: Vec<IpAddr>,
+    #[serde(rename = "Origin", default, skip_serializing_if = "Option::is_none")]
+    origin: Option<Origin>,
 }
 
 /// The bridge of a new network: the device of the same name where it can have that, or `br-` and the first digits of
@@ -338,6 +343,7 @@ impl Form {
             mtu: network.mtu,
             labels: network.labels.clone(),
             reserved: network.reserved.clone(),
+            origin: network.origin.clone(),
         })
     }
 
@@ -380,6 +386,7 @@ impl Form {
             mtu: self.mtu,
             labels: self.labels,
             reserved: self.reserved,
+            origin: self.origin,
             phase: self.phase,
         };
         Ok((network, foreign))
@@ -476,6 +483,7 @@ pub(super) fn load_all(layout: &Layout) -> Result<Vec<Network>, RecordError> {
 pub(super) mod tests {
     use proptest::prelude::*;
 
+    use super::super::attachment::OtherEngine;
     use super::*;
 
     /// A valid record of both families, as bytes.
@@ -535,6 +543,7 @@ pub(super) mod tests {
             mtu: DEFAULT_MTU,
             labels: BTreeMap::new(),
             reserved: Vec::new(),
+            origin: None,
             phase: Phase::Ready,
         }
     }
@@ -598,6 +607,7 @@ pub(super) mod tests {
         dual.masquerade = false;
         dual.check_source = true;
         dual.reserved = vec!["10.0.0.9".parse().unwrap(), "fd00:18::9".parse().unwrap()];
+        dual.origin = Some(Origin { engine: OtherEngine::Cni, name: "pods".parse().unwrap() });
         save(&layout, &dual).unwrap();
         for saved in [dual, six] {
             assert_eq!(load(&layout, &saved.name).unwrap().unwrap().network, saved);

@@ -127,7 +127,12 @@ impl Records {
             }
         }
         let completed = Links::with(&self.layout, endpoint).complete(&endpoint.network, first.address());
-        completed.map_err(|source| linking(endpoint, source))
+        completed.map_err(|source| linking(endpoint, source))?;
+        if endpoint.owner.attachment().is_some() {
+            // From here on it is the other engine's.
+            self.change(endpoint, |current| current.owner.finish())?;
+        }
+        Ok(())
     }
 
     /// Who has an address.
@@ -224,7 +229,8 @@ impl Records {
         Err(NetworkError::InUse { name: network.name.clone(), containers })
     }
 
-    /// The networks that `prune` may remove, whether anything is connected to them or not.
+    /// The networks that `prune` may remove, whether anything is connected to them or not: none that another engine
+    /// counts on.
     pub(super) fn removable(
         &self,
         kept: &BTreeSet<NetworkName>,
@@ -232,7 +238,9 @@ impl Records {
     ) -> Result<Vec<Network>, RecordError> {
         let mut networks = self.networks()?;
         networks.retain(|network| {
-            let stays = network.name == NetworkName::of_default() || kept.contains(&network.name);
+            let stays = network.name == NetworkName::of_default()
+                || network.origin.is_some()
+                || kept.contains(&network.name);
             !stays && wanted(network)
         });
         Ok(networks)
@@ -364,6 +372,7 @@ mod tests {
             is_tied: false,
             ports: Vec::new(),
             aliases: Vec::new(),
+            routes: Vec::new(),
         };
         endpoint::save(&records.layout, &first).unwrap();
         let renamed = records.change(&first, |current| *current = current.renamed("www")).unwrap().unwrap();

@@ -45,7 +45,8 @@ impl Networks {
         living.sort_by_key(|(_, endpoint)| endpoint.position);
         let endpoints: Vec<Endpoint> = living.iter().map(|(_, endpoint)| endpoint.clone()).collect();
         for (network, endpoint) in living {
-            let own = endpoint.owner.namespace().map(Namespace::path);
+            let own = endpoint.owner.foreign_namespace();
+            let own = own.filter(|namespace| namespace.is_there()).map(Namespace::path);
             if let Some(netns) = own.or(running.get(endpoint.owner.id()).map(PathBuf::as_path)) {
                 let netns = netns.to_owned();
                 let of_same = |other: &&Endpoint| {

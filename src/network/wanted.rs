@@ -4,15 +4,17 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::{Deserialize, Serialize};
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, Route};
 use super::error::NetworkError;
 use super::owner::Owner;
 use super::subnet::Family;
-use crate::names::{ContainerId, IF_NAME_MAX, IfName, NetworkName};
+use crate::names::{IF_NAME_MAX, IfName, NetworkName};
 use crate::netlink::MacAddress;
 
 /// How many digits of the container's id name the host's end of the pair, unless that name is taken.
-pub(super) const HOST_IF_DIGITS: usize = 5;
+const HOST_IF_DIGITS: usize = 5;
+/// The same for what another engine has attached.
+const ATTACHED_DIGITS: usize = 8;
 
 /// A container that is to be connected.
 #[derive(Debug, Clone)]
@@ -39,6 +41,20 @@ pub struct Wanted {
     pub mac: Option<MacAddress>,
     /// Further names in the network.
     pub aliases: Vec<String>,
+    /// No default route is to lead through the network.
+    #[serde(skip_serializing_if = "is_default")]
+    pub no_default_route: bool,
+    /// Further routes.
+    #[serde(skip_serializing_if = "is_default")]
+    pub routes: Vec<Route>,
+    /// The first and the last of the addresses that may be chosen, at most once for each family; those of the network where
+    /// it is left out.
+    #[serde(skip_serializing_if = "is_default")]
+    pub within: Vec<(IpAddr, IpAddr)>,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl Wanted {
@@ -52,15 +68,23 @@ impl Wanted {
     }
 }
 
-/// The name of the host's end of a container's pair, so many digits longer than usual: the shortest names are those of
-/// its earlier endpoints.
-pub(super) fn host_if(container: &ContainerId, longer: usize) -> Result<IfName, NetworkError> {
-    let digits = (HOST_IF_DIGITS + longer).min(IF_NAME_MAX);
-    Ok(container.as_str()[..digits].parse()?)
+/// The name of the host's end of the pair, so many digits longer than usual: the shortest names are those of its earlier
+/// endpoints. Other engines expect devices that are called `veth`.
+pub(super) fn host_if(owner: &Owner, longer: usize) -> Result<IfName, NetworkError> {
+    let (prefix, digits) = match owner {
+        Owner::Attachment(_) => ("veth", ATTACHED_DIGITS),
+        Owner::Container { .. } | Owner::Namespace { .. } => ("", HOST_IF_DIGITS),
+    };
+    let digits = (digits + longer).min(IF_NAME_MAX - prefix.len());
+    Ok(format!("{prefix}{}", &owner.id().as_str()[..digits]).parse()?)
 }
 
-/// `eth0` or the next name that none of the others has; of several, the one with this place among them.
-pub(super) fn free_interface(others: &[Endpoint], place: usize) -> Result<IfName, NetworkError> {
+/// The interface that another engine names; else `eth0` or the next name that none of the others has, of several the one
+/// with this place among them.
+pub(super) fn container_if(owner: &Owner, others: &[Endpoint], place: usize) -> Result<IfName, NetworkError> {
+    if let Some(attachment) = owner.attachment() {
+        return Ok(attachment.key.interface.clone());
+    }
     let is_free = |name: &String| others.iter().all(|other| other.container_if.as_str() != name);
     let mut free = (0_u32..).map(|number| format!("eth{number}")).filter(is_free);
     Ok(free.nth(place).unwrap_or_default().parse()?)

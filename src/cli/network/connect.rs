@@ -56,7 +56,13 @@ pub(in crate::cli) struct Args {
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
-    let wanted = Wanted { ip: args.ip, ip6: args.ip6, mac: args.mac_address, aliases: args.alias };
+    let wanted = Wanted {
+        ip: args.ip,
+        ip6: args.ip6,
+        mac: args.mac_address,
+        aliases: args.alias,
+        ..Wanted::default()
+    };
     let engine = context.engine()?;
     if args.dry_run {
         let text = match (args.netns, args.container) {

@@ -136,6 +136,8 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         masquerade: !args.no_masquerade,
         check_source: args.check_source,
         mtu: args.mtu,
+        bridge: None,
+        origin: None,
         labels: args.labels.into_iter().collect(),
     };
     if request.mode == Mode::Nat {

@@ -45,8 +45,13 @@ impl NetworkOptions {
             };
             networks.push((mode, network.wanted));
         }
-        let wanted =
-            Wanted { ip: self.ip, ip6: self.ip6, mac: self.mac_address, aliases: self.network_alias };
+        let wanted = Wanted {
+            ip: self.ip,
+            ip6: self.ip6,
+            mac: self.mac_address,
+            aliases: self.network_alias,
+            ..Wanted::default()
+        };
         Ok((networks, wanted))
     }
 }

@@ -1,0 +1,184 @@
+//! What other engines ask for: networks for their containers, and their containers in networks.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::{EngineError, privileges};
+use crate::names::NetworkName;
+use crate::needs::Weight;
+use crate::netns::NetNs;
+use crate::network::{
+    AttachRequest, Attached, AttachmentKey, CreateRequest, Endpoint, Network, NetworkError, Networks, Origin,
+    PortRequest,
+};
+use crate::store::Layout;
+
+/// What other engines can do below one pair of root directories.
+#[derive(Debug)]
+pub struct Attacher {
+    networks: Networks,
+}
+
+impl Attacher {
+    /// Nothing is opened yet.
+    #[must_use]
+    pub fn new(layout: Layout) -> Self {
+        Self { networks: Networks::new(layout) }
+    }
+
+    /// The network that an engine describes, made where there is none.
+    ///
+    /// # Errors
+    /// A missing privilege, or the network cannot be made or is another and in use.
+    pub fn network(&mut self, wanted: &CreateRequest) -> Result<Network, EngineError> {
+        privileges::for_networks()?;
+        Ok(self.networks.attachments().network(wanted)?)
+    }
+
+    /// The network of an engine, if there is one.
+    ///
+    /// # Errors
+    /// Its record cannot be read.
+    pub fn known_network(&mut self, origin: &Origin) -> Result<Option<Network>, EngineError> {
+        Ok(self.networks.attachments().known_network(origin)?)
+    }
+
+    /// A network that a user has made; the default one is made when it is first asked for.
+    ///
+    /// # Errors
+    /// Its record cannot be read, or the default network cannot be made.
+    pub fn users_network(&mut self, name: &NetworkName) -> Result<Option<Network>, EngineError> {
+        if *name == NetworkName::of_default() {
+            return Ok(Some(self.networks.default_network()?));
+        }
+        match self.networks.get(name.as_str()) {
+            Ok(network) if network.name == *name && network.origin.is_none() => Ok(Some(network)),
+            Ok(_) | Err(NetworkError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Whether a user has made a network of this name; none is made.
+    ///
+    /// # Errors
+    /// Its record cannot be read.
+    pub fn users_network_there(&self, name: &NetworkName) -> Result<bool, EngineError> {
+        match self.networks.get(name.as_str()) {
+            Ok(network) => Ok(network.name == *name && network.origin.is_none()),
+            Err(NetworkError::NotFound(_)) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Removes a network of an engine's that nothing is attached to any more; one in use stays.
+    ///
+    /// # Errors
+    /// The kernel or the file system refuses.
+    pub fn remove_unused(&mut self, network: &NetworkName) -> Result<(), EngineError> {
+        privileges::for_networks()?;
+        Ok(self.networks.attachments().remove_unused(network)?)
+    }
+
+    /// Attaches a container.
+    ///
+    /// # Errors
+    /// A missing privilege, or it cannot be connected: nothing is left behind then.
+    pub fn attach(&mut self, request: &AttachRequest<'_>) -> Result<Attached, EngineError> {
+        privileges::for_namespaces()?;
+        Ok(self.networks.attachments().add(request)?)
+    }
+
+    /// Takes away what is attached by these names, whatever has become of the namespace. False if there is nothing.
+    ///
+    /// # Errors
+    /// A missing privilege, or the kernel or the file system refuses.
+    pub fn detach(&mut self, key: &AttachmentKey) -> Result<bool, EngineError> {
+        privileges::for_namespaces()?;
+        Ok(self.networks.attachments().remove(key)?)
+    }
+
+    /// What is attached by these names.
+    ///
+    /// # Errors
+    /// Its record cannot be read.
+    pub fn attached(&mut self, key: &AttachmentKey) -> Result<Option<Endpoint>, EngineError> {
+        Ok(self.networks.attachments().find(key)?)
+    }
+
+    /// What is wrong with what is attached by these names.
+    ///
+    /// # Errors
+    /// Nothing is attached by them, or the kernel or the file system refuses to answer.
+    pub fn faults(&mut self, key: &AttachmentKey) -> Result<Vec<String>, EngineError> {
+        privileges::for_namespaces()?;
+        Ok(self.networks.attachments().faults(key)?)
+    }
+
+    /// Takes everything of a network of an engine's away that is not among these (container, interface), or, where that
+    /// is not known, whose namespace has gone.
+    ///
+    /// # Errors
+    /// A missing privilege, or the kernel or the file system refuses something.
+    pub fn keep(
+        &mut self,
+        origin: &Origin,
+        network: &NetworkName,
+        kept: Option<&BTreeSet<(String, String)>>,
+    ) -> Result<(), EngineError> {
+        privileges::for_namespaces()?;
+        Ok(self.networks.attachments().keep(origin, network, kept)?)
+    }
+
+    /// Publishes further ports of what is attached.
+    ///
+    /// # Errors
+    /// Nothing is attached by these names, or a port cannot be had.
+    pub fn publish(&mut self, key: &AttachmentKey, ports: &[PortRequest]) -> Result<(), EngineError> {
+        privileges::for_networks()?;
+        Ok(self.networks.attachments().publish(key, ports)?)
+    }
+
+    /// Takes the ports of what is attached away.
+    ///
+    /// # Errors
+    /// The kernel or the file system refuses.
+    pub fn unpublish(&mut self, key: &AttachmentKey) -> Result<(), EngineError> {
+        privileges::for_networks()?;
+        Ok(self.networks.attachments().unpublish(key)?)
+    }
+
+    /// Has other networks reach the network of what is attached through published ports only.
+    ///
+    /// # Errors
+    /// Nothing is attached by these names, or the network is a user's and not isolated.
+    pub fn isolate(&mut self, key: &AttachmentKey) -> Result<(), EngineError> {
+        privileges::for_networks()?;
+        Ok(self.networks.attachments().isolate(key)?)
+    }
+
+    /// Switches the loopback device of a namespace on.
+    ///
+    /// # Errors
+    /// The namespace cannot be entered, or the kernel refuses.
+    pub fn switch_loopback_on(&mut self, netns: &Path) -> Result<(), EngineError> {
+        privileges::for_namespaces()?;
+        let netns = NetNs::open(netns)?;
+        Ok(self.networks.connect_to_nothing(&netns)?)
+    }
+
+    /// Why nothing can be attached to a network, where that is known beforehand: something that the host lacks, or that
+    /// no address is left.
+    ///
+    /// # Errors
+    /// A record cannot be read.
+    pub fn obstacles(&self, network: Option<&NetworkName>) -> Result<Vec<String>, EngineError> {
+        let required = crate::network::lacking().into_iter().filter(|lack| lack.weight == Weight::Required);
+        let mut obstacles: Vec<String> = required.map(|lack| lack.to_string()).collect();
+        if let Some(name) = network {
+            for usage in self.networks.inspect(name.as_str())?.usage.iter().filter(|usage| usage.free == 0) {
+                obstacles.push(format!("all addresses of {} are taken", usage.subnet));
+            }
+        }
+        Ok(obstacles)
+    }
+}

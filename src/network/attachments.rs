@@ -1,0 +1,410 @@
+//! Other engines attach their containers to networks and take them away again.
+//!
+//! Nothing is listed on the way: a network is found by its name, an attachment by the id that follows from its names. Only
+//! [`Attachments::keep`] looks at all attachments of a network.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::path::Path;
+
+use super::Networks;
+use super::attachment::{Attachment, AttachmentKey, Origin};
+use super::choose::CreateRequest;
+use super::driver::PortState;
+use super::endpoint::{self, Endpoint};
+use super::error::NetworkError;
+use super::foreign;
+use super::forwarding::SwitchedOn;
+use super::links::Links;
+use super::namespace::Namespace;
+use super::owner::Owner;
+use super::port::{PortMapping, PortRequest};
+use super::publisher::Publisher;
+use super::record::{Network, Phase};
+use super::records::no_links;
+use super::subnet::Family;
+use super::wanted::{ConnectRequest, Wanted};
+use crate::names::{ForeignName, NetworkName};
+use crate::netlink::MacAddress;
+use crate::process::Process;
+use crate::store::{Lock, LockKind};
+
+/// What is to be attached.
+#[derive(Debug, Clone)]
+pub struct AttachRequest<'a> {
+    /// What the engine calls it.
+    pub key: &'a AttachmentKey,
+    /// What users of that engine call the container.
+    pub name: Option<&'a ForeignName>,
+    /// The network, by its name here.
+    pub network: &'a NetworkName,
+    /// The container's namespace.
+    pub netns: &'a Path,
+    /// What it asks for in the network.
+    pub wanted: &'a Wanted,
+    /// The ports to publish.
+    pub ports: &'a [PortRequest],
+}
+
+/// What is attached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Attached {
+    /// The network.
+    pub network: Network,
+    /// The addresses, the interface and the ports.
+    pub endpoint: Endpoint,
+    /// The Ethernet address of the bridge.
+    pub bridge_mac: Option<MacAddress>,
+    /// That of the end of the pair that stays on the host.
+    pub host_mac: Option<MacAddress>,
+}
+
+/// Attaches and takes away.
+#[derive(Debug)]
+pub struct Attachments<'a>(pub(super) &'a mut Networks);
+
+impl Attachments<'_> {
+    /// The network that an engine has its containers in, as that engine describes it. It is made where there is none,
+    /// and made anew where it is another and nothing is attached to it.
+    ///
+    /// # Errors
+    /// [`NetworkError::OtherSettings`], or it cannot be made.
+    pub fn network(&mut self, wanted: &CreateRequest) -> Result<Network, NetworkError> {
+        let Some(origin) = &wanted.origin else { return self.0.create(wanted) };
+        // A second time if another command was faster.
+        for last in [false, true] {
+            let (known, free) = self.find_network(origin)?;
+            if let Some(network) = known {
+                let Some(difference) = difference(&network, wanted) else { return Ok(network) };
+                match self.0.remove(network.name.as_str()) {
+                    Err(NetworkError::InUse { name, .. }) => {
+                        return Err(NetworkError::OtherSettings { name, difference });
+                    }
+                    Err(NetworkError::NotFound(_)) | Ok(()) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            let named = CreateRequest { name: free, ..wanted.clone() };
+            match self.0.create(&named) {
+                Err(NetworkError::NameTaken(_)) if !last => {}
+                made => return made,
+            }
+        }
+        Err(NetworkError::NotFound(origin.name.to_string()))
+    }
+
+    /// The network of an engine, and the name that it has here or would get.
+    fn find_network(&self, origin: &Origin) -> Result<(Option<Network>, NetworkName), NetworkError> {
+        let names = origin.names()?;
+        let mut free = None;
+        for name in &names {
+            match self.0.records.load(name)? {
+                Some(loaded) if loaded.network.origin.as_ref() == Some(origin) => {
+                    let is_there = loaded.network.phase != Phase::Removing;
+                    return Ok((is_there.then_some(loaded.network), name.clone()));
+                }
+                Some(_) => {}
+                None => free = free.or(Some(name)),
+            }
+        }
+        match free.or(names.last()) {
+            Some(name) => Ok((None, name.clone())),
+            None => Err(NetworkError::NotFound(origin.name.to_string())),
+        }
+    }
+
+    /// The network of an engine, if there is one.
+    ///
+    /// # Errors
+    /// Its record cannot be read.
+    pub fn known_network(&self, origin: &Origin) -> Result<Option<Network>, NetworkError> {
+        Ok(self.find_network(origin)?.0)
+    }
+
+    /// Makes interface, addresses and routes, and publishes the ports.
+    ///
+    /// # Errors
+    /// It is attached already, the namespace has an interface of that name, or whatever keeps containers from being
+    /// connected; nothing is left behind.
+    pub fn add(&mut self, request: &AttachRequest<'_>) -> Result<Attached, NetworkError> {
+        let network = self.0.usable(request.network)?;
+        let (netns, namespace) = foreign::open(request.netns)?;
+        let error = |source| NetworkError::Namespace { path: request.netns.to_owned(), source };
+        let _lock = self.lock(request.key)?;
+        self.clear_away(request.key, &namespace)?;
+        let owner = Owner::Attachment(Box::new(Attachment {
+            id: request.key.id(),
+            key: request.key.clone(),
+            name: request.name.cloned(),
+            namespace,
+            maker: Some(Process::current().map_err(error)?),
+        }));
+        let connect =
+            ConnectRequest { network: &network.name, owner: &owner, others: &[], wanted: request.wanted };
+        let endpoint = self.0.reserve(&network, &connect)?;
+        let mut endpoint = self.0.attach_or_undo(&network, endpoint, &[], &netns)?;
+        let published = self.0.publish(std::slice::from_mut(&mut endpoint), &[], request.ports);
+        if let Err(error) = published.and_then(|()| self.0.records.complete(&endpoint)) {
+            self.0.undo(&endpoint, &netns);
+            return Err(error);
+        }
+        let [bridge_mac, host_mac] = self.0.devices.macs([&network.bridge, &endpoint.host_if])?;
+        Ok(Attached { network, endpoint, bridge_mac, host_mac })
+    }
+
+    /// Publishes further ports of what is attached.
+    ///
+    /// # Errors
+    /// Nothing is attached by these names, or a port cannot be had: then nothing has changed.
+    pub fn publish(&mut self, key: &AttachmentKey, ports: &[PortRequest]) -> Result<(), NetworkError> {
+        let _lock = self.lock(key)?;
+        let endpoint = self.find(key)?.ok_or_else(|| not_connected(key))?;
+        self.0.usable(&endpoint.network)?;
+        let before = [endpoint.clone()];
+        let kept = endpoint.ports.iter().map(request_of);
+        let all: Vec<PortRequest> = kept.chain(ports.iter().cloned()).collect();
+        self.0.publish(&mut [endpoint], &before, &all)
+    }
+
+    /// Has other networks reach the network of what is attached through published ports only.
+    ///
+    /// # Errors
+    /// Nothing is attached by these names, the network is a user's and not isolated, or the kernel refuses.
+    pub fn isolate(&mut self, key: &AttachmentKey) -> Result<(), NetworkError> {
+        let endpoint = self.find(key)?.ok_or_else(|| not_connected(key))?;
+        let network = self.0.usable(&endpoint.network)?;
+        if network.isolated {
+            return Ok(());
+        }
+        if network.origin.is_none() {
+            let difference = "it was made without --isolate".to_owned();
+            return Err(NetworkError::OtherSettings { name: network.name, difference });
+        }
+        let _lock = self.0.records.lock()?;
+        self.0.records.save_as(&Network { isolated: true, ..network }, Phase::Ready)?;
+        let networks = self.0.records.networks()?;
+        self.0.rebuild_table(&networks, &SwitchedOn::load(&self.0.records.layout))
+    }
+
+    /// Takes the ports of what is attached away; it stays otherwise. Nothing attached is no error.
+    ///
+    /// # Errors
+    /// The kernel or the file system refused.
+    pub fn unpublish(&mut self, key: &AttachmentKey) -> Result<(), NetworkError> {
+        let _lock = self.lock(key)?;
+        let Some(endpoint) = self.find(key)?.filter(|endpoint| !endpoint.ports.is_empty()) else {
+            return Ok(());
+        };
+        self.0.ports().unpublish(&endpoint)?;
+        self.0.records.change(&endpoint, |current| current.ports.clear())?;
+        Ok(())
+    }
+
+    /// What is attached by these names. Nothing of what is still being made counts.
+    ///
+    /// # Errors
+    /// A record cannot be read.
+    pub fn find(&self, key: &AttachmentKey) -> Result<Option<Endpoint>, NetworkError> {
+        Ok(self.0.endpoints_of_container(&key.id(), &[])?.made.into_iter().next())
+    }
+
+    /// Takes away what is attached by these names, or was left of it, whatever has become of the namespace. False if
+    /// there is nothing.
+    ///
+    /// # Errors
+    /// The kernel or the file system refused something.
+    pub fn remove(&mut self, key: &AttachmentKey) -> Result<bool, NetworkError> {
+        let _lock = self.lock(key)?;
+        self.remove_locked(key)
+    }
+
+    fn remove_locked(&mut self, key: &AttachmentKey) -> Result<bool, NetworkError> {
+        self.0.prepare()?;
+        let id = key.id();
+        let found = self.0.endpoints_of_container(&id, &[])?;
+        let mut any = false;
+        for endpoint in found.made.iter().chain(&found.unfinished) {
+            self.take_away(endpoint)?;
+            any = true;
+        }
+        // Of what was killed before it had a record, or while that was removed.
+        let links = Links::of_container(&self.0.records.layout, &id);
+        for link in links.list().map_err(|source| no_links(&id, source))? {
+            links.forget(&link.network, &[link.address]).map_err(|source| no_links(&id, source))?;
+        }
+        Ok(any)
+    }
+
+    /// Ports, interface, addresses, record, in this order. What is gone already is no error.
+    fn take_away(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        let inside = endpoint.owner.attachment().and_then(|attachment| {
+            let (netns, found) = foreign::open(attachment.namespace.path()).ok()?;
+            found.is_same_as(&attachment.namespace).then_some(netns)
+        });
+        match inside {
+            Some(netns) => {
+                self.0.ports().unpublish(endpoint)?;
+                self.0.leave(endpoint, &[], &netns)
+            }
+            // The kernel deletes the pair with the namespace, or has done so.
+            None => {
+                self.0.disconnect(endpoint)?;
+                self.0.devices.delete_abandoned(&endpoint.host_if)
+            }
+        }
+    }
+
+    /// Takes everything of an engine's network away that is not among these, or, where that is not known, whose namespace
+    /// has gone. Goes on after an error and reports the first.
+    ///
+    /// # Errors
+    /// The kernel or the file system refused something.
+    pub fn keep(
+        &mut self,
+        origin: &Origin,
+        network: &NetworkName,
+        kept: Option<&BTreeSet<(String, String)>>,
+    ) -> Result<(), NetworkError> {
+        let mut first = Ok(());
+        for endpoint in self.0.records.endpoints(network)? {
+            let Some(attachment) = endpoint.owner.attachment() else { continue };
+            let AttachmentKey { network, container, interface } = &attachment.key;
+            let names = (container.as_str().to_owned(), interface.as_str().to_owned());
+            let stays = kept.map_or(!endpoint.owner.is_abandoned(), |kept| kept.contains(&names));
+            if network == origin && !stays {
+                first = first.and(self.remove(&attachment.key).map(drop));
+            }
+        }
+        first
+    }
+
+    /// Removes a network of an engine's once nothing is attached to it.
+    ///
+    /// # Errors
+    /// The kernel or the file system refuses.
+    pub fn remove_unused(&mut self, network: &NetworkName) -> Result<(), NetworkError> {
+        if endpoint::is_any(&self.0.records.layout, network) {
+            return Ok(());
+        }
+        match self.0.remove(network.as_str()) {
+            Err(NetworkError::InUse { .. } | NetworkError::NotFound(_)) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// What is wrong with what is attached by these names: no line where all is as the record says.
+    ///
+    /// # Errors
+    /// [`NetworkError::NotConnected`], or the kernel or the file system refuses to answer.
+    pub fn faults(&mut self, key: &AttachmentKey) -> Result<Vec<String>, NetworkError> {
+        let endpoint = self.find(key)?.ok_or_else(|| not_connected(key))?;
+        let not_found = || NetworkError::NotFound(endpoint.network.to_string());
+        let network = self.0.records.load(&endpoint.network)?.ok_or_else(not_found)?.network;
+        let mut faults = Vec::new();
+        if !self.0.is_intact(&network)? {
+            let text = format!("network {} is not as it should be: see mydocker network check", network.name);
+            faults.push(text);
+        }
+        let action = || format!("check {}", endpoint.owner);
+        let state =
+            self.0.devices.call(network.driver, action, |driver| driver.port_state(&network, &endpoint))?;
+        if state != PortState::Attached {
+            faults
+                .push(format!("the device {} is no port of the bridge {}", endpoint.host_if, network.bridge));
+        }
+        let elements = Publisher::from(&endpoint).elements()?.len();
+        if self.0.ports().elements_there(&endpoint)?.len() != elements {
+            faults.push("a published port is missing in the table inet mydocker".to_owned());
+        }
+        faults.extend(self.faults_inside(&endpoint)?);
+        Ok(faults)
+    }
+
+    /// What is wrong in the container's namespace.
+    fn faults_inside(&mut self, endpoint: &Endpoint) -> Result<Vec<String>, NetworkError> {
+        let Some(attachment) = endpoint.owner.attachment() else { return Ok(Vec::new()) };
+        let path = attachment.namespace.path();
+        let (netns, found) = foreign::open(path)?;
+        if !found.is_same_as(&attachment.namespace) {
+            return Ok(vec![format!(
+                "{} is another namespace than the one that was attached",
+                path.display()
+            )]);
+        }
+        let action = || format!("look at the interface of {}", endpoint.owner);
+        super::inside::faults(&netns, endpoint)
+            .map_err(|source| NetworkError::Driver { action: action(), source })
+    }
+
+    fn lock(&self, key: &AttachmentKey) -> Result<Lock, NetworkError> {
+        // The first digits are a number like any other.
+        let number = u64::from_str_radix(&key.id().as_str()[..8], 16).unwrap_or_default();
+        let path = self.0.records.layout.namespace_lock(number);
+        let action = || format!("lock container {}", key.container);
+        Lock::exclusive(LockKind::Namespace, &path)
+            .map_err(|source| NetworkError::Io { action: action(), source })
+    }
+
+    /// Makes room for a new attachment: what was killed while it was made goes, and what was attached to another
+    /// namespace that is gone.
+    fn clear_away(&mut self, key: &AttachmentKey, namespace: &Namespace) -> Result<(), NetworkError> {
+        if let Some(known) = self.find(key)?.filter(Endpoint::is_alive) {
+            let other = known.owner.attachment().map(|attachment| &attachment.namespace);
+            if other.is_some_and(|other| other.is_same_as(namespace) || other.is_there()) {
+                let (who, network) = (known.owner.to_string(), known.network);
+                return Err(NetworkError::AlreadyConnected { who, network });
+            }
+        }
+        self.remove_locked(key).map(drop)
+    }
+}
+
+fn not_connected(key: &AttachmentKey) -> NetworkError {
+    let who = format!("{} container {}", key.network.engine, key.container);
+    NetworkError::NotAttached { who, network: key.network.name.to_string() }
+}
+
+/// The request for a port that is published.
+fn request_of(mapping: &PortMapping) -> PortRequest {
+    PortRequest {
+        host_ip: Some(mapping.host_ip),
+        host: Some(mapping.host),
+        container: mapping.container,
+        proto: mapping.proto,
+    }
+}
+
+/// What a network has that its engine wants otherwise.
+fn difference(network: &Network, wanted: &CreateRequest) -> Option<String> {
+    for (subnet, gateway) in &wanted.subnets {
+        let family = subnet.family();
+        let Some(block) = network.block(family) else { return Some(format!("it has no {family} subnet")) };
+        if block.subnet != *subnet {
+            return Some(format!("its subnet is {} and not {subnet}", block.subnet));
+        }
+        let of_family = |address: &&IpAddr| Family::of(**address) == family;
+        let gateway = gateway.or(wanted.gateways.iter().find(of_family).copied());
+        if let Some(gateway) = gateway.filter(|gateway| *gateway != block.gateway) {
+            return Some(format!("its gateway is {} and not {gateway}", block.gateway));
+        }
+    }
+    let given = |family| wanted.subnets.iter().any(|(subnet, _)| subnet.family() == family);
+    if let Some(block) =
+        network.blocks().find(|block| !wanted.subnets.is_empty() && !given(block.subnet.family()))
+    {
+        return Some(format!("it has the subnet {} as well", block.subnet));
+    }
+    if let Some(bridge) = wanted.bridge.as_ref().filter(|bridge| **bridge != network.bridge) {
+        return Some(format!("its bridge is {} and not {bridge}", network.bridge));
+    }
+    let settings = [
+        (network.internal != wanted.internal, "internal"),
+        // A plugin that comes later in the chain may have asked for it.
+        (wanted.isolated && !network.isolated, "isolate"),
+        (network.mode != wanted.mode, "mode"),
+        (network.masquerade != wanted.masquerade, "masquerading"),
+        (network.check_source != (wanted.check_source || wanted.internal), "the check of sources"),
+        (network.mtu != wanted.mtu, "MTU"),
+    ];
+    settings.into_iter().find_map(|(differs, what)| differs.then(|| format!("{what} is set otherwise")))
+}

@@ -1,0 +1,205 @@
+//! What is done inside the namespace of a container: addresses, routes, parameters of its interface.
+
+use nix::errno::Errno;
+
+use super::driver::DriverError;
+use super::endpoint::Endpoint;
+use super::plan;
+use super::subnet::Family;
+use crate::needs;
+use crate::netlink::{ADD_DEFAULT_ROUTE, Batch, MacAddress, RouteSocket};
+use crate::netns::NetNs;
+use crate::sysctl;
+
+/// The loopback device is the first of every namespace.
+const LOOPBACK: u32 = 1;
+
+/// Sets parameters; those of IPv6 in a kernel without it are an obstacle only where it is needed.
+pub(super) fn set_parameters(
+    view: &sysctl::View,
+    parameters: Vec<plan::Parameter>,
+    needs_ipv6: bool,
+) -> Result<(), DriverError> {
+    for (name, value) in parameters {
+        match view.set(&name, value) {
+            Err(error) if error.source.kind() == std::io::ErrorKind::NotFound && name.contains("/ipv6/") => {
+                if needs_ipv6 {
+                    return Err(DriverError::Unsupported { what: "an IPv6 network", feature: needs::IPV6 });
+                }
+            }
+            other => drop(other?),
+        }
+    }
+    Ok(())
+}
+
+/// Gives an interface everything that it has, and switches it on.
+///
+/// `gateway` is the Ethernet address of the gateways, where nothing that arrives may change it.
+pub(super) fn configure_container(
+    endpoint: &Endpoint,
+    index: u32,
+    defaults: &[Family],
+    gateway: Option<MacAddress>,
+) -> Result<(), DriverError> {
+    let view = sysctl::View::of_ones_own();
+    set_parameters(&view, plan::interface_parameters(endpoint), endpoint.ipv6().is_some())?;
+    if gateway.is_some() {
+        set_parameters(&view, plan::no_redirects(endpoint), false)?;
+    }
+    let mut batch = Batch::new();
+    batch.set_up(LOOPBACK);
+    for address in &endpoint.addresses {
+        batch.add_address(index, address.net);
+    }
+    batch.add_alternative_name(index, &format!("cif-{}", endpoint.host_if));
+    batch.set_up(index);
+    if let Some(mac) = gateway {
+        for address in endpoint.addresses.iter().filter_map(|address| address.gateway) {
+            batch.tie_neighbour(index, address, mac);
+        }
+    }
+    for route in &endpoint.routes {
+        batch.add_route(index, route.to, route.gateway, route.metric);
+    }
+    // Last: when it is the first request that fails, all others were carried out.
+    for gateway in endpoint.gateways(defaults) {
+        batch.add_default_route(index, gateway);
+    }
+    let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
+    match socket.run(&batch) {
+        Ok(()) => add_source_routes(&mut socket, endpoint, index, defaults),
+        // The namespace has one that is not ours: it stays.
+        Err(error) if error.action == ADD_DEFAULT_ROUTE && error.errno() == Errno::EEXIST => {
+            add_source_routes(&mut socket, endpoint, index, &[])
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// For the families that have their default route elsewhere. A kernel that cannot route by source address does
+/// without: replies from such an address then leave by the default route.
+fn add_source_routes(
+    socket: &mut RouteSocket,
+    endpoint: &Endpoint,
+    index: u32,
+    defaults: &[Family],
+) -> Result<(), DriverError> {
+    let mut batch = Batch::new();
+    for address in endpoint.addresses.iter().filter(|address| !defaults.contains(&address.family())) {
+        if let Some(gateway) = address.gateway {
+            batch.add_source_routes(index, address.net, gateway);
+        }
+    }
+    match socket.run(&batch) {
+        Err(error) if !error.is_without_rules() => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+/// Lets default routes that lead through one interface lead through another.
+pub(super) fn redirect_routes(
+    from: &Endpoint,
+    to: &Endpoint,
+    families: &[Family],
+) -> Result<(), DriverError> {
+    let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
+    let mut links = Batch::new();
+    links.get_link(&from.container_if);
+    links.get_link(&to.container_if);
+    let links = match socket.query(&links) {
+        Ok(links) => links,
+        // Then nothing leads there any more either.
+        Err(error) if error.is_already_gone() => return Ok(()),
+        Err(error) => return Err(error.into()),
+    };
+    let index = |endpoint: &Endpoint| {
+        let found = links.iter().find(|link| link.name == endpoint.container_if.as_str());
+        found.map(|link| link.index).ok_or_else(|| DriverError::Vanished(endpoint.container_if.clone()))
+    };
+    let (old, new) = (index(from)?, index(to)?);
+    for family in families {
+        let (Some(from), Some(to)) = (from.gateway(*family), to.gateway(*family)) else { continue };
+        let mut batch = Batch::new();
+        batch.delete_default_route(old, from);
+        batch.add_default_route(new, to);
+        match socket.run(&batch) {
+            // It leads elsewhere, because a process in the namespace has changed it.
+            Err(error) if error.is_already_gone() || error.errno() == Errno::EEXIST => {}
+            other => other?,
+        }
+    }
+    Ok(())
+}
+
+/// Deletes the rules that lead what is sent from the endpoint's addresses through its interface.
+pub(super) fn delete_source_rules(endpoint: &Endpoint) -> Result<(), DriverError> {
+    let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
+    for address in &endpoint.addresses {
+        let mut batch = Batch::new();
+        batch.delete_source_rule(address.address());
+        match socket.run(&batch) {
+            Err(error) if !error.is_already_gone() && error.errno() != Errno::EOPNOTSUPP => {
+                return Err(error.into());
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Tells the neighbours which Ethernet address the endpoint's addresses have.
+pub(super) fn announce_addresses(endpoint: &Endpoint) -> Result<(), DriverError> {
+    set_parameters(&sysctl::View::of_ones_own(), plan::announcing_parameters(endpoint), false)?;
+    let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
+    let mut batch = Batch::new();
+    batch.get_link(&endpoint.container_if);
+    for link in socket.query(&batch)? {
+        let mut batch = Batch::new();
+        batch.set_mac(link.index, endpoint.mac);
+        socket.run(&batch)?;
+    }
+    Ok(())
+}
+
+/// Switches the loopback device of a namespace on.
+pub(super) fn loopback_up(netns: &NetNs) -> Result<(), DriverError> {
+    netns.run(|| {
+        let mut batch = Batch::new();
+        batch.set_up(LOOPBACK);
+        let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
+        Ok(socket.run(&batch)?)
+    })?
+}
+
+/// What is not as it was made: in words, each by itself.
+///
+/// # Errors
+/// The namespace cannot be entered, or the kernel does not answer.
+pub(super) fn faults(netns: &NetNs, endpoint: &Endpoint) -> Result<Vec<String>, DriverError> {
+    let device = &endpoint.container_if;
+    netns.run(|| {
+        let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
+        let mut batch = Batch::new();
+        batch.get_link(device);
+        let links = match socket.query(&batch) {
+            Err(error) if !error.is_already_gone() => return Err(error.into()),
+            links => links.unwrap_or_default(),
+        };
+        let Some(link) = links.first() else { return Ok(vec![format!("the device {device} is missing")]) };
+        let mut faults = Vec::new();
+        if !link.is_up {
+            faults.push(format!("the device {device} is switched off"));
+        }
+        if link.mac != Some(endpoint.mac) {
+            faults.push(format!("the device {device} does not have the Ethernet address {}", endpoint.mac));
+        }
+        let addresses = socket.addresses()?;
+        for address in endpoint.addresses.iter().map(|address| address.net) {
+            if !addresses.iter().any(|found| found.link == link.index && found.address == address) {
+                faults.push(format!("the device {device} does not have the address {address}"));
+            }
+        }
+        Ok(faults)
+    })?
+}
