@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-vm test-vm-suite bench bench-peers bench-pull install install-built uninstall deb clean
+.PHONY: help build demo test test-vm test-vm-suite bench bench-peers bench-pull install install-built install-cni uninstall deb clean
 
 # Where rustup puts cargo, in case the shell does not know yet.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -92,6 +92,15 @@ install-built:
 	$(GENERATOR) completion zsh >$(DESTDIR)$(ZSH_COMPLETIONS)/_mydocker
 	$(GENERATOR) completion fish >$(DESTDIR)$(FISH_COMPLETIONS)/mydocker.fish
 	sed 's|@BINDIR@|$(PREFIX)/bin|' .ci/package/mydocker@.service >$(DESTDIR)$(SYSTEMD_UNITS)/mydocker@.service
+
+# Where other engines look for CNI plugins, and the names by which they are called there beside `mydocker`.
+CNI_BIN ?= /opt/cni/bin
+CNI_NAMES ?= bridge portmap firewall loopback tuning
+PODMAN_BIN ?= /usr/libexec/mydocker
+install-cni: build ## install the CNI plugins to /opt/cni/bin and Podman's back end to /usr/libexec/mydocker (CNI_BIN=, CNI_NAMES=, DESTDIR=)
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(CNI_BIN)/mydocker
+	for name in $(CNI_NAMES); do ln -f $(DESTDIR)$(CNI_BIN)/mydocker $(DESTDIR)$(CNI_BIN)/$$name; done
+	install -D -m 0755 $(BINARY) $(DESTDIR)$(PODMAN_BIN)/netavark
 
 uninstall: ## remove what `make install` installed (with the same PREFIX and DESTDIR)
 	rm -f $(DESTDIR)$(PREFIX)/bin/mydocker $(DESTDIR)$(MAN_PAGES)/mydocker.1 $(DESTDIR)$(MAN_PAGES)/mydocker-*.1 \

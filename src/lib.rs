@@ -3,10 +3,10 @@
 //! No other program is ever run.
 //!
 //! ```text
-//! main ─► cli ─► engine ─┬─► container ─► dns ───────────┐
-//!                        ├─► image, volume, registry ─────┤  container, image ─► archive
-//!                        └─► network ─► nft ─► netlink ───┴─► store, netns, sysctl ─► sys
-//!                                                                  needs ◄─ whoever asks; names, process, duration ◄─ everyone
+//! main ─► cli ─► (plugin ─►) engine ─┬─► container ─► dns ───────────┐
+//!                                    ├─► image, volume, registry ─────┤  container, image ─► archive
+//!                                    └─► network ─► nft ─► netlink ───┴─► store, netns, sysctl ─► sys
+//!                                          needs ◄─ whoever asks; names, process, duration ◄─ everyone
 //! ```
 //!
 //! Arrows point downwards only; `tests/architecture.rs` holds the table and checks it.
@@ -16,6 +16,7 @@
 //! | [`nft`] (`src/nft/ruleset.md`) | the firewall table: every set, chain and rule, and why |
 //! | [`network`] (`src/network/networks.md`) | what networks do, as users meet it |
 //! | [`engine`] (`src/engine/commands.md`) | the path of each command through the modules |
+//! | [`plugin`] (`src/plugin/engines.md`) | mydocker under containerd, Kubernetes, nerdctl and Podman |
 //! | [`store`] (`src/store/layout.md`, `src/store/locks.md`) | every file: who writes it, under which lock, what a kill leaves |
 //! | below (`src/changing.md`) | for the usual changes: every place that has to change |
 //! | below (`src/exposures.md`) | the attacks and failures that tests are named after |
@@ -37,6 +38,7 @@ mod netlink;
 pub mod netns;
 pub mod network;
 pub mod nft;
+mod plugin;
 pub mod process;
 mod registry;
 pub mod store;

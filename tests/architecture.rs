@@ -16,7 +16,8 @@ mod scan {
     /// `src/lib.rs`.
     const ARROWS: &[(&str, &[&str])] = &[
         ("main", &["cli"]),
-        ("cli", &["engine", "names", "process", "duration"]),
+        ("cli", &["plugin", "engine", "names", "process", "duration"]),
+        ("plugin", &["engine", "names"]),
         (
             "engine",
             &[

@@ -35,6 +35,7 @@ mod options;
 mod output;
 mod parse;
 mod pause;
+mod plugin;
 mod port;
 mod progress;
 mod ps;
@@ -280,6 +281,9 @@ impl From<EngineError> for CommandError {
 /// Runs the command that `arguments` (the program's name first) asks for.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(code) = plugin::answer(&arguments) {
+        return code;
+    }
     if let Some(code) = completion::answer(&arguments) {
         return code;
     }

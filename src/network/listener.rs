@@ -107,7 +107,8 @@ pub(super) fn shadowed(endpoints: &[Endpoint]) -> Vec<(String, HostListener)> {
             .map(|holder| (endpoint.owner.name(), HostListener::name(holder)))
             .collect::<Vec<_>>()
     };
-    let may_be = |endpoint: &&Endpoint| !endpoint.ports.is_empty() && !endpoint.owner.holds_its_ports();
+    // Other engines keep sockets on the ports of their containers, so that nobody else takes them.
+    let may_be = |endpoint: &&Endpoint| !endpoint.ports.is_empty() && endpoint.owner.attachment().is_none();
     endpoints.iter().filter(may_be).flat_map(of).collect()
 }
 

@@ -178,6 +178,11 @@ impl Host {
         }
     }
 
+    /// The devices that are there now.
+    pub(crate) fn devices_now(&self) -> BTreeSet<String> {
+        devices(&self.space)
+    }
+
     /// A path below the directory that survives a reboot.
     pub(crate) fn root(&self, below: &str) -> PathBuf {
         self.root.join(below)

@@ -35,6 +35,8 @@ mod check;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod cni;
+#[cfg(test)]
 mod confinement;
 #[cfg(test)]
 mod connect;
@@ -54,6 +56,8 @@ mod distribution;
 mod docker_habits;
 #[cfg(test)]
 mod dry_run;
+#[cfg(test)]
+mod engines;
 #[cfg(test)]
 mod exec_attack;
 #[cfg(test)]
@@ -114,6 +118,8 @@ mod mounts;
 mod names;
 #[cfg(test)]
 mod neighbours;
+#[cfg(test)]
+mod netavark;
 #[cfg(test)]
 mod netns;
 #[cfg(test)]

@@ -111,13 +111,20 @@ pub(crate) enum Until {
 /// Runs mydocker in the host, and returns when it has ended and what it left running has come to rest.
 #[track_caller]
 pub(crate) fn trace(host: &Host, arguments: &[&str], until: Until, kill: Option<Kill>) -> Trace {
-    trace_with(host, arguments, until, Plan { kill, ..Plan::default() })
+    trace_with(host, arguments, &[], until, Plan { kill, ..Plan::default() })
+}
+
+/// As [`trace`], of mydocker as another engine calls it: without arguments, with this environment, of which `TEST_INPUT`
+/// is the file to read.
+#[track_caller]
+pub(crate) fn trace_plugin(host: &Host, environment: &[(&str, &str)], kill: Option<Kill>) -> Trace {
+    trace_with(host, &[], environment, Until::End, Plan { kill, ..Plan::default() })
 }
 
 /// Runs mydocker in the host and notes at each step which files are locked.
 #[track_caller]
 pub(crate) fn trace_locks(host: &Host, arguments: &[&str]) -> Trace {
-    trace_with(host, arguments, Until::Rest, Plan { locks: true, ..Plan::default() })
+    trace_with(host, arguments, &[], Until::Rest, Plan { locks: true, ..Plan::default() })
 }
 
 /// Runs mydocker in the host, and stops all that is traced before a step, or before the next one that `may_stop`,
@@ -135,7 +142,7 @@ pub(crate) fn trace_stopped(
     let stop = Stop { step, may_stop: Box::new(may_stop), reached, is_released };
     let plan = Plan { stop: Some(stop), locks: true, ..Plan::default() };
     std::thread::scope(|scope| {
-        let traced = scope.spawn(|| trace_with(host, arguments, Until::Rest, plan));
+        let traced = scope.spawn(|| trace_with(host, arguments, &[], Until::Rest, plan));
         is_reached.recv().expect("the command should get as far as that step");
         meanwhile();
         // Where `meanwhile` fails, it is dropped, which is as good.
@@ -174,14 +181,24 @@ struct Stop {
     is_released: mpsc::Receiver<()>,
 }
 
-fn trace_with(host: &Host, arguments: &[&str], until: Until, plan: Plan) -> Trace {
+fn trace_with(
+    host: &Host,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    until: Until,
+    plan: Plan,
+) -> Trace {
     let is_to_kill = plan.kill.is_some();
     let supervisors = host.supervisors();
     // The inner shell waits until it is seized, and becomes mydocker then. The outer one is its parent: were it
     // our own child, the tracing thread would take its status away from us.
-    let script = "(read -r go && exec \"$@\" </dev/null); exit $?";
+    let script = "(read -r go && exec \"$@\" <\"${TEST_INPUT:-/dev/null}\"); exit $?";
     let words = ["sh", "-c", script, "sh", env!("CARGO_BIN_EXE_mydocker")];
-    let mut running = host.program(&[&words, arguments].concat()).open_input().start_in(&host.space);
+    let mut program = host.program(&[&words, arguments].concat());
+    for (name, value) in environment {
+        program = program.environment(name, value);
+    }
+    let mut running = program.open_input().start_in(&host.space);
     let children = format!("/proc/{0}/task/{0}/children", running.pid());
     let client = eventually("the inner shell", || {
         std::fs::read_to_string(&children).expect("the children of a process").trim().parse().ok()

@@ -1,0 +1,453 @@
+//! Podman's network back end: what the program `netavark` is asked for, by arguments and standard input.
+//!
+//! Podman chooses addresses and names of bridges itself, and calls one container after another. A network is made with the
+//! first container that is in it, and goes with the last one.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+
+use ipnet::IpNet;
+use serde_json::{Map, Value, json};
+
+use super::json::{Object, Unexpected};
+use super::ports::{self, Entry};
+use super::{Answer, Roots};
+use crate::engine::{
+    AttachRequest, Attached, Attacher, AttachmentKey, CreateNetwork, EngineError, Layout, MacAddress, Origin,
+    OtherEngine, PortRequest, Route, Subnet, Wanted, one_line,
+};
+use crate::names::{ForeignName, IfName};
+
+/// What is asked for, and the options that change it.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Arguments {
+    command: Option<String>,
+    operands: Vec<String>,
+    is_rootless: bool,
+    file: Option<String>,
+    servers: Option<String>,
+}
+
+/// Why something was not done. Podman shows it to its user.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error("{0}")]
+    Refused(String),
+    #[error("cannot read what is to be done")]
+    Input(#[source] io::Error),
+    #[error("cannot understand what is to be done")]
+    Json(#[from] serde_json::Error),
+    #[error("cannot understand what is to be done: {0}")]
+    Unexpected(#[from] Unexpected),
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+}
+
+/// Does what Podman asks for.
+pub(super) fn answer(
+    roots: Roots,
+    arguments: &[OsString],
+    input: impl FnOnce() -> io::Result<Vec<u8>>,
+) -> Answer {
+    let mut remark = String::new();
+    match carry_out(roots, arguments, input, &mut remark) {
+        Ok(result) => Answer { result, remark, status: 0 },
+        Err(failure) => {
+            let text = match &failure {
+                Failure::Engine(error) => match error.hint() {
+                    Some(hint) => format!("{} ({hint})", one_line(error)),
+                    None => one_line(error),
+                },
+                other => one_line(other),
+            };
+            Answer { result: format!("{}\n", json!({ "error": text })), remark, status: 1 }
+        }
+    }
+}
+
+fn carry_out(
+    roots: Roots,
+    arguments: &[OsString],
+    input: impl FnOnce() -> io::Result<Vec<u8>>,
+    remark: &mut String,
+) -> Result<String, Failure> {
+    let arguments = parse(arguments)?;
+    let read = || -> Result<Value, Failure> {
+        let bytes = match &arguments.file {
+            Some(path) => std::fs::File::open(path).and_then(super::read),
+            None => input(),
+        };
+        Ok(serde_json::from_slice(&bytes.map_err(Failure::Input)?)?)
+    };
+    let operand = |what: &str| {
+        let first = arguments.operands.first();
+        first.cloned().ok_or_else(|| Failure::Refused(format!("the command needs {what}")))
+    };
+    if arguments.is_rootless && arguments.command.as_deref() != Some("version") {
+        return Err(Failure::Refused("rootless networks are not supported by mydocker".to_owned()));
+    }
+    let layout = Layout::new(roots.root, roots.run_root);
+    match arguments.command.as_deref() {
+        Some("setup") => set_up(&read()?, &operand("the path of a namespace")?, layout, remark),
+        Some("teardown") => tear_down(&read()?, layout),
+        // There are no name servers that could be changed.
+        Some("update") if arguments.servers.as_deref().is_none_or(str::is_empty) => Ok(String::new()),
+        Some("update") => Err(Failure::Refused(
+            "mydocker answers no questions for names in networks of Podman: it has no servers to set"
+                .to_owned(),
+        )),
+        Some("version") => Ok(version()),
+        Some(other) => Err(Failure::Refused(format!("mydocker does not have netavark's command {other}"))),
+        None => Err(Failure::Refused("a command is missing: setup, teardown, update or version".to_owned())),
+    }
+}
+
+fn parse(arguments: &[OsString]) -> Result<Arguments, Failure> {
+    let mut parsed = Arguments::default();
+    let mut words = arguments.iter().map(|word| word.to_string_lossy().into_owned());
+    while let Some(word) = words.next() {
+        if !word.starts_with('-') {
+            match parsed.command {
+                None => parsed.command = Some(word),
+                Some(_) => parsed.operands.push(word),
+            }
+            continue;
+        }
+        let (name, value) = match word.split_once('=') {
+            Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+            None => (word, None),
+        };
+        if matches!(name.as_str(), "--version" | "-V") {
+            parsed.command = Some("version".to_owned());
+            continue;
+        }
+        let value = value.or_else(|| words.next());
+        let value = value.ok_or_else(|| Failure::Refused(format!("the option {name} has no value")))?;
+        match name.as_str() {
+            "--rootless" | "-r" => parsed.is_rootless = value == "true",
+            "--file" | "-f" => parsed.file = Some(value),
+            "--network-dns-servers" => parsed.servers = Some(value),
+            // Where others keep their state, and which other programs they run.
+            "--config" | "-c" | "--aardvark-binary" | "-a" | "--plugin-directory" => {}
+            _ => return Err(Failure::Refused(format!("unknown option {name}"))),
+        }
+    }
+    Ok(parsed)
+}
+
+fn version() -> String {
+    let version = json!({
+        "version": concat!(env!("CARGO_PKG_VERSION"), "-mydocker"),
+        "commit": "",
+        "build_time": "",
+        "target": std::env::consts::ARCH,
+        "default_fw_driver": "nftables",
+    });
+    format!("{version}\n")
+}
+
+/// A network that a container is to be in.
+struct Membership<'a> {
+    key: AttachmentKey,
+    /// What the container asks for there.
+    own: Object<'a>,
+    /// How the network is to be.
+    info: Option<Object<'a>>,
+}
+
+/// The networks of a container, in the order of its interfaces.
+fn memberships<'a>(options: &Object<'a>, container: &ForeignName) -> Result<Vec<Membership<'a>>, Failure> {
+    let infos = options.object("network_info")?;
+    let mut named: Vec<(String, Object<'a>)> = Vec::new();
+    match options.member("networks") {
+        // Podman 6 says in which order.
+        Some(Value::Array(_)) => {
+            for own in options.objects("networks")? {
+                let name =
+                    own.text("name")?.ok_or_else(|| own.unexpected("name", "the name of a network"))?;
+                named.push((name.to_owned(), own));
+            }
+        }
+        _ => {
+            for (name, value) in options.object("networks")?.iter().flat_map(Object::members) {
+                named.push((name.to_owned(), Object::of(value, &format!("networks.{name}"))?));
+            }
+            named.sort_by_key(|(_, own)| own.text("interface_name").ok().flatten().map(str::to_owned));
+        }
+    }
+    let membership = |(name, own): (String, Object<'a>)| -> Result<Membership<'a>, Failure> {
+        let interface: Option<IfName> = own.parsed("interface_name", "a name of a device")?;
+        let network: ForeignName =
+            name.parse().map_err(|error: crate::names::NameError| Failure::Refused(error.to_string()))?;
+        let key = AttachmentKey {
+            network: Origin { engine: OtherEngine::Podman, name: network },
+            container: container.clone(),
+            interface: interface.ok_or_else(|| own.unexpected("interface_name", "a name of a device"))?,
+        };
+        let info = infos.as_ref().map(|infos| infos.object(&name)).transpose()?.flatten();
+        Ok(Membership { key, own, info })
+    };
+    named.into_iter().map(membership).collect()
+}
+
+fn container_id(options: &Object<'_>) -> Result<ForeignName, Failure> {
+    let id = options.parsed("container_id", "the id of a container")?;
+    Ok(id.ok_or_else(|| options.unexpected("container_id", "the id of a container"))?)
+}
+
+/// All networks of a container, or none.
+fn set_up(input: &Value, netns: &str, layout: Layout, remark: &mut String) -> Result<String, Failure> {
+    let options = Object::of(input, "")?;
+    let id = container_id(&options)?;
+    let name = options.parsed::<ForeignName>("container_name", "a name of a container")?;
+    let ports = port_requests(&options)?;
+    let memberships = memberships(&options, &id)?;
+    let mut plans = Vec::new();
+    for membership in &memberships {
+        plans.push((membership, Plan::read(membership)?));
+    }
+    // Its ports lead to its first network that forwards anything.
+    let publisher = plans.iter().position(|(_, plan)| !plan.network.internal).unwrap_or(0);
+    let mut attacher = Attacher::new(layout);
+    let mut results = Map::new();
+    for (at, (membership, plan)) in plans.iter().enumerate() {
+        let ports = if at == publisher { ports.as_slice() } else { &[] };
+        match plan.carry_out(membership, netns, name.as_ref(), ports, &mut attacher) {
+            Ok(attached) => {
+                let network = membership.key.network.name.to_string();
+                if plan.has_names {
+                    remark.push_str(&format!(
+                        "warning: network {network}: mydocker answers no questions for names of Podman's containers\n"
+                    ));
+                }
+                results.insert(network, status(&attached));
+            }
+            Err(error) => {
+                for (membership, _) in plans.iter().take(at + 1) {
+                    take_down(&membership.key, &mut attacher).ok();
+                }
+                return Err(error);
+            }
+        }
+    }
+    Ok(format!("{}\n", Value::Object(results)))
+}
+
+/// What is to be done for one network.
+struct Plan {
+    network: CreateNetwork,
+    wanted: Wanted,
+    has_names: bool,
+}
+
+impl Plan {
+    fn read(membership: &Membership<'_>) -> Result<Self, Failure> {
+        let name = &membership.key.network.name;
+        let refuse =
+            |what: String| Failure::Refused(format!("network {name}: mydocker does not support {what}"));
+        let missing = || Failure::Refused(format!("network {name} is not described"));
+        let info = membership.info.as_ref().ok_or_else(missing)?;
+        match info.text("driver")? {
+            Some("bridge") | None => {}
+            Some(other) => return Err(refuse(format!("the driver {other}"))),
+        }
+        let ipam = info.object("ipam_options")?;
+        match ipam.map(|ipam| ipam.text("driver")).transpose()?.flatten() {
+            Some("host-local") | None => {}
+            Some(other) => return Err(refuse(format!("the IPAM driver {other}"))),
+        }
+        let names = membership.key.network.names().map_err(|error| Failure::Refused(error.to_string()))?;
+        let mut network = CreateNetwork::new(names.into_iter().next().ok_or_else(missing)?);
+        network.origin = Some(membership.key.network.clone());
+        network.bridge = info.parsed("network_interface", "a name of a device")?;
+        network.internal = info.flag("internal")?;
+        for subnet in info.objects("subnets")? {
+            let net: Option<IpNet> = subnet.parsed("subnet", "a subnet")?;
+            let net = net.ok_or_else(|| subnet.unexpected("subnet", "a subnet"))?;
+            let parsed = Subnet::new(net).map_err(|error| Failure::Refused(error.to_string()))?;
+            network.subnets.push((parsed, subnet.parsed("gateway", "an IP address")?));
+        }
+        let mut wanted = wanted(&membership.own)?;
+        for (option, value) in info.object("options")?.iter().flat_map(Object::members) {
+            let value = value.as_str().unwrap_or_default();
+            match (option, value) {
+                ("isolate", "true" | "strict") => network.isolated = true,
+                ("no_default_route", "true" | "1") => wanted.no_default_route = true,
+                ("mtu", mtu) => {
+                    network.mtu = mtu.parse().map_err(|_| refuse(format!("the MTU {mtu}")))?;
+                }
+                ("isolate" | "no_default_route", "false" | "0" | "") | ("mode", "managed") => {}
+                (option, value) => return Err(refuse(format!("the option {option}={value}"))),
+            }
+        }
+        for route in info.objects("routes")? {
+            wanted.routes.push(self::route(&route)?);
+        }
+        Ok(Self { network, wanted, has_names: info.flag("dns_enabled")? })
+    }
+
+    fn carry_out(
+        &self,
+        membership: &Membership<'_>,
+        netns: &str,
+        name: Option<&ForeignName>,
+        ports: &[PortRequest],
+        attacher: &mut Attacher,
+    ) -> Result<Attached, Failure> {
+        let network = attacher.network(&self.network)?;
+        let request = AttachRequest {
+            key: &membership.key,
+            name,
+            network: &network.name,
+            netns: Path::new(netns),
+            wanted: &self.wanted,
+            ports,
+        };
+        Ok(attacher.attach(&request)?)
+    }
+}
+
+fn wanted(own: &Object<'_>) -> Result<Wanted, Failure> {
+    let mut wanted =
+        Wanted { mac: own.parsed::<MacAddress>("static_mac", "a MAC address")?, ..Wanted::default() };
+    for text in own.texts("static_ips")? {
+        let again = match text.parse() {
+            Ok(IpAddr::V4(address)) => wanted.ip.replace(address).is_some(),
+            Ok(IpAddr::V6(address)) => wanted.ip6.replace(address).is_some(),
+            Err(_) => return Err(own.unexpected("static_ips", "a list of addresses").into()),
+        };
+        if again {
+            return Err(own.unexpected("static_ips", "one address of each family").into());
+        }
+    }
+    let options = own.object("options")?;
+    if let Some((option, _)) = options.iter().flat_map(Object::members).next() {
+        return Err(Failure::Refused(format!("mydocker does not support a container's option {option}")));
+    }
+    Ok(wanted)
+}
+
+fn route(object: &Object<'_>) -> Result<Route, Failure> {
+    if !matches!(object.text("route_type")?, None | Some("unicast")) {
+        return Err(object.unexpected("route_type", "unicast").into());
+    }
+    let to: Option<IpNet> = object.parsed("destination", "a subnet")?;
+    let to = to.ok_or_else(|| object.unexpected("destination", "a subnet"))?;
+    Ok(Route {
+        to: to.trunc(),
+        gateway: object.parsed("gateway", "an IP address")?,
+        metric: object.number("metric")?,
+    })
+}
+
+fn port_requests(options: &Object<'_>) -> Result<Vec<PortRequest>, Failure> {
+    const NAMES: Entry<'static> = Entry {
+        host_port: "host_port",
+        container_port: "container_port",
+        range: Some("range"),
+        protocol: "protocol",
+        host_ip: "host_ip",
+    };
+    let mut requests = Vec::new();
+    for entry in options.objects("port_mappings")? {
+        // Podman may name several protocols at once.
+        let protocols = entry.text("protocol")?.unwrap_or("tcp");
+        for protocol in protocols.split(',') {
+            requests.push(ports::request_for(&entry, &NAMES, protocol)?);
+        }
+    }
+    Ok(requests)
+}
+
+/// What Podman is told of an interface.
+fn status(attached: &Attached) -> Value {
+    let Attached { network, endpoint, .. } = attached;
+    let subnets: Vec<Value> = endpoint
+        .addresses
+        .iter()
+        .map(|address| {
+            let mut object = json!({ "ipnet": address.net.to_string() });
+            if let Some(block) = network.block(address.family()).filter(|_| !network.internal) {
+                object["gateway"] = block.gateway.to_string().into();
+            }
+            object
+        })
+        .collect();
+    json!({
+        "interfaces": {
+            endpoint.container_if.as_str(): { "mac_address": endpoint.mac.to_string(), "subnets": subnets }
+        },
+        "dns_server_ips": [],
+        "dns_search_domains": [],
+    })
+}
+
+/// Everything of a container goes, however often it is asked for, and with the last container its network.
+fn tear_down(input: &Value, layout: Layout) -> Result<String, Failure> {
+    let options = Object::of(input, "")?;
+    let id = container_id(&options)?;
+    let mut attacher = Attacher::new(layout);
+    let mut first = Ok(String::new());
+    for membership in memberships(&options, &id)? {
+        let taken_down = take_down(&membership.key, &mut attacher).map(|()| String::new());
+        first = first.and(taken_down);
+    }
+    first
+}
+
+fn take_down(key: &AttachmentKey, attacher: &mut Attacher) -> Result<(), Failure> {
+    attacher.detach(key)?;
+    if let Some(network) = attacher.known_network(&key.network)? {
+        attacher.remove_unused(&network.name)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(arguments: &[&str], input: &str) -> (u8, Value) {
+        let roots = Roots { root: "/nowhere/root".into(), run_root: "/nowhere/run".into() };
+        let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
+        let answer = super::answer(roots, &arguments, || Ok(input.as_bytes().to_vec()));
+        (answer.status, serde_json::from_str(&answer.result).unwrap())
+    }
+
+    #[test]
+    fn options_are_read_as_podman_writes_them() {
+        let words =
+            "--config /run/x --rootless=false --aardvark-binary=/a --plugin-directory /p setup /run/netns/x";
+        let words: Vec<OsString> = words.split(' ').map(OsString::from).collect();
+        let expected = Arguments {
+            command: Some("setup".to_owned()),
+            operands: vec!["/run/netns/x".to_owned()],
+            ..Arguments::default()
+        };
+        assert_eq!(parse(&words).unwrap(), expected);
+        assert_eq!(ask(&["version"], "").1["default_fw_driver"], "nftables");
+    }
+
+    #[test]
+    fn an_error_is_one_object_with_one_member() {
+        let setup = |input: &str| {
+            let (status, answer) = ask(&["setup", "/run/netns/x"], input);
+            assert_eq!((status, answer.as_object().unwrap().len()), (1, 1));
+            answer["error"].as_str().unwrap().to_owned()
+        };
+        assert!(setup("{").contains("cannot understand"));
+        assert!(setup(r#"{"container_id":"../x"}"#).contains("container_id"));
+        let network = |info: &str| {
+            format!(
+                r#"{{"container_id":"c","networks":{{"n":{{"interface_name":"eth0"}}}},"network_info":{{"n":{info}}}}}"#
+            )
+        };
+        assert!(setup(&network(r#"{"driver":"macvlan"}"#)).contains("macvlan"));
+        assert!(setup(&network(r#"{"driver":"bridge","options":{"vlan":"7"}}"#)).contains("vlan=7"));
+        let (status, answer) = ask(&["--rootless=true", "setup", "x"], "{}");
+        assert!(status == 1 && answer["error"].as_str().unwrap().contains("rootless"));
+        assert_eq!(ask(&["dhcp-proxy"], "").0, 1);
+    }
+}

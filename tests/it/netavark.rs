@@ -1,0 +1,160 @@
+//! mydocker in the place of Podman's `netavark`, by arguments and standard input, with real packets.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::cni::{links, pod};
+use crate::host::{HOST, Host, OUTSIDE};
+use crate::leftovers::Scope;
+use crate::program::Output;
+use crate::wire::{Server, ping, ping_dropped, tcp};
+
+/// The program by the name that Podman looks for.
+pub(crate) fn netavark(host: &Host) -> PathBuf {
+    links(host, "helpers", &["netavark"]).join("netavark")
+}
+
+fn call(host: &Host, program: &Path, arguments: &[&str], input: &Value) -> Output {
+    let options = ["--config", "/run/containers/networks", "--rootless=false", "--aardvark-binary=/nowhere"];
+    let words = [&[program.to_str().unwrap()], &options[..], arguments].concat();
+    host.program(&words).input(&input.to_string()).run_in(&host.space)
+}
+
+#[track_caller]
+fn failed(output: &Output, needles: &[&str]) {
+    assert_ne!(output.code(), 0, "{output}");
+    let failure: Value =
+        serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("no object: {output}"));
+    assert_eq!(failure.as_object().unwrap().keys().collect::<Vec<_>>(), ["error"], "{output}");
+    for needle in needles {
+        assert!(failure.to_string().contains(needle), "{needle} is missing: {output}");
+    }
+}
+
+fn info(name: &str, bridge: &str, subnets: &Value) -> Value {
+    json!({
+        "name": name, "id": "b".repeat(64), "driver": "bridge", "network_interface": bridge, "subnets": subnets,
+        "ipv6_enabled": false, "internal": false, "dns_enabled": false, "ipam_options": { "driver": "host-local" },
+    })
+}
+
+fn one(container: &str, address: &str, port: u16) -> Value {
+    json!({
+        "container_id": container, "container_name": format!("{container}-name"),
+        "port_mappings": [{ "container_port": 80, "host_ip": "", "host_port": port, "protocol": "tcp", "range": 2 }],
+        "networks": { "podman": { "interface_name": "eth0", "static_ips": [address], "aliases": [] } },
+        "network_info": { "podman": info("podman", "podman0", &json!([{ "subnet": "10.88.0.0/16", "gateway": "10.88.0.1" }])) },
+    })
+}
+
+#[test]
+fn containers_of_podman_come_and_go_with_their_network() {
+    let host = Host::new();
+    let program = netavark(&host);
+    let (first, second) = (pod(&host, "first"), pod(&host, "second"));
+    let both = [one("first", "10.88.0.2", 8080), one("second", "10.88.0.9", 9090)];
+    let setup = |at: usize, netns: &str| call(&host, &program, &["setup", netns], &both[at]);
+    let teardown = |at: usize, netns: &str| {
+        let output = call(&host, &program, &["teardown", netns], &both[at]);
+        assert_eq!((output.ok().as_str(), output.stderr.as_str()), ("", ""), "{output}");
+    };
+    teardown(0, "/run/netns/first");
+    // Podman keeps a socket on each port that it publishes.
+    let _conmon = Server::tcp(&host.space, "0.0.0.0:8080");
+    let status = setup(0, "/run/netns/first").json();
+    let mac = first.ok(&["cat", "/sys/class/net/eth0/address"]);
+    let expected = json!({ "podman": {
+        "interfaces": { "eth0": { "mac_address": "02:42:0a:58:00:02", "subnets": [{ "ipnet": "10.88.0.2/16", "gateway": "10.88.0.1" }] } },
+        "dns_server_ips": [], "dns_search_domains": [],
+    } });
+    assert_eq!(status, expected, "{mac}");
+    setup(1, "/run/netns/second").ok();
+    let servers = (Server::tcp(&first, "0.0.0.0:80"), Server::tcp(&first, "0.0.0.0:81"));
+    for port in [8080, 8081] {
+        assert_eq!(tcp(&host.outside, &format!("{HOST}:{port}")).seen_as(), OUTSIDE);
+    }
+    assert!(ping(&first, OUTSIDE) && ping(&second, "10.88.0.2"));
+    let check = host.mydocker(&["network", "check"]);
+    assert_eq!(check.code(), 0, "{check}");
+    let containers = host.inspect_network("podman")["Containers"].clone();
+    assert!(containers.to_string().contains("first-name"), "{containers}");
+    // A second time, and a port of another's: the other stays as it is.
+    failed(&setup(0, "/run/netns/first"), &["Podman container first-name", "already"]);
+    let mut taken = both[1].clone();
+    taken["container_id"] = "third".into();
+    taken["networks"]["podman"]["static_ips"] = json!(["10.88.0.7"]);
+    let _third = pod(&host, "third");
+    failed(&call(&host, &program, &["setup", "/run/netns/third"], &taken), &["9090", "second-name"]);
+    assert_eq!(tcp(&host.outside, &format!("{HOST}:8080")).seen_as(), OUTSIDE);
+
+    drop(servers);
+    teardown(0, "/run/netns/first");
+    assert!(host.devices_now().contains("podman0"));
+    host.space.ok(&["ip", "netns", "delete", "second"]);
+    drop(second);
+    for _ in 0..2 {
+        teardown(1, "/run/netns/second");
+    }
+    assert!(!host.devices_now().contains("podman0"));
+    drop((first, _third));
+    host.space.ok(&["ip", "netns", "delete", "first"]);
+    host.space.ok(&["ip", "netns", "delete", "third"]);
+    host.space.ok(&["umount", "/run/netns"]);
+    host.assert_nothing_left();
+}
+
+#[test]
+fn two_networks_are_joined_in_order_and_all_of_it_is_undone_together() {
+    let host = Host::new();
+    let program = netavark(&host);
+    let front = info(
+        "front",
+        "front0",
+        &json!([{ "subnet": "10.90.0.0/24", "gateway": "10.90.0.1" }, { "subnet": "fd00:90::/64", "gateway": "fd00:90::1" }]),
+    );
+    let mut back = info("back", "back0", &json!([{ "subnet": "10.91.0.0/24", "gateway": "10.91.0.1" }]));
+    back["options"] = json!({ "isolate": "strict", "mtu": "1400" });
+    let own = |name: &str, interface: &str, addresses: &[&str]| json!({ "name": name, "interface_name": interface, "static_ips": addresses });
+    let listed =
+        json!([own("back", "eth1", &["10.91.0.2"]), own("front", "eth0", &["10.90.0.2", "fd00:90::2"])]);
+    let input = |networks: &Value, ports: &Value| {
+        json!({ "container_id": "web", "container_name": "web", "port_mappings": ports, "networks": networks,
+            "network_info": { "front": front, "back": back } })
+    };
+    let web = pod(&host, "web");
+    let ports =
+        json!([{ "container_port": 80, "host_ip": "", "host_port": 8080, "protocol": "tcp", "range": 1 }]);
+    let status = call(&host, &program, &["setup", "/run/netns/web"], &input(&listed, &ports)).json();
+    assert_eq!(status.as_object().unwrap().len(), 2, "{status}");
+    // The order of a list counts: the first one's is the default route, and the ports lead there.
+    let route = web.ok(&["ip", "route", "show", "default"]);
+    assert!(route.contains("via 10.91.0.1 dev eth1"), "{route}");
+    assert!(web.ok(&["ip", "link", "show", "eth1"]).contains("mtu 1400"));
+    let _server = Server::tcp(&web, "0.0.0.0:80");
+    assert_eq!(tcp(&host.outside, &format!("{HOST}:8080")).seen_as(), OUTSIDE);
+    host.network("other", "172.18.0.0/24", &[]);
+    let other = host.container("db", "other", &[]);
+    ping_dropped(&other.space, "10.91.0.2");
+    assert!(ping(&other.space, "10.90.0.2"));
+    call(&host, &program, &["teardown", "/run/netns/web"], &input(&listed, &ports)).ok();
+    assert_eq!(web.ok(&["ip", "-br", "link"]).lines().count(), 1);
+
+    // The second network has no room: nothing of the first stays.
+    let before = (host.leftovers(Scope::All), host.table());
+    let outside = json!({ "front": own("front", "eth0", &["10.90.0.2", "fd00:90::2"]), "back": own("back", "eth1", &["10.99.0.2"]) });
+    failed(&call(&host, &program, &["setup", "/run/netns/web"], &input(&outside, &ports)), &["10.99.0.2"]);
+    assert_eq!((host.leftovers(Scope::All), host.table()), before);
+    for (change, needle) in [
+        (json!({ "driver": "macvlan" }), "macvlan"),
+        (json!({ "options": { "vlan": "7" } }), "vlan"),
+        (json!({ "ipam_options": { "driver": "dhcp" } }), "dhcp"),
+    ] {
+        let mut changed = input(&json!({ "front": own("front", "eth0", &["10.90.0.2"]) }), &ports);
+        for (name, value) in change.as_object().unwrap() {
+            changed["network_info"]["front"][name] = value.clone();
+        }
+        failed(&call(&host, &program, &["setup", "/run/netns/web"], &changed), &[needle, "front"]);
+    }
+    assert_eq!((host.leftovers(Scope::All), host.table()), before);
+}
