@@ -356,6 +356,46 @@ fn an_exhausted_network_says_so_and_takes_from_those_that_are_gone() {
     assert_eq!(containers(&host, "small"), 2);
 }
 
+#[test]
+fn pods_that_come_and_go_at_once_do_not_get_in_each_others_way() {
+    let host = Host::new();
+    let names: Vec<String> = (0..16).map(|number| format!("pod{number}x")).collect();
+    let spaces: Vec<Namespace> = names.iter().map(|name| pod(&host, name)).collect();
+    let conf = |number: usize| {
+        let mut conf = pods();
+        conf["runtimeConfig"]["portMappings"][0]["hostPort"] = (8000 + number).into();
+        conf
+    };
+    let all = |verb: &str| -> Vec<Output> {
+        std::thread::scope(|scope| {
+            let (host, conf) = (&host, &conf);
+            let calls = names.iter().enumerate();
+            let calls: Vec<_> = calls
+                .map(|(number, name)| scope.spawn(move || mydocker(host, verb, name, &conf(number))))
+                .collect();
+            calls.into_iter().map(|call| call.join().unwrap()).collect()
+        })
+    };
+    // The first time, they make the network as well.
+    for _ in 0..2 {
+        let results = all("ADD");
+        let addresses: std::collections::BTreeSet<String> =
+            results.iter().map(|output| output.json()["ips"][0]["address"].to_string()).collect();
+        assert_eq!(addresses.len(), names.len(), "{addresses:?}");
+        let servers: Vec<Server> = spaces.iter().map(|space| Server::tcp(space, "0.0.0.0:80")).collect();
+        for number in 0..names.len() {
+            assert_eq!(tcp(&host.outside, &format!("{HOST}:{}", 8000 + number)).seen_as(), OUTSIDE);
+        }
+        assert!(servers.iter().all(|server| server.clients() == [OUTSIDE]));
+        assert_eq!(host.mydocker(&["network", "check"]).code(), 0);
+        drop(servers);
+        for output in all("DEL") {
+            assert_eq!(output.ok(), "");
+        }
+        assert_eq!((containers(&host, "pods"), host.published()), (0, Vec::new()));
+    }
+}
+
 /// A directory in which mydocker has these names, for engines that do not hand on the environment of whoever started them.
 pub(crate) fn links(host: &Host, directory: &str, names: &[&str]) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
