@@ -101,6 +101,8 @@ install-cni: build ## install the CNI plugins to /opt/cni/bin and Podman's back 
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(CNI_BIN)/mydocker
 	for name in $(CNI_NAMES); do ln -f $(DESTDIR)$(CNI_BIN)/mydocker $(DESTDIR)$(CNI_BIN)/$$name; done
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PODMAN_BIN)/netavark
+	install -d $(DESTDIR)$(PODMAN_BIN)/netavark-plugins
+	ln -f $(DESTDIR)$(PODMAN_BIN)/netavark $(DESTDIR)$(PODMAN_BIN)/netavark-plugins/mydocker
 
 uninstall: ## remove what `make install` installed (with the same PREFIX and DESTDIR)
 	rm -f $(DESTDIR)$(PREFIX)/bin/mydocker $(DESTDIR)$(MAN_PAGES)/mydocker.1 $(DESTDIR)$(MAN_PAGES)/mydocker-*.1 \

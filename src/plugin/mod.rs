@@ -16,9 +16,13 @@ mod netavark;
 mod ports;
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+/// The directory in which Podman's own back end finds drivers: see `make install-cni`.
+const DRIVERS: &str = "netavark-plugins";
 /// The most that is read of what an engine says. A list of two thousand containers has a tenth of that.
 const INPUT_MAX: u64 = 4 << 20;
 
@@ -49,13 +53,20 @@ pub enum Role {
     Cni(cni::Plugin),
     /// Podman's network back end.
     Netavark,
+    /// A driver that Podman's own back end calls for networks of that driver.
+    Driver,
 }
 
 impl Role {
     /// By the program's name, or, where that is mydocker's own, by the environment; `None` for the command line.
     #[must_use]
     pub fn of(program: &OsStr, arguments: usize, environment: impl Fn(&str) -> bool) -> Option<Self> {
-        let name = Path::new(program).file_name()?.to_str()?;
+        let path = Path::new(program);
+        let name = path.file_name()?.to_str()?;
+        // There, the name is the driver's: `mydocker`, as users write it.
+        if path.parent().and_then(Path::file_name).is_some_and(|directory| directory == DRIVERS) {
+            return Some(Self::Driver);
+        }
         if let Some(plugin) = cni::Plugin::called(name) {
             return Some(Self::Cni(plugin));
         }
@@ -76,10 +87,21 @@ impl Role {
         input: impl Read,
     ) -> Answer {
         match self {
+            Self::Driver => netavark::answer_as_driver(roots, arguments, || read(input)),
             Self::Netavark => netavark::answer(roots, arguments, || read(input)),
             Self::Cni(plugin) => cni::answer(plugin, roots, &environment, || read(input)),
         }
     }
+}
+
+/// Opens a file that an engine names; one that is no plain file is refused, and never waited for.
+fn open(path: &str) -> io::Result<File> {
+    let file =
+        File::options().read(true).custom_flags(nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is no plain file"));
+    }
+    Ok(file)
 }
 
 /// All of the input, if it is not longer than any that makes sense.
@@ -103,6 +125,8 @@ mod tests {
         assert_eq!(role("mydocker", 1, true), None);
         assert_eq!(role("/opt/cni/bin/mydocker", 0, true), Some(Role::Cni(cni::Plugin::Mydocker)));
         assert_eq!(role("/opt/cni/bin/bridge", 0, false), Some(Role::Cni(cni::Plugin::Bridge)));
+        assert_eq!(role("/usr/libexec/mydocker/netavark", 3, false), Some(Role::Netavark));
+        assert_eq!(role("/usr/libexec/mydocker/netavark-plugins/mydocker", 1, false), Some(Role::Driver));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 //! Podman chooses addresses and names of bridges itself, and calls one container after another. A network is made with the
 //! first container that is in it, and goes with the last one.
 
+mod driver;
+
 use std::ffi::OsString;
 use std::io;
 use std::net::IpAddr;
@@ -19,6 +21,8 @@ use crate::engine::{
     OtherEngine, PortRequest, Route, Subnet, Wanted, one_line,
 };
 use crate::names::{ForeignName, IfName};
+
+pub(super) use driver::answer as answer_as_driver;
 
 /// What is asked for, and the options that change it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -52,7 +56,12 @@ pub(super) fn answer(
     input: impl FnOnce() -> io::Result<Vec<u8>>,
 ) -> Answer {
     let mut remark = String::new();
-    match carry_out(roots, arguments, input, &mut remark) {
+    let result = carry_out(roots, arguments, input, &mut remark);
+    printed(result, remark)
+}
+
+fn printed(result: Result<String, Failure>, remark: String) -> Answer {
+    match result {
         Ok(result) => Answer { result, remark, status: 0 },
         Err(failure) => {
             let text = match &failure {
@@ -76,7 +85,7 @@ fn carry_out(
     let arguments = parse(arguments)?;
     let read = || -> Result<Value, Failure> {
         let bytes = match &arguments.file {
-            Some(path) => std::fs::File::open(path).and_then(super::read),
+            Some(path) => super::open(path).and_then(super::read),
             None => input(),
         };
         Ok(serde_json::from_slice(&bytes.map_err(Failure::Input)?)?)
@@ -225,9 +234,11 @@ fn set_up(input: &Value, netns: &str, layout: Layout, remark: &mut String) -> Re
                 results.insert(network, status(&attached));
             }
             Err(error) => {
-                for (membership, _) in plans.iter().take(at + 1) {
+                // What failed has left nothing, and may be there from an earlier call.
+                for (membership, _) in plans.iter().take(at) {
                     take_down(&membership.key, &mut attacher).ok();
                 }
+                remove_network(&membership.key, &mut attacher).ok();
                 return Err(error);
             }
         }
@@ -244,13 +255,18 @@ struct Plan {
 
 impl Plan {
     fn read(membership: &Membership<'_>) -> Result<Self, Failure> {
-        let name = &membership.key.network.name;
+        let origin = &membership.key.network;
+        let missing = || Failure::Refused(format!("network {} is not described", origin.name));
+        let info = membership.info.as_ref().ok_or_else(missing)?;
+        Self::of_network(origin, info, wanted(&membership.own)?)
+    }
+
+    fn of_network(origin: &Origin, info: &Object<'_>, mut wanted: Wanted) -> Result<Self, Failure> {
+        let name = &origin.name;
         let refuse =
             |what: String| Failure::Refused(format!("network {name}: mydocker does not support {what}"));
-        let missing = || Failure::Refused(format!("network {name} is not described"));
-        let info = membership.info.as_ref().ok_or_else(missing)?;
         match info.text("driver")? {
-            Some("bridge") | None => {}
+            Some("bridge" | "mydocker") | None => {}
             Some(other) => return Err(refuse(format!("the driver {other}"))),
         }
         let ipam = info.object("ipam_options")?;
@@ -258,9 +274,11 @@ impl Plan {
             Some("host-local") | None => {}
             Some(other) => return Err(refuse(format!("the IPAM driver {other}"))),
         }
-        let names = membership.key.network.names().map_err(|error| Failure::Refused(error.to_string()))?;
-        let mut network = CreateNetwork::new(names.into_iter().next().ok_or_else(missing)?);
-        network.origin = Some(membership.key.network.clone());
+        let names = origin.names().map_err(|error| Failure::Refused(error.to_string()))?;
+        let mut network = CreateNetwork::new(
+            names.into_iter().next().ok_or_else(|| Failure::Refused("the network has no name".to_owned()))?,
+        );
+        network.origin = Some(origin.clone());
         network.bridge = info.parsed("network_interface", "a name of a device")?;
         network.internal = info.flag("internal")?;
         for subnet in info.objects("subnets")? {
@@ -269,7 +287,6 @@ impl Plan {
             let parsed = Subnet::new(net).map_err(|error| Failure::Refused(error.to_string()))?;
             network.subnets.push((parsed, subnet.parsed("gateway", "an IP address")?));
         }
-        let mut wanted = wanted(&membership.own)?;
         for (option, value) in info.object("options")?.iter().flat_map(Object::members) {
             let value = value.as_str().unwrap_or_default();
             match (option, value) {
@@ -399,6 +416,11 @@ fn tear_down(input: &Value, layout: Layout) -> Result<String, Failure> {
 
 fn take_down(key: &AttachmentKey, attacher: &mut Attacher) -> Result<(), Failure> {
     attacher.detach(key)?;
+    remove_network(key, attacher)
+}
+
+/// A network goes with the last container.
+fn remove_network(key: &AttachmentKey, attacher: &mut Attacher) -> Result<(), Failure> {
     if let Some(network) = attacher.known_network(&key.network)? {
         attacher.remove_unused(&network.name)?;
     }

@@ -86,7 +86,7 @@ fn containers_of_podman_come_and_go_with_their_network() {
     taken["networks"]["podman"]["static_ips"] = json!(["10.88.0.7"]);
     let _third = pod(&host, "third");
     failed(&call(&host, &program, &["setup", "/run/netns/third"], &taken), &["9090", "second-name"]);
-    assert_eq!(tcp(&host.outside, &format!("{HOST}:8080")).seen_as(), OUTSIDE);
+    assert_eq!(tcp(&host.outside, &format!("{HOST}:8081")).seen_as(), OUTSIDE);
 
     drop(servers);
     teardown(0, "/run/netns/first");
@@ -157,4 +157,38 @@ fn two_networks_are_joined_in_order_and_all_of_it_is_undone_together() {
         failed(&call(&host, &program, &["setup", "/run/netns/web"], &changed), &[needle, "front"]);
     }
     assert_eq!((host.leftovers(Scope::All), host.table()), before);
+}
+
+#[test]
+fn a_driver_of_podmans_own_back_end_does_the_same_for_one_network() {
+    let host = Host::new();
+    let program = host.scratch("netavark-plugins").join("mydocker");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_mydocker"), &program).unwrap();
+    let call = |arguments: &[&str], input: &Value| {
+        let words = [&[program.to_str().unwrap()], arguments].concat();
+        host.program(&words).input(&input.to_string()).run_in(&host.space)
+    };
+    let mut network = info("front", "front0", &json!([{ "subnet": "10.94.0.0/24", "gateway": "10.94.0.1" }]));
+    network["driver"] = "mydocker".into();
+    assert_eq!(call(&["create"], &network).json(), network);
+    let mut other = network.clone();
+    other["options"] = json!({ "vlan": "7" });
+    failed(&call(&["create"], &other), &["vlan"]);
+    let input = json!({
+        "container_id": "web", "container_name": "web", "network": network,
+        "network_options": { "interface_name": "eth0", "static_ips": ["10.94.0.7"] },
+        "port_mappings": [{ "container_port": 80, "host_ip": "", "host_port": 8080, "protocol": "tcp", "range": 1 }],
+    });
+    let web = pod(&host, "web");
+    let status = call(&["setup", "/run/netns/web"], &input).json();
+    assert_eq!(status["interfaces"]["eth0"]["subnets"][0]["ipnet"], "10.94.0.7/24");
+    let _server = Server::tcp(&web, "0.0.0.0:80");
+    assert_eq!(tcp(&host.outside, &format!("{HOST}:8080")).seen_as(), OUTSIDE);
+    failed(&call(&["setup", "/run/netns/web"], &input), &["already"]);
+    assert_eq!(tcp(&host.outside, &format!("{HOST}:8080")).seen_as(), OUTSIDE);
+    for _ in 0..2 {
+        assert_eq!(call(&["teardown", "/run/netns/web"], &input).ok(), "");
+    }
+    assert_eq!(web.ok(&["ip", "-br", "link"]).lines().count(), 1);
+    assert!(!host.devices_now().contains("front0"));
 }

@@ -91,3 +91,32 @@ fn files(directory: &Path) -> BTreeSet<PathBuf> {
     }
     found
 }
+
+#[test]
+fn what_is_installed_for_other_engines_answers_by_its_names() {
+    let host = Host::new();
+    let stage = host.scratch("stage");
+    let words = [
+        "make".to_owned(),
+        "-C".to_owned(),
+        env!("CARGO_MANIFEST_DIR").to_owned(),
+        "-o".to_owned(),
+        "build".to_owned(),
+        "install-cni".to_owned(),
+        format!("DESTDIR={}", stage.display()),
+        format!("BINARY={BINARY}"),
+    ];
+    host.space.ok(&words.each_ref().map(String::as_str));
+    for name in ["mydocker", "bridge", "portmap", "firewall", "loopback", "tuning"] {
+        let path = stage.join("opt/cni/bin").join(name);
+        let asked = host.program(&[path.to_str().unwrap()]).environment("CNI_COMMAND", "VERSION");
+        let versions = asked.run_in(&host.space).json()["supportedVersions"].clone();
+        assert_eq!(versions[4], "1.1.0", "{name}: {versions}");
+    }
+    let podman = stage.join("usr/libexec/mydocker");
+    let program = |name: &str| podman.join(name).to_str().unwrap().to_owned();
+    let version = host.program(&[&program("netavark"), "version"]).run_in(&host.space).json();
+    assert_eq!(version["default_fw_driver"], "nftables");
+    let info = host.program(&[&program("netavark-plugins/mydocker"), "info"]).run_in(&host.space).json();
+    assert_eq!(info["api_version"], "1.0.0");
+}

@@ -1,6 +1,5 @@
 //! Where addresses come from: `host-local` and `static`, done by mydocker's own allocator.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::net::IpAddr;
 
@@ -195,10 +194,7 @@ fn name_servers(path: &str) -> Result<Dns, Failure> {
     let failed =
         |error: std::io::Error| Failure::configuration(format!("cannot read resolvConf {path}: {error}"));
     let mut text = String::new();
-    let file = File::open(path).map_err(failed)?;
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err(Failure::configuration(format!("resolvConf {path} is no file")));
-    }
+    let file = crate::plugin::open(path).map_err(failed)?;
     file.take(RESOLVER_FILE_MAX).read_to_string(&mut text).map_err(failed)?;
     let mut dns = Dns::default();
     for line in text.lines() {

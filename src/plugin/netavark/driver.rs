@@ -1,0 +1,93 @@
+//! A driver of Podman's own back end, which asks for one network at a time.
+
+use std::ffi::OsString;
+use std::io;
+
+use serde_json::{Value, json};
+
+use super::{
+    Failure, Membership, Plan, container_id, port_requests, printed, remove_network, status, take_down,
+};
+use crate::engine::{Attacher, AttachmentKey, Layout, Origin, OtherEngine, Wanted};
+use crate::names::ForeignName;
+use crate::plugin::json::Object;
+use crate::plugin::{Answer, Roots};
+
+/// The version of the drivers' contract.
+const DRIVER_API: &str = "1.0.0";
+
+/// Does what Podman's own back end asks for networks of the driver `mydocker`.
+pub(in crate::plugin) fn answer(
+    roots: Roots,
+    arguments: &[OsString],
+    input: impl FnOnce() -> io::Result<Vec<u8>>,
+) -> Answer {
+    printed(drive(roots, arguments, input), String::new())
+}
+
+fn drive(
+    roots: Roots,
+    arguments: &[OsString],
+    input: impl FnOnce() -> io::Result<Vec<u8>>,
+) -> Result<String, Failure> {
+    let words: Vec<String> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let read =
+        || -> Result<Value, Failure> { Ok(serde_json::from_slice(&input().map_err(Failure::Input)?)?) };
+    let layout = Layout::new(roots.root, roots.run_root);
+    match words[..] {
+        ["info"] => {
+            let info = json!({ "version": env!("CARGO_PKG_VERSION"), "api_version": DRIVER_API });
+            Ok(format!("{info}\n"))
+        }
+        ["create"] => {
+            // It is made with its first container; what cannot be made is refused here.
+            let network = read()?;
+            let info = Object::of(&network, "")?;
+            let name = info.parsed("name", "the name of a network")?;
+            let name: ForeignName = name.ok_or_else(|| info.unexpected("name", "the name of a network"))?;
+            let origin = Origin { engine: OtherEngine::Podman, name };
+            Plan::of_network(&origin, &info, Wanted::default())?;
+            Ok(format!("{network}\n"))
+        }
+        ["setup", netns] => {
+            let input = read()?;
+            let (membership, options) = driven(&input)?;
+            let plan = Plan::read(&membership)?;
+            let name = options.parsed::<ForeignName>("container_name", "a name of a container")?;
+            let ports = port_requests(&options)?;
+            let mut attacher = Attacher::new(layout);
+            match plan.carry_out(&membership, netns, name.as_ref(), &ports, &mut attacher) {
+                Ok(attached) => Ok(format!("{}\n", status(&attached))),
+                Err(error) => {
+                    remove_network(&membership.key, &mut attacher).ok();
+                    Err(error)
+                }
+            }
+        }
+        ["teardown", _] => {
+            let input = read()?;
+            take_down(&driven(&input)?.0.key, &mut Attacher::new(layout))?;
+            Ok(String::new())
+        }
+        _ => Err(Failure::Refused("expected info, create, setup NAMESPACE or teardown NAMESPACE".to_owned())),
+    }
+}
+
+/// The one network that a driver is called for.
+fn driven(input: &Value) -> Result<(Membership<'_>, Object<'_>), Failure> {
+    let options = Object::of(input, "")?;
+    let container = container_id(&options)?;
+    let info = options.object("network")?.ok_or_else(|| options.unexpected("network", "a network"))?;
+    let own = options.object("network_options")?;
+    let own = own.ok_or_else(|| options.unexpected("network_options", "what a container asks for"))?;
+    let name = info.parsed("name", "the name of a network")?;
+    let name: ForeignName = name.ok_or_else(|| info.unexpected("name", "the name of a network"))?;
+    let interface = own.parsed("interface_name", "a name of a device")?;
+    let key = AttachmentKey {
+        network: Origin { engine: OtherEngine::Podman, name },
+        container,
+        interface: interface.ok_or_else(|| own.unexpected("interface_name", "a name of a device"))?,
+    };
+    Ok((Membership { key, own, info: Some(info) }, options))
+}
