@@ -163,6 +163,15 @@ fn a_network_of_another_engine_is_seen_healed_and_left_to_it() {
     // Not even empty: the engine makes its next pod in it.
     host.mydocker(&["network", "prune", "-f"]).ok();
     assert_eq!(containers(&host, "pods"), 0);
+    // Of an engine that is gone for good, a user takes away what has lost its namespace, and nothing else.
+    mydocker(&host, "ADD", "next", &other).ok();
+    let force = ["network", "disconnect", "--force", "pods", "next"];
+    host.mydocker(&force).refused(&[1], &["next"]);
+    assert!(ping(&next, "10.50.0.1"));
+    drop(next);
+    end(&host, "next");
+    host.mydocker(&force).ok();
+    host.mydocker(&["network", "rm", "pods"]).ok();
 }
 
 #[test]
