@@ -4,7 +4,7 @@
 //!
 //! ```text
 //! main ─► cli ─► (plugin ─►) engine ─┬─► container ─► dns ───────────┐
-//!                                    ├─► image, volume, registry ─────┤  container, image ─► archive
+//!                                    ├─► image, volume, registry ─────┤  container, image ─► archive; engine ─► events
 //!                                    └─► network ─► nft ─► netlink ───┴─► store, netns, sysctl ─► sys
 //!                                          needs ◄─ whoever asks; names, process, duration ◄─ everyone
 //! ```
@@ -31,6 +31,7 @@ mod container;
 mod dns;
 mod duration;
 pub mod engine;
+mod events;
 mod image;
 pub mod names;
 mod needs;

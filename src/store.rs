@@ -266,6 +266,12 @@ impl Layout {
         self.images().join("tmp")
     }
 
+    /// The file of what has happened.
+    #[must_use]
+    pub fn events(&self) -> PathBuf {
+        self.run_root.join("events")
+    }
+
     /// What one running container needs until it ends: sockets.
     #[must_use]
     pub fn container_run(&self, id: &ContainerId) -> PathBuf {

@@ -25,6 +25,9 @@ use crate::names::VolumeName;
 use crate::process::Process;
 use crate::store::{self, Durability, Layout, Lock, LockKind};
 
+/// The only driver.
+pub const DRIVER: &str = "local";
+
 /// The format of a record.
 const VERSION: u32 = 1;
 

@@ -12,6 +12,7 @@ mod create;
 mod diff;
 mod documents;
 mod each;
+mod events;
 mod exec;
 mod export;
 mod filters;
@@ -189,6 +190,7 @@ enum Command {
     Info(info::Args),
     Version(version::Args),
     System(system::Args),
+    Events(events::Args),
     Completion(completion::Args),
     #[command(hide = true)]
     Man(man::Args),
@@ -345,6 +347,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Info(args) => info::run(args, &mut context),
         Command::Version(args) => version::run(args, &mut context),
         Command::System(args) => system::run(args, &mut context),
+        Command::Events(args) => events::run(args, &mut context),
         Command::Completion(args) => completion::run(&args),
         Command::Man(args) => man::run(&args),
         Command::Supervise(args) => supervise::run(args, &mut context),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::listing::{self, Columns, ListFormat};
 use super::times::Moment;
-use super::{CommandError, Context, failed, images, info, key_value, output};
+use super::{CommandError, Context, events, failed, images, info, key_value, output};
 use crate::engine::{Network, Record, VolumeFilter};
 
 /// Look after the disk space of all containers, images and volumes.
@@ -19,6 +19,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Df(DfArgs),
+    Events(events::Args),
     Info(info::Args),
     Prune(PruneArgs),
 }
@@ -54,6 +55,7 @@ struct PruneArgs {
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     match args.command {
         Command::Df(args) => df(&args, context),
+        Command::Events(args) => events::run(args, context),
         Command::Info(args) => info::run(args, context),
         Command::Prune(args) => prune(&args, context),
     }

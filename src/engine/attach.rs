@@ -4,8 +4,8 @@ use std::io::{self, IsTerminal as _, Stderr, Stdin, Stdout};
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 
-use super::containers;
-use super::{EngineError, privileges};
+use super::containers::{self, Record};
+use super::{EngineError, events, privileges};
 use crate::container::life::attach::{self, Io, Manner, Outcome, Proxy};
 use crate::container::life::detach::DetachKeys;
 use crate::store::Layout;
@@ -46,7 +46,17 @@ pub(super) fn attach(layout: &Layout, reference: &str, attachment: &Attachment) 
     let io = connect_streams(&streams, attachment, record.config.open_stdin);
     check_terminal(io, record.config.tty)?;
     attach::subscribe(&stream, io)?;
-    relay(stream, io, record.config.tty, attachment)
+    events::container(layout, &record, "attach", &[]);
+    let left = relay(stream, io, record.config.tty, attachment)?;
+    tell_detached(layout, &record, left);
+    Ok(left)
+}
+
+/// Tells that the caller has left a container that runs on.
+pub(super) fn tell_detached(layout: &Layout, record: &Record, left: Left) {
+    if left == Left::Running {
+        events::container(layout, record, "detach", &[]);
+    }
 }
 
 /// The caller's streams that are to be connected.

@@ -3,7 +3,7 @@
 use super::containers::{self, Record, Snapshot};
 use super::hold_up::HeldUp;
 use super::host::hierarchy;
-use super::{EngineError, defaults, images, privileges};
+use super::{EngineError, defaults, events, images, privileges};
 use crate::archive::{self, Packer, Purpose};
 use crate::container::life::record::State;
 use crate::container::life::view;
@@ -54,7 +54,7 @@ pub(super) fn commit(layout: &Layout, reference: &str, request: CommitImage) -> 
     };
     let upper = view::upper(layout, &record.id, &config.layers)?;
     let _held_up = if request.pause { hold_up(layout, &record, &state)? } else { None };
-    archive::piped(
+    let id: Result<Digest, EngineError> = archive::piped(
         |pipe| {
             let mut packer = Packer::new(pipe, Purpose::Layer, &view::is_mount_point);
             packer.add(&upper, "".as_ref())?;
@@ -64,7 +64,10 @@ pub(super) fn commit(layout: &Layout, reference: &str, request: CommitImage) -> 
             let what = format!("what container {} wrote", record.name);
             Ok(images.create(stream, &what, new, &|| images::users(layout))?)
         },
-    )
+    );
+    let id = id?;
+    events::container(layout, &record, "commit", &[("imageID", id.as_str())]);
+    Ok(id)
 }
 
 /// Pauses a running container, unless it is paused already.

@@ -18,7 +18,7 @@ use std::net::IpAddr;
 
 use super::connection::{Membership, NetworkMode};
 use super::containers::{self, GLANCE, Record};
-use super::{EngineError, Wanted, etc_files, join, one_line, privileges};
+use super::{EngineError, Wanted, etc_files, events, join, one_line, privileges};
 use crate::container::life::record::State;
 use crate::container::life::signal;
 use crate::container::tree::files;
@@ -94,6 +94,7 @@ impl Connecting<'_> {
                     if let Some(held) = self.hold(&record.id)? {
                         check_free(&held.record, &membership.network)?;
                         if self.connect_running(held, &membership)? {
+                            self.tell(&membership.network, "connect", &record.id);
                             return Ok(());
                         }
                     }
@@ -141,6 +142,7 @@ impl Connecting<'_> {
                             return Err(not_connected(&held.record.name));
                         }
                         if self.disconnect_running(held, &network)? {
+                            self.tell(&network, "disconnect", &record.id);
                             return Ok(());
                         }
                     }
@@ -150,6 +152,10 @@ impl Connecting<'_> {
                 }
             }
         }
+    }
+
+    fn tell(&self, network: &NetworkName, action: &str, id: &ContainerId) {
+        events::connection(self.layout, self.networks, network, action, id);
     }
 
     /// The network that the user means; the default one is there by being asked for.

@@ -6,7 +6,7 @@ use std::path::Path;
 use super::connection::{Connection, Membership, NetworkMode, options_of};
 use super::containers::Record;
 use super::host::hierarchy;
-use super::{EngineError, defaults, forget, images, mounts, privileges, sharing, volumes};
+use super::{EngineError, defaults, events, forget, images, mounts, privileges, sharing, volumes};
 use crate::container::life::index;
 use crate::container::request::config::{
     Argv, Config, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, Settings, UserSpec,
@@ -88,6 +88,7 @@ pub(super) fn create(
         // The first error is the one to report.
         forget::forget(layout, networks, &record.id, true).ok();
     })?;
+    events::container(layout, &record, "create", &[]);
     Ok(record)
 }
 

@@ -1,7 +1,7 @@
 //! What is left of a container that does not run is removed.
 
 use super::containers::Record;
-use super::{EngineError, volumes};
+use super::{EngineError, events, volumes};
 use crate::container::life::index;
 use crate::container::life::record::{RecordError, State};
 use crate::container::tree::rootfs;
@@ -41,5 +41,6 @@ pub(super) fn forget(
     networks.disconnect_container(id, &[])?;
     rootfs::remove(layout, id)?;
     index::remove(layout, id, &record.name)?;
+    events::container(layout, &record, "destroy", &[]);
     if volumes || record.config.auto_remove { volumes::remove_anonymous(layout, &record) } else { Ok(()) }
 }

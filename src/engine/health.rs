@@ -6,9 +6,9 @@ use std::os::fd::AsFd as _;
 
 use nix::sys::signal::Signal as NixSignal;
 
-use super::EngineError;
 use super::containers::Record;
 use super::launch::Job;
+use super::{EngineError, events};
 use crate::container::life::attach;
 use crate::container::life::check;
 use crate::container::life::health::{Health, HealthStatus};
@@ -53,10 +53,14 @@ pub(super) fn check(layout: &Layout, id: &ContainerId) -> Result<Verdict, Engine
     };
     let Some(outcome) = check::run(id, &record.config, *init, check) else { return Ok(Verdict::Nothing) };
     let mut health = Health::of_run(layout, id, *init);
+    let before = health.status;
     health.note(check, *started, outcome);
     health
         .save(layout, id)
         .map_err(|source| EngineError::Io { action: "write how the container is", source })?;
+    if health.status != before {
+        events::container(layout, &record, &format!("health_status: {}", health.status.as_str()), &[]);
+    }
     Ok(match health.status {
         HealthStatus::Starting => Verdict::Starting,
         HealthStatus::Unhealthy if settings.on_unhealthy != OnFailure::None => Verdict::Act,

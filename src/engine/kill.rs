@@ -2,7 +2,7 @@
 
 use super::containers::{self, Record, Snapshot};
 use super::host::hierarchy;
-use super::{EngineError, Grace, privileges, stop};
+use super::{EngineError, Grace, events, privileges, stop};
 use crate::container::life::record::State;
 use crate::container::life::signal;
 use crate::container::request::signal::Signal;
@@ -23,10 +23,12 @@ pub(super) fn kill(
     let ends = signal == Signal::KILL || signal == record.config.stop_signal;
     match state {
         State::Running { .. } | State::Restarting { .. } if signal == Signal::KILL => {
-            stop::end(layout, networks, &record.id, signal, Grace::Forever)
+            stop::end(layout, networks, &record.id, signal, Grace::Forever).map(drop)
         }
         // There is no process to be signalled; but it is not to come back either.
-        State::Restarting { .. } if ends => stop::end(layout, networks, &record.id, signal, Grace::Forever),
+        State::Restarting { .. } if ends => {
+            stop::end(layout, networks, &record.id, signal, Grace::Forever).map(drop)
+        }
         State::Restarting { .. } => Ok(()),
         State::Running { init, .. } => {
             if ends {
@@ -35,6 +37,7 @@ pub(super) fn kill(
                     Ok::<(), EngineError>(())
                 })?;
             }
+            events::kill(layout, &record, signal);
             if !signal::send(init, signal)? {
                 return Err(EngineError::NotRunning { action: "signal", name: record.name });
             }

@@ -18,6 +18,7 @@ mod create;
 mod defaults;
 mod error;
 mod etc_files;
+mod events;
 mod exec;
 mod export;
 mod flows;
@@ -96,6 +97,7 @@ pub use crate::container::request::ulimit::Ulimit;
 pub use crate::container::run::hidden::paths as hidden_paths;
 pub use crate::container::run::processes::Task;
 pub use crate::container::run::usage::{Transfer, Usage, host_memory};
+pub use crate::events::{Event, Kind as EventKind};
 pub use crate::image::{
     Change, ImageConfig, ImageError, LoadedImage, Pinned, Platform, Reference, RemoteName, Removal, Step,
     StoredImage,

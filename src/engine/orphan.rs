@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use super::containers::Record;
-use super::{EngineError, forget};
+use super::{EngineError, events, forget};
 use crate::container::life::record::{Exit, LOST, RecordError, State};
 use crate::container::life::signal;
 use crate::container::run::runtime;
@@ -78,12 +78,16 @@ pub(super) fn clean_up(
         }
         taken_down = take_down(layout, networks, id, &record.network.earlier());
         record.network.forget_earlier();
+        let ran = record.state.is_running();
         record.state = match &record.state {
             State::Exited(exit) | State::Restarting { exit, .. } => State::Exited(exit.clone()),
             State::Running { started, .. } => State::Exited(lost(record.status()?, Some(*started))),
             State::Created | State::Starting { .. } => State::Exited(lost(record.status()?, None)),
             removed @ (State::Removing { .. } | State::Dead) => removed.clone(),
         };
+        if ran {
+            events::ended(layout, networks, record);
+        }
         Ok(Some(record.clone()))
     });
     match cleaned_up {

@@ -2,7 +2,7 @@
 
 use super::containers::{self, Snapshot};
 use super::host::hierarchy;
-use super::{EngineError, hold_up, privileges};
+use super::{EngineError, events, hold_up, privileges};
 use crate::container::life::record::State;
 use crate::container::run::cgroup;
 use crate::container::run::runtime::RuntimeError;
@@ -14,7 +14,9 @@ pub(super) fn pause(layout: &Layout, reference: &str) -> Result<(), EngineError>
     match state {
         State::Running { paused: false, .. } => {
             hold_up::forget(layout, &record.id);
-            Ok(cgroup::freeze(hierarchy()?, &record.id).map_err(RuntimeError::from)?)
+            cgroup::freeze(hierarchy()?, &record.id).map_err(RuntimeError::from)?;
+            events::container(layout, &record, "pause", &[]);
+            Ok(())
         }
         State::Running { .. } | State::Restarting { .. } => {
             Err(EngineError::Is { action: "pause", name: record.name, state: state.as_str() })
@@ -35,5 +37,7 @@ pub(super) fn unpause(layout: &Layout, reference: &str) -> Result<(), EngineErro
         return Err(EngineError::Is { action: "unpause", name: record.name, state: "not paused" });
     }
     hold_up::forget(layout, &record.id);
-    Ok(cgroup::thaw(hierarchy()?, &record.id).map_err(RuntimeError::from)?)
+    cgroup::thaw(hierarchy()?, &record.id).map_err(RuntimeError::from)?;
+    events::container(layout, &record, "unpause", &[]);
+    Ok(())
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::containers::Listing;
-use super::{EngineError, containers, privileges};
+use super::{EngineError, containers, events, privileges};
 use crate::names::NetworkName;
 use crate::network::{Network, Networks};
 use crate::store::Layout;
@@ -15,7 +15,12 @@ pub(super) fn networks(
 ) -> Result<Vec<NetworkName>, EngineError> {
     privileges::for_networks()?;
     let kept = networks_of_containers(layout)?;
-    Ok(networks.prune(&kept, wanted)?)
+    let known = networks.list()?;
+    let pruned = networks.prune(&kept, wanted)?;
+    for network in known.iter().filter(|network| pruned.contains(&network.name)) {
+        events::network(layout, network, "destroy");
+    }
+    Ok(pruned)
 }
 
 /// The networks that a container has which runs, or is to be started again by itself. Of one whose record cannot be read

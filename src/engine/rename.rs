@@ -1,7 +1,7 @@
 //! Containers get other names.
 
 use super::containers::{self, Record};
-use super::{EngineError, privileges};
+use super::{EngineError, events, privileges};
 use crate::container::life::index;
 use crate::names::ContainerName;
 use crate::network::Networks;
@@ -14,8 +14,9 @@ pub(super) fn rename(
     name: &ContainerName,
 ) -> Result<(), EngineError> {
     privileges::for_containers()?;
-    let id = containers::find(layout, reference)?.record.id;
+    let Record { id, name: old, .. } = containers::find(layout, reference)?.record;
     let record = index::rename(layout, &id, name, |_: &mut Record| {})?;
+    events::container(layout, &record, "rename", &[("oldName", &format!("/{old}"))]);
     if !record.status()?.is_running() {
         return Ok(());
     }

@@ -2,7 +2,7 @@
 
 use super::containers::{self, Record};
 use super::launch::Supervisors;
-use super::{EngineError, StopRequest, privileges, start, stop};
+use super::{EngineError, StopRequest, events, privileges, start, stop};
 use crate::network::Networks;
 use crate::process::Process;
 use crate::store::Layout;
@@ -31,5 +31,7 @@ pub(super) fn restart(
         mark(false).ok();
     }
     stopped?;
-    start::start(layout, networks, supervisors, record.id.as_str())
+    start::start(layout, networks, supervisors, record.id.as_str())?;
+    events::container(layout, &record, "restart", &[]);
+    Ok(())
 }

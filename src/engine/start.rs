@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::attach::{self, Attachment, Left};
 use super::containers::{self, GLANCE, Record, Snapshot};
 use super::launch::{Job, Supervisors};
-use super::{EngineError, forget, orphan, privileges};
+use super::{EngineError, events, forget, orphan, privileges};
 use crate::container::life;
 use crate::container::life::record::{RecordError, State};
 use crate::container::life::signal;
@@ -32,7 +32,7 @@ pub(super) fn run_attached(
     record: &Record,
     attachment: &Attachment,
 ) -> Result<Left, EngineError> {
-    let finished = launch_attached(supervisors, record, attachment);
+    let finished = launch_attached(layout, supervisors, record, attachment);
     finished.inspect_err(|error| {
         match error {
             EngineError::Start(_) | EngineError::NoTerminal => forget_failed(layout, networks, record),
@@ -73,7 +73,7 @@ pub(super) fn start_attached(
     privileges::for_containers()?;
     match find_to_start(layout, reference)? {
         None => attach::attach(layout, reference, attachment),
-        Some(record) => launch_attached(supervisors, &record, attachment),
+        Some(record) => launch_attached(layout, supervisors, &record, attachment),
     }
 }
 
@@ -118,12 +118,16 @@ fn launch(supervisors: &Supervisors, record: &Record) -> Result<(), EngineError>
 }
 
 fn launch_attached(
+    layout: &Layout,
     supervisors: &Supervisors,
     record: &Record,
     attachment: &Attachment,
 ) -> Result<Left, EngineError> {
     let (tty, interactive) = (record.config.tty, record.config.open_stdin);
-    supervisors.attached(Job::Run(record.id.clone()), tty, interactive, attachment)
+    events::container(layout, record, "attach", &[]);
+    let left = supervisors.attached(Job::Run(record.id.clone()), tty, interactive, attachment)?;
+    attach::tell_detached(layout, record, left);
+    Ok(left)
 }
 
 /// Takes down what a supervisor that was killed while it started a container has left.

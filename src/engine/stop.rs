@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::containers::{self, GLANCE, Record};
 use super::host::hierarchy;
 use super::orphan::{self, CLEANUP_PATIENCE};
-use super::{EngineError, privileges};
+use super::{EngineError, events, privileges};
 use crate::container::life::attach;
 use crate::container::life::record::{RecordError, State};
 use crate::container::life::signal;
@@ -68,27 +68,31 @@ pub(super) fn stop_as_asked(
 ) -> Result<(), EngineError> {
     let config = &record.config;
     let grace = request.grace.unwrap_or(Grace::Seconds(config.stop_timeout));
-    end(layout, networks, &record.id, request.signal.unwrap_or(config.stop_signal), grace)
+    let ran = end(layout, networks, &record.id, request.signal.unwrap_or(config.stop_signal), grace)?;
+    if ran {
+        events::container(layout, record, "stop", &[]);
+    }
+    Ok(())
 }
 
 /// Ends a container's processes, and waits for the supervisor to take everything down, or does it where
-/// there is no supervisor any more.
+/// there is no supervisor any more. False if it did not run.
 pub(super) fn end(
     layout: &Layout,
     networks: &mut Networks,
     id: &ContainerId,
     signal: Signal,
     grace: Grace,
-) -> Result<(), EngineError> {
+) -> Result<bool, EngineError> {
     let record = Record::load(layout, id)?;
     if record.is_orphaned()? {
         if let State::Running { init, .. } = &record.state {
-            terminate(id, *init, signal, grace)?;
+            terminate(layout, &record, *init, signal, grace)?;
         }
-        return orphan::clean_up(layout, networks, &record.id);
+        return orphan::clean_up(layout, networks, &record.id).map(|()| true);
     }
     if matches!(record.state, State::Created | State::Exited(_) | State::Removing { .. } | State::Dead) {
-        return Ok(());
+        return Ok(false);
     }
     let before = Record::update(layout, id, |record| {
         let before = record.state.clone();
@@ -104,11 +108,11 @@ pub(super) fn end(
             // Over its socket the supervisor says that everything is taken down a little before it ends itself:
             // closing its netfilter socket makes it wait for the kernel.
             let connection = attach::connect(layout, id)?;
-            terminate(id, init, signal, grace)?;
+            terminate(layout, &record, init, signal, grace)?;
             if let Some(connection) = connection
                 && attach::wait_for_exit(&connection, Some(CLEANUP_PATIENCE))?.is_some()
             {
-                return Ok(());
+                return Ok(true);
             }
             supervisor
         }
@@ -131,12 +135,12 @@ pub(super) fn end(
             signal::send(supervisor, Signal::TERM)?;
             supervisor
         }
-        Ok(State::Created | State::Exited(_) | State::Removing { .. } | State::Dead) => return Ok(()),
+        Ok(State::Created | State::Exited(_) | State::Removing { .. } | State::Dead) => return Ok(false),
         // It has ended and was removed meanwhile.
-        Err(EngineError::Record(RecordError::NotFound(_))) => return Ok(()),
+        Err(EngineError::Record(RecordError::NotFound(_))) => return Ok(false),
         Err(error) => return Err(error),
     };
-    orphan::outlive(layout, networks, &record.name, id, supervisor)
+    orphan::outlive(layout, networks, &record.name, id, supervisor).map(|()| true)
 }
 
 fn is_starting(layout: &Layout, id: &ContainerId, by: Process) -> Result<bool, EngineError> {
@@ -149,8 +153,16 @@ fn is_starting(layout: &Layout, id: &ContainerId, by: Process) -> Result<bool, E
 
 /// Asks a container's first process to end, and kills it when it does not. A paused one goes on, so that it
 /// can end.
-fn terminate(id: &ContainerId, init: Process, signal: Signal, grace: Grace) -> Result<(), EngineError> {
-    let hierarchy = hierarchy()?;
+fn terminate(
+    layout: &Layout,
+    record: &Record,
+    init: Process,
+    signal: Signal,
+    grace: Grace,
+) -> Result<(), EngineError> {
+    let (hierarchy, id) = (hierarchy()?, &record.id);
+    // Told first: the supervisor tells of the end.
+    events::kill(layout, record, signal);
     let asked = signal::send(init, signal);
     cgroup::thaw(hierarchy, id).map_err(RuntimeError::from)?;
     let ended = match asked {
@@ -160,6 +172,7 @@ fn terminate(id: &ContainerId, init: Process, signal: Signal, grace: Grace) -> R
         Err(error) => return Err(error.into()),
     };
     if !ended {
+        events::kill(layout, record, Signal::KILL);
         match signal::send(init, Signal::KILL) {
             Err(error) if !error.is_refusal() || !cgroup::kill_all(hierarchy, id) => {
                 return Err(error.into());

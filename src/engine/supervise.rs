@@ -20,7 +20,7 @@ use super::containers::Record;
 use super::host::hierarchy;
 use super::launch::{Job, Supervisors};
 use super::{
-    EngineError, etc_files, forget, health, join, mounts, one_line, orphan, resolver, sharing, update,
+    EngineError, etc_files, events, forget, health, join, mounts, one_line, orphan, resolver, sharing, update,
 };
 use crate::container::life::attach;
 use crate::container::life::log::Writer;
@@ -128,10 +128,11 @@ impl Supervision<'_> {
         let out_of_memory = hierarchy().is_ok_and(|hierarchy| cgroup::was_out_of_memory(hierarchy, id));
         let taken_down = orphan::take_down(self.layout, self.networks, id, &[]);
         let ended = ended?;
-        let next = self.conclude(id, ended, out_of_memory)?;
+        let (next, record) = self.conclude(id, ended, out_of_memory)?;
         // A command that was connecting it meanwhile either sees in the record that the run is over, or has finished
         // before that, and is seen here.
         self.networks.disconnect_late(id)?;
+        events::ended(self.layout, self.networks, &record);
         match next {
             Next::Over { goes } => {
                 if goes {
@@ -155,7 +156,7 @@ impl Supervision<'_> {
         id: &ContainerId,
         Ended { code, at, asked, again }: Ended,
         out_of_memory: bool,
-    ) -> Result<Next, EngineError> {
+    ) -> Result<(Next, Record), EngineError> {
         Record::update(self.layout, id, |record| {
             let started = match &record.state {
                 State::Running { started, .. } => Some(*started),
@@ -171,11 +172,11 @@ impl Supervision<'_> {
             // Who asks this process to end, as a host does that is shut down, wants no further run by it.
             let Some(delay) = delay.filter(|_| !asked) else {
                 record.state = State::Exited(exit);
-                return Ok(Next::Over { goes: record.is_to_go() });
+                return Ok((Next::Over { goes: record.is_to_go() }, record.clone()));
             };
             record.life.delay = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
             record.state = State::restarting(exit)?;
-            Ok(Next::Again(delay))
+            Ok((Next::Again(delay), record.clone()))
         })
     }
 
@@ -329,7 +330,7 @@ impl Supervision<'_> {
         if let Some(path) = &config.settings.pidfile {
             write_pid(path, init)?;
         }
-        supervisor.start()?;
+        supervisor.start(|| events::started(self.layout, self.networks, record))?;
         mounts.keep();
         Ok(supervisor)
     }
@@ -423,15 +424,17 @@ impl Supervision<'_> {
                 checks: None,
             };
             let mut supervisor = Supervisor::new(task, options)?;
-            supervisor.start()?;
-            Ok(supervisor)
+            let told = events::Exec::new(&record, request.command.words());
+            supervisor.start(|| told.started(self.layout))?;
+            Ok((supervisor, told))
         })();
         match joined {
-            Ok(mut supervisor) => {
+            Ok((mut supervisor, told)) => {
                 drop(kept);
                 on_start()?;
                 capability::reduce_to_relays().map_err(runtime::RuntimeError::from)?;
                 let ended = supervisor.run()?;
+                told.ended(self.layout, ended);
                 Ok(supervisor.finish(ended.code)?)
             }
             Err(error) => {

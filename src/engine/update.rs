@@ -2,7 +2,7 @@
 
 use super::containers::{self, Record};
 use super::host::hierarchy;
-use super::{EngineError, privileges};
+use super::{EngineError, events, privileges};
 use crate::container::life::record::State;
 use crate::container::request::limits::{Limits, Machine};
 use crate::container::request::restart::RestartPolicy;
@@ -18,7 +18,8 @@ pub(super) fn update(
     change: impl Fn(&mut Limits),
 ) -> Result<(), EngineError> {
     privileges::for_containers()?;
-    let id = containers::find(layout, reference)?.record.id;
+    let record = containers::find(layout, reference)?.record;
+    let id = record.id.clone();
     let hierarchy = hierarchy()?;
     let machine = Machine::read(hierarchy.version());
     // The kernel is asked within the change of the record, so that of two updates at once the record has
@@ -43,8 +44,10 @@ pub(super) fn update(
             enforce(hierarchy, &id, &limits)?;
         }
         record.config.settings.limits = limits;
-        Ok(())
-    })
+        Ok::<(), EngineError>(())
+    })?;
+    events::container(layout, &record, "update", &[]);
+    Ok(())
 }
 
 /// Gives the groups of a container that runs already these limits.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 use super::containers::{self, Record};
-use super::{EngineError, privileges};
+use super::{EngineError, events, privileges};
 use crate::container::request::mounts::{Mount, Source};
 use crate::names::{ContainerName, VolumeName};
 use crate::store::Layout;
@@ -78,7 +78,7 @@ impl VolumeFilter {
 }
 
 /// The only driver of volumes.
-pub(super) const DRIVER: &str = "local";
+pub(super) const DRIVER: &str = crate::volume::DRIVER;
 
 /// What a removal of unused volumes has removed.
 #[derive(Debug, Clone)]
@@ -97,7 +97,8 @@ pub(super) fn create(
     privileges::for_containers()?;
     wanted.anonymous = name.is_none();
     let name = name.map_or_else(new_name, Ok)?;
-    Ok(Volumes::new(layout).ensure(&name, &wanted)?.name)
+    ensure(layout, &name, &wanted)?;
+    Ok(name)
 }
 
 pub(super) fn list(layout: &Layout, filter: &VolumeFilter) -> Result<Vec<VolumeView>, EngineError> {
@@ -140,7 +141,9 @@ pub(super) fn remove(layout: &Layout, name: &str, force: bool) -> Result<(), Eng
     }
     let removed = lock.remove(&volume.name)?;
     drop(lock);
-    Ok(removed.erase()?)
+    removed.erase()?;
+    events::volume(layout, &volume.name, "destroy");
+    Ok(())
 }
 
 pub(super) fn prune(layout: &Layout, all: bool, filter: &VolumeFilter) -> Result<Pruned, EngineError> {
@@ -164,16 +167,27 @@ pub(super) fn prune(layout: &Layout, all: bool, filter: &VolumeFilter) -> Result
         pruned.bytes += removed.size()?;
         removed.erase()?;
     }
+    pruned.names.iter().for_each(|name| events::volume(layout, name, "destroy"));
     Ok(pruned)
+}
+
+/// Makes a volume that is not there.
+fn ensure(layout: &Layout, name: &VolumeName, wanted: &Wanted) -> Result<(), EngineError> {
+    let volumes = Volumes::new(layout);
+    let is_new = matches!(volumes.get(name.as_str()), Err(VolumeError::NotFound(_)));
+    volumes.ensure(name, wanted)?;
+    if is_new {
+        events::volume(layout, name, "create");
+    }
+    Ok(())
 }
 
 /// Makes the volumes of a container that are not there. Its record is written.
 pub(super) fn make(layout: &Layout, record: &Record) -> Result<(), EngineError> {
-    let volumes = Volumes::new(layout);
     for mount in &record.config.settings.mounts {
         if let Source::Volume { name: Some(name), labels, options, anonymous, .. } = &mount.source {
             let (labels, options) = (labels.clone(), options.clone());
-            volumes.ensure(name, &Wanted { labels, options, anonymous: *anonymous })?;
+            ensure(layout, name, &Wanted { labels, options, anonymous: *anonymous })?;
         }
     }
     Ok(())
@@ -195,15 +209,16 @@ pub(super) fn remove_anonymous(layout: &Layout, record: &Record) -> Result<(), E
     for name in names {
         match volumes.get(name.as_str()) {
             Ok(volume) if volume.anonymous && !used.contains_key(name) => {
-                all_removed.push(lock.remove(name)?);
+                all_removed.push((lock.remove(name)?, name));
             }
             Ok(_) | Err(VolumeError::NotFound(_)) => {}
             Err(error) => return Err(error.into()),
         }
     }
     drop(lock);
-    for removed in all_removed {
+    for (removed, name) in all_removed {
         removed.erase()?;
+        events::volume(layout, name, "destroy");
     }
     Ok(())
 }

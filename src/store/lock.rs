@@ -36,6 +36,8 @@ pub enum LockKind {
     Layer,
     /// A file with credentials.
     Credentials,
+    /// A full file of events, for the moment in which it gets another name. It is never waited for.
+    Events,
 }
 
 thread_local! {

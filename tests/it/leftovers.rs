@@ -30,7 +30,7 @@ const STAYS_IN_ROOT: &[&str] = &[
     "image/lock",
     "image/repositories.json",
 ];
-const STAYS_IN_RUN_ROOT: &[&str] = &["boot-id", "network/lock", "names.lock"];
+const STAYS_IN_RUN_ROOT: &[&str] = &["boot-id", "events", "network/lock", "names.lock"];
 /// Locks that stay, a few of them.
 const LOCKS_IN_ROOT: &str = "image/layer-locks";
 const LOCKS_IN_RUN_ROOT: &str = "network/namespace-locks";

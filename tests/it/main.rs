@@ -59,6 +59,8 @@ mod dry_run;
 #[cfg(test)]
 mod engines;
 #[cfg(test)]
+mod events;
+#[cfg(test)]
 mod exec_attack;
 #[cfg(test)]
 mod exec_edges;

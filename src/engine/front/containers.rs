@@ -3,15 +3,17 @@
 use std::io::{Read, Write};
 use std::path::Path;
 
+use chrono::{DateTime, Utc};
+
 use crate::container::life::log::Entry;
 use crate::container::request::limits::Limits;
 use crate::engine::{
-    Attachment, CopyEnd, CopyOptions, CreateContainer, DetachKeys, DiskUsage, Endpoint, Engine, EngineError,
+    Attachment, CopyEnd, CopyOptions, CreateContainer, DetachKeys, DiskUsage, Endpoint, Engine, EngineError, Event,
     ExecRequest, FileChange, HealthStatus, Left, Listing, LogRequest, MountView, Paths, Record,
     RestartPolicy, Signal, Snapshot, StopRequest, Task, Usage,
 };
 use crate::engine::{
-    attach, containers, copy, create, exec, export, kill, logs, mounts, pause, remove, rename, restart,
+    attach, containers, copy, create, events, exec, export, kill, logs, mounts, pause, remove, rename, restart,
     sharing, start, stats, stop, supervise, top, update, wait,
 };
 use crate::names::{ContainerId, ContainerName};
@@ -210,6 +212,20 @@ impl Engine {
     /// The container has no health check, or does not run or not any more.
     pub fn wait_until(&mut self, reference: &str, wanted: HealthStatus) -> Result<(), EngineError> {
         wait::wait_until(&self.layout, reference, wanted)
+    }
+
+    /// Hands out what happens to containers, networks, volumes and images until `show` returns false: what has happened
+    /// since a time, if there is one, and what is to come, up to a time.
+    ///
+    /// # Errors
+    /// The file of events cannot be read.
+    pub fn events(
+        &self,
+        since: Option<DateTime<Utc>>,
+        until: Option<DateTime<Utc>>,
+        show: impl FnMut(&Event) -> bool,
+    ) -> Result<(), EngineError> {
+        events::follow(&self.layout, since, until, show)
     }
 
     /// Gives a container another name.

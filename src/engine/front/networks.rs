@@ -7,7 +7,7 @@ use crate::engine::{
     ContainerFlow, CreateNetwork, Engine, EngineError, Finding, FlowEvent, Network, NetworkInspection,
     PortRequest, Wanted,
 };
-use crate::engine::{check, connect, connect_namespace, flows, privileges, prune, reload};
+use crate::engine::{check, connect, connect_namespace, events, flows, privileges, prune, reload};
 use crate::names::NetworkName;
 
 impl Engine {
@@ -17,7 +17,9 @@ impl Engine {
     /// A missing privilege, or [`crate::network::NetworkError`]; nothing is left behind.
     pub fn create_network(&mut self, request: &CreateNetwork) -> Result<Network, EngineError> {
         privileges::for_networks()?;
-        Ok(self.networks.create(request)?)
+        let network = self.networks.create(request)?;
+        events::network(&self.layout, &network, "create");
+        Ok(network)
     }
 
     /// All networks, by name.
@@ -42,7 +44,10 @@ impl Engine {
     /// A missing privilege, or [`crate::network::NetworkError`].
     pub fn remove_network(&mut self, name: &str) -> Result<(), EngineError> {
         privileges::for_networks()?;
-        Ok(self.networks.remove(name)?)
+        let network = self.networks.get(name);
+        self.networks.remove(name)?;
+        network.iter().for_each(|network| events::network(&self.layout, network, "destroy"));
+        Ok(())
     }
 
     /// Removes the networks that no running container has, and that `wanted` lets pass. Returns their names.

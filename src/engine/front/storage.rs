@@ -9,7 +9,9 @@ use crate::engine::{
     Progress, Pruned, PullImage, Pulled, Pushed, Record, Reference, RegistryOptions as Options, RemoteName,
     Removal, Step, StoredImage, VolumeFilter, VolumeView, WantedVolume,
 };
-use crate::engine::{commit, image_archives, images, import, info, login, pull, push, space, volumes};
+use crate::engine::{
+    commit, events, image_archives, images, import, info, login, pull, push, space, volumes,
+};
 use crate::names::{ContainerId, Digest, VolumeName};
 use crate::needs::Lack;
 
@@ -24,7 +26,9 @@ impl Engine {
         what: &str,
         request: ImportImage,
     ) -> Result<Digest, EngineError> {
-        import::import(&self.layout, stream, what, request)
+        let id = import::import(&self.layout, stream, what, request)?;
+        events::image(&self.layout, "import", id.as_str(), what);
+        Ok(id)
     }
 
     /// Makes an image of a container: its image with one more layer, what the container wrote.
@@ -64,7 +68,9 @@ impl Engine {
     /// # Errors
     /// There is no such image.
     pub fn tag_image(&mut self, source: &str, name: &Reference) -> Result<(), EngineError> {
-        images::tag(&self.layout, source, name)
+        images::tag(&self.layout, source, name)?;
+        events::image(&self.layout, "tag", source, &name.to_string());
+        Ok(())
     }
 
     /// Removes a name, or the image with its last one.
@@ -72,7 +78,9 @@ impl Engine {
     /// # Errors
     /// There is no such image, or it is needed.
     pub fn remove_image(&mut self, reference: &str, force: bool) -> Result<Vec<Removal>, EngineError> {
-        images::remove(&self.layout, reference, force)
+        let removals = images::remove(&self.layout, reference, force)?;
+        events::removals(&self.layout, &removals);
+        Ok(removals)
     }
 
     /// Removes all images that no container was made from: those without a name, or with `all` every one.
@@ -81,7 +89,9 @@ impl Engine {
     /// # Errors
     /// The images cannot be read.
     pub fn prune_images(&mut self, all: bool) -> Result<(Vec<Removal>, u64), EngineError> {
-        images::prune(&self.layout, all)
+        let (removals, bytes) = images::prune(&self.layout, all)?;
+        events::removals(&self.layout, &removals);
+        Ok((removals, bytes))
     }
 
     /// Makes a volume; one that is there already stays as it is. Without a name one is made up.
@@ -172,7 +182,12 @@ impl Engine {
         what: &str,
         platform: Option<&Platform>,
     ) -> Result<Vec<LoadedImage>, EngineError> {
-        image_archives::load(&self.layout, file, what, platform)
+        let loaded = image_archives::load(&self.layout, file, what, platform)?;
+        for image in &loaded {
+            let name = image.names.first().map(ToString::to_string).unwrap_or_default();
+            events::image(&self.layout, "load", image.id.as_str(), &name);
+        }
+        Ok(loaded)
     }
 
     /// Writes images to an archive. With `platform`, images for another one are refused.
@@ -211,7 +226,10 @@ impl Engine {
         request: &PullImage,
         progress: &dyn Progress,
     ) -> Result<Pulled, EngineError> {
-        pull::pull(&self.layout, request, progress)
+        let pulled = pull::pull(&self.layout, request, progress)?;
+        let name = request.name.to_string();
+        events::image(&self.layout, "pull", &name, &name);
+        Ok(pulled)
     }
 
     /// The names of all tags of a repository.
@@ -233,7 +251,9 @@ impl Engine {
         options: &Options,
         progress: &dyn Progress,
     ) -> Result<Pushed, EngineError> {
-        push::push(&self.layout, name, platform, options, progress)
+        let pushed = push::push(&self.layout, name, platform, options, progress)?;
+        events::image(&self.layout, "push", &name.to_string(), &name.to_string());
+        Ok(pushed)
     }
 
     /// The names of all tags of a repository that are here.

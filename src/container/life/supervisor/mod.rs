@@ -215,12 +215,13 @@ impl Supervisor {
         Ok(supervisor)
     }
 
-    /// Lets the command run, and reports that to the client.
+    /// Lets the command run, calls `on_start`, and reports to the client.
     ///
     /// # Errors
     /// [`RuntimeError`] if the command could not be executed; nothing was reported to the client.
-    pub fn start(&mut self) -> Result<(), RuntimeError> {
+    pub fn start(&mut self, on_start: impl FnOnce()) -> Result<(), RuntimeError> {
         self.start.start()?;
+        on_start();
         for client in &mut self.clients {
             client.reply(&Reply::Started);
             client.flush();

@@ -79,7 +79,7 @@ impl Stage {
 #[test]
 fn output_goes_to_the_log_and_the_client_in_order_and_whole() {
     let mut stage = Stage::new(false);
-    stage.supervisor.start().unwrap();
+    stage.supervisor.start(|| {}).unwrap();
     stage.stdout.write_all(b"one\n").unwrap();
     stage.supervisor.turn().unwrap();
     stage.stderr.write_all(b"two\n").unwrap();
