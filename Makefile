@@ -91,7 +91,8 @@ install-built:
 	$(GENERATOR) completion bash >$(DESTDIR)$(BASH_COMPLETIONS)/mydocker
 	$(GENERATOR) completion zsh >$(DESTDIR)$(ZSH_COMPLETIONS)/_mydocker
 	$(GENERATOR) completion fish >$(DESTDIR)$(FISH_COMPLETIONS)/mydocker.fish
-	sed 's|@BINDIR@|$(PREFIX)/bin|' .ci/package/mydocker@.service >$(DESTDIR)$(SYSTEMD_UNITS)/mydocker@.service
+	for unit in mydocker@.service mydocker-boot.service; do \
+	  sed 's|@BINDIR@|$(PREFIX)/bin|' .ci/package/$$unit >$(DESTDIR)$(SYSTEMD_UNITS)/$$unit; done
 
 # Where other engines look for CNI plugins, and the names by which they are called there beside `mydocker`.
 CNI_BIN ?= /opt/cni/bin
@@ -107,7 +108,8 @@ install-cni: build ## install the CNI plugins to /opt/cni/bin and Podman's back 
 uninstall: ## remove what `make install` installed (with the same PREFIX and DESTDIR)
 	rm -f $(DESTDIR)$(PREFIX)/bin/mydocker $(DESTDIR)$(MAN_PAGES)/mydocker.1 $(DESTDIR)$(MAN_PAGES)/mydocker-*.1 \
 	  $(DESTDIR)$(BASH_COMPLETIONS)/mydocker $(DESTDIR)$(ZSH_COMPLETIONS)/_mydocker \
-	  $(DESTDIR)$(FISH_COMPLETIONS)/mydocker.fish $(DESTDIR)$(SYSTEMD_UNITS)/mydocker@.service
+	  $(DESTDIR)$(FISH_COMPLETIONS)/mydocker.fish $(DESTDIR)$(SYSTEMD_UNITS)/mydocker@.service \
+	  $(DESTDIR)$(SYSTEMD_UNITS)/mydocker-boot.service
 
 deb: build ## build a Debian package of all that, in target/debian
 	.ci/package/deb target/debian

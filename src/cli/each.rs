@@ -26,9 +26,29 @@ pub(super) fn start_each(
     context: &mut Context,
     work: impl Fn(&mut Engine, &str) -> Result<(), EngineError> + Sync,
 ) -> Result<ExitCode, CommandError> {
+    in_turns(names, false, context, work)
+}
+
+/// As [`start_each`] where containers are stopped: one that has joined another of them comes before it.
+pub(super) fn stop_each(
+    names: &[String],
+    context: &mut Context,
+    work: impl Fn(&mut Engine, &str) -> Result<(), EngineError> + Sync,
+) -> Result<ExitCode, CommandError> {
+    in_turns(names, true, context, work)
+}
+
+fn in_turns(
+    names: &[String],
+    backwards: bool,
+    context: &mut Context,
+    work: impl Fn(&mut Engine, &str) -> Result<(), EngineError> + Sync,
+) -> Result<ExitCode, CommandError> {
     let turns = if names.len() > 1 { context.engine()?.turns(names) } else { vec![0; names.len()] };
     let mut code = ExitCode::SUCCESS;
-    for turn in 0..=turns.iter().copied().max().unwrap_or(0) {
+    let last = turns.iter().copied().max().unwrap_or(0);
+    for turn in 0..=last {
+        let turn = if backwards { last - turn } else { turn };
         let of_turn = names.iter().zip(&turns).filter(|(_, own)| **own == turn);
         let of_turn: Vec<String> = of_turn.map(|(name, _)| name.clone()).collect();
         if for_each(&of_turn, context, &work)? != ExitCode::SUCCESS {

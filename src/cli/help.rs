@@ -40,7 +40,7 @@ const GROUPS: [(&str, &[&str]); 6] = [
     ),
     ("Networks", &["network"]),
     ("Volumes", &["volume"]),
-    ("System", &["completion", "events", "help", "info", "inspect", "system", "version"]),
+    ("System", &["boot", "completion", "events", "generate", "help", "info", "inspect", "system", "version"]),
 ];
 
 /// The command with a help that lists its commands in groups, and the options of each without empty lines between them.

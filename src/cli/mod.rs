@@ -4,6 +4,7 @@
 //! tried, why it failed, and where there is one a remedy on a line of its own.
 
 mod attach;
+mod boot;
 mod commit;
 mod completion;
 mod container;
@@ -16,6 +17,7 @@ mod events;
 mod exec;
 mod export;
 mod filters;
+mod generate;
 mod help;
 mod history;
 mod human;
@@ -81,7 +83,9 @@ use crate::engine::Layout;
 use crate::engine::{
     ConfigError, ContainerPath, Engine, EngineError, EnvVar, Left, Platform, Reference, RemoteName,
 };
-use each::{for_each, print_each, print_each_at_once, remove_each, remove_each_at_once, start_each};
+use each::{
+    for_each, print_each, print_each_at_once, remove_each, remove_each_at_once, start_each, stop_each,
+};
 use output::Complaint;
 
 /// Wrong usage, of any command: a status that no command in a container is likely to have.
@@ -191,6 +195,8 @@ enum Command {
     Version(version::Args),
     System(system::Args),
     Events(events::Args),
+    Boot(boot::Args),
+    Generate(generate::Args),
     Completion(completion::Args),
     #[command(hide = true)]
     Man(man::Args),
@@ -348,6 +354,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Version(args) => version::run(args, &mut context),
         Command::System(args) => system::run(args, &mut context),
         Command::Events(args) => events::run(args, &mut context),
+        Command::Boot(args) => boot::run(&args, &mut context),
+        Command::Generate(args) => generate::run(&args, &mut context),
         Command::Completion(args) => completion::run(&args),
         Command::Man(args) => man::run(&args),
         Command::Supervise(args) => supervise::run(args, &mut context),

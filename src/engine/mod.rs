@@ -7,6 +7,7 @@
 
 mod attach;
 mod attachments;
+mod boot;
 mod check;
 mod commit;
 mod connect;
@@ -117,6 +118,7 @@ pub use crate::registry::{Credentials, Options as RegistryOptions, RegistryError
 pub use crate::volume::Wanted as WantedVolume;
 pub use attach::{Attachment, Left};
 pub use attachments::Attacher;
+pub use boot::BootPlan;
 pub use check::Finding;
 pub use commit::CommitImage;
 pub use connection::{Connection, Membership, NetworkMode};

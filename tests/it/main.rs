@@ -29,6 +29,8 @@ mod attach;
 #[cfg(test)]
 mod background;
 #[cfg(test)]
+mod boot;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod check;

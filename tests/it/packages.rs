@@ -66,11 +66,14 @@ fn what_is_installed_can_be_removed_again() {
         "share/zsh/site-functions/_mydocker",
         "share/fish/vendor_completions.d/mydocker.fish",
         "lib/systemd/system/mydocker@.service",
+        "lib/systemd/system/mydocker-boot.service",
     ] {
         assert!(installed.contains(&Path::new("opt/x").join(file)), "{file} is missing: {installed:?}");
     }
     let unit = std::fs::read_to_string(stage.join("opt/x/lib/systemd/system/mydocker@.service")).unwrap();
     assert!(unit.contains("\nExecStart=/opt/x/bin/mydocker start %i\n"), "{unit}");
+    let boot = std::fs::read_to_string(stage.join("opt/x/lib/systemd/system/mydocker-boot.service")).unwrap();
+    assert!(boot.contains("\nExecStop=/opt/x/bin/mydocker boot --stop\n"), "{boot}");
     make("uninstall").ok();
     assert_eq!(files(&stage), BTreeSet::new());
 }

@@ -2,7 +2,7 @@
 //!
 //! The policy is the user's ([`RestartPolicy`]), the memory is the record's ([`Life`]), and the supervisor
 //! decides by [`next`] when the container has ended. No daemon looks after it: a container comes back as long
-//! as its supervisor lives, and nothing comes back after a reboot.
+//! as its supervisor lives, and after a reboot by `mydocker boot`.
 
 use std::time::Duration;
 

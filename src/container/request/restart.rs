@@ -17,7 +17,7 @@ pub enum RestartPolicy {
     OnFailure(Option<NonZeroU32>),
     /// Whatever its exit status.
     Always,
-    /// The same; after a reboot, Docker would start those of `Always` that the user had stopped.
+    /// The same; but after a reboot, `boot` leaves what the user had stopped.
     UnlessStopped,
 }
 

@@ -8,13 +8,13 @@ use chrono::{DateTime, Utc};
 use crate::container::life::log::Entry;
 use crate::container::request::limits::Limits;
 use crate::engine::{
-    Attachment, CopyEnd, CopyOptions, CreateContainer, DetachKeys, DiskUsage, Endpoint, Engine, EngineError, Event,
-    ExecRequest, FileChange, HealthStatus, Left, Listing, LogRequest, MountView, Paths, Record,
-    RestartPolicy, Signal, Snapshot, StopRequest, Task, Usage,
+    Attachment, BootPlan, CopyEnd, CopyOptions, CreateContainer, DetachKeys, DiskUsage, Endpoint, Engine,
+    EngineError, Event, ExecRequest, FileChange, HealthStatus, Left, Listing, LogRequest, MountView, Paths,
+    Record, RestartPolicy, Signal, Snapshot, StopRequest, Task, Usage,
 };
 use crate::engine::{
-    attach, containers, copy, create, events, exec, export, kill, logs, mounts, pause, remove, rename, restart,
-    sharing, start, stats, stop, supervise, top, update, wait,
+    attach, boot, containers, copy, create, events, exec, export, kill, logs, mounts, pause, remove, rename,
+    restart, sharing, start, stats, stop, supervise, top, update, wait,
 };
 use crate::names::{ContainerId, ContainerName};
 
@@ -226,6 +226,30 @@ impl Engine {
         show: impl FnMut(&Event) -> bool,
     ) -> Result<(), EngineError> {
         events::follow(&self.layout, since, until, show)
+    }
+
+    /// The containers that are to be started after the host was booted.
+    ///
+    /// # Errors
+    /// The directory of containers cannot be read.
+    pub fn to_boot(&self) -> Result<BootPlan, EngineError> {
+        boot::to_start(&self.layout)
+    }
+
+    /// The containers that are to be stopped before the host goes down.
+    ///
+    /// # Errors
+    /// The directory of containers cannot be read.
+    pub fn to_shut_down(&self) -> Result<BootPlan, EngineError> {
+        boot::to_stop(&self.layout)
+    }
+
+    /// Stops a container before the host goes down: it is started again after that.
+    ///
+    /// # Errors
+    /// It cannot be signalled, or does not end.
+    pub fn shut_down(&mut self, reference: &str) -> Result<(), EngineError> {
+        boot::stop(&self.layout, &mut self.networks, reference)
     }
 
     /// Gives a container another name.
