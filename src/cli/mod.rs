@@ -10,6 +10,7 @@ mod completion;
 mod container;
 mod cp;
 mod create;
+mod df;
 mod diff;
 mod documents;
 mod each;

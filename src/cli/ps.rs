@@ -137,14 +137,12 @@ fn row(
     let ports: Vec<String> = ports.chain(published.map(|port| port.to_string())).collect();
     let addresses = endpoints.iter().flat_map(|endpoint| &endpoint.addresses);
     let addresses: Vec<String> = addresses.map(|address| address.address().to_string()).collect();
-    let command = command_line(record.config.command.words());
     let size = disk.map_or_else(|| "0B".to_owned(), size);
     json!({
         "ID": if whole { record.id.as_str() } else { record.id.short() },
         "Names": record.name,
         "Image": record.config.image,
-        // Quoted as a string of a program: on one line whatever is in it, as with Docker.
-        "Command": format!("{:?}", if whole { command } else { human::shorten(&command, 20) }),
+        "Command": quoted(record.config.command.words(), whole),
         "CreatedAt": documents::listed_time(record.created),
         "RunningFor": format!("{} ago", human::span(now - record.created)),
         "State": documents::state(&snapshot.state),
@@ -159,6 +157,12 @@ fn row(
         "LocalVolumes": mounts.iter().filter(|mount| mount.kind == "volume").count().to_string(),
         "Networks": record.network.describe(),
     })
+}
+
+/// A command as listings show it: quoted as a string of a program, on one line whatever is in it, as with Docker.
+pub(super) fn quoted(words: &[String], whole: bool) -> String {
+    let command = command_line(words);
+    format!("{:?}", if whole { command } else { human::shorten(&command, 20) })
 }
 
 /// A command in one line. As Docker shows it, arguments with spaces stand in quotes.

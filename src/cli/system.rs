@@ -2,11 +2,9 @@
 
 use std::process::ExitCode;
 
-use serde_json::{Value, json};
-
-use super::listing::{self, Columns, ListFormat};
+use super::listing;
 use super::times::Moment;
-use super::{CommandError, Context, events, failed, images, info, key_value, output};
+use super::{CommandError, Context, df, events, failed, images, info, key_value, output};
 use crate::engine::{Network, Record, VolumeFilter};
 
 /// Look after the disk space of all containers, images and volumes.
@@ -18,19 +16,10 @@ pub(super) struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Command {
-    Df(DfArgs),
+    Df(df::Args),
     Events(events::Args),
     Info(info::Args),
     Prune(PruneArgs),
-}
-
-/// Show how much disk space containers, images and volumes take, and how much of it is not used
-#[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  mydocker system df")]
-struct DfArgs {
-    /// Print a table, one JSON object a line (json), or one line for each kind by a Go template
-    #[arg(long, value_name = "FORMAT", default_value = "table")]
-    format: ListFormat,
 }
 
 /// Remove all containers that do not run, all networks that no container uses, and the images without a name
@@ -54,7 +43,7 @@ struct PruneArgs {
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     match args.command {
-        Command::Df(args) => df(&args, context),
+        Command::Df(args) => df::run(&args, context),
         Command::Events(args) => events::run(args, context),
         Command::Info(args) => info::run(args, context),
         Command::Prune(args) => prune(&args, context),
@@ -149,38 +138,5 @@ fn prune(args: &PruneArgs, context: &mut Context) -> Result<ExitCode, CommandErr
         freed += bytes;
     }
     output::print(&format!("Total reclaimed space: {}\n", images::size(freed)));
-    Ok(ExitCode::SUCCESS)
-}
-
-const COLUMNS: Columns = Columns {
-    titles: &[
-        ("Type", "TYPE"),
-        ("TotalCount", "TOTAL"),
-        ("Active", "ACTIVE"),
-        ("Size", "SIZE"),
-        ("Reclaimable", "RECLAIMABLE"),
-    ],
-    shown: &["Type", "TotalCount", "Active", "Size", "Reclaimable"],
-};
-
-fn df(args: &DfArgs, context: &mut Context) -> Result<ExitCode, CommandError> {
-    let space = context.engine()?.disk_space()?;
-    let kinds =
-        [("Images", space.images), ("Containers", space.containers), ("Local Volumes", space.volumes)];
-    let rows: Vec<Value> = kinds
-        .into_iter()
-        .map(|(kind, space)| {
-            let free = space.bytes - space.used;
-            let share = (free * 100).checked_div(space.bytes).map(|percent| format!(" ({percent}%)"));
-            json!({
-                "Type": kind,
-                "TotalCount": space.count.to_string(),
-                "Active": space.active.to_string(),
-                "Size": images::size(space.bytes),
-                "Reclaimable": format!("{}{}", images::size(free), share.unwrap_or_default()),
-            })
-        })
-        .collect();
-    listing::print(&args.format, &COLUMNS, &rows)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -160,6 +160,14 @@ fn what_is_not_used_is_counted_and_removed() {
         "Images 3 0 2kB 2kB (100%)\nContainers 3 1 3kB 3kB (100%)\nLocal Volumes 1 1 500B 0B (0%)"
     );
     assert_eq!(host.mydocker(&["system", "df", "--format", "json"]).rows()[2]["Type"], "Local Volumes");
+    let each = host.mydocker(&["system", "df", "-v"]).ok();
+    let line =
+        |end: &str| each.lines().find(|line| line.ends_with(end)).unwrap_or_else(|| panic!("{end}: {each}"));
+    assert!(line(" done").contains(" 3kB ") && line(" done").contains("Exited (0)"), "{each}");
+    assert!(line("  1       500B").len() > 64 && line(" up").contains(" Up "), "{each}");
+    let shared = each.lines().filter(|line| line.contains("2kB       2kB           0B            0")).count();
+    assert_eq!(shared, 3, "{each}");
+    host.mydocker(&["system", "df", "-v", "--format", "json"]).refused(&[1], &["--format", "--verbose"]);
     // Nobody has said yes.
     host.mydocker(&["container", "prune"]).refused(&[1], &["not confirmed"]);
     host.mydocker(&["system", "prune"]).refused(&[1], &["not confirmed"]);

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use crate::engine::{
     CommitImage, Credentials, DiskSpace, Engine, EngineError, HostInfo, ImportImage, LoadedImage, Platform,
     Progress, Pruned, PullImage, Pulled, Pushed, Record, Reference, RegistryOptions as Options, RemoteName,
-    Removal, Step, StoredImage, VolumeFilter, VolumeView, WantedVolume,
+    Removal, SpaceOfEach, Step, StoredImage, VolumeFilter, VolumeView, WantedVolume,
 };
 use crate::engine::{
-    commit, events, image_archives, images, import, info, login, pull, push, space, volumes,
+    commit, events, image_archives, images, import, info, login, pull, push, space, space_of_each, volumes,
 };
 use crate::names::{ContainerId, Digest, VolumeName};
 use crate::needs::Lack;
@@ -144,6 +144,14 @@ impl Engine {
     /// The records cannot be read.
     pub fn disk_space(&self) -> Result<DiskSpace, EngineError> {
         space::used(&self.layout)
+    }
+
+    /// What each image, container and volume takes on the disk. All their files are looked at, so it takes time.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub fn space_of_each(&self) -> Result<SpaceOfEach, EngineError> {
+        space_of_each::of_each(&self.layout)
     }
 
     /// Removes the containers that do not run and are meant. Returns which, and how many bytes that frees.
