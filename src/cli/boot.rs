@@ -4,9 +4,11 @@ use std::process::ExitCode;
 
 use crate::cli::{CommandError, Context, failed, start_each, stop_each};
 
-/// Start the containers that are to run after a boot: with --restart always, or with unless-stopped if they were not stopped
+/// Start the containers that are to run after a boot
+///
+/// Those are the ones with --restart always, and with unless-stopped if they were not stopped.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Example:\n  systemctl enable mydocker-boot.service")]
+#[command(after_help = "Example:\n  mydocker boot --stop")]
 pub(super) struct Args {
     /// Stop all containers instead, because the host goes down: those are started again at the next boot
     #[arg(long)]

@@ -10,7 +10,7 @@ use crate::cli::times::Moment;
 use crate::cli::{CommandError, Context, failed, output};
 use crate::engine::{Event, EventKind};
 
-/// Print what happens to containers, networks, volumes and images, as it happens
+/// Print what happens to containers, networks, volumes and images
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker events --since 10m --filter type=container --filter event=die")]
 pub(super) struct Args {

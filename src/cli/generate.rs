@@ -7,6 +7,7 @@ use crate::engine::{Record, RestartPolicy};
 
 /// Print configuration files for other programs
 #[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  mydocker generate unit web")]
 pub(super) struct Args {
     #[command(subcommand)]
     command: Command,
