@@ -14,7 +14,7 @@ use crate::container::life::supervisor::SupervisorError;
 use crate::container::life::view::ViewError;
 use crate::container::request::config::ConfigError;
 use crate::container::request::limits::LimitError;
-use crate::container::request::log::OptionError;
+use crate::container::request::log::{Driver, OptionError};
 use crate::container::request::mounts::MountError;
 use crate::container::request::security::SecurityError;
 use crate::container::run::runtime::RuntimeError;
@@ -87,8 +87,15 @@ pub enum EngineError {
         state: &'static str,
     },
     /// Nothing was written down of what the container wrote.
-    #[error("cannot read the log of container {0}: it keeps none, because of its log driver none")]
-    NoLog(ContainerName),
+    #[error("cannot read the log of container {name}: it keeps none, because of its log driver {driver}")]
+    NoLog {
+        /// The container.
+        name: ContainerName,
+        /// Its id.
+        id: ContainerId,
+        /// Where its output goes.
+        driver: Driver,
+    },
     /// Nobody checks how the container is.
     #[error("cannot wait for container {0}: it has no health check")]
     NoHealthCheck(ContainerName),
@@ -319,6 +326,9 @@ impl EngineError {
             }
             Self::NotRunning { action: "kill" | "signal", .. } => {
                 Some("list the running containers with: mydocker ps".to_owned())
+            }
+            Self::NoLog { driver: Driver::Journald, id, .. } => {
+                Some(format!("the journal has it: journalctl CONTAINER_ID={}", id.short()))
             }
             Self::NoHealthCheck(_) => {
                 Some("give a container one when it is made: mydocker run --health-cmd COMMAND …".to_owned())

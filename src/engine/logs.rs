@@ -3,8 +3,8 @@
 use chrono::{DateTime, Utc};
 
 use super::EngineError;
-use super::containers::{self, Snapshot};
-use crate::container::life::log::{Entry, Reader};
+use super::containers::{self, Record, Snapshot};
+use crate::container::life::log::{self, Entry, Journal, Reader, Sink, Writer};
 use crate::container::request::log::Driver;
 use crate::process::Process;
 use crate::store::Layout;
@@ -22,6 +22,38 @@ pub struct LogRequest {
     pub until: Option<DateTime<Utc>>,
 }
 
+/// Where a container's output is written down, if it is.
+pub(super) fn open(layout: &Layout, record: &Record) -> Result<Option<Sink>, EngineError> {
+    let (id, name, config) = (&record.id, &record.name, &record.config);
+    let options = &config.settings.log;
+    let mut beside = log::details(options, config);
+    Ok(match options.driver {
+        Driver::None => None,
+        Driver::JsonFile => {
+            if options.tag.is_some() {
+                beside.insert("tag".to_owned(), log::tag(options, "", id, name, config));
+            }
+            let writer = Writer::open(&layout.container_log(id), options)?.beside(&beside);
+            Some(Sink::Files(Box::new(writer)))
+        }
+        Driver::Journald => {
+            let tag = log::tag(options, "{{.ID}}", id, name, config);
+            let names: Vec<String> = beside.keys().map(|name| log::field_name(name)).collect();
+            let own = [
+                ("CONTAINER_ID", id.short()),
+                ("CONTAINER_ID_FULL", id.as_str()),
+                ("CONTAINER_NAME", name.as_str()),
+                ("CONTAINER_TAG", &tag),
+                ("SYSLOG_IDENTIFIER", &tag),
+                ("IMAGE_NAME", &config.image),
+            ];
+            let users = names.iter().map(String::as_str).zip(beside.values().map(String::as_str));
+            let users = users.filter(|(name, _)| !name.is_empty());
+            Some(Sink::Journal(Box::new(Journal::open(&own.into_iter().chain(users).collect::<Vec<_>>())?)))
+        }
+    })
+}
+
 pub(super) fn logs(
     layout: &Layout,
     reference: &str,
@@ -30,8 +62,8 @@ pub(super) fn logs(
 ) -> Result<(), EngineError> {
     let record = containers::find(layout, reference)?.record;
     let options = &record.config.settings.log;
-    if options.driver == Driver::None {
-        return Err(EngineError::NoLog(record.name));
+    if options.driver != Driver::JsonFile {
+        return Err(EngineError::NoLog { driver: options.driver, name: record.name, id: record.id });
     }
     let mut reader = Reader::open(&layout.container_log(&record.id), options, request.tail)?;
     if !request.follow {

@@ -20,16 +20,15 @@ use super::containers::Record;
 use super::host::hierarchy;
 use super::launch::{Job, Supervisors};
 use super::{
-    EngineError, etc_files, events, forget, health, join, mounts, one_line, orphan, resolver, sharing, update,
+    EngineError, etc_files, events, forget, health, join, logs, mounts, one_line, orphan, resolver, sharing,
+    update,
 };
 use crate::container::life::attach;
-use crate::container::life::log::Writer;
 use crate::container::life::protocol::{Failure, Order};
 use crate::container::life::record::{Exit, RecordError, State};
 use crate::container::life::restart::{self, Life};
 use crate::container::life::supervisor::{self, Ended, Options, Stop, Supervisor, SupervisorError};
 use crate::container::request::health::OnFailure;
-use crate::container::request::log::Driver;
 use crate::container::request::modules::Modules;
 use crate::container::request::restart::RestartPolicy;
 use crate::container::run::cgroup;
@@ -301,7 +300,7 @@ impl Supervision<'_> {
         etc_files::write(self.layout, self.networks, record, &endpoints)?;
         task.wait_until_ready()?;
         let options = Options {
-            log: self.open_log(record)?,
+            log: logs::open(self.layout, record)?,
             listener: Some(supervisor::listen(self.layout, id)?),
             client,
             subscribe: order.subscribe,
@@ -333,15 +332,6 @@ impl Supervision<'_> {
         supervisor.start(|| events::started(self.layout, self.networks, record))?;
         mounts.keep();
         Ok(supervisor)
-    }
-
-    /// Where the container's output is written down, if it is.
-    fn open_log(&self, record: &Record) -> Result<Option<Writer>, EngineError> {
-        let options = &record.config.settings.log;
-        match options.driver {
-            Driver::None => Ok(None),
-            Driver::JsonFile => Ok(Some(Writer::open(&self.layout.container_log(&record.id), options)?)),
-        }
     }
 
     /// Connects the container to its networks, the first one first.

@@ -101,6 +101,8 @@ mod ipam;
 #[cfg(test)]
 mod ipv6;
 #[cfg(test)]
+mod journal;
+#[cfg(test)]
 mod leftovers;
 #[cfg(test)]
 mod life;

@@ -195,7 +195,11 @@ fn security_options(security: &Security) -> Vec<String> {
 
 fn log_config(options: &LogOptions) -> Value {
     let mut config = Map::new();
-    if options.driver != LogDriver::None {
+    let names = [("labels", options.labels.join(",")), ("env", options.env.join(","))];
+    let said = names.into_iter().chain([("tag", options.tag.clone().unwrap_or_default())]);
+    let said = said.filter(|(_, value)| !value.is_empty());
+    config.extend(said.map(|(name, value)| (name.to_owned(), value.into())));
+    if options.driver == LogDriver::JsonFile {
         let size = options.max_size.map_or_else(|| "-1".to_owned(), |size| size.to_string());
         config.insert("max-size".to_owned(), size.into());
         config.insert("max-file".to_owned(), options.max_file.to_string().into());

@@ -15,18 +15,33 @@ const DEFAULT_FILES: NonZeroU16 = NonZeroU16::new(2).unwrap();
 /// The most files of one log: a reader has all of them open.
 const MOST_FILES: u16 = 500;
 
+/// What a tag may have in it, which each container replaces by its own.
+const PLACEHOLDERS: [&str; 6] =
+    ["{{.ID}}", "{{.FullID}}", "{{.Name}}", "{{.ImageName}}", "{{.ImageID}}", "{{.ImageFullID}}"];
+
 /// Why an option of a log was refused. The text is complete.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
     /// There is no such driver.
-    #[error("there is no log driver \"{0}\": expected json-file or none")]
+    #[error("there is no log driver \"{0}\": expected json-file, journald or none")]
     Driver(String),
     /// There is no such option.
-    #[error("there is no log option \"{0}\": expected max-size or max-file")]
+    #[error("there is no log option \"{0}\": expected max-size, max-file, tag, labels or env")]
     Unknown(String),
-    /// A driver that keeps nothing has nothing to set.
-    #[error("the log driver none has no option {0}")]
-    NothingKept(String),
+    /// Another driver's option.
+    #[error("the log driver {driver} has no option {name}")]
+    NotOf {
+        /// The driver.
+        driver: Driver,
+        /// The option.
+        name: String,
+    },
+    /// A placeholder that there is not.
+    #[error(
+        "\"{0}\" is not a tag: of templates there are {{{{.ID}}}}, {{{{.FullID}}}}, {{{{.Name}}}}, \
+         {{{{.ImageName}}}}, {{{{.ImageID}}}} and {{{{.ImageFullID}}}}"
+    )]
+    Tag(String),
     /// Not a size.
     #[error("\"{0}\" is not a max-size: expected a number of bytes above 0, optionally with k, m or g")]
     Size(String),
@@ -42,6 +57,8 @@ pub enum Driver {
     /// To files in Docker's format.
     #[default]
     JsonFile,
+    /// To the journal of systemd.
+    Journald,
     /// To whoever is connected, and nowhere else.
     None,
 }
@@ -50,6 +67,7 @@ impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::JsonFile => "json-file",
+            Self::Journald => "journald",
             Self::None => "none",
         })
     }
@@ -60,6 +78,7 @@ impl FromStr for Driver {
     fn from_str(text: &str) -> Result<Self, OptionError> {
         match text {
             "json-file" => Ok(Self::JsonFile),
+            "journald" => Ok(Self::Journald),
             "none" => Ok(Self::None),
             other => Err(OptionError::Driver(other.to_owned())),
         }
@@ -76,11 +95,27 @@ pub struct Options {
     pub max_size: Option<NonZeroU64>,
     /// How many files there are, the one that is written included.
     pub max_file: NonZeroU16,
+    /// What stands beside each entry, with placeholders.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
+    /// The labels of the container that stand beside each entry.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// The variables of its environment that do.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { driver: Driver::JsonFile, max_size: Some(DEFAULT_SIZE), max_file: DEFAULT_FILES }
+        Self {
+            driver: Driver::JsonFile,
+            max_size: Some(DEFAULT_SIZE),
+            max_file: DEFAULT_FILES,
+            tag: None,
+            labels: Vec::new(),
+            env: Vec::new(),
+        }
     }
 }
 
@@ -93,9 +128,15 @@ impl Options {
         let mut options = Self { driver, ..Self::default() };
         for (name, value) in pairs {
             match name.as_str() {
-                "max-size" | "max-file" if driver == Driver::None => {
-                    return Err(OptionError::NothingKept(name.clone()));
+                "max-size" | "max-file" if driver != Driver::JsonFile => {
+                    return Err(OptionError::NotOf { driver, name: name.clone() });
                 }
+                "tag" | "labels" | "env" if driver == Driver::None => {
+                    return Err(OptionError::NotOf { driver, name: name.clone() });
+                }
+                "tag" => options.tag = tag(value)?,
+                "labels" => options.labels = names(value),
+                "env" => options.env = names(value),
                 "max-size" => options.max_size = size(value)?,
                 "max-file" => {
                     let files = value.parse().ok().filter(|files: &NonZeroU16| files.get() <= MOST_FILES);
@@ -106,6 +147,20 @@ impl Options {
         }
         Ok(options)
     }
+}
+
+/// A tag that has no other placeholders than there are; an empty one is none.
+fn tag(text: &str) -> Result<Option<String>, OptionError> {
+    let rest = PLACEHOLDERS.iter().fold(text.to_owned(), |rest, placeholder| rest.replace(placeholder, ""));
+    if rest.contains("{{") || rest.contains(['\n', '\0']) {
+        return Err(OptionError::Tag(text.to_owned()));
+    }
+    Ok(Some(text.to_owned()).filter(|text| !text.is_empty()))
+}
+
+/// Names with commas between them.
+fn names(text: &str) -> Vec<String> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::to_owned).collect()
 }
 
 /// `10m` in powers of 1000, as Docker counts here; `-1` is no limit.
@@ -192,6 +247,10 @@ mod tests {
         assert!("syslog".parse::<Driver>().unwrap_err().to_string().contains("syslog"));
         let pair = [("max-size".to_owned(), "1k".to_owned())];
         assert!(Options::new(Driver::None, &pair).is_err());
+        assert!(Options::new(Driver::Journald, &pair).is_err());
+        assert!(parse(&[("tag", "{{.Colour}}")]).unwrap_err().to_string().contains("{{.FullID}}"));
+        let said = parse(&[("tag", "{{.Name}}/x"), ("labels", "a, b,"), ("env", "C")]).unwrap();
+        assert_eq!((said.tag.as_deref(), said.labels.len(), said.env.len()), (Some("{{.Name}}/x"), 2, 1));
     }
 
     #[test]

@@ -12,6 +12,8 @@
 //! A file that is full is never written again; it only gets another name, until it is the oldest of too many. So a
 //! reader that has it open can read it to its end.
 
+mod details;
+mod journal;
 mod reader;
 mod writer;
 
@@ -22,6 +24,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::container::life::protocol::Stream;
+pub use details::{details, tag};
+pub use journal::{Journal, field_name};
 pub use reader::Reader;
 pub use writer::Writer;
 
@@ -39,6 +43,33 @@ pub struct LogError {
     /// What the system said.
     #[source]
     source: io::Error,
+}
+
+/// Where a supervisor writes what its container prints.
+#[derive(Debug)]
+pub enum Sink {
+    /// Files.
+    Files(Box<Writer>),
+    /// The journal of systemd.
+    Journal(Box<Journal>),
+}
+
+impl Sink {
+    /// Takes what the container wrote.
+    pub fn write(&mut self, stream: Stream, data: &[u8]) {
+        match self {
+            Self::Files(writer) => writer.write(stream, data),
+            Self::Journal(journal) => journal.write(stream, data),
+        }
+    }
+
+    /// Writes what is left: there will be no more.
+    pub fn finish(&mut self) {
+        match self {
+            Self::Files(writer) => writer.finish(),
+            Self::Journal(journal) => journal.finish(),
+        }
+    }
 }
 
 /// One entry of a log.

@@ -83,7 +83,7 @@ fn failed<E: Into<io::Error>>(action: &'static str) -> impl FnOnce(E) -> Supervi
 #[derive(Debug)]
 pub struct Options {
     /// Where the output is kept.
-    pub log: Option<log::Writer>,
+    pub log: Option<log::Sink>,
     /// Where clients connect.
     pub listener: Option<UnixListener>,
     /// The client that waits for the start.
@@ -131,7 +131,7 @@ pub struct Supervisor {
     listener: Option<UnixListener>,
     /// Until when no client is accepted.
     accepts_from: Option<Instant>,
-    log: Option<log::Writer>,
+    log: Option<log::Sink>,
     signals: SignalFd,
     stdin_once: bool,
     stop: Stop,

@@ -36,7 +36,9 @@ impl Stage {
         let (client, ours) = UnixStream::pair().unwrap();
         client.set_nonblocking(true).unwrap();
         let options = Options {
-            log: Some(log::Writer::open(&log, &crate::container::request::log::Options::default()).unwrap()),
+            log: Some(log::Sink::Files(Box::new(
+                log::Writer::open(&log, &crate::container::request::log::Options::default()).unwrap(),
+            ))),
             listener: None,
             client: Some(ours),
             subscribe: true,
