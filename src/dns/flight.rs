@@ -11,6 +11,8 @@ use super::servers::Servers;
 
 /// How many questions may be on their way; with one more, one is given up.
 const MOST: usize = 64;
+/// How many of them one client may have; with one more, that one is answered with an error. Others find room.
+const MOST_OF_ONE: usize = 48;
 /// How many bytes these questions may have altogether.
 const MOST_BYTES: usize = 16 << 10;
 /// How long one try may take. Clients wait for five seconds in all.
@@ -73,6 +75,9 @@ impl Flights {
         unreached: Code,
     ) -> Vec<Reply> {
         let mut replies = Vec::new();
+        if self.of(client) >= MOST_OF_ONE {
+            return failure(query, Code::ServFail).map(|bytes| Reply { client, bytes }).into_iter().collect();
+        }
         let mut next = tries(&servers.addresses());
         match send(query, &mut next, servers) {
             None => replies.extend(failure(query, unreached).map(|bytes| Reply { client, bytes })),
@@ -93,9 +98,13 @@ impl Flights {
     /// The oldest question of the client that has most of them on their way: one that asks without end gives its own
     /// up, not those of others.
     fn crowding(&self) -> Option<usize> {
-        let of = |client: SocketAddr| self.flights.iter().filter(|flight| flight.client == client).count();
         // Of equal ones it takes the last that it sees.
-        (0..self.flights.len()).rev().max_by_key(|&place| of(self.flights[place].client))
+        (0..self.flights.len()).rev().max_by_key(|&place| self.of(self.flights[place].client))
+    }
+
+    /// How many questions of a client are on their way.
+    fn of(&self, client: SocketAddr) -> usize {
+        self.flights.iter().filter(|flight| flight.client == client).count()
     }
 
     fn bytes(&self) -> usize {
@@ -206,6 +215,8 @@ fn send(
 
 #[cfg(test)]
 mod tests {
+    use super::super::message::kind;
+    use super::super::message::tests::question;
     use super::*;
 
     #[test]
@@ -246,5 +257,13 @@ mod tests {
         assert_eq!(ask(3, 2000), Some(2));
         assert_eq!(ask(4, 3000), Some(2));
         assert_eq!(ask(5, 1000), Some(1));
+        // And there is an end to what one may have.
+        for serial in 6..200 {
+            ask(serial, 2000);
+        }
+        let (servers, before) = (Servers::OfHost { list: "/none".into() }, flights.flights.len());
+        let query = question("name", kind::A, None);
+        let told = flights.begin(&query, client(2000), &servers, Code::ServFail);
+        assert_eq!((told.len(), told[0].client, flights.flights.len()), (1, client(2000), before));
     }
 }

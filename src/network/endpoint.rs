@@ -223,7 +223,7 @@ impl Endpoint {
     }
 }
 
-fn path(layout: &Layout, network: &NetworkName, address: IpAddr) -> PathBuf {
+pub(super) fn path(layout: &Layout, network: &NetworkName, address: IpAddr) -> PathBuf {
     directory(layout, network).join(address.to_string())
 }
 

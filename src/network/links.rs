@@ -53,6 +53,11 @@ impl Links {
         }
     }
 
+    /// Where they lie.
+    pub(super) fn directory(&self) -> &Path {
+        &self.directory
+    }
+
     /// All links; of a namespace, those of an earlier one of its number as well.
     pub(super) fn list(&self) -> io::Result<Vec<Link>> {
         let entries = match std::fs::read_dir(&self.directory) {

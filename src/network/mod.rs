@@ -63,6 +63,7 @@ mod publishing;
 mod record;
 mod records;
 mod reload;
+mod remembered;
 mod restore;
 mod stale_flows;
 mod subnet;

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 use super::endpoint::{self, Endpoint};
 use super::owner::Owner;
 use super::record::RecordError;
+use super::remembered::Evidence;
 use crate::names::NetworkName;
 use crate::store::{self, Layout};
 
@@ -106,10 +107,20 @@ pub(super) fn addresses_of(
 }
 
 /// The addresses of those that have a name in a network, and run; `None` if nobody has it.
-pub(super) fn holders(layout: &Layout, network: &NetworkName, name: &str) -> Option<Vec<IpAddr>> {
+pub(super) fn holders(
+    layout: &Layout,
+    network: &NetworkName,
+    name: &str,
+    evidence: &mut Evidence,
+) -> Option<Vec<IpAddr>> {
+    evidence.reads(directory(layout, network, name));
     let has_name = |address: &IpAddr| {
+        evidence.reads(endpoint::path(layout, network, *address));
         let endpoint = endpoint::load(layout, network, *address).ok().flatten();
-        endpoint.is_some_and(|it| names_of(&it).contains(name) && it.owner.is_running_container())
+        let holds = |it: &Endpoint| names_of(it).contains(name) && it.owner.is_running_container();
+        let holder = endpoint.filter(holds);
+        holder.iter().flat_map(|it| it.owner.processes()).for_each(|process| evidence.needs(*process));
+        holder.is_some()
     };
     let looked_at = addresses_of(layout, network, name)?.take(LOOKED_AT);
     let found: Vec<IpAddr> = looked_at.filter(has_name).take(TOLD).collect();

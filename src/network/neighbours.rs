@@ -8,6 +8,7 @@ use super::links::{Link, Links};
 use super::name_files::holders;
 use super::owner::Owner;
 use super::record;
+use super::remembered::{Evidence, Remembered};
 use super::subnet::Family;
 use crate::names::{ContainerId, NetworkName};
 use crate::netns::NetNs;
@@ -16,10 +17,12 @@ use crate::store::Layout;
 
 /// Looks at the networks of one container, which come and go: every answer is of this moment. What cannot be read counts
 /// as not there.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Neighbours {
     layout: Layout,
     container: ContainerId,
+    names: Remembered<Vec<IpAddr>>,
+    outside: Remembered<bool>,
 }
 
 /// Whose an address is, as a container sees it.
@@ -35,20 +38,26 @@ pub enum Neighbour {
 
 impl Neighbours {
     pub(super) fn new(layout: Layout, container: ContainerId) -> Self {
-        Self { layout, container }
+        Self { layout, container, names: Remembered::default(), outside: Remembered::default() }
     }
 
-    fn links(&self) -> Vec<Link> {
-        let mut links = Links::of_container(&self.layout, &self.container).list().unwrap_or_default();
+    fn links(&self, evidence: &mut Evidence) -> Vec<Link> {
+        let links = Links::of_container(&self.layout, &self.container);
+        evidence.reads(links.directory().to_owned());
+        let mut links = links.list().unwrap_or_default();
         links.retain(|link| link.is_made);
         links.sort_by(|one, other| one.network.as_str().cmp(other.network.as_str()));
         links
     }
 
     /// The container's own endpoints, in order of connecting.
-    fn endpoints(&self) -> Vec<Endpoint> {
-        let load = |link: Link| endpoint::load(&self.layout, &link.network, link.address).ok().flatten();
-        let mut endpoints: Vec<Endpoint> = self.links().into_iter().filter_map(load).collect();
+    fn endpoints(&self, evidence: &mut Evidence) -> Vec<Endpoint> {
+        let links = self.links(evidence);
+        let load = |link: Link| {
+            evidence.reads(endpoint::path(&self.layout, &link.network, link.address));
+            endpoint::load(&self.layout, &link.network, link.address).ok().flatten()
+        };
+        let mut endpoints: Vec<Endpoint> = links.into_iter().filter_map(load).collect();
         endpoints.retain(|endpoint| endpoint.is_of(&self.container));
         endpoints.sort_by_key(|endpoint| endpoint.position);
         endpoints
@@ -57,15 +66,19 @@ impl Neighbours {
     /// The addresses of a name, which is in lower case: `NAME` in each of the networks, or `NAME.NETWORK`.
     #[must_use]
     pub fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
+        self.names.get(name, |evidence| self.find(name, evidence))
+    }
+
+    fn find(&self, name: &str, evidence: &mut Evidence) -> Option<Vec<IpAddr>> {
         let mut found: Option<Vec<IpAddr>> = None;
-        for Link { network, .. } in self.links() {
+        for Link { network, .. } in self.links(evidence) {
             let short = || {
                 let suffixes = [network.as_str(), "bridge"].into_iter();
                 let count = if network == NetworkName::of_default() { 2 } else { 1 };
                 suffixes.take(count).find_map(|suffix| without_suffix(name, suffix))
             };
             for name in [Some(name), short()].into_iter().flatten() {
-                if let Some(addresses) = holders(&self.layout, &network, name) {
+                if let Some(addresses) = holders(&self.layout, &network, name, evidence) {
                     found.get_or_insert_default().extend(addresses);
                 }
             }
@@ -76,7 +89,7 @@ impl Neighbours {
     /// Whose an address is.
     #[must_use]
     pub fn holder(&self, address: IpAddr) -> Neighbour {
-        for own in self.endpoints() {
+        for own in self.endpoints(&mut Evidence::new()) {
             if !own.addresses.iter().any(|it| it.net.contains(&address)) {
                 continue;
             }
@@ -96,7 +109,7 @@ impl Neighbours {
     /// The host's addresses as the container reaches it: its gateways, even where no route leads through them.
     #[must_use]
     pub fn host(&self) -> Vec<IpAddr> {
-        let endpoints = self.endpoints();
+        let endpoints = self.endpoints(&mut Evidence::new());
         let gateway = |family| endpoints.iter().find_map(|endpoint| endpoint.gateway(family));
         let gateways: Vec<IpAddr> = Family::ALL.into_iter().filter_map(gateway).collect();
         if !gateways.is_empty() {
@@ -110,9 +123,10 @@ impl Neighbours {
     /// Whether a route leads out of its networks.
     #[must_use]
     pub fn reaches_outside(&self) -> bool {
-        self.endpoints()
-            .iter()
-            .any(|endpoint| Family::ALL.into_iter().any(|it| endpoint.gateway(it).is_some()))
+        let leads_out =
+            |endpoint: &Endpoint| Family::ALL.into_iter().any(|it| endpoint.gateway(it).is_some());
+        let found = self.outside.get("", |evidence| Some(self.endpoints(evidence).iter().any(leads_out)));
+        found.unwrap_or(false)
     }
 }
 

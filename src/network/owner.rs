@@ -110,6 +110,14 @@ impl Owner {
         self.attachment().is_some_and(|attachment| !attachment.namespace.is_there())
     }
 
+    /// The processes that a container has to have; of others none are known.
+    pub(super) fn processes(&self) -> &[Process] {
+        match self {
+            Self::Container { processes, .. } => processes,
+            Self::Namespace { .. } | Self::Attachment(_) => &[],
+        }
+    }
+
     /// Whether it is a container that runs: both its first process and its supervisor are there. While it ends, one of
     /// them already is not.
     #[must_use]
