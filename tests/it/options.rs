@@ -35,8 +35,17 @@ fn listed(help: &str) -> Vec<String> {
 }
 
 /// What `run` has beyond Docker's options.
-const OWN: [&str; 8] =
-    ["--dry-run", "--help", "--pidfile", "--root", "--run-root", "--log-level", "--debug", "--log-format"];
+const OWN: [&str; 9] = [
+    "--dry-run",
+    "--health-on-failure",
+    "--help",
+    "--pidfile",
+    "--root",
+    "--run-root",
+    "--log-level",
+    "--debug",
+    "--log-format",
+];
 
 #[test]
 fn the_table_tells_the_truth_about_every_option() {
