@@ -98,7 +98,9 @@ pub fn of_path(reference: &str) -> Result<Image, ImageError> {
         return Err(ImageError::NotADirectory(given.to_owned()));
     }
     let defaults = Defaults::default();
-    Ok(Image { reference: reference.to_owned(), id: None, layers: vec![path], defaults })
+    // Whoever lists containers later is in another directory.
+    let reference = if given.is_absolute() { given } else { &path }.display().to_string();
+    Ok(Image { reference, id: None, layers: vec![path], defaults })
 }
 
 #[cfg(test)]
@@ -109,7 +111,8 @@ mod tests {
     fn a_path_to_a_directory_is_an_image() {
         assert!(is_path("/") && is_path("./x") && is_path("..") && !is_path("busybox"));
         assert_eq!(of_path("/").unwrap().layers, [PathBuf::from("/")]);
-        assert!(of_path(".").unwrap().layers[0].is_absolute());
+        let here = of_path(".").unwrap();
+        assert!(here.layers[0].is_absolute() && Path::new(&here.reference) == here.layers[0]);
     }
 
     #[test]
