@@ -102,22 +102,23 @@ fn containers_that_wait_for_each_other_are_stopped_together() {
 fn all_are_waited_for_from_the_start() {
     let host = Host::new();
     let script = |code: u8| format!("while ! test -e /tmp/go; do sleep 0.02; done; exit {code}");
-    create(&host, "a", &[], &["sh", "-c", &script(3)]);
+    // Names that are no beginnings of ids, or another one would be found once it is gone.
+    create(&host, "one", &[], &["sh", "-c", &script(3)]);
     // It is gone by the time that the first one ends.
-    create(&host, "b", &["--rm"], &["sh", "-c", &script(5)]);
-    host.mydocker(&["start", "a", "b"]).ok();
-    let client = host.start(&["wait", "a", "b"]);
+    create(&host, "two", &["--rm"], &["sh", "-c", &script(5)]);
+    host.mydocker(&["start", "one", "two"]).ok();
+    let client = host.start(&["wait", "one", "two"]);
     let sockets = || {
         let open = std::fs::read_dir(format!("/proc/{}/fd", client.pid())).expect("its descriptors");
         let targets = open.flatten().filter_map(|entry| std::fs::read_link(entry.path()).ok());
         targets.filter(|target| target.to_string_lossy().starts_with("socket:")).count()
     };
     eventually("it to be connected with both", || (sockets() == 2).then_some(()));
-    host.let_go("b");
-    eventually("it to go", || (!host.mydocker(&["inspect", "b"]).status.success()).then_some(()));
-    host.let_go("a");
+    host.let_go("two");
+    eventually("it to go", || (!host.mydocker(&["inspect", "two"]).status.success()).then_some(()));
+    host.let_go("one");
     assert_eq!(client.wait().ok(), "3\n5");
-    host.mydocker(&["rm", "a"]).ok();
+    host.mydocker(&["rm", "one"]).ok();
     host.assert_nothing_left();
 }
 
