@@ -68,7 +68,7 @@ fn job(layout: &Layout, reference: &str, request: ExecRequest) -> Result<Job, En
         open_stdin: request.interactive,
         size: None,
         privileged: request.privileged,
-        apart: false,
+        apart: None,
     };
     Ok(Job::Exec(record.id, request))
 }

@@ -55,9 +55,10 @@ pub(super) fn check(layout: &Layout, id: &ContainerId) -> Result<Verdict, Engine
     let mut health = Health::of_run(layout, id, *init);
     let before = health.status;
     health.note(check, *started, outcome);
-    health
-        .save(layout, id)
-        .map_err(|source| EngineError::Io { action: "write how the container is", source })?;
+    // What has been found is acted upon also where it cannot be written down, as on a full disk.
+    if let Err(error) = health.save(layout, id) {
+        tracing::debug!(%error, "how the container is cannot be written down");
+    }
     if health.status != before {
         events::container(layout, &record, &format!("health_status: {}", health.status.as_str()), &[]);
     }

@@ -300,7 +300,7 @@ impl Supervision<'_> {
         etc_files::write(self.layout, self.networks, record, &endpoints)?;
         task.wait_until_ready()?;
         let options = Options {
-            log: logs::open(self.layout, record)?,
+            log: logs::open(self.layout, record, client.is_none())?,
             listener: Some(supervisor::listen(self.layout, id)?),
             client,
             subscribe: order.subscribe,

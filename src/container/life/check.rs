@@ -41,12 +41,21 @@ pub fn run(id: &ContainerId, config: &Config, init: Process, check: &HealthCheck
     if cgroup::is_freezing(hierarchy, id) {
         return None;
     }
+    let (start, deadline) = (Utc::now(), Instant::now() + check.timeout());
     // What one has left that was killed.
-    cgroup::end_apart(hierarchy, id, None).ok()?;
-    let start = Utc::now();
+    if let Err(error) = cgroup::end_apart(hierarchy, id, None) {
+        let failed = Outcome { start, end: Utc::now(), exit_code: -1, output: in_words(&error) };
+        return (!cgroup::is_freezing(hierarchy, id)).then_some(failed);
+    }
     let (exit_code, output) = match begin(id, config, init, check) {
-        Ok(running) => running.finish(hierarchy, id, check.timeout())?,
+        Ok(running) => running.finish(hierarchy, id, (deadline, check.timeout()))?,
         Err(RuntimeError::NotRunning(_) | RuntimeError::Paused(_)) => return None,
+        Err(_) if Instant::now() >= deadline && cgroup::is_freezing(hierarchy, id) => {
+            cgroup::kill_apart(hierarchy, id);
+            return None;
+        }
+        // A process of the container has stopped it before it had begun.
+        Err(_) if Instant::now() >= deadline => (-1, too_late(check.timeout(), "")),
         Err(error) => (-1, in_words(&error)),
     };
     cgroup::end_apart(hierarchy, id, None).ok();
@@ -71,7 +80,7 @@ fn begin(
         open_stdin: false,
         size: None,
         privileged: false,
-        apart: true,
+        apart: Some(check.timeout()),
     };
     let Task { process, streams, mut start } = exec::exec(id, config, init, &request)?;
     start.start()?;
@@ -82,8 +91,13 @@ fn begin(
     Ok(Running { init: process, outputs, output: Vec::new(), is_cut: false })
 }
 
-fn in_words(error: &RuntimeError) -> String {
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+fn too_late(timeout: Duration, output: &str) -> String {
+    let said = if output.is_empty() { String::new() } else { format!(": {output}") };
+    format!("Health check exceeded timeout ({}){said}", duration::text(timeout))
+}
+
+fn in_words(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
     causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
@@ -111,8 +125,13 @@ enum Seen {
 
 impl Running {
     /// Waits for the result. `None`: the container was paused meanwhile, and it is too late for one.
-    fn finish(mut self, hierarchy: &Hierarchy, id: &ContainerId, timeout: Duration) -> Option<(i32, String)> {
-        let seen = self.watch(Instant::now() + timeout);
+    fn finish(
+        mut self,
+        hierarchy: &Hierarchy,
+        id: &ContainerId,
+        (deadline, timeout): (Instant, Duration),
+    ) -> Option<(i32, String)> {
+        let seen = self.watch(deadline);
         if seen == Seen::Alive && cgroup::is_freezing(hierarchy, id) {
             // All of it ends as soon as the container goes on.
             cgroup::kill_apart(hierarchy, id);
@@ -129,8 +148,7 @@ impl Running {
         };
         let output = self.text();
         if seen == Seen::Alive {
-            let said = if output.is_empty() { String::new() } else { format!(": {output}") };
-            return Some((-1, format!("Health check exceeded timeout ({}){said}", duration::text(timeout))));
+            return Some((-1, too_late(timeout, &output)));
         }
         Some((code, output))
     }

@@ -29,7 +29,7 @@ pub enum HealthStatus {
     Starting,
     /// The last check that counts has succeeded.
     Healthy,
-    /// So many checks in a row have failed; or the container does not run.
+    /// As many checks in a row have failed as were allowed to; or the container does not run.
     Unhealthy,
 }
 

@@ -14,6 +14,7 @@
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -60,9 +61,10 @@ pub struct ExecRequest {
     pub size: Option<(u16, u16)>,
     /// Whether it gets all capabilities, whatever the container has.
     pub privileged: bool,
-    /// Whether it is to be ended together with all that it has started (see [`cgroup::end_apart`]).
+    /// Whether it is to be ended together with all that it has started (see [`cgroup::end_apart`]), and how long it may
+    /// take to begin: a process of the container can stop it as soon as it sees it.
     #[serde(default)]
-    pub apart: bool,
+    pub apart: Option<Duration>,
 }
 
 /// The namespaces of a container that runs, all at once: a process that joins them is in all or in none.
@@ -83,6 +85,8 @@ struct Helper {
     oom_score: Option<i32>,
     /// The container's first process.
     init: OwnedFd,
+    /// How long it may take to begin, if it is to be in a group apart.
+    apart: Option<Duration>,
 }
 
 /// Makes a process for a command in the container whose first process is `init`. It is confined, and waits for
@@ -112,7 +116,7 @@ pub fn exec(
         let user = request.user.as_ref().or(config.user.as_ref());
         let identity = user::lookup(&root, user, &config.settings.groups)?;
         let mut groups = Groups::open(hierarchy, id)?;
-        if request.apart {
+        if request.apart.is_some() {
             groups.set_apart()?;
         }
         // Asked after all was opened: had the pid changed hands before, it was another process's.
@@ -136,7 +140,7 @@ pub fn exec(
         let command = Command::new(request.command.words(), &environment);
         let mut confinement = Confinement::new(config, command, directory, identity, capabilities)?;
         confinement.tty = request.tty;
-        confinement.init = request.apart.then_some(Beside::Apart);
+        confinement.init = request.apart.map(|_| Beside::Apart);
         let helper = Helper {
             confinement,
             streams: theirs,
@@ -144,6 +148,7 @@ pub fn exec(
             groups,
             oom_score: config.settings.limits.oom_score_adj,
             init: pidfd,
+            apart: request.apart,
         };
         let names = Names {
             program: request.command.program().to_owned(),
@@ -170,11 +175,18 @@ impl Helper {
         streams: Option<Streams>,
     ) -> Result<Task, RuntimeError> {
         let (ours, theirs) = channel().map_err(RuntimeError::Clone)?;
+        if let Some(patience) = self.apart {
+            ours.give_up_after(patience).map_err(RuntimeError::Clone)?;
+        }
         let mut cloned = sys::clone_process(CloneFlags::empty(), self.groups.birthplace());
-        if let (Err(Errno::EBUSY), true) = (&cloned, self.is_born_in_group) {
+        if let (Err(Errno::EBUSY), true, None) = (&cloned, self.is_born_in_group, self.apart) {
             // The container has made groups of its own below its first one: with its first process.
             self.groups.use_group_of(hierarchy, init.pid)?;
             cloned = sys::clone_process(CloneFlags::empty(), self.groups.birthplace());
+        }
+        if matches!((&cloned, self.apart), (Err(Errno::EBUSY), Some(_))) {
+            // In any other group, what it leaves would not be found.
+            return Err(RuntimeError::Clone(Errno::EBUSY.into()));
         }
         if matches!(cloned, Err(Errno::EBUSY | Errno::EOPNOTSUPP | Errno::EINVAL | Errno::ENOSYS)) {
             self.is_born_in_group = false;

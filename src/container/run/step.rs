@@ -14,10 +14,14 @@
 
 use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, setsockopt, socketpair, sockopt,
+};
+use nix::sys::time::{TimeVal, TimeValLike as _};
 use nix::unistd::{read, write};
 
 use crate::sys;
@@ -168,6 +172,13 @@ pub(super) fn channel() -> io::Result<(Supervisors, Processes)> {
 pub(in crate::container) struct Supervisors(OwnedFd);
 
 impl Supervisors {
+    /// Waits for each message at most so long from now on.
+    pub(super) fn give_up_after(&self, patience: Duration) -> io::Result<()> {
+        // Zero would be for ever.
+        let microseconds = i64::try_from(patience.as_micros()).unwrap_or(i64::MAX).max(1);
+        Ok(setsockopt(&self.0, sockopt::ReceiveTimeout, &TimeVal::microseconds(microseconds))?)
+    }
+
     /// Waits for a message. `None`: there will be none.
     pub(super) fn receive(&self) -> io::Result<Option<Message>> {
         let mut text = [0_u8; 16];

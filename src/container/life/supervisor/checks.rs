@@ -15,7 +15,7 @@ use super::{SETTLED, Supervisor};
 use crate::container::request::health::{HealthCheck, OnFailure};
 use crate::container::run::cgroup::{self, Hierarchy};
 
-/// What a check has found, as the exit status of its process.
+/// What a check has found, as the exit status of its process: none of those that mydocker has for errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
     /// The container is healthy, or unhealthy and that is only shown.
@@ -52,7 +52,14 @@ pub struct Checks {
     is_starting: bool,
     next: Option<Instant>,
     running: Option<i32>,
+    /// When the last one was begun.
+    began: Option<Instant>,
 }
+
+/// A check is a process of mydocker's, which no limit of the container's holds, and an image may say how often there is one.
+/// So there is a pause of so many times what the last one took, if that is not longer than this.
+const PAUSE: u32 = 9;
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 impl fmt::Debug for Checks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -75,6 +82,7 @@ impl Checks {
             is_starting: true,
             next: None,
             running: None,
+            began: None,
         };
         checks.wait();
         Box::new(checks)
@@ -88,10 +96,12 @@ impl Checks {
     fn wait(&mut self) {
         let now = Instant::now();
         let is_early = self.is_starting && now < self.counts_from;
-        self.next = Some(now + if is_early { self.start_interval } else { self.interval });
+        let interval = if is_early { self.start_interval } else { self.interval };
+        let took = self.began.take().map_or(Duration::ZERO, |began| now - began);
+        self.next = Some(now + interval.max(took.saturating_mul(PAUSE).min(LONGEST_PAUSE)));
     }
 
-    /// Ends a check that is running, for good.
+    /// Ends a check that is running, and begins no other.
     pub(super) fn end(&mut self) {
         self.next = None;
         if let Some(pid) = self.running.take() {
@@ -106,9 +116,15 @@ impl Supervisor {
     /// Begins a check if one is due.
     pub(super) fn check_health(&mut self) {
         let Some(checks) = &mut self.checks else { return };
+        // How a container is that is about to end is not the question any more.
+        if self.asked {
+            checks.next = None;
+            return;
+        }
         if checks.next.is_none_or(|at| at > Instant::now()) {
             return;
         }
+        checks.began = Some(Instant::now());
         match (checks.begin)() {
             Ok(pid) => (checks.running, checks.next) = (Some(pid), None),
             // No process is to be had at the moment.
@@ -134,13 +150,14 @@ impl Supervisor {
             }
         }
         checks.wait();
-        if verdict == Some(Verdict::Act) && self.ended.is_none() {
+        // Once: a second one would look like the wish of somebody else.
+        if verdict == Some(Verdict::Act) && self.ended.is_none() && !self.asked {
             match checks.on_failure {
                 OnFailure::None => {}
                 OnFailure::Kill => self.kill(),
                 OnFailure::Stop => self.end(),
                 OnFailure::Restart => {
-                    self.again = !self.asked;
+                    self.again = true;
                     self.end();
                 }
             }

@@ -86,10 +86,23 @@ pub fn thaw_apart(hierarchy: &Hierarchy, id: &ContainerId) {
 fn is_done(directory: &Path, spared: Option<i32>) -> bool {
     match spared {
         Some(spared) => members(directory).iter().all(|pid| *pid == spared),
-        None => match std::fs::remove_dir(directory) {
-            Ok(()) => true,
-            Err(error) => error.kind() == io::ErrorKind::NotFound,
-        },
+        None => {
+            remove_below(directory);
+            match std::fs::remove_dir(directory) {
+                Ok(()) => true,
+                Err(error) => error.kind() == io::ErrorKind::NotFound,
+            }
+        }
+    }
+}
+
+/// Removes the groups that the container has made in it, as far as nobody is in them.
+fn remove_below(directory: &Path) {
+    for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_below(&entry.path());
+            std::fs::remove_dir(entry.path()).ok();
+        }
     }
 }
 
@@ -101,7 +114,8 @@ fn members(directory: &Path) -> Vec<i32> {
 
 fn kill_members(directory: &Path, spared: Option<i32>) {
     for pid in members(directory).into_iter().filter(|pid| Some(*pid) != spared) {
-        // The pid was read from the group a moment ago: who has ended since then is met by nobody's signal.
+        // The pid was read from the group a moment ago, and pids are given out again only after all others: who has
+        // ended since then is met by nobody's signal.
         kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
     }
 }
