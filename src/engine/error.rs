@@ -87,7 +87,9 @@ pub enum EngineError {
         state: &'static str,
     },
     /// Nothing was written down of what the container wrote.
-    #[error("cannot read the log of container {name}: it keeps none, because of its log driver {driver}")]
+    #[error(
+        "cannot read the log of container {name}: mydocker keeps none, because of its log driver {driver}"
+    )]
     NoLog {
         /// The container.
         name: ContainerName,

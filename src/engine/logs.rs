@@ -22,8 +22,8 @@ pub struct LogRequest {
     pub until: Option<DateTime<Utc>>,
 }
 
-/// Where a container's output is written down, if it is.
-pub(super) fn open(layout: &Layout, record: &Record) -> Result<Option<Sink>, EngineError> {
+/// Where a container's output is written down, if it is. A start again does not fail because the journal is away.
+pub(super) fn open(layout: &Layout, record: &Record, again: bool) -> Result<Option<Sink>, EngineError> {
     let (id, name, config) = (&record.id, &record.name, &record.config);
     let options = &config.settings.log;
     let mut beside = log::details(options, config);
@@ -49,7 +49,8 @@ pub(super) fn open(layout: &Layout, record: &Record) -> Result<Option<Sink>, Eng
             ];
             let users = names.iter().map(String::as_str).zip(beside.values().map(String::as_str));
             let users = users.filter(|(name, _)| !name.is_empty());
-            Some(Sink::Journal(Box::new(Journal::open(&own.into_iter().chain(users).collect::<Vec<_>>())?)))
+            let fields: Vec<_> = own.into_iter().chain(users).collect();
+            Some(Sink::Journal(Box::new(Journal::open(&fields, !again)?)))
         }
     })
 }

@@ -27,13 +27,16 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal for a container. `fields` are what each of its entries has, besides the message.
+    /// Opens the journal for a container. `fields` are what each of its entries has, besides the message; somebody
+    /// `must_listen` where a user is told if nobody does.
     ///
     /// # Errors
     /// [`LogError`]: nobody listens there.
-    pub fn open(fields: &[(&str, &str)]) -> Result<Self, LogError> {
+    pub fn open(fields: &[(&str, &str)], must_listen: bool) -> Result<Self, LogError> {
         let error = |source| LogError { action: "reach", path: PathBuf::from(SOCKET), source };
-        UnixDatagram::unbound().and_then(|socket| socket.connect(SOCKET)).map_err(error)?;
+        if must_listen {
+            UnixDatagram::unbound().and_then(|socket| socket.connect(SOCKET)).map_err(error)?;
+        }
         // Each entry is sent by the path: the journal may be restarted.
         let socket = UnixDatagram::unbound().map_err(error)?;
         socket.set_nonblocking(true).map_err(error)?;

@@ -5,6 +5,8 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use proptest::prelude::*;
 
 use super::*;
+use crate::container::request::config::Config;
+use crate::container::request::config::tests::minimal;
 use crate::container::request::log::{Driver, Options};
 
 fn fixture() -> (tempfile::TempDir, PathBuf) {
@@ -114,6 +116,21 @@ fn a_line_is_one_entry_up_to_1_mib_and_one_line_however_long() {
         let some = read(&path, Some(tail));
         assert_eq!(some, entries[entries.len() - entries_of_it..], "--tail {tail}");
     }
+}
+
+#[test]
+fn what_stands_beside_each_line_is_bounded() {
+    let label = |name: &str, length: usize| (name.to_owned(), "x".repeat(length));
+    let labels = [label("large", 5000), label("small", 10), label("third", 4000), label("last", 50)];
+    let config = Config { labels: labels.into(), ..minimal(&["true"]) };
+    let asked = ["large", "small", "third", "last"].map(str::to_owned).to_vec();
+    let options = Options { labels: asked, ..Options::default() };
+    let names: Vec<String> = details(&options, &config).into_keys().collect();
+    assert_eq!(names, ["last", "small", "third"]);
+    let (_directory, path) = fixture();
+    let mut writer = Writer::open(&path, &Options::default()).unwrap().beside(&details(&options, &config));
+    writer.write(Stream::Stdout, &[b'\n'; 2000]);
+    assert_eq!(read(&path, None).len(), 2000);
 }
 
 #[test]

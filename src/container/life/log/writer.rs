@@ -15,6 +15,8 @@ use crate::store;
 
 /// How much memory is kept from one entry to the next.
 const BUFFER: usize = 16 << 10;
+/// How much is gathered before it is written.
+const BUFFERED_MAX: usize = 64 << 10;
 
 /// Writes what a container prints, entry by entry.
 ///
@@ -125,6 +127,8 @@ impl Writer {
     fn complete(&mut self, stream: Stream, line: &[u8], time: &str) {
         let start = self.buffer.len();
         push_entry(&mut self.buffer, &String::from_utf8_lossy(line), stream, &self.beside, time);
+        // Of many short lines, each with much beside it.
+        let is_full = self.buffer.len() >= BUFFERED_MAX;
         if self.size.saturating_add(self.buffer.len() as u64) > self.max_size {
             let entry = self.buffer.split_off(start);
             self.flush();
@@ -133,6 +137,9 @@ impl Writer {
                 self.rotate();
             }
             self.buffer = entry;
+        }
+        if is_full {
+            self.flush();
         }
     }
 
