@@ -41,6 +41,9 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         });
     }
     let (since, until) = (args.since.map(|moment| moment.0), args.until.map(|moment| moment.0));
+    if since.zip(until).is_some_and(|(since, until)| since > until) {
+        return Err(failed("--since is a later time than --until", None));
+    }
     let mut wrong = None;
     context.engine()?.events(since, until, |event| {
         if !is_wanted(&args.filters, event) {

@@ -120,6 +120,9 @@ pub(super) fn ended(layout: &Layout, networks: &Networks, record: &Record) {
     events::tell(layout, &all.collect::<Vec<_>>());
 }
 
+/// How much of a command's line is told: the files of events have room for many.
+const LINE_MAX: usize = 1024;
+
 /// One more command in a container, for its events.
 pub(super) struct Exec {
     record: Record,
@@ -130,7 +133,10 @@ pub(super) struct Exec {
 impl Exec {
     pub(super) fn new(record: &Record, words: &[String]) -> Self {
         let id = ContainerId::generate().map(|id| id.to_string()).unwrap_or_default();
-        Self { record: record.clone(), id, line: words.join(" ") }
+        let mut line = words.join(" ");
+        let end = (0..=LINE_MAX).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0);
+        line.truncate(end);
+        Self { record: record.clone(), id, line }
     }
 
     /// It runs.
@@ -156,17 +162,16 @@ pub(super) fn follow(
     mut show: impl FnMut(&Event) -> bool,
 ) -> Result<(), EngineError> {
     let error = |source| EngineError::Io { action: "read the events", source };
-    // As with Docker, only what is to come where nothing of the past is asked for.
-    let since = since.or_else(|| until.is_none_or(|until| until > Utc::now()).then(Utc::now));
+    // As with Docker, only what is to come where no time is given.
+    let since = since.or_else(|| until.is_none().then(Utc::now));
     let mut reader = Reader::open(layout).map_err(error)?;
     let deadline = until.map(|until| Instant::now() + (until - Utc::now()).to_std().unwrap_or_default());
     loop {
         while let Some(event) = reader.next_event().map_err(error)? {
-            let is_early = since.is_some_and(|since| event.at() < since);
-            if until.is_some_and(|until| event.at() > until) {
-                return Ok(());
-            }
-            if !is_early && !show(&event) {
+            // Of two that were told at the same time the later one may come first: the time itself ends it.
+            let is_meant = since.is_none_or(|since| event.at() >= since)
+                && until.is_none_or(|until| event.at() <= until);
+            if is_meant && !show(&event) {
                 return Ok(());
             }
         }

@@ -101,6 +101,7 @@ fn events_have_dockers_members() {
     assert_eq!(count(&["-f", "event=die", "-f", "event=start", "-f", "container=c"]), 2);
     assert_eq!(count(&["-f", "type=network"]), 0);
     assert_eq!(count(&["-f", "label=team=blue"]), 3);
+    host.mydocker(&["events", "--since", "1h", "--until", "2h"]).refused(&[1], &["--since is a later time"]);
     let past = ["events", "--since", "2h", "--until", "1h"];
     assert_eq!(host.mydocker(&past).ok(), "");
     host.mydocker(&["events", "-f", "colour=red"]).refused(&[1, 125], &["colour"]);

@@ -69,7 +69,9 @@ impl Engine {
     /// There is no such image.
     pub fn tag_image(&mut self, source: &str, name: &Reference) -> Result<(), EngineError> {
         images::tag(&self.layout, source, name)?;
-        events::image(&self.layout, "tag", source, &name.to_string());
+        let name = name.to_string();
+        let id = self.image(&name).map_or_else(|_| source.to_owned(), |image| image.id.to_string());
+        events::image(&self.layout, "tag", &id, &name);
         Ok(())
     }
 
