@@ -35,7 +35,8 @@ pub(super) fn run(args: &Args, context: &mut Context) -> Result<ExitCode, Comman
     let (root, run_root) = (context.layout.root(), context.layout.run_root());
     let (root, run_root) = (root.to_string_lossy(), run_root.to_string_lossy());
     let words = [&*program, "--root", &*root, "--run-root", &*run_root].map(word).join(" ");
-    output::print(&unit(&record, &words, &word(&root)));
+    // A path, in which nothing stands for a variable.
+    output::print(&unit(&record, &words, &word(&root).replace("$$", "$")));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -50,7 +51,9 @@ fn unit(record: &Record, program: &str, root: &str) -> String {
     };
     let advice = match policy {
         RestartPolicy::No => String::new(),
-        _ => format!("# One of both is to restart it: mydocker update --restart no {name}\n"),
+        _ => format!(
+            "# systemd restarts it, so its own policy is to be off: mydocker update --restart no {name}\n"
+        ),
     };
     format!(
         "# Written by: mydocker generate unit {name}\n\
@@ -65,6 +68,8 @@ fn unit(record: &Record, program: &str, root: &str) -> String {
          ExecStop={program} stop {name}\n\
          {advice}\
          Restart={restart}\n\
+         # It was stopped: its command has ended by SIGTERM.\n\
+         SuccessExitStatus=143\n\
          # How long the container may take to end is its own --stop-timeout.\n\
          TimeoutStopSec=infinity\n\
          \n\
@@ -76,6 +81,7 @@ fn unit(record: &Record, program: &str, root: &str) -> String {
 /// A word as systemd reads it in a command line: in quotes where it has to be, and with its own signs doubled.
 fn word(text: &str) -> String {
     let plain = text.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
+    let plain = plain.replace('\n', "\\n");
     let is_plain = plain.chars().all(|c| c.is_ascii_alphanumeric() || "/._-%$:@+".contains(c));
     if is_plain { plain } else { format!("\"{plain}\"") }
 }

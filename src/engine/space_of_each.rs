@@ -1,6 +1,6 @@
 //! The disk space of each image, container and volume by itself.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::containers::{self, Snapshot};
 use super::volumes::{self, VolumeFilter};
@@ -51,13 +51,16 @@ pub(super) fn of_each(layout: &Layout) -> Result<SpaceOfEach, EngineError> {
     let store = images::store(layout);
     let (stored, sizes) = (store.list()?, store.layer_sizes()?);
     let mut holders: HashMap<Digest, usize> = HashMap::new();
-    for layer in stored.iter().flat_map(|image| &image.config.rootfs.diff_ids) {
-        *holders.entry(layer.clone()).or_insert(0) += 1;
+    // An image may have one layer twice.
+    let layers_of =
+        |image: &StoredImage| -> HashSet<Digest> { image.config.rootfs.diff_ids.iter().cloned().collect() };
+    for layer in stored.iter().flat_map(layers_of) {
+        *holders.entry(layer).or_insert(0) += 1;
     }
     for image in stored {
-        let layers = || image.config.rootfs.diff_ids.iter();
+        let layers = layers_of(&image);
         let sum = |shared: bool| {
-            let meant = layers().filter(|layer| (holders.get(*layer) > Some(&1)) == shared);
+            let meant = layers.iter().filter(|layer| (holders.get(*layer) > Some(&1)) == shared);
             meant.filter_map(|layer| sizes.get(layer)).sum()
         };
         let (shared, unique) = (sum(true), sum(false));

@@ -122,19 +122,6 @@ struct Stored {
 impl TryFrom<Stored> for Endpoint {
     type Error = &'static str;
     fn try_from(stored: Stored) -> Result<Self, Self::Error> {
-        let Stored {
-            network,
-            position,
-            addresses,
-            mac,
-            host_if,
-            container_if,
-            is_tied,
-            ports,
-            aliases,
-            routes,
-            ..
-        } = stored;
         let owner = match (stored.owner, stored.container, stored.container_name, stored.owners) {
             (Some(owner), None, None, None) => owner,
             (None, Some(id), Some(name), Some(processes)) => match stored.namespace {
@@ -144,17 +131,17 @@ impl TryFrom<Stored> for Endpoint {
             _ => return Err("it must have one owner"),
         };
         Ok(Self {
-            network,
+            network: stored.network,
             owner,
-            position,
-            addresses,
-            mac,
-            host_if,
-            container_if,
-            is_tied,
-            ports,
-            aliases,
-            routes,
+            position: stored.position,
+            addresses: stored.addresses,
+            mac: stored.mac,
+            host_if: stored.host_if,
+            container_if: stored.container_if,
+            is_tied: stored.is_tied,
+            ports: stored.ports,
+            aliases: stored.aliases,
+            routes: stored.routes,
         })
     }
 }

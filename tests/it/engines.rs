@@ -106,24 +106,23 @@ fn remove_groups(group: &Path) {
 fn serve(podman: &Podman<'_>, network: &str) {
     let host = podman.host;
     let image = host.image.clone();
+    let (group, rootfs) = (podman.group(), format!("{image}:O"));
     let options = [
-        "run",
-        "-d",
-        "--name",
-        "web",
         "--network",
         network,
         "-p",
         "8080:80",
         "--cgroup-parent",
-        &podman.group(),
+        &group,
         "--ulimit",
         "nofile=256:256",
         "--ulimit",
         "nproc=256:256",
+        "--rootfs",
+        &rootfs,
     ];
-    let command = ["--rootfs", &format!("{image}:O"), "httpd", "-f", "-p", "80", "-h", "/www"];
-    podman.run(&[&options[..], &command].concat()).ok();
+    let command = ["httpd", "-f", "-p", "80", "-h", "/www"];
+    podman.run(&[&["run", "-d", "--name", "web"], &options[..], &command].concat()).ok();
     let page = format!("http://{HOST}:8080/cgi-bin/peer");
     let seen = eventually("the server in the container", || {
         let output = host.outside.program(&["busybox", "wget", "-q", "-O", "-", &page]);
@@ -136,21 +135,7 @@ fn serve(podman: &Podman<'_>, network: &str) {
     let inspected = host.mydocker(&["network", "check"]);
     assert_eq!(inspected.code(), 0, "{inspected}");
     podman.run(&["rm", "-f", "-t", "0", "web"]).ok();
-    let once = [
-        "run",
-        "--rm",
-        "--network",
-        network,
-        "-p",
-        "8080:80",
-        "--cgroup-parent",
-        &podman.group(),
-        "--ulimit",
-        "nofile=256:256",
-        "--ulimit",
-        "nproc=256:256",
-    ];
-    podman.run(&[&once[..], &["--rootfs", &format!("{image}:O"), "true"]].concat()).ok();
+    podman.run(&[&["run", "--rm"], &options[..], &["true"]].concat()).ok();
 }
 
 #[test]
