@@ -145,6 +145,12 @@ impl Layout {
         self.container(id).join(format!("{id}-json.log"))
     }
 
+    /// One container's log, in our own format of the driver `local`: a directory of files.
+    #[must_use]
+    pub fn container_local_log(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("local-logs")
+    }
+
     /// The directory of symbolic links from container names to ids: a name is taken by creating its link.
     #[must_use]
     pub fn container_names(&self) -> PathBuf {

@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use crate::cli::human;
 use crate::engine::{
     DEFAULT_STOP_TIMEOUT, DiskUsage, Endpoint, ExposedPort, Family, Health, HealthOutcome, HealthStatus,
-    Modules, MountView, NetworkMode, Paths, Record, Snapshot, State, Wanted, unpublished_ports,
+    LogDriver, Modules, MountView, NetworkMode, Paths, Record, Snapshot, State, Wanted, unpublished_ports,
 };
 use crate::names::IfName;
 use host_config::host_config;
@@ -130,7 +130,9 @@ pub(super) fn container(
         "HostnamePath": paths.log.with_file_name("hostname"),
         "HostsPath": paths.log.with_file_name("hosts"),
         "ResolvConfPath": paths.log.with_file_name("resolv.conf"),
-        "LogPath": paths.log,
+        // As with Docker: the files of the driver `local` are nobody else's to read.
+        "LogPath": Some(&paths.log).filter(|_| record.config.settings.log.driver != LogDriver::Local)
+            .map_or(json!(""), |path| json!(path)),
         "Name": format!("/{}", record.name),
         "RestartCount": record.life.restarts,
         "Driver": "overlay2",

@@ -67,7 +67,7 @@ fn document(info: &HostInfo, images: usize, [all, running, paused]: [usize; 3]) 
         "LoggingDriver": "json-file",
         "CgroupDriver": "cgroupfs",
         "CgroupVersion": info.cgroup_version.map_or_else(|| "none".to_owned(), |version| version.to_string()),
-        "Plugins": { "Volume": ["local"], "Network": ["bridge", "host", "none"], "Log": ["json-file", "journald", "none"] },
+        "Plugins": { "Volume": ["local"], "Network": ["bridge", "host", "none"], "Log": ["json-file", "journald", "local", "none"] },
         "KernelVersion": info.kernel,
         "OperatingSystem": info.system,
         "OSType": "linux",

@@ -1,5 +1,6 @@
 //! `mydocker logs`
 
+use std::collections::BTreeMap;
 use std::process::ExitCode;
 
 use crate::cli::output::try_print_to;
@@ -26,6 +27,9 @@ pub(super) struct Args {
     /// Print the time in front of each line
     #[arg(long, short)]
     timestamps: bool,
+    /// Print the labels and variables in front of each line that are kept beside it (--log-opt)
+    #[arg(long)]
+    details: bool,
     /// The container, by name or id
     #[arg(value_name = "CONTAINER")]
     container: String,
@@ -53,13 +57,19 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         since: args.since.map(|moment| moment.0),
         until: args.until.map(|moment| moment.0),
     };
-    // Of a line that became several entries, only the first has a time in front.
+    // Of a line that became several entries, only the first has something in front.
     let mut in_line = [false; 2];
     context.engine()?.logs(&args.container, request, |entry| {
         let in_line = &mut in_line[usize::from(entry.stream == Stream::Stderr)];
         let begins = !std::mem::replace(in_line, !entry.text.ends_with('\n'));
-        let stamped = args.timestamps && begins;
-        let line = if stamped { format!("{} {}", entry.time, entry.text) } else { entry.text };
+        let mut line = String::new();
+        if args.timestamps && begins {
+            line = entry.time + " ";
+        }
+        if args.details && begins {
+            line += &(in_one_word(&entry.details) + " ");
+        }
+        line += &entry.text;
         // A reader that has gone away ends the following.
         match entry.stream {
             Stream::Stdout => try_print_to(&mut std::io::stdout().lock(), &line),
@@ -67,4 +77,34 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         }
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Names and values as Docker prints them: `name=value,name=value`, with what is not plain as in a URL.
+fn in_one_word(details: &BTreeMap<String, String>) -> String {
+    let pairs = details.iter().map(|(name, value)| format!("{}={}", escaped(name), escaped(value)));
+    pairs.collect::<Vec<_>>().join(",")
+}
+
+fn escaped(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b' ' => "+".to_owned(),
+            b'-' | b'_' | b'.' | b'~' => char::from(byte).to_string(),
+            _ if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_are_one_word_whatever_they_are() {
+        let details = [("b", "x y"), ("a.team", "ä\u{1b}[31m\n,=")];
+        let details = details.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        assert_eq!(in_one_word(&details), "a.team=%C3%A4%1B%5B31m%0A%2C%3D,b=x+y");
+        assert_eq!(in_one_word(&BTreeMap::new()), "");
+    }
 }

@@ -1,24 +1,17 @@
 //! Health checks: how a supervisor has one made, and what the process does that makes it.
 
 use std::ffi::OsString;
-use std::io;
-use std::os::fd::AsFd as _;
-
-use nix::sys::signal::Signal as NixSignal;
 
 use super::containers::Record;
-use super::launch::Job;
+use super::launch::{self, Job};
 use super::{EngineError, events};
-use crate::container::life::attach;
 use crate::container::life::check;
 use crate::container::life::health::{Health, HealthStatus};
-use crate::container::life::protocol::Order;
 use crate::container::life::record::State;
 use crate::container::life::supervisor::{Checks, Verdict};
 use crate::container::request::health::OnFailure;
 use crate::names::ContainerId;
 use crate::store::Layout;
-use crate::sys::{self, Place, SpawnError};
 
 /// The checks of a container that is about to run, if there are any. `words` are those that our own binary is called by.
 pub(super) fn checks(record: &Record, words: &[OsString]) -> Option<Box<Checks>> {
@@ -26,26 +19,16 @@ pub(super) fn checks(record: &Record, words: &[OsString]) -> Option<Box<Checks>>
     let check = settings.health.as_ref()?;
     check.command()?;
     let (words, id) = (words.to_vec(), record.id.clone());
-    Some(Checks::new(check, settings.on_unhealthy, Box::new(move || begin(&words, &id))))
-}
-
-/// Starts the process that makes one check. It stays in this process's control groups.
-fn begin(words: &[OsString], id: &ContainerId) -> io::Result<i32> {
-    let (ours, theirs) = attach::pair()?;
-    let pid = sys::spawn_self(words, theirs.as_fd(), &Place::default()).map_err(|failure| match failure {
-        SpawnError::Start(source) | SpawnError::Join(_, source) => source,
-    })?;
-    let order = Order { job: Job::Check(id.clone()), subscribe: false, feeds: false, size: None };
-    // One that never gets its order ends.
-    order.send(&ours).ok();
-    Ok(pid)
+    Some(Checks::new(
+        check,
+        settings.on_unhealthy,
+        Box::new(move || launch::child(&words, Job::Check(id.clone()))),
+    ))
 }
 
 /// Checks a container, and writes down how it is. The result is for its supervisor, this process's parent.
 pub(super) fn check(layout: &Layout, id: &ContainerId) -> Result<Verdict, EngineError> {
-    // Nobody but the supervisor waits for it.
-    nix::sys::prctl::set_pdeathsig(NixSignal::SIGKILL)
-        .map_err(|errno| EngineError::Io { action: "follow the supervisor", source: errno.into() })?;
+    launch::end_with_supervisor()?;
     let record = Record::load(layout, id)?;
     let settings = &record.config.settings;
     let (Some(check), State::Running { init, started, .. }) = (&settings.health, &record.state) else {

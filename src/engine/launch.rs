@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::net::UnixStream;
 
+use nix::sys::signal::Signal as NixSignal;
 use serde::{Deserialize, Serialize};
 
 use super::EngineError;
@@ -17,7 +18,7 @@ use crate::container::run::cgroup::Groups;
 use crate::container::run::exec;
 use crate::container::run::runtime::RuntimeError;
 use crate::names::ContainerId;
-use crate::sys::{self, SpawnError};
+use crate::sys::{self, Place, SpawnError};
 
 /// What a supervisor is started for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -30,6 +31,26 @@ pub(super) enum Job {
     Exec(ContainerId, exec::ExecRequest),
     /// To check once how a running container is. There is no client.
     Check(ContainerId),
+    /// To compress what is full of a container's log. There is no client.
+    CompressLog(ContainerId),
+}
+
+/// Starts a process for a job of this supervisor's that has no client, in this process's control groups, and returns its
+/// pid. `words` are those that our own binary is called by.
+pub(super) fn child(words: &[OsString], job: Job) -> io::Result<i32> {
+    let (ours, theirs) = client::pair()?;
+    let pid = sys::spawn_self(words, theirs.as_fd(), &Place::default()).map_err(|failure| match failure {
+        SpawnError::Start(source) | SpawnError::Join(_, source) => source,
+    })?;
+    // One that never gets its order ends.
+    Order { job, subscribe: false, feeds: false, size: None }.send(&ours).ok();
+    Ok(pid)
+}
+
+/// Makes this process end with its supervisor, which alone waits for it.
+pub(super) fn end_with_supervisor() -> Result<(), EngineError> {
+    nix::sys::prctl::set_pdeathsig(NixSignal::SIGKILL)
+        .map_err(|errno| EngineError::Io { action: "follow the supervisor", source: errno.into() })
 }
 
 /// How our own binary is called to supervise containers.

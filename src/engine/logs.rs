@@ -1,13 +1,20 @@
 //! What a container wrote.
 
+use std::ffi::OsString;
+
 use chrono::{DateTime, Utc};
 
 use super::EngineError;
 use super::containers::{self, Record, Snapshot};
+use super::launch::{self, Job};
 use crate::container::life::log::{self, Entry, Journal, Reader, Sink, Writer};
 use crate::container::request::log::Driver;
+use crate::names::ContainerId;
 use crate::process::Process;
 use crate::store::Layout;
+
+/// How far the compression of a log stands back behind other processes, of 19.
+const NICE: i32 = 10;
 
 /// Which part of a log is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,8 +29,14 @@ pub struct LogRequest {
     pub until: Option<DateTime<Utc>>,
 }
 
-/// Where a container's output is written down, if it is. A start again does not fail because the journal is away.
-pub(super) fn open(layout: &Layout, record: &Record, again: bool) -> Result<Option<Sink>, EngineError> {
+/// Where a container's output is written down, if it is. A start again does not fail because the journal is away. `words`
+/// are those that our own binary is called by.
+pub(super) fn open(
+    layout: &Layout,
+    record: &Record,
+    again: bool,
+    words: &[OsString],
+) -> Result<Option<Sink>, EngineError> {
     let (id, name, config) = (&record.id, &record.name, &record.config);
     let options = &config.settings.log;
     let mut beside = log::details(options, config);
@@ -34,6 +47,13 @@ pub(super) fn open(layout: &Layout, record: &Record, again: bool) -> Result<Opti
                 beside.insert("tag".to_owned(), log::tag(options, "", id, name, config));
             }
             let writer = Writer::open(&layout.container_log(id), options)?.beside(&beside);
+            Some(Sink::Files(Box::new(writer)))
+        }
+        Driver::Local => {
+            let writer = Writer::open(&layout.container_local_log(id), options)?;
+            let (id, words) = (id.clone(), words.to_vec());
+            let begin = Box::new(move || launch::child(&words, Job::CompressLog(id.clone())));
+            let writer = if options.compress { writer.compressing(begin) } else { writer };
             Some(Sink::Files(Box::new(writer)))
         }
         Driver::Journald => {
@@ -55,6 +75,15 @@ pub(super) fn open(layout: &Layout, record: &Record, again: bool) -> Result<Opti
     })
 }
 
+/// Compresses what is full of a container's log. The result is for its supervisor, this process's parent.
+pub(super) fn compress(layout: &Layout, id: &ContainerId) -> Result<(), EngineError> {
+    launch::end_with_supervisor()?;
+    // The container's own work goes first; that it may not be nicer is no reason to leave it.
+    rustix::process::nice(NICE).ok();
+    log::compress(&layout.container_local_log(id))
+        .map_err(|source| EngineError::Io { action: "compress the log", source })
+}
+
 pub(super) fn logs(
     layout: &Layout,
     reference: &str,
@@ -63,10 +92,12 @@ pub(super) fn logs(
 ) -> Result<(), EngineError> {
     let record = containers::find(layout, reference)?.record;
     let options = &record.config.settings.log;
-    if options.driver != Driver::JsonFile {
-        return Err(EngineError::NoLog { driver: options.driver, name: record.name, id: record.id });
-    }
-    let mut reader = Reader::open(&layout.container_log(&record.id), options, request.tail)?;
+    let path = match options.driver {
+        Driver::JsonFile => layout.container_log(&record.id),
+        Driver::Local => layout.container_local_log(&record.id),
+        driver => return Err(EngineError::NoLog { driver, name: record.name, id: record.id }),
+    };
+    let mut reader = Reader::open(&path, options, request.tail)?;
     if !request.follow {
         reader.end_where_it_was();
     }

@@ -75,6 +75,7 @@ impl Supervision<'_> {
                 self.supervise_container(&id.clone(), None, &order, on_start)
             }
             Job::Exec(id, request) => self.supervise_command(id, request, client, &order, on_start),
+            Job::CompressLog(id) => return logs::compress(self.layout, id).map(|()| 0),
             Job::Check(id) => return Ok(health::check(self.layout, id)?.status()),
         }?;
         Ok(0)
@@ -300,7 +301,7 @@ impl Supervision<'_> {
         etc_files::write(self.layout, self.networks, record, &endpoints)?;
         task.wait_until_ready()?;
         let options = Options {
-            log: logs::open(self.layout, record, client.is_none())?,
+            log: logs::open(self.layout, record, client.is_none(), self.supervisors.words())?,
             listener: Some(supervisor::listen(self.layout, id)?),
             client,
             subscribe: order.subscribe,

@@ -182,3 +182,118 @@ fn following_goes_on_after_a_restart() {
     host.mydocker(&["stop", "-t", "0", "c"]).ok();
     assert_eq!(follower.wait().code(), 0);
 }
+
+/// The names of the files of a container's log of the driver `local`, sorted.
+fn local_files(host: &Host, name: &str) -> Vec<String> {
+    let beside = host.inspect(name)["HostnamePath"].as_str().expect("a path").to_owned();
+    let directory = std::path::Path::new(&beside).with_file_name("local-logs");
+    let files = std::fs::read_dir(directory).expect("the log").flatten();
+    let mut names: Vec<String> = files.map(|file| file.file_name().into_string().expect("a name")).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn the_driver_local_compresses_what_is_full_and_loses_nothing() {
+    let host = Host::new();
+    let options = ["--log-driver", "local", "--log-opt", "max-size=2k", "--log-opt", "max-file=400"];
+    let count = "while ! test -e /tmp/go; do sleep 0.02; done; rm /tmp/go; seq $N 2 6000; echo end >&2; \
+                 while ! test -e /tmp/go; do sleep 0.02; done; rm /tmp/go";
+    start(&host, "c", &[&options[..], &["-e", "N=1"]].concat(), count);
+    let follower = host.start(&["logs", "-f", "c"]);
+    host.let_go("c");
+    follower.wait_for("5999\n");
+    let expected: String = (1..6000).step_by(2).map(|n| format!("{n}\n")).collect();
+    // All but the one that is written.
+    eventually("the compression", || {
+        let names = local_files(&host, "c");
+        let plain = names.iter().filter(|name| !name.ends_with(".zst")).count();
+        (names.len() > 20 && plain == 1).then_some(())
+    });
+    let whole = host.mydocker(&["logs", "c"]);
+    assert!(whole.stdout == expected && whole.stderr == "end\n", "the log is not whole");
+    for tail in [1, 2, 100, 1500, 5000] {
+        let shown = host.mydocker(&["logs", "--tail", &tail.to_string(), "c"]).stdout;
+        // The last line is the one on standard error.
+        let lines: Vec<&str> = expected.lines().collect();
+        let from = lines.len().saturating_sub(tail - 1);
+        assert!(shown.lines().eq(lines[from..].iter().copied()), "--tail {tail}");
+    }
+    // Times, and between times.
+    let stamped = host.mydocker(&["logs", "-t", "c"]).stdout;
+    let last = stamped.lines().last().expect("a line").split(' ').next().expect("a time").to_owned();
+    let later = host.mydocker(&["logs", "--since", &last, "c"]).stdout;
+    assert!(later.ends_with("5999\n") && expected.ends_with(&later));
+    let earlier = host.mydocker(&["logs", "--until", &last, "c"]).stdout;
+    assert!(earlier == expected);
+    // The next run goes on in the same log, and the follower with it.
+    host.mydocker(&["restart", "-t", "0", "c"]).ok();
+    host.let_go("c");
+    eventually("the second run", || (follower.stdout().matches("\n5999\n").count() == 2).then_some(()));
+    host.let_go("c");
+    let output = follower.wait();
+    assert!(output.stdout == expected.repeat(2), "{} lines", output.stdout.lines().count());
+    ended(&host, "c");
+    assert!(host.mydocker(&["logs", "c"]).stdout == expected.repeat(2));
+    host.mydocker(&["rm", "c"]).ok();
+    host.assert_nothing_left();
+}
+
+#[test]
+fn the_driver_local_has_dockers_options() {
+    let host = Host::new();
+    let local = ["--log-driver", "local"];
+    start(&host, "c", &local, "echo hello");
+    ended(&host, "c");
+    let inspect = host.inspect("c");
+    let config = &inspect["HostConfig"]["LogConfig"];
+    assert_eq!(config["Type"], "local");
+    assert_eq!(
+        config["Config"],
+        serde_json::json!({ "max-size": "20000000", "max-file": "5", "compress": "true" })
+    );
+    assert_eq!(inspect["LogPath"], "");
+    assert_eq!(host.mydocker(&["logs", "c"]).ok(), "hello");
+    assert_eq!(local_files(&host, "c"), ["1"]);
+    let few = ["--log-opt", "max-size=1k", "--log-opt", "max-file=3", "--log-opt", "compress=false"];
+    start(&host, "d", &[&local[..], &few].concat(), "seq 1 500");
+    ended(&host, "d");
+    let names = local_files(&host, "d");
+    assert!(names.len() == 3 && names.iter().all(|name| name.parse::<u64>().is_ok()), "{names:?}");
+    let shown = host.mydocker(&["logs", "d"]).ok();
+    assert!(shown.ends_with("\n499\n500") && !shown.contains("\n100\n"), "{shown}");
+    for (option, needle) in [
+        ("tag=x", "tag"),
+        ("labels=x", "labels"),
+        ("compress=yes", "yes"),
+        ("max-file=0", "0"),
+        ("surprise=1", "surprise"),
+    ] {
+        let options = [&["--net", "none"], &local[..], &["--log-opt", option]].concat();
+        host.run(&options, &["true"]).refused(&[125, 2], &["--log-opt", needle]);
+    }
+    let never = ["--net", "none", "--log-driver", "local", "--log-opt", "max-file=1", "--log-opt"];
+    host.run(&[&never[..], &["compress=true"]].concat(), &["true"]).refused(&[125, 2], &["max-file"]);
+    host.mydocker(&["rm", "c", "d"]).ok();
+    host.assert_nothing_left();
+}
+
+#[test]
+fn details_stand_in_front_of_each_line() {
+    let host = Host::new();
+    let said = ["--label", "team=a b", "-e", "COLOUR=\u{1b}[31m", "--log-opt", "labels=team,other"];
+    start(&host, "c", &[&said[..], &["--log-opt", "env=COLOUR"]].concat(), "echo one; echo two");
+    start(&host, "d", &[], "echo one");
+    ended(&host, "c");
+    ended(&host, "d");
+    let details = "COLOUR=%1B%5B31m,team=a+b";
+    let expected = format!("{details} one\n{details} two");
+    assert_eq!(host.mydocker(&["logs", "--details", "c"]).ok(), expected);
+    let stamped = host.mydocker(&["logs", "--details", "-t", "-n", "1", "c"]).ok();
+    let (time, rest) = stamped.split_once(' ').expect("a time");
+    assert!(time.ends_with('Z') && rest == format!("{details} two"), "{stamped}");
+    assert_eq!(host.mydocker(&["logs", "--details", "d"]).ok(), " one");
+    assert_eq!(host.mydocker(&["logs", "c"]).ok(), "one\ntwo");
+    host.mydocker(&["rm", "c", "d"]).ok();
+    host.assert_nothing_left();
+}

@@ -199,10 +199,13 @@ fn log_config(options: &LogOptions) -> Value {
     let said = names.into_iter().chain([("tag", options.tag.clone().unwrap_or_default())]);
     let said = said.filter(|(_, value)| !value.is_empty());
     config.extend(said.map(|(name, value)| (name.to_owned(), value.into())));
-    if options.driver == LogDriver::JsonFile {
+    if matches!(options.driver, LogDriver::JsonFile | LogDriver::Local) {
         let size = options.max_size.map_or_else(|| "-1".to_owned(), |size| size.to_string());
         config.insert("max-size".to_owned(), size.into());
         config.insert("max-file".to_owned(), options.max_file.to_string().into());
+    }
+    if options.driver == LogDriver::Local {
+        config.insert("compress".to_owned(), options.compress.to_string().into());
     }
     json!({ "Type": options.driver.to_string(), "Config": config })
 }

@@ -7,11 +7,13 @@ use crate::engine::{EngineError, LogDriver, LogOptions, Settings};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Log")]
 pub(super) struct LoggingOptions {
-    /// Where to keep the output: json-file for logs, journald for the journal of systemd, or none to keep nothing
+    /// Where to keep the output: json-file or local for logs, journald for the journal of systemd, or none to keep nothing.
+    /// Full files of local are compressed
     #[arg(long, value_name = "DRIVER", default_value_t)]
     log_driver: LogDriver,
-    /// How much output to keep: max-size of one file (default: 50m; -1 for no limit), max-file (default: 2); and what to
-    /// put beside each entry: tag, labels and env with names of those of the container, such as labels=team,role
+    /// How much output to keep: max-size of one file (default: 50m, of local 20m; -1 for no limit), max-file (default: 2, of
+    /// local 5), compress (of local; default: true); and, but for local, what to put beside each entry: tag, labels and env
+    /// with names of those of the container, such as labels=team,role
     #[arg(long = "log-opt", value_name = "NAME=VALUE", value_parser = key_value)]
     log_options: Vec<(String, String)>,
 }

@@ -7,10 +7,16 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal as NixSignal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::Pid;
 
 use crate::container::request::signal::Signal;
 use crate::process::Process;
 use crate::sys;
+
+/// How long a killed child may take to end.
+const CHILD_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Why a process could not be signalled or awaited.
 #[derive(Debug, thiserror::Error)]
@@ -86,6 +92,20 @@ pub fn wait(process: Process, patience: Option<Duration>) -> Result<bool, Proces
             Ok(_) => return Ok(true),
             Err(errno) => return Err(error(errno.into())),
         }
+    }
+}
+
+/// Ends a child of this process at once, and waits for that, but not for long: one that a file system keeps in the kernel
+/// ends when that lets it go, and what it leaves is reaped by whoever is its parent then.
+pub fn end_child(pid: i32) {
+    let pid = Pid::from_raw(pid);
+    // It has not been reaped: the pid is its own.
+    kill(pid, NixSignal::SIGKILL).ok();
+    let deadline = Instant::now() + CHILD_PATIENCE;
+    while matches!(waitpid(pid, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive))
+        && Instant::now() < deadline
+    {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -12,6 +12,10 @@ const DEFAULT_SIZE: NonZeroU64 = NonZeroU64::new(50_000_000).unwrap();
 /// How many files a log has where nobody says otherwise.
 const DEFAULT_FILES: NonZeroU16 = NonZeroU16::new(2).unwrap();
 
+/// Both for the driver `local`, as with Docker.
+const LOCAL_SIZE: NonZeroU64 = NonZeroU64::new(20_000_000).unwrap();
+const LOCAL_FILES: NonZeroU16 = NonZeroU16::new(5).unwrap();
+
 /// The most files of one log: a reader has all of them open.
 const MOST_FILES: u16 = 500;
 
@@ -23,10 +27,10 @@ const PLACEHOLDERS: [&str; 6] =
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OptionError {
     /// There is no such driver.
-    #[error("there is no log driver \"{0}\": expected json-file, journald or none")]
+    #[error("there is no log driver \"{0}\": expected json-file, local, journald or none")]
     Driver(String),
     /// There is no such option.
-    #[error("there is no log option \"{0}\": expected max-size, max-file, tag, labels or env")]
+    #[error("there is no log option \"{0}\": expected max-size, max-file, compress, tag, labels or env")]
     Unknown(String),
     /// Another driver's option.
     #[error("the log driver {driver} has no option {name}")]
@@ -48,6 +52,12 @@ pub enum OptionError {
     /// Not a number of files.
     #[error("\"{0}\" is not a max-file: expected a number from 1 to {MOST_FILES}")]
     Files(String),
+    /// Neither true nor false.
+    #[error("\"{0}\" is not a value of compress: expected true or false")]
+    Compress(String),
+    /// There would never be a full file.
+    #[error("compress=true needs a max-size, and a max-file of at least 2: full files are compressed")]
+    NeverFull,
 }
 
 /// Where a container's output goes.
@@ -57,16 +67,31 @@ pub enum Driver {
     /// To files in Docker's format.
     #[default]
     JsonFile,
+    /// To files in a format of our own, which are compressed once they are full.
+    Local,
     /// To the journal of systemd.
     Journald,
     /// To whoever is connected, and nowhere else.
     None,
 }
 
+impl Driver {
+    /// Whether it has the option of that name.
+    fn takes(self, name: &str) -> Result<bool, OptionError> {
+        match name {
+            "max-size" | "max-file" => Ok(matches!(self, Self::JsonFile | Self::Local)),
+            "compress" => Ok(self == Self::Local),
+            "tag" | "labels" | "env" => Ok(matches!(self, Self::JsonFile | Self::Journald)),
+            _ => Err(OptionError::Unknown(name.to_owned())),
+        }
+    }
+}
+
 impl fmt::Display for Driver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::JsonFile => "json-file",
+            Self::Local => "local",
             Self::Journald => "journald",
             Self::None => "none",
         })
@@ -78,6 +103,7 @@ impl FromStr for Driver {
     fn from_str(text: &str) -> Result<Self, OptionError> {
         match text {
             "json-file" => Ok(Self::JsonFile),
+            "local" => Ok(Self::Local),
             "journald" => Ok(Self::Journald),
             "none" => Ok(Self::None),
             other => Err(OptionError::Driver(other.to_owned())),
@@ -95,6 +121,9 @@ pub struct Options {
     pub max_size: Option<NonZeroU64>,
     /// How many files there are, the one that is written included.
     pub max_file: NonZeroU16,
+    /// Whether full files are compressed.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub compress: bool,
     /// What stands beside each entry, with placeholders.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tag: Option<String>,
@@ -112,6 +141,7 @@ impl Default for Options {
             driver: Driver::JsonFile,
             max_size: Some(DEFAULT_SIZE),
             max_file: DEFAULT_FILES,
+            compress: false,
             tag: None,
             labels: Vec::new(),
             env: Vec::new(),
@@ -120,31 +150,45 @@ impl Default for Options {
 }
 
 impl Options {
+    /// What a driver does where nobody says otherwise.
+    fn of(driver: Driver) -> Self {
+        let options = Self { driver, ..Self::default() };
+        if driver != Driver::Local {
+            return options;
+        }
+        Self { max_size: Some(LOCAL_SIZE), max_file: LOCAL_FILES, compress: true, ..options }
+    }
+
     /// Options as `--log-driver` and `--log-opt` give them, names and values; a later one wins.
     ///
     /// # Errors
     /// [`OptionError`] for an unknown name or a wrong value.
     pub fn new(driver: Driver, pairs: &[(String, String)]) -> Result<Self, OptionError> {
-        let mut options = Self { driver, ..Self::default() };
+        let mut options = Self::of(driver);
+        let mut compress = None;
         for (name, value) in pairs {
+            if !driver.takes(name)? {
+                return Err(OptionError::NotOf { driver, name: name.clone() });
+            }
             match name.as_str() {
-                "max-size" | "max-file" if driver != Driver::JsonFile => {
-                    return Err(OptionError::NotOf { driver, name: name.clone() });
-                }
-                "tag" | "labels" | "env" if driver == Driver::None => {
-                    return Err(OptionError::NotOf { driver, name: name.clone() });
-                }
                 "tag" => options.tag = tag(value)?,
                 "labels" => options.labels = names(value),
                 "env" => options.env = names(value),
+                "compress" => {
+                    compress = Some(value.parse().map_err(|_| OptionError::Compress(value.clone()))?);
+                }
                 "max-size" => options.max_size = size(value)?,
-                "max-file" => {
+                _ => {
                     let files = value.parse().ok().filter(|files: &NonZeroU16| files.get() <= MOST_FILES);
                     options.max_file = files.ok_or_else(|| OptionError::Files(value.clone()))?;
                 }
-                _ => return Err(OptionError::Unknown(name.clone())),
             }
         }
+        let has_full_files = options.max_size.is_some() && options.max_file.get() > 1;
+        if compress == Some(true) && !has_full_files {
+            return Err(OptionError::NeverFull);
+        }
+        options.compress = compress.unwrap_or(options.compress) && has_full_files;
         Ok(options)
     }
 }
@@ -248,9 +292,30 @@ mod tests {
         let pair = [("max-size".to_owned(), "1k".to_owned())];
         assert!(Options::new(Driver::None, &pair).is_err());
         assert!(Options::new(Driver::Journald, &pair).is_err());
+        let local =
+            |name: &str, value: &str| Options::new(Driver::Local, &[(name.to_owned(), value.to_owned())]);
+        assert!(local("tag", "x").unwrap_err().to_string().contains("local has no option tag"));
+        assert!(local("compress", "yes").unwrap_err().to_string().contains("\"yes\""));
         assert!(parse(&[("tag", "{{.Colour}}")]).unwrap_err().to_string().contains("{{.FullID}}"));
         let said = parse(&[("tag", "{{.Name}}/x"), ("labels", "a, b,"), ("env", "C")]).unwrap();
         assert_eq!((said.tag.as_deref(), said.labels.len(), said.env.len()), (Some("{{.Name}}/x"), 2, 1));
+    }
+
+    #[test]
+    fn local_has_dockers_defaults_and_compresses_what_is_full() {
+        let local = |pairs: &[(&str, &str)]| {
+            let own = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+            Options::new(Driver::Local, &pairs.iter().map(own).collect::<Vec<_>>())
+        };
+        let options = local(&[]).unwrap();
+        assert_eq!((options.max_size.unwrap().get(), options.max_file.get()), (20_000_000, 5));
+        assert!(options.compress && !local(&[("compress", "false")]).unwrap().compress);
+        for never in [("max-file", "1"), ("max-size", "-1")] {
+            assert!(!local(&[never]).unwrap().compress, "{never:?}");
+            assert_eq!(local(&[never, ("compress", "true")]).unwrap_err(), OptionError::NeverFull);
+        }
+        let value = serde_json::to_value(&options).unwrap();
+        assert_eq!(serde_json::from_value::<Options>(value).unwrap(), options);
     }
 
     #[test]

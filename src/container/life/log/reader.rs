@@ -2,12 +2,13 @@
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
 use std::time::Duration;
 
-use super::{Entry, LogError, file};
+use super::files::{Files, Identity, Source};
+use super::{Entry, LogError};
 use crate::container::request::log::Options;
 
 /// How often a followed log is looked at.
@@ -19,37 +20,16 @@ const BLOCK: usize = 32 << 10;
 /// Reads a log's entries across its files, and waits for more if asked to.
 #[derive(Debug)]
 pub struct Reader {
-    path: PathBuf,
-    /// How many files the log may have.
-    files: u16,
+    files: Files,
     /// The file that is read; none before the container has written anything.
     current: Option<Source>,
     /// The newest file when the log was opened, and how long it was then.
-    newest: Option<(u64, u64, u64)>,
+    newest: Option<(Identity, u64)>,
     /// Whether what comes after that is not wanted.
     ends_there: bool,
     /// Files that were begun after the current one, the oldest first. While there are any, it is never written again.
     newer: VecDeque<Source>,
     line: Vec<u8>,
-}
-
-/// An open file of a log. It stays the same under whatever name, and nobody else has its identity while it is
-/// open.
-#[derive(Debug)]
-struct Source {
-    file: BufReader<File>,
-    device: u64,
-    inode: u64,
-    /// How long it was when it was opened.
-    size: u64,
-    /// How much of it has been read.
-    position: u64,
-}
-
-impl Source {
-    fn is(&self, other: &Self) -> bool {
-        (self.device, self.inode) == (other.device, other.inode)
-    }
 }
 
 impl Reader {
@@ -59,9 +39,9 @@ impl Reader {
     /// # Errors
     /// [`LogError`].
     pub fn open(path: &Path, options: &Options, tail: Option<u64>) -> Result<Self, LogError> {
+        let files = Files::new(path, options);
         let mut reader = Self {
-            path: path.to_owned(),
-            files: options.max_file.get(),
+            files: files.map_err(|source| LogError { action: "read", path: path.to_owned(), source })?,
             current: None,
             newest: None,
             ends_there: false,
@@ -69,17 +49,14 @@ impl Reader {
             line: Vec::new(),
         };
         let mut newest_first = reader.newer_than_current()?;
-        reader.newest = newest_first.first().map(|newest| (newest.device, newest.inode, newest.size));
+        reader.newest = newest_first.first().map(|newest| (newest.identity(), newest.size));
         if let Some(mut wanted) = tail {
             let mut needed = 0;
             let mut later = [false; 2];
             for source in &mut newest_first {
                 needed += 1;
-                let (file, size) = (source.file.get_mut(), source.size);
-                let (start, found) =
-                    start_of_tail(file, size, wanted, &mut later).map_err(|source| reader.error(source))?;
-                file.seek(SeekFrom::Start(start)).map_err(|source| reader.error(source))?;
-                source.position = start;
+                let tail = go_to_tail(source, wanted, &mut later);
+                let (start, found) = tail.map_err(|source| reader.error(source))?;
                 wanted -= found;
                 // At the very beginning, a line may have begun in the file before.
                 if start > 0 {
@@ -103,8 +80,8 @@ impl Reader {
     fn is_through(&self) -> bool {
         match (&self.newest, &self.current) {
             (None, _) => true,
-            (Some((device, inode, size)), Some(current)) => {
-                (current.device, current.inode) == (*device, *inode) && current.position >= *size
+            (Some((newest, size)), Some(current)) => {
+                current.identity() == *newest && current.position >= *size
             }
             (Some(_), None) => false,
         }
@@ -113,37 +90,24 @@ impl Reader {
     /// Whether what was read last goes beyond that.
     fn is_behind_end(&self) -> bool {
         let newest = self.newest.zip(self.current.as_ref());
-        newest.is_some_and(|((device, inode, size), current)| {
-            (current.device, current.inode) == (device, inode) && current.position > size
-        })
+        newest
+            .is_some_and(|((newest, size), current)| current.identity() == newest && current.position > size)
     }
 
     fn error(&self, source: io::Error) -> LogError {
-        LogError { action: "read", path: self.path.clone(), source }
+        LogError { action: "read", path: self.files.path().to_owned(), source }
     }
 
     /// The files that were begun after the current one, the newest first. They may be moving to older names
     /// at this moment; looked at in this order, one is met twice at worst.
     fn newer_than_current(&self) -> Result<Vec<Source>, LogError> {
         let mut found: Vec<Source> = Vec::new();
-        for age in 0..self.files {
-            let file = match File::open(file(&self.path, age)) {
-                Ok(file) => file,
-                Err(missing) if missing.kind() == io::ErrorKind::NotFound => continue,
-                Err(refused) => return Err(self.error(refused)),
-            };
-            let metadata = file.metadata().map_err(|source| self.error(source))?;
-            let source = Source {
-                file: BufReader::new(file),
-                device: metadata.dev(),
-                inode: metadata.ino(),
-                size: metadata.len(),
-                position: 0,
-            };
-            if self.current.as_ref().is_some_and(|current| current.is(&source)) {
+        for name in self.files.newest_first().map_err(|source| self.error(source))? {
+            let Some(source) = self.files.open(name).map_err(|source| self.error(source))? else { continue };
+            if self.current.as_ref().is_some_and(|current| current.identity() == source.identity()) {
                 break;
             }
-            if !found.iter().any(|known| known.is(&source)) {
+            if !found.iter().any(|known| known.identity() == source.identity()) {
                 found.push(source);
             }
         }
@@ -160,10 +124,9 @@ impl Reader {
                 return Ok(None);
             }
             if let Some(current) = &mut self.current {
-                let read = current.file.read_until(b'\n', &mut self.line);
-                let read =
-                    read.map_err(|source| LogError { action: "read", path: self.path.clone(), source })?;
-                current.position += u64::try_from(read).unwrap_or(0);
+                if let Err(source) = current.read_line(&mut self.line) {
+                    return Err(self.error(source));
+                }
                 if self.ends_there && self.is_behind_end() {
                     // An entry of which only a part was there.
                     self.line.clear();
@@ -227,6 +190,58 @@ impl Reader {
     }
 }
 
+/// Goes to where the last `wanted` lines of the file start, as it was when it was opened. Returns that place, and how many
+/// lines there are. `later` says of either stream whether there were entries of it behind this file, and does so for the
+/// file before it afterwards.
+fn go_to_tail(source: &mut Source, wanted: u64, later: &mut [bool; 2]) -> io::Result<(u64, u64)> {
+    let size = source.size;
+    let (start, lines) = match source.as_plain() {
+        Some(file) => start_of_tail(file, size, wanted, later)?,
+        None => start_in_compressed(source, wanted, later)?,
+    };
+    source.go_to(start)?;
+    Ok((start, lines))
+}
+
+/// The same for a file that can only be read from its beginning: once to count its lines, and once more up to the place.
+fn start_in_compressed(source: &mut Source, wanted: u64, later: &mut [bool; 2]) -> io::Result<(u64, u64)> {
+    let is_later = *later;
+    // Of each stream, whether its last entry is a part of a line.
+    let mut begun = [false; 2];
+    let mut lines = 0;
+    pass_over(source, |(stream, ends)| {
+        lines += u64::from(ends);
+        (begun[stream], later[stream]) = (!ends, true);
+        true
+    })?;
+    // A line that ends in a newer file was met there.
+    lines += begun.iter().zip(is_later).filter(|(begun, later)| **begun && !later).map(|_| 1).sum::<u64>();
+    let Some(mut unwanted) = lines.checked_sub(wanted).filter(|unwanted| *unwanted > 0) else {
+        return Ok((0, lines));
+    };
+    source.go_to(0)?;
+    pass_over(source, |(_, ends)| {
+        unwanted -= u64::from(ends);
+        unwanted > 0
+    })?;
+    Ok((source.position, wanted))
+}
+
+/// Reads entries as long as `go_on` wants more. Of each it gets the stream, and whether it ends a line.
+fn pass_over(source: &mut Source, mut go_on: impl FnMut((usize, bool)) -> bool) -> io::Result<()> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        source.read_line(&mut line)?;
+        let Some(text) = line.strip_suffix(b"\n") else { return Ok(()) };
+        if let Some(entry) = end_of_entry(text)
+            && !go_on(entry)
+        {
+            return Ok(());
+        }
+    }
+}
+
 /// Where the last `wanted` lines of the first `size` bytes of the file start, found from their end, and how many lines that
 /// is. `later` says of
 /// either stream whether there were entries of it behind this file, and does so for the file before it afterwards.
@@ -270,18 +285,22 @@ fn entry_before(file: &File, end: u64) -> io::Result<Option<(usize, bool)>> {
     let length = usize::try_from(end - start).unwrap_or(0);
     file.read_exact_at(&mut bytes[..length], start)?;
     let text = &bytes[..length];
-    let line = text.iter().rposition(|byte| *byte == b'\n').map_or(text, |at| &text[at + 1..]);
+    Ok(end_of_entry(text.iter().rposition(|byte| *byte == b'\n').map_or(text, |at| &text[at + 1..])))
+}
+
+/// The same of an entry, or its end.
+fn end_of_entry(line: &[u8]) -> Option<(usize, bool)> {
     let found = [&b"\",\"stream\":\"stdout\""[..], b"\",\"stream\":\"stderr\""].into_iter().enumerate();
     let found = found.filter_map(|(stream, mark)| {
         let at = line.windows(mark.len()).rposition(|window| window == mark)?;
         Some((at, stream))
     });
-    Ok(found.max().map(|(at, stream)| {
+    found.max().map(|(at, stream)| {
         let before = &line[..at];
         // A line feed is written as two letters, and so is a backslash.
         let slashes = before
             .strip_suffix(b"n")
             .map_or(0, |rest| rest.iter().rev().take_while(|byte| **byte == b'\\').count());
         (stream, slashes % 2 == 1)
-    }))
+    })
 }

@@ -313,25 +313,150 @@ fn a_log_is_followed_while_it_rotates_as_fast_as_it_can() {
     assert!(seen == expected, "{} lines of {LINES}", seen.len());
 }
 
+/// A log of the driver `local` whose files have so many bytes.
+fn local(max_size: u64, max_file: u16) -> Options {
+    let pairs = [("max-size", max_size.to_string()), ("max-file", max_file.to_string())];
+    Options::new(Driver::Local, &pairs.map(|(name, value)| (name.to_owned(), value))).unwrap()
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort_by_key(|name| (name.len(), name.clone()));
+    names
+}
+
+fn texts(path: &Path, options: &Options, tail: Option<u64>) -> Vec<String> {
+    let mut texts = Vec::new();
+    drain(&mut Reader::open(path, options, tail).unwrap(), &mut texts);
+    texts
+}
+
+#[test]
+fn full_files_are_compressed_and_read_like_others() {
+    let (_directory, path) = fixture();
+    let options = local(1000, 4);
+    let mut writer = Writer::open(&path, &options).unwrap();
+    let write = |writer: &mut Writer, lines: std::ops::Range<usize>| {
+        lines.for_each(|line| writer.write(Stream::Stdout, format!("line {line}\n").as_bytes()));
+    };
+    // In a file there are some 12 of them.
+    write(&mut writer, 0..30);
+    assert_eq!(names(&path), ["1", "2", "3"]);
+    let all: Vec<String> = (0..30).map(|line| format!("line {line}\n")).collect();
+    assert_eq!(texts(&path, &options, None), all);
+    compress(&path).unwrap();
+    assert_eq!(names(&path), ["3", "1.zst", "2.zst"]);
+    assert!(path.join("1.zst").metadata().unwrap().len() < 500);
+    for tail in 0..32 {
+        let expected = &all[all.len().saturating_sub(tail)..];
+        assert_eq!(texts(&path, &options, Some(tail as u64)), expected, "--tail {tail}");
+    }
+    // The oldest of too many goes, compressed or not.
+    drop(writer);
+    let mut writer = Writer::open(&path, &options).unwrap();
+    write(&mut writer, 30..70);
+    assert_eq!(names(&path), ["3", "4", "5", "6"]);
+    assert_eq!(texts(&path, &options, None).last().unwrap(), "line 69\n");
+}
+
+#[test]
+fn a_compression_that_was_killed_is_carried_on_by_the_next() {
+    let (_directory, path) = fixture();
+    let options = local(100, 9);
+    let mut writer = Writer::open(&path, &options).unwrap();
+    let write =
+        |writer: &mut Writer, text: &str| writer.write(Stream::Stdout, format!("{text}\n").as_bytes());
+    ["one", "two", "three"].iter().for_each(|text| write(&mut writer, text));
+    // Before the plain file was removed, and while another one was written.
+    std::fs::copy(path.join("1"), path.join("kept")).unwrap();
+    compress(&path).unwrap();
+    std::fs::rename(path.join("kept"), path.join("1")).unwrap();
+    let me = crate::process::Process::current().unwrap();
+    let ended = crate::process::Process { start_time: me.start_time - 1, ..me };
+    std::fs::copy(path.join("2.zst"), path.join(format!(".2.zst.{ended}"))).unwrap();
+    assert_eq!(texts(&path, &options, None), ["one\n", "two\n", "three\n"]);
+    compress(&path).unwrap();
+    assert_eq!(names(&path), ["3", "1.zst", "2.zst"]);
+    assert_eq!(texts(&path, &options, None), ["one\n", "two\n", "three\n"]);
+    // The newest is written to until it is full, and is not compressed before.
+    drop(writer);
+    write(&mut Writer::open(&path, &options).unwrap(), "four");
+    assert_eq!(names(&path), ["3", "4", "1.zst", "2.zst"]);
+}
+
+#[test]
+fn one_process_compresses_at_a_time_and_only_when_there_is_something() {
+    let (_directory, path) = fixture();
+    let begun = std::sync::Arc::new(std::sync::atomic::AtomicI32::new(0));
+    let open = || {
+        let begun = std::sync::Arc::clone(&begun);
+        let begin = move || Ok(1000 + begun.fetch_add(1, std::sync::atomic::Ordering::SeqCst));
+        let writer = Writer::open(&path, &local(100, 9)).unwrap().compressing(Box::new(begin));
+        Sink::Files(Box::new(writer))
+    };
+    let mut sink = open();
+    sink.write(Stream::Stdout, b"one\n");
+    assert!(!sink.compress(), "no file is full");
+    sink.write(Stream::Stdout, b"two\nthree\n");
+    assert!(sink.compress() && !sink.compress());
+    sink.write(Stream::Stdout, b"four\n");
+    sink.note_end(999);
+    assert!(!sink.compress(), "one is at it");
+    sink.note_end(1000);
+    assert!(sink.compress() && !sink.compress());
+    sink.note_end(1001);
+    // What was left over is compressed by the next run.
+    assert!(open().compress());
+    compress(&path).unwrap();
+    assert!(!open().compress());
+    assert_eq!(begun.load(std::sync::atomic::Ordering::SeqCst), 3);
+}
+
+#[test]
+fn a_line_in_pieces_is_one_line_to_the_tail_of_compressed_files() {
+    let (_directory, path) = fixture();
+    let options = local(2 * ENTRY_MAX as u64, 9);
+    let mut writer = Writer::open(&path, &options).unwrap();
+    writer.write(Stream::Stdout, b"first\n");
+    writer.write(Stream::Stderr, b"error\n");
+    writer.write(Stream::Stdout, &vec![b'x'; 5 * ENTRY_MAX / 2]);
+    writer.write(Stream::Stdout, b"\nlast\n");
+    writer.finish();
+    let plain: Vec<Vec<String>> = (0..6).map(|tail| texts(&path, &options, Some(tail))).collect();
+    assert_eq!(plain.iter().map(Vec::len).collect::<Vec<_>>(), [0, 1, 4, 5, 6, 6]);
+    compress(&path).unwrap();
+    assert!(names(&path).len() > 1 && names(&path).iter().any(|name| name.ends_with(".zst")));
+    for (tail, expected) in plain.iter().enumerate() {
+        assert!(texts(&path, &options, Some(tail as u64)) == *expected, "--tail {tail}");
+    }
+}
+
 proptest! {
     #[test]
     fn following_neither_loses_nor_repeats(
         // How many lines are written between two looks, and how long they are.
-        steps in proptest::collection::vec((0_usize..5, 0_usize..120), 1..40),
+        steps in proptest::collection::vec((0_usize..5, 0_usize..120, proptest::bool::ANY), 1..40),
         files in 3_u16..6,
         size in 150_u64..600,
+        is_local in proptest::bool::ANY,
     ) {
         let (_directory, path) = fixture();
-        let options = small(size, files);
+        let options = if is_local { local(size, files) } else { small(size, files) };
         let mut writer = Writer::open(&path, &options).unwrap();
         let mut reader = Reader::open(&path, &options, None).unwrap();
         let (mut written, mut seen) = (Vec::new(), Vec::new());
-        for (lines, length) in steps {
+        for (lines, length, compresses) in steps {
             // Never so many that a whole round of files could go unseen: two lines fill a file at most.
             for _ in 0..lines.min(usize::from(files) - 1) {
                 let line = format!("{} {}\n", written.len(), "x".repeat(length));
                 writer.write(Stream::Stdout, line.as_bytes());
                 written.push(line);
+            }
+            if is_local && compresses {
+                compress(&path).unwrap();
             }
             drain(&mut reader, &mut seen);
             prop_assert_eq!(&seen, &written);

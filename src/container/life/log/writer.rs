@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use chrono::{SecondsFormat, Utc};
 
-use super::{ENTRY_MAX, LogError, file};
+use super::compress::{Begin, Compressor};
+use super::files::Files;
+use super::{ENTRY_MAX, LogError};
 use crate::container::life::protocol::Stream;
-use crate::container::request::log::Options;
+use crate::container::request::log::{Driver, Options};
 use crate::store;
 
 /// How much memory is kept from one entry to the next.
@@ -24,9 +26,8 @@ const BUFFERED_MAX: usize = 64 << 10;
 /// [`Writer::lost`] counts it.
 #[derive(Debug)]
 pub struct Writer {
-    path: PathBuf,
+    files: Files,
     max_size: u64,
-    max_file: u16,
     /// `None` between two files, if the next one could not be made.
     file: Option<File>,
     /// How large it is.
@@ -40,6 +41,8 @@ pub struct Writer {
     beside: String,
     /// Whether the file ends in the middle of an entry.
     torn: bool,
+    /// Who compresses full files, if anybody does.
+    compressor: Option<Box<Compressor>>,
 }
 
 impl Writer {
@@ -49,12 +52,15 @@ impl Writer {
     /// [`LogError`].
     pub fn open(path: &Path, options: &Options) -> Result<Self, LogError> {
         let error = |source| LogError { action: "open", path: path.to_owned(), source };
-        let mut file = open(path).map_err(error)?;
+        if options.driver == Driver::Local {
+            store::make_directories(path).map_err(error)?;
+        }
+        let files = Files::new(path, options).map_err(error)?;
+        let mut file = open(&files.current()).map_err(error)?;
         let torn = !ends_with_line(&mut file).map_err(error)?;
         Ok(Self {
-            path: path.to_owned(),
+            files,
             max_size: options.max_size.map_or(u64::MAX, u64::from),
-            max_file: options.max_file.get(),
             size: file.stream_position().map_err(error)?,
             file: Some(file),
             partial: [Vec::new(), Vec::new()],
@@ -62,7 +68,20 @@ impl Writer {
             lost: 0,
             beside: String::new(),
             torn,
+            compressor: None,
         })
+    }
+
+    /// Has full files compressed, by processes that are started by `begin`.
+    #[must_use]
+    pub fn compressing(mut self, begin: Begin) -> Self {
+        self.compressor = Some(Box::new(Compressor::new(begin, self.files.has_full())));
+        self
+    }
+
+    /// Who compresses full files, if anybody does.
+    pub fn compressor(&mut self) -> Option<&mut Compressor> {
+        self.compressor.as_deref_mut()
     }
 
     /// Puts these beside each entry (`attrs`), if there are any.
@@ -143,32 +162,18 @@ impl Writer {
         }
     }
 
-    /// Begins a new file. The others become one file older each, and the oldest goes.
-    ///
-    /// At no instant is a file without a name but the one that goes, and each only ever moves towards the
-    /// older names: so a reader that looks from the newest to the oldest misses none. What a writer left that
-    /// was killed in between is a name without a file, up to which the next one moves the files.
+    /// Begins a new file.
     fn rotate(&mut self) {
-        let names: Vec<PathBuf> = (0..self.max_file).map(|age| file(&self.path, age)).collect();
-        let free = names.iter().position(|name| !name.exists()).unwrap_or(names.len());
-        if free == names.len() && names.len() == 1 {
-            // A reader must not see it emptied: it is removed, and another file takes its place.
-            store::remove_if_exists(&self.path).ok();
-        }
-        for age in (1..=free.min(names.len() - 1)).rev() {
-            if std::fs::rename(&names[age - 1], &names[age]).is_err() {
-                // The next attempt moves it. What comes after it must not take its name.
-                break;
-            }
-        }
+        self.files.rotate();
         self.file = None;
         self.reopen();
+        self.compressor.iter_mut().for_each(|compressor| compressor.note_full());
     }
 
     /// Makes the next file, if there is none.
     fn reopen(&mut self) {
         if self.file.is_none()
-            && let Ok(mut file) = open(&self.path)
+            && let Ok(mut file) = open(&self.files.current())
         {
             self.torn = !ends_with_line(&mut file).unwrap_or(false);
             self.size = file.stream_position().unwrap_or(0);

@@ -7,11 +7,8 @@ use std::fmt;
 use std::io;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal as NixSignal, kill};
-use nix::sys::wait::waitpid;
-use nix::unistd::Pid;
-
 use super::{SETTLED, Supervisor};
+use crate::container::life::signal;
 use crate::container::request::health::{HealthCheck, OnFailure};
 use crate::container::run::cgroup::{self, Hierarchy};
 
@@ -105,9 +102,7 @@ impl Checks {
     pub(super) fn end(&mut self) {
         self.next = None;
         if let Some(pid) = self.running.take() {
-            let pid = Pid::from_raw(pid);
-            kill(pid, NixSignal::SIGKILL).ok();
-            waitpid(pid, None).ok();
+            signal::end_child(pid);
         }
     }
 }

@@ -247,6 +247,7 @@ impl Supervisor {
             self.turn()?;
             self.stop_waiting_for_names();
             self.check_health();
+            self.compress_log();
             if self.kills_at.is_some_and(|at| at <= Instant::now()) {
                 self.kills_at = None;
                 self.kill();
@@ -463,6 +464,7 @@ impl Supervisor {
                 self.ended = Some(Ended { code, at: Utc::now(), asked, again });
             } else {
                 self.note_check(pid.as_raw(), code);
+                self.log.iter_mut().for_each(|log| log.note_end(pid.as_raw()));
             }
         }
     }

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::{Supervisor, SupervisorError, failed};
+use super::{SETTLED, Supervisor, SupervisorError, failed};
+use crate::container::life::log::Sink;
 use crate::container::life::protocol::{Reply, Stream};
 use crate::container::run::stdio::Streams;
 use crate::sys::{self, WindowSize};
@@ -127,6 +128,13 @@ impl Supervisor {
             client.flush();
         }
         true
+    }
+
+    /// Has the files of the log compressed that are full.
+    pub(super) fn compress_log(&mut self) {
+        if self.log.as_mut().is_some_and(Sink::compress) {
+            self.forgets_at = Some(Instant::now() + SETTLED);
+        }
     }
 
     /// Reads what is left in the streams of a process that has ended.
