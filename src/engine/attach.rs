@@ -9,6 +9,7 @@ use super::{EngineError, events, privileges};
 use crate::container::life::attach::{self, Io, Manner, Outcome, Proxy};
 use crate::container::life::detach::DetachKeys;
 use crate::store::Layout;
+use crate::sys::WindowSize;
 
 /// How the caller's streams are connected with a container's.
 #[derive(Debug, Clone)]
@@ -47,7 +48,11 @@ pub(super) fn attach(layout: &Layout, reference: &str, attachment: &Attachment) 
     check_terminal(io, record.config.tty)?;
     attach::subscribe(&stream, io)?;
     events::container(layout, &record, "attach", &[]);
-    let left = relay(stream, io, record.config.tty, attachment)?;
+    let on_resize = |size| events::resize(layout, &record, size);
+    if let Some((rows, columns)) = attach::terminal_size(io).filter(|_| record.config.tty) {
+        on_resize(WindowSize { rows, columns });
+    }
+    let left = relay(stream, io, record.config.tty, attachment, &on_resize)?;
     tell_detached(layout, &record, left);
     Ok(left)
 }
@@ -79,15 +84,17 @@ pub(super) fn check_terminal(io: Io<'_>, tty: bool) -> Result<(), EngineError> {
     }
 }
 
-/// Connects the caller until the container ends or the caller leaves it.
+/// Connects the caller until the container ends or the caller leaves it. `on_resize` is called with each size that the
+/// container's terminal gets.
 pub(super) fn relay(
     stream: UnixStream,
     io: Io<'_>,
     tty: bool,
     attachment: &Attachment,
+    on_resize: &dyn Fn(WindowSize),
 ) -> Result<Left, EngineError> {
     let manner = Manner { tty, proxy: attachment.proxy, detach: attachment.detach_keys.clone() };
-    match attach::relay(stream, io, &manner)? {
+    match attach::relay(stream, io, &manner, on_resize)? {
         Outcome::Exited(code) => Ok(Left::Ended(code)),
         Outcome::Detached => Ok(Left::Running),
         Outcome::Failed(failure) => Err(EngineError::Start(failure)),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::containers::{self, Record, Snapshot};
 use super::orphan::{self, CLEANUP_PATIENCE};
-use super::{EngineError, events, privileges};
+use super::{EngineError, privileges};
 use crate::container::life::record::State;
 use crate::container::life::signal;
 use crate::container::request::restart::RestartPolicy;
@@ -69,7 +69,5 @@ pub(super) fn stop(layout: &Layout, networks: &mut Networks, reference: &str) ->
     let patience = Duration::from_secs(record.config.stop_timeout.into()) + CLEANUP_PATIENCE;
     signal::wait(supervisor, Some(patience))?;
     let Record { name, id, .. } = &record;
-    orphan::outlive(layout, networks, name, id, supervisor)?;
-    events::container(layout, &record, "stop", &[]);
-    Ok(())
+    orphan::outlive(layout, networks, name, id, supervisor)
 }

@@ -44,6 +44,8 @@ pub(super) fn commit(layout: &Layout, reference: &str, request: CommitImage) -> 
     let mut defaults = defaults_of(&record, &base.config);
     Change::apply_all(&request.changes, &mut defaults)?;
     defaults::check(&defaults)?;
+    let comment = request.message.clone();
+    let name = request.name.as_ref().map(ToString::to_string).unwrap_or_default();
     let new = NewImage {
         base: Some(base),
         defaults,
@@ -66,7 +68,8 @@ pub(super) fn commit(layout: &Layout, reference: &str, request: CommitImage) -> 
         },
     );
     let id = id?;
-    events::container(layout, &record, "commit", &[("imageID", id.as_str())]);
+    let told = [("comment", comment.as_str()), ("imageID", id.as_str()), ("imageRef", &name)];
+    events::container(layout, &record, "commit", &told);
     Ok(id)
 }
 

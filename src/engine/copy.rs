@@ -14,13 +14,17 @@ use nix::errno::Errno;
 use nix::sys::stat::{SFlag, fstat};
 
 use super::containers::{self, Record};
-use super::{EngineError, etc_files, privileges, volumes};
+use super::{EngineError, etc_files, events, privileges, volumes};
 use crate::archive::{self, Below, Owners, Packer, Purpose, Reader, Target, Unpacked};
 use crate::container::life::record::State;
 use crate::container::life::view::Tree;
 use crate::container::request::mounts::{Mount, Source};
 use crate::container::tree::files::Files;
 use crate::store::Layout;
+
+/// What is told of a container when files are copied from it and into it, in Docker's words.
+const READ: &str = "archive-path";
+const WRITTEN: &str = "extract-to-dir";
 
 /// One end of a copy, as the user names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,11 +56,18 @@ struct Place {
     /// For messages.
     shown: String,
     target: Target,
-    /// What keeps the directory.
-    _tree: Option<Tree>,
+    /// The container that it is in, with what keeps its directory.
+    container: Option<(Record, Tree)>,
 }
 
 impl Place {
+    /// Tells what has happened in the container, if it is in one.
+    fn tell(&self, layout: &Layout, action: &str) {
+        if let Some((record, _)) = &self.container {
+            events::container(layout, record, action, &[("path", &self.path.to_string_lossy())]);
+        }
+    }
+
     /// Whether the path means a directory, whatever is there.
     fn means_directory(&self) -> bool {
         let path = self.path.as_bytes();
@@ -175,7 +186,10 @@ pub(super) fn copy(
             Ok(archive::unpack(&mut reader, &below, to.target, owners(options, to.target))?)
         },
     );
-    Ok(done.map_err(|error| told(error, &from.shown, &to.shown))?.size)
+    let size = done.map_err(|error| told(error, &from.shown, &to.shown))?.size;
+    from.tell(layout, READ);
+    to.tell(layout, WRITTEN);
+    Ok(size)
 }
 
 pub(super) fn copy_out(
@@ -191,6 +205,7 @@ pub(super) fn copy_out(
     from.check_kind(&file, Target::Container)?;
     let mut packer = Packer::new(BufWriter::with_capacity(128 * 1024, stream), Purpose::Tree, &nothing);
     packer.add(&file, &name).and_then(|()| packer.finish().map(drop))?;
+    from.tell(layout, READ);
     Ok(())
 }
 
@@ -214,7 +229,9 @@ pub(super) fn copy_in(
         archive::drain(&mut reader.into_inner())?;
         Ok::<_, EngineError>(done)
     })();
-    Ok(done.map_err(|error| told(error, "standard input", &to.shown))?.size)
+    let size = done.map_err(|error| told(error, "standard input", &to.shown))?.size;
+    to.tell(layout, WRITTEN);
+    Ok(size)
 }
 
 fn place(layout: &Layout, end: &CopyEnd) -> Result<Place, EngineError> {
@@ -227,7 +244,7 @@ fn place(layout: &Layout, end: &CopyEnd) -> Result<Place, EngineError> {
                 |source| EngineError::Copy { action: "open the root of", path: shown.clone(), source };
             let below = Below::new(tree.root().map_err(failed)?);
             let (path, target) = (path.clone(), Target::Container);
-            Ok(Place { below, path, shown, target, _tree: Some(tree) })
+            Ok(Place { below, path, shown, target, container: Some((snapshot.record, tree)) })
         }
         CopyEnd::Host(path) => {
             let failed =
@@ -243,7 +260,7 @@ fn place(layout: &Layout, end: &CopyEnd) -> Result<Place, EngineError> {
                 path: OsString::from_vec(absolute),
                 shown: path.display().to_string(),
                 target: Target::Host,
-                _tree: None,
+                container: None,
             })
         }
     }
@@ -337,7 +354,7 @@ mod tests {
             path: path.into(),
             shown: String::new(),
             target: Target::Host,
-            _tree: None,
+            container: None,
         };
         for (path, directory, contents, plain, name) in [
             ("/a/b", false, false, "/a/b", "b"),

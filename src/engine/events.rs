@@ -18,6 +18,7 @@ use crate::image::Removal;
 use crate::names::{ContainerId, NetworkName, VolumeName};
 use crate::network::{Network, Networks};
 use crate::store::Layout;
+use crate::sys::WindowSize;
 use crate::volume::DRIVER;
 
 fn of_container(record: &Record, action: &str, more: &[(&str, &str)]) -> Event {
@@ -34,6 +35,28 @@ pub(super) fn container(layout: &Layout, record: &Record, action: &str, more: &[
 /// A container is about to get a signal of a command's.
 pub(super) fn kill(layout: &Layout, record: &Record, signal: Signal) {
     container(layout, record, "kill", &[("signal", &signal.number().to_string())]);
+}
+
+/// What tells of the signals that a supervisor sends by itself. The record is read only then: it is no part of its memory.
+pub(super) fn kills(layout: &Layout, id: &ContainerId) -> Box<dyn Fn(Signal)> {
+    let (layout, id) = (layout.clone(), id.clone());
+    Box::new(move |signal| {
+        if let Ok(record) = Record::load(&layout, &id) {
+            kill(&layout, &record, signal);
+        }
+    })
+}
+
+/// The terminal of a container has got this size from a client's.
+pub(super) fn resize(layout: &Layout, record: &Record, size: WindowSize) {
+    let (height, width) = (size.rows.to_string(), size.columns.to_string());
+    container(layout, record, "resize", &[("height", &height), ("width", &width)]);
+}
+
+/// What nobody uses of this kind was removed; so many bytes are free by that.
+pub(super) fn pruned(layout: &Layout, kind: Kind, bytes: u64) {
+    let attributes = events::attributes(&[("reclaimed", &bytes.to_string())], &BTreeMap::new());
+    events::tell(layout, &[Event::new(kind, "prune", "", attributes)]);
 }
 
 fn of_connection(networks: &Networks, name: &NetworkName, action: &str, id: &ContainerId) -> Event {
@@ -78,8 +101,9 @@ pub(super) fn image(layout: &Layout, action: &str, id: &str, name: &str) {
 pub(super) fn removals(layout: &Layout, removals: &[Removal]) {
     for removal in removals {
         match removal {
-            Removal::Untagged(name) => image(layout, "untag", &name.to_string(), &name.to_string()),
-            Removal::Unpinned(_) => {}
+            Removal::Untagged(name, id) => image(layout, "untag", id.as_str(), &name.to_string()),
+            // As with Docker, of layers nothing is told.
+            Removal::Unpinned(_) | Removal::DeletedLayer(_) => {}
             Removal::Deleted(digest) => image(layout, "delete", digest.as_str(), digest.as_str()),
         }
     }

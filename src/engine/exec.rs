@@ -42,7 +42,8 @@ pub(super) fn attached(
     let job = job(layout, reference, request)?;
     let proxy = SignalProxy::Streams;
     let attachment = Attachment { stdin, stdout: true, stderr: true, proxy, detach_keys: keys };
-    supervisors.attached(job, tty, stdin, &attachment)
+    // As with Docker, of a command's terminal nothing is told.
+    supervisors.attached(job, tty, stdin, &attachment, &|_| {})
 }
 
 pub(super) fn detached(

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 
 use super::containers::{self, Snapshot};
 use super::copy::nothing;
-use super::{EngineError, privileges};
+use super::{EngineError, events, privileges};
 use crate::archive::{Packer, Purpose};
 use crate::container::life::changes::{self, Change};
 use crate::container::life::record::State;
@@ -26,6 +26,7 @@ pub(super) fn export(layout: &Layout, reference: &str, stream: impl Write) -> Re
     };
     let mut packer = Packer::new(BufWriter::with_capacity(128 * 1024, stream), Purpose::Tree, &nothing);
     packer.add(&root, OsStr::new("")).and_then(|()| packer.finish().map(drop))?;
+    events::container(layout, &record, "export", &[]);
     Ok(())
 }
 

@@ -18,7 +18,7 @@ use crate::container::run::cgroup::Groups;
 use crate::container::run::exec;
 use crate::container::run::runtime::RuntimeError;
 use crate::names::ContainerId;
-use crate::sys::{self, Place, SpawnError};
+use crate::sys::{self, Place, SpawnError, WindowSize};
 
 /// What a supervisor is started for.
 #[derive(Debug, Serialize, Deserialize)]
@@ -86,6 +86,7 @@ impl Supervisors {
         tty: bool,
         open_stdin: bool,
         attachment: &Attachment,
+        on_resize: &dyn Fn(WindowSize),
     ) -> Result<Left, EngineError> {
         let streams = (io::stdin(), io::stdout(), io::stderr());
         let io = attach::connect_streams(&streams, attachment, open_stdin);
@@ -95,7 +96,7 @@ impl Supervisors {
             request.size = size;
         }
         let order = Order { job, subscribe: true, feeds: io.stdin.is_some(), size };
-        attach::relay(self.spawn(&order)?, io, tty, attachment)
+        attach::relay(self.spawn(&order)?, io, tty, attachment, on_resize)
     }
 
     /// Starts our own binary as a supervisor and gives it its order.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::containers::Listing;
 use super::{EngineError, containers, events, privileges};
+use crate::events::Kind;
 use crate::names::NetworkName;
 use crate::network::{Network, Networks};
 use crate::store::Layout;
@@ -20,6 +21,7 @@ pub(super) fn networks(
     for network in known.iter().filter(|network| pruned.contains(&network.name)) {
         events::network(layout, network, "destroy");
     }
+    events::pruned(layout, Kind::Network, 0);
     Ok(pruned)
 }
 

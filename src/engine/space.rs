@@ -4,9 +4,10 @@ use std::collections::HashSet;
 
 use super::containers::{self, Record};
 use super::volumes::{self, VolumeFilter};
-use super::{EngineError, images, privileges, remove, stats};
+use super::{EngineError, events, images, privileges, remove, stats};
 use crate::container::request::mounts::Mount;
 use crate::container::tree::disk;
+use crate::events::Kind;
 use crate::names::{ContainerId, Digest};
 use crate::network::Networks;
 use crate::store::Layout;
@@ -107,5 +108,6 @@ pub(super) fn prune(
             Err(error) => return Err(error),
         }
     }
+    events::pruned(layout, Kind::Container, freed);
     Ok((removed, freed))
 }

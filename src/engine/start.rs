@@ -125,7 +125,9 @@ fn launch_attached(
 ) -> Result<Left, EngineError> {
     let (tty, interactive) = (record.config.tty, record.config.open_stdin);
     events::container(layout, record, "attach", &[]);
-    let left = supervisors.attached(Job::Run(record.id.clone()), tty, interactive, attachment)?;
+    let on_resize = |size| events::resize(layout, record, size);
+    let job = Job::Run(record.id.clone());
+    let left = supervisors.attached(job, tty, interactive, attachment, &on_resize)?;
     attach::tell_detached(layout, record, left);
     Ok(left)
 }

@@ -133,6 +133,9 @@ impl Supervision<'_> {
         // before that, and is seen here.
         self.networks.disconnect_late(id)?;
         events::ended(self.layout, self.networks, &record);
+        if ended.asked {
+            events::container(self.layout, &record, "stop", &[]);
+        }
         match next {
             Next::Over { goes } => {
                 if goes {
@@ -312,6 +315,7 @@ impl Supervision<'_> {
                 signal: config.stop_signal,
                 timeout: Duration::from_secs(config.stop_timeout.into()),
                 container: Some(id.clone()),
+                tell: events::kills(self.layout, id),
             },
             spool: self.layout.container(id),
             names,
@@ -409,6 +413,7 @@ impl Supervision<'_> {
                     signal: record.config.stop_signal,
                     timeout: Duration::from_secs(record.config.stop_timeout.into()),
                     container: None,
+                    tell: Box::new(|_| {}),
                 },
                 spool: self.layout.container(id),
                 names: None,

@@ -1,8 +1,8 @@
 //! The processes of a container.
 
-use super::EngineError;
 use super::containers;
 use super::host::hierarchy;
+use super::{EngineError, events};
 use crate::container::run::processes::{self, Task};
 use crate::store::Layout;
 
@@ -11,6 +11,7 @@ pub(super) fn processes(layout: &Layout, reference: &str) -> Result<Vec<Task>, E
     if snapshot.state.can_start() {
         return Err(EngineError::NotRunning { action: "list the processes of", name: snapshot.record.name });
     }
-    let hierarchy = hierarchy()?;
-    Ok(processes::list(hierarchy, &snapshot.record.id))
+    let found = processes::list(hierarchy()?, &snapshot.record.id);
+    events::container(layout, &snapshot.record, "top", &[]);
+    Ok(found)
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::containers::{self, Record};
 use super::{EngineError, events, privileges};
 use crate::container::request::mounts::{Mount, Source};
+use crate::events::Kind;
 use crate::names::{ContainerName, VolumeName};
 use crate::store::Layout;
 use crate::volume::{Volume, VolumeError, Volumes, Wanted};
@@ -168,6 +169,7 @@ pub(super) fn prune(layout: &Layout, all: bool, filter: &VolumeFilter) -> Result
         removed.erase()?;
     }
     pruned.names.iter().for_each(|name| events::volume(layout, name, "destroy"));
+    events::pruned(layout, Kind::Volume, pruned.bytes);
     Ok(pruned)
 }
 

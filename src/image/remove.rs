@@ -12,20 +12,22 @@ use crate::store;
 /// One thing that was removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Removal {
-    /// A name.
-    Untagged(Reference),
+    /// A name, which this image had.
+    Untagged(Reference, Digest),
     /// What a registry called it.
     Unpinned(Pinned),
-    /// An image or a layer.
+    /// An image.
     Deleted(Digest),
+    /// A layer that no image has any more.
+    DeletedLayer(Digest),
 }
 
 impl fmt::Display for Removal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Untagged(name) => write!(f, "Untagged: {name}"),
+            Self::Untagged(name, _) => write!(f, "Untagged: {name}"),
             Self::Unpinned(pinned) => write!(f, "Untagged: {pinned}"),
-            Self::Deleted(digest) => write!(f, "Deleted: {digest}"),
+            Self::Deleted(digest) | Self::DeletedLayer(digest) => write!(f, "Deleted: {digest}"),
         }
     }
 }
@@ -50,7 +52,7 @@ impl Images {
             if let Some(name) = name.filter(|_| names.len() > 1) {
                 repositories.tags.remove(&name);
                 self.save_list(&repositories)?;
-                return Ok(vec![Removal::Untagged(name)]);
+                return Ok(vec![Removal::Untagged(name, id)]);
             }
             // One that has a name does not go with what a registry calls it.
             if reference.contains('@') && !names.is_empty() {
@@ -97,8 +99,8 @@ impl Images {
             garbages.extend(add::sweep_parked(&self.layout, &add::wanted(&self.layout)?, true)?);
             garbage = garbages;
             let gone = removals.iter().filter_map(|removal| match removal {
-                Removal::Deleted(digest) => sizes.get(digest),
-                Removal::Untagged(_) | Removal::Unpinned(_) => None,
+                Removal::DeletedLayer(digest) => sizes.get(digest),
+                Removal::Deleted(_) | Removal::Untagged(..) | Removal::Unpinned(_) => None,
             });
             gone.sum()
         };
@@ -132,7 +134,7 @@ impl Images {
         for id in ids {
             for name in repositories.names(id) {
                 repositories.tags.remove(&name);
-                removals.push(Removal::Untagged(name));
+                removals.push(Removal::Untagged(name, id.clone()));
             }
             for pinned in repositories.pinned(id) {
                 repositories.digests.remove(&pinned);
@@ -149,7 +151,7 @@ impl Images {
             }
         }
         let (garbage, layers) = self.sweep(repositories, users)?;
-        removals.extend(layers.into_iter().map(Removal::Deleted));
+        removals.extend(layers.into_iter().map(Removal::DeletedLayer));
         Ok(garbage)
     }
 }

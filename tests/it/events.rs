@@ -3,6 +3,7 @@
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
+use crate::archives::{file, import};
 use crate::host::Host;
 use crate::program::eventually;
 
@@ -26,6 +27,11 @@ const ORDER: &[(&str, &[&str])] = &[
     ("network disconnect n d", &["network disconnect"]),
     ("network connect n d", &["network connect"]),
     ("kill -s USR1 d", &["container kill"]),
+    ("top d", &["container top"]),
+    ("cp d:/etc/passwd -", &["container archive-path"]),
+    ("cp /proc/version d:/tmp", &["container extract-to-dir"]),
+    ("export -o /dev/null d", &["container export"]),
+    ("diff d", &[]),
     (
         "restart -t 0 d",
         &[
@@ -59,6 +65,18 @@ const ORDER: &[(&str, &[&str])] = &[
     ("rm -f v", &["container kill", "container die", "volume unmount", "container destroy"]),
     ("volume rm data", &["volume destroy"]),
     ("network rm n", &["network destroy"]),
+    ("container prune -f", &["container prune"]),
+    ("network create m", &["network create"]),
+    ("network prune -f", &["network destroy", "network prune"]),
+    ("volume create more", &["volume create"]),
+    ("volume prune -f", &["volume prune"]),
+    ("volume prune -af", &["volume destroy", "volume prune"]),
+    ("image prune -f", &["image prune"]),
+    ("create --name c --net none IMAGE true", &["container create"]),
+    (
+        "system prune -f --volumes",
+        &["container destroy", "container prune", "network prune", "volume prune", "image prune"],
+    ),
 ];
 
 #[test]
@@ -156,5 +174,105 @@ fn the_health_of_a_container_and_the_end_of_a_lost_one_are_told() {
     host.mydocker(&["rm", "-f", "c"]).ok();
     let all = told(&host, "{{.Action}}");
     assert_eq!(all[all.len() - 2..], ["die", "destroy"]);
+    host.assert_nothing_left();
+}
+
+#[test]
+fn what_happens_to_images_is_told_with_their_ids() {
+    let host = Host::new();
+    let id = import(&host, "one:v1", &[], &[]);
+    let since = |count: &mut usize| {
+        let all = told(&host, "{{.Type}} {{.Action}} {{.Actor.ID}} {{.Actor.Attributes.name}}");
+        let new = all[*count..].to_vec();
+        *count = all.len();
+        new
+    };
+    let mut count = told(&host, "{{.Action}}").len();
+    let saved = file(&host, "saved.tar", b"");
+    for (words, expected) in [
+        (vec!["tag", "one:v1", "two:v2"], vec![format!("tag {id} two:v2")]),
+        (vec!["save", "-o", &saved, "two:v2"], vec![format!("save {id} two:v2")]),
+        (vec!["rmi", "two:v2"], vec![format!("untag {id} two:v2")]),
+        (vec!["rmi", "one:v1"], vec![format!("untag {id} one:v1"), format!("delete {id} {id}")]),
+        (vec!["load", "-i", &saved], vec![format!("load {id} two:v2")]),
+    ] {
+        host.mydocker(&words).ok();
+        let expected: Vec<String> = expected.iter().map(|line| format!("image {line}")).collect();
+        assert_eq!(since(&mut count), expected, "{words:?}");
+    }
+    // An image is free by a prune, and the event says how much that was.
+    host.mydocker(&["image", "prune", "-af"]).ok();
+    let lines = told(&host, "{{.Type}} {{.Action}} {{.Actor.Attributes.reclaimed}}");
+    let reclaimed = lines.last().and_then(|line| line.strip_prefix("image prune ")).expect("a prune");
+    assert!(reclaimed.parse::<u64>().expect("a number") > 0, "{lines:?}");
+    assert_eq!(lines.iter().filter(|line| line.starts_with("image delete")).count(), 2, "{lines:?}");
+    host.assert_nothing_left();
+}
+
+#[test]
+fn each_size_of_a_terminal_is_told() {
+    let host = Host::new();
+    let sizes = || {
+        let all = told(&host, "{{.Action}} {{.Actor.Attributes.height}}x{{.Actor.Attributes.width}}");
+        all.into_iter().filter(|line| line.starts_with("resize ")).collect::<Vec<_>>()
+    };
+    let words =
+        ["run", "-it", "--name", "c", "--net", "none", &host.image, "sh", "-c", "echo up; sleep 100000"];
+    let client = host.command(&words).on_a_terminal().start_in(&host.space);
+    client.wait_for("up");
+    let first = sizes();
+    assert_eq!(first.len(), 1, "{first:?}");
+    let order: Vec<String> = told(&host, "{{.Action}}");
+    assert_eq!(order, ["create", "attach", "start", "resize"]);
+    client.resize(33, 77);
+    eventually("the new size", || (sizes().last()? == "resize 33x77").then_some(()));
+    host.mydocker(&["rm", "-f", "c"]).ok();
+    client.wait();
+    host.assert_nothing_left();
+}
+
+#[test]
+fn the_signals_of_a_supervisor_are_told() {
+    let host = Host::new();
+    let run = |name: &str, options: &[&str]| {
+        let words =
+            ["run", "-d", "--name", name, "--net", "none", "--stop-signal", "USR1", "--stop-timeout", "0"];
+        host.mydocker(&[&words[..], options, &[&host.image, "sleep", "100000"]].concat()).ok();
+    };
+    let of = |name: &str| {
+        let filter = format!("container={name}");
+        let words = ["events", "--since", "1h", "--until", "0s", "-f", &filter, "--format"];
+        let format = "{{.Action}} {{.Actor.Attributes.signal}}";
+        let lines = host.mydocker(&[&words[..], &[format]].concat()).ok();
+        lines.lines().map(|line| line.trim_end().to_owned()).collect::<Vec<_>>()
+    };
+    let signal = |line: &str| line.replace("USR1", &(Signal::SIGUSR1 as i32).to_string());
+    let same = |name: &str, expected: &[&str]| {
+        let expected: Vec<String> = expected.iter().map(|line| signal(line)).collect();
+        // What has no signal shows that in words of its own.
+        let seen: Vec<String> = of(name).iter().map(|line| line.replace(" <no value>", "")).collect();
+        (seen == expected).then_some(()).ok_or(seen)
+    };
+    run("polite", &[]);
+    host.mydocker(&["boot", "--stop"]).ok();
+    assert_eq!(same("polite", &["create", "start", "kill USR1", "kill 9", "die", "stop"]), Ok(()));
+    let failing = ["--health-cmd", "false", "--health-interval", "50ms", "--health-retries", "1"];
+    let ends = [
+        ("kill", &["kill 9", "die"][..]),
+        ("stop", &["kill USR1", "kill 9", "die", "stop"]),
+        ("restart", &["kill USR1", "kill 9", "die", "start"]),
+    ];
+    for (action, ends) in ends {
+        run(action, &[&failing[..], &["--health-on-failure", action]].concat());
+        let expected = [&["create", "start", "health_status: unhealthy"][..], ends].concat();
+        let is_told = || {
+            let seen = of(action);
+            (seen.len() >= expected.len()).then(|| seen[..expected.len()].to_vec())
+        };
+        let seen = eventually(action, is_told);
+        let seen: Vec<String> = seen.iter().map(|line| line.replace(" <no value>", "")).collect();
+        assert_eq!(seen, expected.iter().map(|line| signal(line)).collect::<Vec<_>>(), "{action}");
+    }
+    host.mydocker(&["rm", "-f", "polite", "kill", "stop", "restart"]).ok();
     host.assert_nothing_left();
 }

@@ -7,8 +7,9 @@ use super::parser::{Base, Command, Node, Pipeline, Term};
 use super::{Located, Problem, kind, number};
 
 /// Objects whose members are named by users: a name that is not there is nothing, and no mistake.
-const OPEN: [&str; 12] = [
+const OPEN: [&str; 13] = [
     "Annotations",
+    "Attributes",
     "Containers",
     "ExposedPorts",
     "Label",

@@ -5,9 +5,9 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::engine::{
-    CommitImage, Credentials, DiskSpace, Engine, EngineError, HostInfo, ImportImage, LoadedImage, Platform,
-    Progress, Pruned, PullImage, Pulled, Pushed, Record, Reference, RegistryOptions as Options, RemoteName,
-    Removal, SpaceOfEach, Step, StoredImage, VolumeFilter, VolumeView, WantedVolume,
+    CommitImage, Credentials, DiskSpace, Engine, EngineError, EventKind, HostInfo, ImportImage, LoadedImage,
+    Platform, Progress, Pruned, PullImage, Pulled, Pushed, Record, Reference, RegistryOptions as Options,
+    RemoteName, Removal, SpaceOfEach, Step, StoredImage, VolumeFilter, VolumeView, WantedVolume,
 };
 use crate::engine::{
     commit, events, image_archives, images, import, info, login, pull, push, space, space_of_each, volumes,
@@ -93,6 +93,7 @@ impl Engine {
     pub fn prune_images(&mut self, all: bool) -> Result<(Vec<Removal>, u64), EngineError> {
         let (removals, bytes) = images::prune(&self.layout, all)?;
         events::removals(&self.layout, &removals);
+        events::pruned(&self.layout, EventKind::Image, bytes);
         Ok((removals, bytes))
     }
 
@@ -210,7 +211,9 @@ impl Engine {
         platform: Option<&Platform>,
         stream: impl Write,
     ) -> Result<(), EngineError> {
-        image_archives::save(&self.layout, references, platform, stream)
+        image_archives::save(&self.layout, references, platform, stream)?;
+        self.tell_saved(references);
+        Ok(())
     }
 
     /// As [`Engine::save_images`], to a file, which is there when it is whole.
@@ -223,7 +226,16 @@ impl Engine {
         platform: Option<&Platform>,
         path: &Path,
     ) -> Result<(), EngineError> {
-        image_archives::save_to(&self.layout, references, platform, path)
+        image_archives::save_to(&self.layout, references, platform, path)?;
+        self.tell_saved(references);
+        Ok(())
+    }
+
+    fn tell_saved(&self, references: &[String]) {
+        for reference in references {
+            let id = self.image(reference).map(|image| image.id.to_string());
+            events::image(&self.layout, "save", id.as_deref().unwrap_or(reference), reference);
+        }
     }
 
     /// Pulls an image.

@@ -236,7 +236,7 @@ mod tests {
             let outcome = {
                 let (stdin, stdout, stderr) = (stdin, stdout, stderr);
                 let (stdout, stderr) = (Some(stdout.as_fd()), Some(stderr.as_fd()));
-                relay(ours, Io { stdin: Some(stdin.as_fd()), stdout, stderr }, &manner())
+                relay(ours, Io { stdin: Some(stdin.as_fd()), stdout, stderr }, &manner(), &|_| {})
             };
             let (mut output, mut errors) = (String::new(), String::new());
             out.read_to_string(&mut output).unwrap();
@@ -327,7 +327,7 @@ mod tests {
         drop(reader);
         reply(&theirs, &[Reply::Started, Reply::Output(Stream::Stdout, b"x".to_vec())]);
         let io = Io { stdin: None, stdout: Some(stdout.as_fd()), stderr: None };
-        assert_eq!(relay(ours, io, &manner()).unwrap(), Outcome::OutputClosed);
+        assert_eq!(relay(ours, io, &manner(), &|_| {}).unwrap(), Outcome::OutputClosed);
     }
 
     #[test]

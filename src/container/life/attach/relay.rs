@@ -78,10 +78,17 @@ pub struct Manner {
 /// that leave a container there; so a signal to end, which goes to the container, ends the caller as well, though not
 /// before the container has had a moment to answer.
 ///
+/// `on_resize` is called with each size that the container's terminal gets from the caller's.
+///
 /// # Errors
 /// [`AttachError::Own`] for the caller's streams (input that is no terminal with `tty`), and
 /// [`AttachError::Protocol`].
-pub fn relay(stream: UnixStream, io: Io<'_>, manner: &Manner) -> Result<Outcome, AttachError> {
+pub fn relay(
+    stream: UnixStream,
+    io: Io<'_>,
+    manner: &Manner,
+    on_resize: &dyn Fn(WindowSize),
+) -> Result<Outcome, AttachError> {
     stream.set_nonblocking(true).map_err(ProtocolError::Io)?;
     let tty = manner.tty;
     let proxy = match manner.proxy {
@@ -109,6 +116,7 @@ pub fn relay(stream: UnixStream, io: Io<'_>, manner: &Manner) -> Result<Outcome,
         waiting: 0,
         verdict: None,
         signals: signals.fd.as_fd(),
+        on_resize,
     };
     relay.look_at_terminal()?;
     relay.run()
@@ -178,6 +186,7 @@ struct Relay<'a> {
     /// How it ended, to be returned once all output is written.
     verdict: Option<Outcome>,
     signals: BorrowedFd<'a>,
+    on_resize: &'a dyn Fn(WindowSize),
 }
 
 /// What poll(2) watches.
@@ -341,7 +350,9 @@ impl Relay<'_> {
 
     fn send_size(&mut self) {
         if let Some((rows, columns)) = terminal_size(self.io) {
-            self.request(&Request::Resize(WindowSize { rows, columns }));
+            let size = WindowSize { rows, columns };
+            self.request(&Request::Resize(size));
+            (self.on_resize)(size);
         }
     }
 

@@ -1,5 +1,6 @@
 //! How a supervisor that is asked to end ends its process first.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal as NixSignal};
@@ -11,7 +12,6 @@ use crate::container::run::cgroup::{self, Hierarchy};
 use crate::names::ContainerId;
 
 /// How a process is ended when its supervisor is asked to end (`SIGTERM`), as it is when the host is shut down.
-#[derive(Debug)]
 pub struct Stop {
     /// What it is sent.
     pub signal: Signal,
@@ -19,6 +19,17 @@ pub struct Stop {
     pub timeout: Duration,
     /// The container that goes on if it is paused: what is frozen cannot end.
     pub container: Option<ContainerId>,
+    /// Called with each signal before it is sent because of that, or because a container is unhealthy.
+    pub tell: Box<dyn Fn(Signal)>,
+}
+
+impl fmt::Debug for Stop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stop")
+            .field("signal", &self.signal)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The signals that a supervisor waits for, instead of being ended by them.
@@ -37,6 +48,7 @@ impl Supervisor {
     }
 
     pub(super) fn kill(&self) {
+        (self.stop.tell)(Signal::KILL);
         let refused = signal::send(self.process, Signal::KILL).is_err();
         if let (true, Some(id), Ok(hierarchy)) = (refused, &self.stop.container, Hierarchy::of_host()) {
             cgroup::kill_all(hierarchy, id);
@@ -48,6 +60,7 @@ impl Supervisor {
         if std::mem::replace(&mut self.asked, true) {
             return;
         }
+        (self.stop.tell)(self.stop.signal);
         self.signal(self.stop.signal);
         if let (Some(id), Ok(hierarchy)) = (&self.stop.container, Hierarchy::of_host()) {
             // Where that fails, the process is killed in time.

@@ -45,7 +45,12 @@ impl Stage {
             feeds: true,
             size: None,
             stdin_once: true,
-            stop: Stop { signal: Signal::TERM, timeout: Duration::ZERO, container: None },
+            stop: Stop {
+                signal: Signal::TERM,
+                timeout: Duration::ZERO,
+                container: None,
+                tell: Box::new(|_| {}),
+            },
             names: None,
             checks: None,
             spool: directory.path().to_owned(),
