@@ -198,7 +198,6 @@ mod tests {
     fn what_docker_has_is_answered_by_name() {
         for (line, word) in [
             ("mydocker run --gpus all / true", "--gpus"),
-            ("mydocker run --cgroup-parent=x / true", "--cgroup-parent"),
             ("mydocker container create --link-local-ip=1.2.3.4 / true", "--link-local-ip"),
             ("mydocker swarm init", "swarm"),
             ("mydocker build .", "build"),

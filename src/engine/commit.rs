@@ -78,7 +78,7 @@ fn hold_up(layout: &Layout, record: &Record, state: &State) -> Result<Option<Hel
     if !state.is_running() || state.is_paused() {
         return Ok(None);
     }
-    HeldUp::new(layout, hierarchy()?, &record.id).map(Some)
+    HeldUp::new(layout, hierarchy()?, &record.id, record.group()).map(Some)
 }
 
 /// What a container is like, as an image of it would say.

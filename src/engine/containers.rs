@@ -71,13 +71,15 @@ pub(super) fn snapshot(layout: &Layout, id: &ContainerId) -> Result<Snapshot, En
     if let State::Running { init, .. } = state
         && record.is_orphaned()?
     {
-        end_survivor(id, init);
+        end_survivor(&record, init);
         (record, state) = Record::observe(layout, id)?;
     }
     if let State::Running { paused, .. } = &mut state {
+        let group = record.group();
         // Where there are no control groups, nothing is paused.
         *paused = hierarchy().is_ok_and(|hierarchy| {
-            cgroup::is_frozen(hierarchy, id) && !hold_up::go_on_if_abandoned(layout, hierarchy, id)
+            cgroup::is_frozen(hierarchy, &group)
+                && !hold_up::go_on_if_abandoned(layout, hierarchy, id, &group)
         });
     }
     let health = Health::of(layout, id, record.config.settings.health.as_ref(), &state);
@@ -86,17 +88,17 @@ pub(super) fn snapshot(layout: &Layout, id: &ContainerId) -> Result<Snapshot, En
 
 /// Ends a container whose supervisor was killed. The kernel kills it along with its supervisor, which takes a moment; but
 /// a container can ask the kernel not to (`PR_SET_PDEATHSIG`, prctl(2)).
-fn end_survivor(id: &ContainerId, init: Process) {
+fn end_survivor(record: &Record, init: Process) {
     let ended = signal::send(init, Signal::KILL).and_then(|_| {
         if let Ok(hierarchy) = hierarchy() {
             // What is frozen by control groups of version 1 cannot end.
-            cgroup::thaw(hierarchy, id).ok();
+            cgroup::thaw(hierarchy, &record.group()).ok();
         }
         signal::wait(init, Some(SURVIVOR_PATIENCE))
     });
     if !matches!(ended, Ok(true)) {
         // It is seen as it is: still running.
-        tracing::warn!(container = %id, ?ended, "a container whose supervisor was killed does not end");
+        tracing::warn!(container = %record.id, ?ended, "a container whose supervisor was killed does not end");
     }
 }
 

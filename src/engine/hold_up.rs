@@ -12,7 +12,7 @@
 use std::path::PathBuf;
 
 use super::EngineError;
-use crate::container::run::cgroup::{self, Hierarchy};
+use crate::container::run::cgroup::{self, GroupPath, Hierarchy};
 use crate::container::run::runtime::RuntimeError;
 use crate::names::ContainerId;
 use crate::process::Process;
@@ -23,18 +23,24 @@ pub(super) struct HeldUp {
     layout: Layout,
     hierarchy: Hierarchy,
     id: ContainerId,
+    group: GroupPath,
 }
 
 impl HeldUp {
     /// Freezes the processes of a running container.
-    pub(super) fn new(layout: &Layout, hierarchy: &Hierarchy, id: &ContainerId) -> Result<Self, EngineError> {
+    pub(super) fn new(
+        layout: &Layout,
+        hierarchy: &Hierarchy,
+        id: &ContainerId,
+        group: GroupPath,
+    ) -> Result<Self, EngineError> {
         let path = mark(layout, id);
         let written = Process::current()
             .and_then(|me| store::write_atomic(&path, me.to_string().as_bytes(), Durability::Process));
         written.map_err(|source| EngineError::File { action: "write", path, source })?;
         // Made before freezing, so that dropping it also thaws what was frozen half-way.
-        let held_up = Self { layout: layout.clone(), hierarchy: hierarchy.clone(), id: id.clone() };
-        cgroup::freeze(hierarchy, id).map_err(RuntimeError::from)?;
+        let held_up = Self { layout: layout.clone(), hierarchy: hierarchy.clone(), id: id.clone(), group };
+        cgroup::freeze(hierarchy, &held_up.group).map_err(RuntimeError::from)?;
         Ok(held_up)
     }
 }
@@ -45,7 +51,7 @@ impl Drop for HeldUp {
         if holder(&self.layout, &self.id) != Process::current().ok() {
             return;
         }
-        match cgroup::thaw(&self.hierarchy, &self.id) {
+        match cgroup::thaw(&self.hierarchy, &self.group) {
             Ok(()) => forget(&self.layout, &self.id),
             Err(error) => {
                 tracing::warn!(container = %self.id.short(), %error, "the container stays paused: use unpause");
@@ -55,9 +61,14 @@ impl Drop for HeldUp {
 }
 
 /// Thaws a container whose freezer was killed. Returns whether it was thawed.
-pub(super) fn go_on_if_abandoned(layout: &Layout, hierarchy: &Hierarchy, id: &ContainerId) -> bool {
+pub(super) fn go_on_if_abandoned(
+    layout: &Layout,
+    hierarchy: &Hierarchy,
+    id: &ContainerId,
+    group: &GroupPath,
+) -> bool {
     let abandoned = holder(layout, id).is_some_and(|holder| !holder.is_alive());
-    if abandoned && cgroup::thaw(hierarchy, id).is_ok() {
+    if abandoned && cgroup::thaw(hierarchy, group).is_ok() {
         forget(layout, id);
         return true;
     }
@@ -88,23 +99,24 @@ mod tests {
         let layout = Layout::new(directory.path().join("root"), directory.path().join("run"));
         // Without a container there is nothing to be thawed, which is success.
         let (id, hierarchy) = (ContainerId::generate().unwrap(), Hierarchy::Unified);
+        let group = GroupPath::usual(&id);
         std::fs::create_dir_all(layout.container_run(&id)).unwrap();
         let me = Process::current().unwrap();
         let note = |holder: &str| {
             store::write_atomic(&mark(&layout, &id), holder.as_bytes(), Durability::Process).unwrap();
         };
-        assert!(!go_on_if_abandoned(&layout, &hierarchy, &id));
+        assert!(!go_on_if_abandoned(&layout, &hierarchy, &id, &group));
         for (holder, abandoned) in [
             (me.to_string(), false),
             ("something else".to_owned(), false),
             (Process { start_time: me.start_time - 1, ..me }.to_string(), true),
         ] {
             note(&holder);
-            assert_eq!(go_on_if_abandoned(&layout, &hierarchy, &id), abandoned, "{holder}");
+            assert_eq!(go_on_if_abandoned(&layout, &hierarchy, &id, &group), abandoned, "{holder}");
             assert_eq!(mark(&layout, &id).exists(), !abandoned, "{holder}");
         }
         note(&me.to_string());
-        drop(HeldUp { layout: layout.clone(), hierarchy, id: id.clone() });
+        drop(HeldUp { layout: layout.clone(), hierarchy, id: id.clone(), group });
         assert!(!mark(&layout, &id).exists());
     }
 }

@@ -41,7 +41,7 @@ pub(super) fn kill(
             if !signal::send(init, signal)? {
                 return Err(EngineError::NotRunning { action: "signal", name: record.name });
             }
-            Ok(cgroup::thaw(hierarchy()?, &record.id).map_err(RuntimeError::from)?)
+            Ok(cgroup::thaw(hierarchy()?, &record.group()).map_err(RuntimeError::from)?)
         }
         _ => Err(EngineError::NotRunning { action: "kill", name: record.name }),
     }

@@ -76,6 +76,7 @@ pub use crate::container::life::detach::DetachKeys;
 pub use crate::container::life::health::{Health, HealthStatus, Outcome as HealthOutcome};
 pub use crate::container::life::protocol::Stream;
 pub use crate::container::life::record::State;
+pub use crate::container::request::cgroup_parent::CgroupParent;
 pub use crate::container::request::config::{
     ConfigError, ContainerPath, DEFAULT_STOP_TIMEOUT, EnvVar, Hostname, Settings, UserSpec,
 };

@@ -25,9 +25,10 @@ pub(super) const CLEANUP_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) fn take_down(
     layout: &Layout,
     networks: &mut Networks,
-    id: &ContainerId,
+    record: &Record,
     earlier: &[(NetworkName, IpAddr)],
 ) -> Result<(), EngineError> {
+    let id = &record.id;
     let mut first = Ok(());
     let mut note = |result: Result<(), EngineError>| {
         if let Err(error) = result {
@@ -39,7 +40,7 @@ pub(super) fn take_down(
     };
     // First what others could still reach, then what holds it.
     note(networks.disconnect_container(id, earlier).map_err(EngineError::from));
-    note(runtime::delete(layout, id).map_err(EngineError::from));
+    note(runtime::delete(layout, id, &record.group()).map_err(EngineError::from));
     note(netns::unpin(&Layout::netns(id)).map_err(EngineError::from));
     first
 }
@@ -76,7 +77,7 @@ pub(super) fn clean_up(
         if !record.is_orphaned()? {
             return Ok::<_, EngineError>(None);
         }
-        taken_down = take_down(layout, networks, id, &record.network.earlier());
+        taken_down = take_down(layout, networks, record, &record.network.earlier());
         record.network.forget_earlier();
         let ran = record.state.is_running();
         record.state = match &record.state {

@@ -14,7 +14,7 @@ pub(super) fn pause(layout: &Layout, reference: &str) -> Result<(), EngineError>
     match state {
         State::Running { paused: false, .. } => {
             hold_up::forget(layout, &record.id);
-            cgroup::freeze(hierarchy()?, &record.id).map_err(RuntimeError::from)?;
+            cgroup::freeze(hierarchy()?, &record.group()).map_err(RuntimeError::from)?;
             events::container(layout, &record, "pause", &[]);
             Ok(())
         }
@@ -32,12 +32,12 @@ pub(super) fn unpause(layout: &Layout, reference: &str) -> Result<(), EngineErro
         return Err(EngineError::NotRunning { action: "unpause", name: record.name });
     }
     // Not asked for first: where freezing was cut off half-way, it is not frozen and yet does not run.
-    let paused = cgroup::is_freezing(hierarchy()?, &record.id);
+    let paused = cgroup::is_freezing(hierarchy()?, &record.group());
     if !paused {
         return Err(EngineError::Is { action: "unpause", name: record.name, state: "not paused" });
     }
     hold_up::forget(layout, &record.id);
-    cgroup::thaw(hierarchy()?, &record.id).map_err(RuntimeError::from)?;
+    cgroup::thaw(hierarchy()?, &record.group()).map_err(RuntimeError::from)?;
     events::container(layout, &record, "unpause", &[]);
     Ok(())
 }

@@ -24,7 +24,7 @@ pub(super) fn usage(snapshot: &Snapshot) -> Result<Option<Usage>, EngineError> {
     let hierarchy = hierarchy()?;
     // The traffic of the host or of another container is nothing that this one does.
     let own_network = snapshot.record.network.mode.is_own();
-    Ok(Some(usage::read(hierarchy, &snapshot.record.id, own_network.then_some(init.pid))))
+    Ok(Some(usage::read(hierarchy, &snapshot.record.group(), own_network.then_some(init.pid))))
 }
 
 pub(super) fn disk_usage(layout: &Layout, record: &Record, image: bool) -> DiskUsage {

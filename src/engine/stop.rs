@@ -160,11 +160,11 @@ fn terminate(
     signal: Signal,
     grace: Grace,
 ) -> Result<(), EngineError> {
-    let (hierarchy, id) = (hierarchy()?, &record.id);
+    let (hierarchy, group) = (hierarchy()?, &record.group());
     // Told first: the supervisor tells of the end.
     events::kill(layout, record, signal);
     let asked = signal::send(init, signal);
-    cgroup::thaw(hierarchy, id).map_err(RuntimeError::from)?;
+    cgroup::thaw(hierarchy, group).map_err(RuntimeError::from)?;
     let ended = match asked {
         Ok(_) => signal::wait(init, grace.patience())?,
         // It cannot be asked.
@@ -174,7 +174,7 @@ fn terminate(
     if !ended {
         events::kill(layout, record, Signal::KILL);
         match signal::send(init, Signal::KILL) {
-            Err(error) if !error.is_refusal() || !cgroup::kill_all(hierarchy, id) => {
+            Err(error) if !error.is_refusal() || !cgroup::kill_all(hierarchy, group) => {
                 return Err(error.into());
             }
             _ => {}

@@ -100,7 +100,7 @@ impl Supervision<'_> {
         let brought_up = claimed.and_then(|record| {
             let supervisor = self.bring_up(&record, client, order).inspect_err(|error| {
                 // The first error is the one to report.
-                orphan::take_down(self.layout, self.networks, id, &[]).ok();
+                orphan::take_down(self.layout, self.networks, &record, &[]).ok();
                 self.record_exit(id, exit_of_failure(error)).ok();
             })?;
             Ok((record, supervisor))
@@ -125,8 +125,9 @@ impl Supervision<'_> {
             Ok::<_, EngineError>(supervisor.run()?)
         })();
         // Whatever failed, the run is over: what is left of it is killed here.
-        let out_of_memory = hierarchy().is_ok_and(|hierarchy| cgroup::was_out_of_memory(hierarchy, id));
-        let taken_down = orphan::take_down(self.layout, self.networks, id, &[]);
+        let out_of_memory =
+            hierarchy().is_ok_and(|hierarchy| cgroup::was_out_of_memory(hierarchy, &record.group()));
+        let taken_down = orphan::take_down(self.layout, self.networks, &record, &[]);
         let ended = ended?;
         let (next, record) = self.conclude(id, ended, out_of_memory)?;
         // A command that was connecting it meanwhile either sees in the record that the run is over, or has finished
@@ -314,7 +315,7 @@ impl Supervision<'_> {
             stop: Stop {
                 signal: config.stop_signal,
                 timeout: Duration::from_secs(config.stop_timeout.into()),
-                container: Some(id.clone()),
+                container: Some(record.group()),
                 tell: events::kills(self.layout, id),
             },
             spool: self.layout.container(id),
@@ -326,7 +327,7 @@ impl Supervision<'_> {
             // Another command may have changed them since they were read, and left it to this start to apply them.
             // From now on, commands that change them also change them in the kernel.
             if record.config.settings.limits != config.settings.limits {
-                update::enforce(hierarchy()?, id, &record.config.settings.limits)?;
+                update::enforce(hierarchy()?, &record.group(), &record.config.settings.limits)?;
             }
             record.state = State::running(init)?;
             Ok::<(), EngineError>(())

@@ -11,7 +11,7 @@ pub(super) fn processes(layout: &Layout, reference: &str) -> Result<Vec<Task>, E
     if snapshot.state.can_start() {
         return Err(EngineError::NotRunning { action: "list the processes of", name: snapshot.record.name });
     }
-    let found = processes::list(hierarchy()?, &snapshot.record.id);
+    let found = processes::list(hierarchy()?, &snapshot.record.group());
     events::container(layout, &snapshot.record, "top", &[]);
     Ok(found)
 }

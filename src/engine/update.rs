@@ -6,9 +6,8 @@ use super::{EngineError, events, privileges};
 use crate::container::life::record::State;
 use crate::container::request::limits::{Limits, Machine};
 use crate::container::request::restart::RestartPolicy;
-use crate::container::run::cgroup::{self, Hierarchy};
+use crate::container::run::cgroup::{self, GroupPath, Hierarchy};
 use crate::container::run::runtime::RuntimeError;
-use crate::names::ContainerId;
 use crate::store::Layout;
 
 pub(super) fn update(
@@ -41,7 +40,7 @@ pub(super) fn update(
         limits.check_on(&machine)?;
         // One whose first process has ended is being taken down, its groups with it.
         if matches!(record.status()?, State::Running { init, .. } if init.is_alive()) {
-            enforce(hierarchy, &id, &limits)?;
+            enforce(hierarchy, &record.group(), &limits)?;
         }
         record.config.settings.limits = limits;
         Ok::<(), EngineError>(())
@@ -51,6 +50,6 @@ pub(super) fn update(
 }
 
 /// Gives the groups of a container that runs already these limits.
-pub(super) fn enforce(hierarchy: &Hierarchy, id: &ContainerId, limits: &Limits) -> Result<(), EngineError> {
-    Ok(cgroup::set_limits(hierarchy, id, limits).map_err(RuntimeError::from)?)
+pub(super) fn enforce(hierarchy: &Hierarchy, group: &GroupPath, limits: &Limits) -> Result<(), EngineError> {
+    Ok(cgroup::set_limits(hierarchy, group, limits).map_err(RuntimeError::from)?)
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::host::Host;
+use crate::program::eventually;
 
 /// Refused by `run`: mydocker itself failed, or wrong usage.
 const REFUSED: &[i32] = &[125, 2];
@@ -317,5 +318,94 @@ fn limits_are_changed_while_the_container_runs_and_for_its_next_start() {
     assert_eq!(value(&id, "pids", "pids.max", "pids.max"), "41");
     host.mydocker(&["update", "-m", "64m", "nobody"]).refused(&[1], &["nobody"]);
     host.mydocker(&["rm", "-f", "c"]).ok();
+    host.assert_nothing_left();
+}
+
+/// The directories of a control group, in all trees that have it.
+fn everywhere(group: &str) -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    let trees = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
+    let all = trees.chain([root.to_owned()]).map(|tree| tree.join(group.trim_start_matches('/')));
+    all.filter(|group| group.exists()).collect()
+}
+
+#[test]
+fn a_container_is_in_the_group_that_the_user_wants() {
+    let host = Host::new();
+    let top = format!("/mydocker-it-{}", std::process::id());
+    let parent = format!("{top}/jobs");
+    let options = ["--cgroup-parent", &parent, "-m", "64m", "--pids-limit", "20"];
+    let check = ["--health-cmd", "true", "--health-interval", "50ms"];
+    let words = ["run", "-d", "--name", "one", "--net", "none"];
+    host.mydocker(&[&words[..], &options, &check, &[&host.image, "sleep", "100000"]].concat()).ok();
+    assert_eq!(host.inspect("one")["HostConfig"]["CgroupParent"], parent.as_str());
+    let id = host.inspect("one")["Id"].as_str().unwrap().to_owned();
+    let own = format!("{parent}/{id}");
+    let pid = host.inspect("one")["State"]["Pid"].as_i64().unwrap();
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
+    assert!(groups.lines().all(|line| line.ends_with(&own)), "{groups}");
+    assert!(everywhere(&format!("/mydocker/{id}")).is_empty());
+    let limits = ["memory.limit_in_bytes", "memory.max"];
+    let limit = || {
+        let files = everywhere(&own).into_iter().flat_map(|group| limits.map(|file| group.join(file)));
+        files.filter_map(|file| std::fs::read_to_string(file).ok()).collect::<String>()
+    };
+    assert_eq!(limit().trim(), (64 << 20).to_string());
+    // Whatever looks for the groups finds them.
+    let groups = host.mydocker(&["exec", "one", "cat", "/proc/self/cgroup"]).ok();
+    assert!(groups.lines().all(|line| line.ends_with(":/")), "{groups}");
+    host.mydocker(&["update", "-m", "32m", "--memory-swap", "64m", "one"]).ok();
+    assert_eq!(limit().trim(), (32 << 20).to_string());
+    assert!(host.mydocker(&["top", "one"]).ok().contains("sleep 100000"));
+    assert!(!host.mydocker(&["stats", "--no-stream", "--format", "{{.PIDs}}", "one"]).ok().starts_with('0'));
+    eventually("a check", || (host.inspect("one")["State"]["Health"]["Status"] == "healthy").then_some(()));
+    host.mydocker(&["pause", "one"]).ok();
+    assert!(host.mydocker(&["ps"]).ok().contains(" (Paused)"));
+    host.mydocker(&["unpause", "one"]).ok();
+    // A supervisor that is killed leaves nothing either, and the next run is there again.
+    host.kill_supervisors();
+    host.mydocker(&["start", "one"]).ok();
+    assert!(!everywhere(&own).is_empty());
+    host.mydocker(&["restart", "-t", "0", "one"]).ok();
+    host.mydocker(&["rm", "-f", "one"]).ok();
+    assert_eq!(everywhere(&top), Vec::<PathBuf>::new());
+    host.assert_nothing_left();
+}
+
+#[test]
+fn groups_go_with_the_last_container_in_them_unless_the_user_made_them() {
+    let host = Host::new();
+    let top = format!("/mydocker-it-own-{}", std::process::id());
+    let made: Vec<PathBuf> = everywhere("/")
+        .into_iter()
+        .filter(|tree| tree.join("cgroup.procs").exists())
+        .map(|tree| tree.join(top.trim_start_matches('/')))
+        .collect();
+    made.iter().for_each(|group| std::fs::create_dir(group).unwrap());
+    let parent = format!("{top}/below/deeper");
+    // Some begin while others end: a group that is just being removed is made anew.
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            let run = || {
+                for _ in 0..4 {
+                    let options = ["--cgroup-parent", &parent, "--pids-limit", "20"];
+                    host.run(&[&["--net", "none"][..], &options].concat(), &["true"]).ok();
+                }
+            };
+            scope.spawn(run);
+        }
+    });
+    assert_eq!(everywhere(&format!("{top}/below")), Vec::<PathBuf>::new());
+    assert_eq!(everywhere(&top).len(), made.len());
+    made.iter().for_each(|group| std::fs::remove_dir(group).unwrap());
+    for (parent, needle) in [
+        ("/a/../b", "not a control group"),
+        ("/", "not a control group"),
+        ("mydocker/x", "mydocker's own"),
+        ("a--b.slice", "not a slice"),
+    ] {
+        host.run(&["--cgroup-parent", parent], &["true"]).refused(&[125], &[needle]);
+    }
+    host.run(&["--net", "none", "--cgroup-parent", ""], &["true"]).ok();
     host.assert_nothing_left();
 }

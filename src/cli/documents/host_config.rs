@@ -70,7 +70,7 @@ fn absent(settings: &Settings) -> Value {
         "ConsoleSize": [0, 0],
         "Annotations": null,
         "Cgroup": "",
-        "CgroupParent": "",
+        "CgroupParent": settings.cgroup_parent.as_ref().map(ToString::to_string).unwrap_or_default(),
         "StorageOpt": null,
         "Tmpfs": if tmpfs.is_empty() { Value::Null } else { tmpfs.into() },
         "UsernsMode": "",

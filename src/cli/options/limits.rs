@@ -1,7 +1,9 @@
 //! How much of the machine a container may use.
 
 use crate::cli::CommandError;
-use crate::engine::{Bytes, Cpus, EngineError, Limits, NumberList, Rate, Settings, Swap, Ulimit};
+use crate::engine::{
+    Bytes, CgroupParent, Cpus, EngineError, Limits, NumberList, Rate, Settings, Swap, Ulimit,
+};
 
 /// How much of the machine a container may use, as far as that can be changed while it runs
 #[derive(Debug, Clone, Default, PartialEq, clap::Args)]
@@ -95,6 +97,10 @@ pub(super) struct LimitOptions {
     /// A resource limit of each process, such as nofile=1024:2048; may be given more than once
     #[arg(long, value_name = "NAME=SOFT[:HARD]")]
     ulimit: Vec<Ulimit>,
+    /// The control group to make the container's own group in: a path such as /ci/jobs, or a slice such as ci.slice
+    /// (default: /mydocker)
+    #[arg(long, value_name = "GROUP")]
+    cgroup_parent: Option<CgroupParent>,
 }
 
 /// A number in a range, or 0 for none.
@@ -142,6 +148,7 @@ impl LimitOptions {
         };
         self.adjustable.apply(&mut limits);
         settings.limits = limits;
+        settings.cgroup_parent = self.cgroup_parent;
         settings.limits.check().map_err(EngineError::from)?;
         // The last one for a name holds.
         for limit in self.ulimit {

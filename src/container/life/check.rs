@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use crate::container::life::health::Outcome;
 use crate::container::request::config::{Argv, Config};
 use crate::container::request::health::HealthCheck;
-use crate::container::run::cgroup::{self, Hierarchy};
+use crate::container::run::cgroup::{self, GroupPath, Hierarchy};
 use crate::container::run::exec::{self, ExecRequest};
 use crate::container::run::runtime::{RuntimeError, Task};
 use crate::container::run::stdio::Streams;
@@ -38,27 +38,28 @@ const PATIENCE: Duration = Duration::from_secs(2);
 #[must_use]
 pub fn run(id: &ContainerId, config: &Config, init: Process, check: &HealthCheck) -> Option<Outcome> {
     let hierarchy = Hierarchy::of_host().ok()?;
-    if cgroup::is_freezing(hierarchy, id) {
+    let group = &GroupPath::of(id, config);
+    if cgroup::is_freezing(hierarchy, group) {
         return None;
     }
     let (start, deadline) = (Utc::now(), Instant::now() + check.timeout());
     // What one has left that was killed.
-    if let Err(error) = cgroup::end_apart(hierarchy, id, None) {
+    if let Err(error) = cgroup::end_apart(hierarchy, group, None) {
         let failed = Outcome { start, end: Utc::now(), exit_code: -1, output: in_words(&error) };
-        return (!cgroup::is_freezing(hierarchy, id)).then_some(failed);
+        return (!cgroup::is_freezing(hierarchy, group)).then_some(failed);
     }
     let (exit_code, output) = match begin(id, config, init, check) {
-        Ok(running) => running.finish(hierarchy, id, (deadline, check.timeout()))?,
+        Ok(running) => running.finish(hierarchy, group, (deadline, check.timeout()))?,
         Err(RuntimeError::NotRunning(_) | RuntimeError::Paused(_)) => return None,
-        Err(_) if Instant::now() >= deadline && cgroup::is_freezing(hierarchy, id) => {
-            cgroup::kill_apart(hierarchy, id);
+        Err(_) if Instant::now() >= deadline && cgroup::is_freezing(hierarchy, group) => {
+            cgroup::kill_apart(hierarchy, group);
             return None;
         }
         // A process of the container has stopped it before it had begun.
         Err(_) if Instant::now() >= deadline => (-1, too_late(check.timeout(), "")),
         Err(error) => (-1, in_words(&error)),
     };
-    cgroup::end_apart(hierarchy, id, None).ok();
+    cgroup::end_apart(hierarchy, group, None).ok();
     Some(Outcome { start, end: Utc::now(), exit_code, output })
 }
 
@@ -128,13 +129,13 @@ impl Running {
     fn finish(
         mut self,
         hierarchy: &Hierarchy,
-        id: &ContainerId,
+        group: &GroupPath,
         (deadline, timeout): (Instant, Duration),
     ) -> Option<(i32, String)> {
         let seen = self.watch(deadline);
-        if seen == Seen::Alive && cgroup::is_freezing(hierarchy, id) {
+        if seen == Seen::Alive && cgroup::is_freezing(hierarchy, group) {
             // All of it ends as soon as the container goes on.
-            cgroup::kill_apart(hierarchy, id);
+            cgroup::kill_apart(hierarchy, group);
             return None;
         }
         self.read();
@@ -142,7 +143,7 @@ impl Running {
             Seen::Ended(code) => code,
             Seen::Alive | Seen::Stopped => {
                 // The init process reaps them: they are not to become zombies of the container's first process.
-                cgroup::end_apart(hierarchy, id, Some(self.init.pid)).ok();
+                cgroup::end_apart(hierarchy, group, Some(self.init.pid)).ok();
                 self.end_init()
             }
         };

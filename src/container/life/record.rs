@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::container::life::restart::Life;
 use crate::container::request::config::Config;
+use crate::container::run::cgroup::GroupPath;
 use crate::names::{ContainerId, ContainerName};
 use crate::process::{self, Process};
 use crate::store::{self, Durability, Layout, Lock, LockKind};
@@ -343,6 +344,14 @@ impl State {
 fn here() -> Result<(Process, String), RecordError> {
     let process = Process::current().map_err(RecordError::BootId)?;
     Ok((process, process::boot_id().map_err(RecordError::BootId)?.to_owned()))
+}
+
+impl<N> Record<N> {
+    /// Where the container's control groups are.
+    #[must_use]
+    pub fn group(&self) -> GroupPath {
+        GroupPath::of(&self.id, &self.config)
+    }
 }
 
 impl<N: Serialize + DeserializeOwned> Record<N> {

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::container::request::cgroup_parent::CgroupParent;
 use crate::container::request::device::Devices;
 use crate::container::request::health::{HealthCheck, OnFailure};
 use crate::container::request::limits::{Bytes, Limits};
@@ -119,6 +120,9 @@ pub struct Settings {
     pub security: Security,
     /// How much of the machine it may use.
     pub limits: Limits,
+    /// The control group that its own group is made in; without one, mydocker's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cgroup_parent: Option<CgroupParent>,
     /// Limits of each of its processes.
     pub ulimits: Vec<Ulimit>,
     /// Kernel parameters of its namespaces.

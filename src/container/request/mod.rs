@@ -1,5 +1,6 @@
 //! What is asked for: values, parsed and checked, that know nothing of a running container.
 
+pub mod cgroup_parent;
 pub mod config;
 pub mod device;
 pub mod health;

@@ -23,7 +23,7 @@ use nix::sys::stat::Mode;
 use serde::{Deserialize, Serialize};
 
 use super::capability;
-use super::cgroup::{self, Groups, Hierarchy};
+use super::cgroup::{self, GroupPath, Groups, Hierarchy};
 use super::command::Command;
 use super::confine::{Becomes, Confinement, begin};
 use super::environment::environment;
@@ -106,7 +106,8 @@ pub fn exec(
 ) -> Result<Task, RuntimeError> {
     let not_running = || RuntimeError::NotRunning(id.clone());
     let hierarchy = Hierarchy::of_host()?;
-    if cgroup::is_freezing(hierarchy, id) {
+    let group = GroupPath::of(id, config);
+    if cgroup::is_freezing(hierarchy, &group) {
         return Err(RuntimeError::Paused(id.clone()));
     }
     let made = (|| {
@@ -115,7 +116,7 @@ pub fn exec(
         let root = PathBuf::from(format!("/proc/{}/root", init.pid));
         let user = request.user.as_ref().or(config.user.as_ref());
         let identity = user::lookup(&root, user, &config.settings.groups)?;
-        let mut groups = Groups::open(hierarchy, id)?;
+        let mut groups = Groups::open(hierarchy, &group)?;
         if request.apart.is_some() {
             groups.set_apart()?;
         }

@@ -19,7 +19,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use nix::unistd::{chdir, fchdir, pivot_root, sethostname};
 
 use super::capability;
-use super::cgroup::{Groups, Hierarchy};
+use super::cgroup::{GroupPath, Groups, Hierarchy};
 use super::command::Command;
 use super::confine::{Becomes, Confinement, begin};
 use super::environment::{environment, hostname};
@@ -136,7 +136,7 @@ pub fn create(
     check_places(&nodes, parts.mounts)?;
     runtime::prepare_directory(layout, id)?;
     let devices = (!security.privileged).then_some((&nodes[..], &settings.devices));
-    let groups = Groups::make(hierarchy, id, &settings.limits, devices)?;
+    let groups = Groups::make(hierarchy, &GroupPath::of(id, config), &settings.limits, devices)?;
     let open = |path: &Path| File::open(path).map_err(io_error("open the network namespace", path));
     let network = match parts.network {
         Network::Host => None,

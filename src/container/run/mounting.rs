@@ -354,7 +354,7 @@ fn group_mounts(hierarchy: &Hierarchy, groups: &Groups, writable: bool) -> Resul
     let mut trees = Vec::new();
     for (name, directory) in groups.trees() {
         // One tree that is mounted on the place itself.
-        if name.as_os_str() == "mydocker" {
+        if name.as_os_str().is_empty() {
             return Ok(vec![mounted(GROUPS, detached::copy_with(directory, false, attributes)?)]);
         }
         mkdirat(&top, name, Mode::from_bits_truncate(0o755))?;

@@ -8,8 +8,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use nix::unistd::{SysconfVar, sysconf};
 
-use crate::container::run::cgroup::{self, Hierarchy};
-use crate::names::ContainerId;
+use crate::container::run::cgroup::{self, GroupPath, Hierarchy};
 use crate::process;
 
 /// One process, as the host sees it.
@@ -60,7 +59,7 @@ const FILE_MAX: u64 = 64 << 10;
 
 /// The processes in a container's control groups, in the order of their pids. What ends meanwhile is left out.
 #[must_use]
-pub fn list(hierarchy: &Hierarchy, id: &ContainerId) -> Vec<Task> {
+pub fn list(hierarchy: &Hierarchy, group: &GroupPath) -> Vec<Task> {
     let units = Units::of_this_host();
     let users = std::fs::read_to_string("/etc/passwd").map(|text| user_names(&text)).unwrap_or_default();
     let read = |pid: i32| {
@@ -76,7 +75,7 @@ pub fn list(hierarchy: &Hierarchy, id: &ContainerId) -> Vec<Task> {
         task.user_name = users.get(&task.user).cloned();
         Some(task)
     };
-    cgroup::members(hierarchy, id).into_iter().filter_map(read).collect()
+    cgroup::members(hierarchy, group).into_iter().filter_map(read).collect()
 }
 
 /// What the numbers in `/proc` are counted in.

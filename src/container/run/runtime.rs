@@ -17,7 +17,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::capability::CapabilityError;
-use super::cgroup::{self, CgroupError, Hierarchy};
+use super::cgroup::{self, CgroupError, GroupPath, Hierarchy};
 use super::command::CommandError;
 use super::stdio::Streams;
 use super::step::{Failure, Message, Step, Supervisors};
@@ -397,9 +397,9 @@ pub(super) fn prepare_directory(layout: &Layout, id: &ContainerId) -> Result<(),
 ///
 /// # Errors
 /// The first thing that could not be removed; the others were tried none the less.
-pub fn delete(layout: &Layout, id: &ContainerId) -> Result<(), RuntimeError> {
+pub fn delete(layout: &Layout, id: &ContainerId, group: &GroupPath) -> Result<(), RuntimeError> {
     let hierarchy = Hierarchy::of_host()?;
-    let groups = cgroup::remove(hierarchy, id);
+    let groups = cgroup::remove(hierarchy, group);
     // Children of this process that were killed with the groups.
     while matches!(waitpid(Pid::from_raw(-1), Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive)
     {

@@ -12,8 +12,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::container::run::cgroup::Hierarchy;
-use crate::names::ContainerId;
+use crate::container::run::cgroup::{GroupPath, Hierarchy};
 
 /// What a container has used so far, or uses now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,8 +62,8 @@ impl Usage {
 
 /// Looks at what a container uses. `init` is its first process if it has a network namespace of its own.
 #[must_use]
-pub fn read(hierarchy: &Hierarchy, id: &ContainerId, init: Option<i32>) -> Usage {
-    let group = |controller: &str| hierarchy.group(controller, id);
+pub fn read(hierarchy: &Hierarchy, path: &GroupPath, init: Option<i32>) -> Usage {
+    let group = |controller: &str| hierarchy.group(controller, path);
     let mut usage = match hierarchy {
         Hierarchy::Unified => unified(&group("").unwrap_or_default()),
         Hierarchy::Legacy { .. } => legacy(group),

@@ -139,8 +139,8 @@ impl Supervisor {
             Some(Verdict::Nothing) => {}
             // It was killed, maybe while it held processes of the container.
             None => {
-                if let (Some(id), Ok(hierarchy)) = (&self.stop.container, Hierarchy::of_host()) {
-                    cgroup::thaw_apart(hierarchy, id);
+                if let (Some(group), Ok(hierarchy)) = (&self.stop.container, Hierarchy::of_host()) {
+                    cgroup::thaw_apart(hierarchy, group);
                 }
             }
         }

@@ -8,8 +8,7 @@ use nix::sys::signal::{SigSet, Signal as NixSignal};
 use super::Supervisor;
 use crate::container::life::signal;
 use crate::container::request::signal::Signal;
-use crate::container::run::cgroup::{self, Hierarchy};
-use crate::names::ContainerId;
+use crate::container::run::cgroup::{self, GroupPath, Hierarchy};
 
 /// How a process is ended when its supervisor is asked to end (`SIGTERM`), as it is when the host is shut down.
 pub struct Stop {
@@ -17,8 +16,8 @@ pub struct Stop {
     pub signal: Signal,
     /// How long it may take to end before it is killed.
     pub timeout: Duration,
-    /// The container that goes on if it is paused: what is frozen cannot end.
-    pub container: Option<ContainerId>,
+    /// The groups of the container, which goes on if it is paused: what is frozen cannot end.
+    pub container: Option<GroupPath>,
     /// Called with each signal before it is sent because of that, or because a container is unhealthy.
     pub tell: Box<dyn Fn(Signal)>,
 }
@@ -50,8 +49,8 @@ impl Supervisor {
     pub(super) fn kill(&self) {
         (self.stop.tell)(Signal::KILL);
         let refused = signal::send(self.process, Signal::KILL).is_err();
-        if let (true, Some(id), Ok(hierarchy)) = (refused, &self.stop.container, Hierarchy::of_host()) {
-            cgroup::kill_all(hierarchy, id);
+        if let (true, Some(group), Ok(hierarchy)) = (refused, &self.stop.container, Hierarchy::of_host()) {
+            cgroup::kill_all(hierarchy, group);
         }
     }
 
@@ -62,9 +61,9 @@ impl Supervisor {
         }
         (self.stop.tell)(self.stop.signal);
         self.signal(self.stop.signal);
-        if let (Some(id), Ok(hierarchy)) = (&self.stop.container, Hierarchy::of_host()) {
+        if let (Some(group), Ok(hierarchy)) = (&self.stop.container, Hierarchy::of_host()) {
             // Where that fails, the process is killed in time.
-            cgroup::thaw(hierarchy, id).ok();
+            cgroup::thaw(hierarchy, group).ok();
         }
         self.kills_at = Some(Instant::now() + self.stop.timeout);
     }

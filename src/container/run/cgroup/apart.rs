@@ -14,8 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::freezer::Freezer;
-use super::{CgroupError, Hierarchy, collect_members};
-use crate::names::ContainerId;
+use super::{CgroupError, GroupPath, Hierarchy, collect_members};
 
 /// The name of the group in the container's.
 pub(super) const APART: &str = "mydocker-health";
@@ -27,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const FREEZING: Duration = Duration::from_millis(200);
 
 /// The group, below the root of each tree.
-pub(super) fn path(id: &ContainerId) -> PathBuf {
-    super::path(id).join(APART)
+pub(super) fn path(container: &GroupPath) -> PathBuf {
+    container.path().join(APART)
 }
 
 /// Kills the processes in the group, and those that they are just forking, and removes the group. One process may be
@@ -36,8 +35,12 @@ pub(super) fn path(id: &ContainerId) -> PathBuf {
 ///
 /// # Errors
 /// [`CgroupError`] if they do not end in time, as in a container that is paused.
-pub fn end_apart(hierarchy: &Hierarchy, id: &ContainerId, spared: Option<i32>) -> Result<(), CgroupError> {
-    let group = path(id);
+pub fn end_apart(
+    hierarchy: &Hierarchy,
+    container: &GroupPath,
+    spared: Option<i32>,
+) -> Result<(), CgroupError> {
+    let group = path(container);
     let Some(directory) = hierarchy.directories(&group).into_iter().find(|directory| directory.is_dir())
     else {
         return Ok(());
@@ -69,15 +72,15 @@ pub fn end_apart(hierarchy: &Hierarchy, id: &ContainerId, spared: Option<i32>) -
 }
 
 /// Sends `SIGKILL` to all processes in the group: those that are frozen end when they go on.
-pub fn kill_apart(hierarchy: &Hierarchy, id: &ContainerId) {
-    for directory in hierarchy.directories(&path(id)) {
+pub fn kill_apart(hierarchy: &Hierarchy, container: &GroupPath) {
+    for directory in hierarchy.directories(&path(container)) {
         kill_members(&directory, None);
     }
 }
 
 /// Lets the processes in the group go on that somebody has frozen who was killed then.
-pub fn thaw_apart(hierarchy: &Hierarchy, id: &ContainerId) {
-    if let Some(freezer) = Freezer::at(hierarchy, &path(id)) {
+pub fn thaw_apart(hierarchy: &Hierarchy, container: &GroupPath) {
+    if let Some(freezer) = Freezer::at(hierarchy, &path(container)) {
         freezer.ask(false).ok();
     }
 }

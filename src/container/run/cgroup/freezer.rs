@@ -5,8 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::{CgroupError, Hierarchy, PATIENCE, apart, path, write};
-use crate::names::ContainerId;
+use super::{CgroupError, GroupPath, Hierarchy, PATIENCE, apart, write};
 use crate::process::read_at_once;
 
 /// Where a container's processes are frozen: the file that says so, and what it says then.
@@ -25,8 +24,8 @@ pub(super) struct Freezer {
 
 impl Freezer {
     /// `None` where version 1 has no freezer mounted.
-    fn of(hierarchy: &Hierarchy, id: &ContainerId) -> Option<Self> {
-        Self::at(hierarchy, &path(id))
+    fn of(hierarchy: &Hierarchy, group: &GroupPath) -> Option<Self> {
+        Self::at(hierarchy, group.path())
     }
 
     /// That of a group below the root of each tree.
@@ -72,13 +71,13 @@ impl Freezer {
 }
 
 /// Whether all processes of a container are frozen.
-pub fn is_frozen(hierarchy: &Hierarchy, id: &ContainerId) -> bool {
-    Freezer::of(hierarchy, id).is_some_and(|freezer| freezer.is_frozen())
+pub fn is_frozen(hierarchy: &Hierarchy, group: &GroupPath) -> bool {
+    Freezer::of(hierarchy, group).is_some_and(|freezer| freezer.is_frozen())
 }
 
 /// Whether the processes of a container are frozen, or are to be.
-pub fn is_freezing(hierarchy: &Hierarchy, id: &ContainerId) -> bool {
-    let Some(freezer) = Freezer::of(hierarchy, id) else { return false };
+pub fn is_freezing(hierarchy: &Hierarchy, group: &GroupPath) -> bool {
+    let Some(freezer) = Freezer::of(hierarchy, group) else { return false };
     let asked = std::fs::read_to_string(&freezer.control).unwrap_or_default();
     // Version 1 says FREEZING until all are.
     freezer.is_frozen() || asked.trim_end() == freezer.freeze || asked.starts_with("FREEZING")
@@ -89,10 +88,10 @@ pub fn is_freezing(hierarchy: &Hierarchy, id: &ContainerId) -> bool {
 /// # Errors
 /// [`CgroupError`] if the container has no group (`NotFound`), or its processes cannot be frozen in time; then
 /// they run on.
-pub fn freeze(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(), CgroupError> {
-    let Some(freezer) = Freezer::of(hierarchy, id) else {
+pub fn freeze(hierarchy: &Hierarchy, group: &GroupPath) -> Result<(), CgroupError> {
+    let Some(freezer) = Freezer::of(hierarchy, group) else {
         let source = io::Error::new(io::ErrorKind::Unsupported, "the controller freezer is not mounted");
-        return Err(CgroupError { action: Cow::Borrowed("freeze"), path: path(id), source });
+        return Err(CgroupError { action: Cow::Borrowed("freeze"), path: group.path().to_owned(), source });
     };
     let error = freezer.error("freeze");
     let deadline = Instant::now() + PATIENCE;
@@ -103,7 +102,7 @@ pub fn freeze(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(), CgroupError
             return Ok(());
         }
         if Instant::now() >= deadline {
-            thaw(hierarchy, id)?;
+            thaw(hierarchy, group)?;
             return Err(error(io::ErrorKind::TimedOut.into()));
         }
         std::thread::sleep(Duration::from_millis(1));
@@ -114,10 +113,10 @@ pub fn freeze(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(), CgroupError
 ///
 /// # Errors
 /// [`CgroupError`] if the system refuses.
-pub fn thaw(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(), CgroupError> {
+pub fn thaw(hierarchy: &Hierarchy, group: &GroupPath) -> Result<(), CgroupError> {
     // What is frozen below it stays so otherwise.
-    apart::thaw_apart(hierarchy, id);
-    let Some(freezer) = Freezer::of(hierarchy, id) else { return Ok(()) };
+    apart::thaw_apart(hierarchy, group);
+    let Some(freezer) = Freezer::of(hierarchy, group) else { return Ok(()) };
     match freezer.ask(false) {
         // ENODEV: the group was removed between open and write.
         Err(error)

@@ -21,9 +21,8 @@ use std::path::Path;
 
 use nix::sys::stat::{major, minor};
 
-use super::{CgroupError, Hierarchy, OOM, write};
+use super::{CgroupError, GroupPath, Hierarchy, OOM, write};
 use crate::container::request::limits::{Bytes, Limits, Rate, Swap};
-use crate::names::ContainerId;
 
 /// A value for one file of one controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,26 +43,26 @@ fn setting(controller: &'static str, file: &'static str, value: impl ToString) -
 /// # Errors
 /// [`CgroupError`] names the file and the value that the kernel refuses: a limit of memory below what is in use, for
 /// example.
-pub fn set_limits(hierarchy: &Hierarchy, id: &ContainerId, limits: &Limits) -> Result<(), CgroupError> {
+pub fn set_limits(hierarchy: &Hierarchy, path: &GroupPath, limits: &Limits) -> Result<(), CgroupError> {
     let swap = hierarchy.accounts_swap();
     let mut settings = match hierarchy {
         Hierarchy::Unified => unified(limits, swap),
         Hierarchy::Legacy { .. } => legacy(limits, swap),
     };
-    if let Some(group) = hierarchy.group("memory", id).filter(|_| hierarchy.version() == 1) {
+    if let Some(group) = hierarchy.group("memory", path).filter(|_| hierarchy.version() == 1) {
         order_memory(&group, &mut settings);
     }
-    settings.iter().try_for_each(|setting| apply(hierarchy, id, setting))
+    settings.iter().try_for_each(|setting| apply(hierarchy, path, setting))
 }
 
-fn apply(hierarchy: &Hierarchy, id: &ContainerId, setting: &Setting) -> Result<(), CgroupError> {
+fn apply(hierarchy: &Hierarchy, path: &GroupPath, setting: &Setting) -> Result<(), CgroupError> {
     let Setting { controller, file, value, instead } = setting;
-    let Some(group) = hierarchy.group(controller, id) else {
+    let Some(group) = hierarchy.group(controller, path) else {
         let source =
             io::Error::new(io::ErrorKind::Unsupported, format!("this host has no controller {controller}"));
         return Err(CgroupError {
             action: Cow::Owned(format!("write {value} to {file} of")),
-            path: super::path(id),
+            path: path.path().to_owned(),
             source,
         });
     };

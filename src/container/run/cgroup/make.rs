@@ -12,10 +12,10 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
 
 use super::apart::APART;
-use super::{CgroupError, Hierarchy, devices, limits, path, write};
+use super::parents::{self, prepare};
+use super::{CgroupError, GroupPath, Hierarchy, devices, limits, write};
 use crate::container::request::device::{Devices, Node, Rule};
 use crate::container::request::limits::Limits;
-use crate::names::ContainerId;
 use crate::needs::DEVICE_PROGRAMS;
 use crate::sys;
 
@@ -37,6 +37,8 @@ pub struct Groups {
 /// One of a container's groups.
 #[derive(Debug)]
 struct Group {
+    /// The name of its tree below `/sys/fs/cgroup`; empty where that is the only one.
+    tree: PathBuf,
     /// Its path on the host.
     path: PathBuf,
     /// Its directory.
@@ -53,28 +55,18 @@ impl Groups {
     /// [`CgroupError`]; what was made is for [`super::remove`].
     pub fn make(
         hierarchy: &Hierarchy,
-        id: &ContainerId,
+        path: &GroupPath,
         limits: &Limits,
         devices: Option<(&[Node], &Devices)>,
     ) -> Result<Self, CgroupError> {
         if *hierarchy == Hierarchy::Unified {
-            prepare(hierarchy)?;
+            prepare(hierarchy, path.path().parent().unwrap_or(path.path()))?;
         }
-        for directory in hierarchy.directories(&path(id)) {
-            match make_directory(&directory) {
-                // The first container, or the first one in this tree.
-                Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
-                    prepare(hierarchy)?;
-                    make_directory(&directory)?;
-                }
-                made => made?,
-            }
-            if is_cpuset(&directory) {
-                copy_cpuset(&directory)?;
-            }
+        for root in hierarchy.directories(Path::new("/")) {
+            parents::make(hierarchy, &root, path.path())?;
         }
-        let groups = Self::open(hierarchy, id)?;
-        limits::set_limits(hierarchy, id, limits)?;
+        let groups = Self::open(hierarchy, path)?;
+        limits::set_limits(hierarchy, path, limits)?;
         let rules = devices.map(|(nodes, wanted)| devices::rules(nodes, wanted));
         groups.restrict_devices(rules.as_deref())?;
         Ok(groups)
@@ -84,8 +76,8 @@ impl Groups {
     ///
     /// # Errors
     /// [`CgroupError`]: they are not there.
-    pub fn open(hierarchy: &Hierarchy, id: &ContainerId) -> Result<Self, CgroupError> {
-        Self::open_at(hierarchy, &path(id))
+    pub fn open(hierarchy: &Hierarchy, path: &GroupPath) -> Result<Self, CgroupError> {
+        Self::open_at(hierarchy, path.path())
     }
 
     /// The groups that all supervisors are in, made where they are not there yet. A supervisor leaves the groups that it
@@ -98,7 +90,7 @@ impl Groups {
         match Self::open_at(hierarchy, path) {
             // The first container since the host was booted.
             Err(error) if error.source.kind() == io::ErrorKind::NotFound => {
-                prepare(hierarchy)?;
+                prepare(hierarchy, path.parent().unwrap_or(path))?;
                 for directory in hierarchy.directories(path) {
                     make_directory(&directory)?;
                     if is_cpuset(&directory) {
@@ -125,7 +117,7 @@ impl Groups {
         if is_cpuset(&path) {
             copy_cpuset(&path)?;
         }
-        *group = Group::open(&path, join)?;
+        *group = Group::open(&group.tree, &path, join)?;
         Ok(())
     }
 
@@ -137,7 +129,8 @@ impl Groups {
         let below = path.strip_prefix("/").unwrap_or(path);
         // Earlier versions made no groups for containers in trees that limit nothing.
         let may_lack = *hierarchy != Hierarchy::Unified && path != Path::new(SUPERVISORS);
-        let group = |tree: &Path, join: &str| match Group::open(&tree.join(below), join) {
+        let name = |tree: &Path| tree.strip_prefix(super::ROOT).unwrap_or(tree).to_owned();
+        let group = |tree: &Path, join: &str| match Group::open(&name(tree), &tree.join(below), join) {
             Err(error)
                 if error.source.kind() == io::ErrorKind::NotFound
                     && may_lack
@@ -195,7 +188,8 @@ impl Groups {
         })?;
         let own = text.lines().find_map(|line| line.strip_prefix("0::/"));
         if let (Some(root), Some(own)) = (root, own.filter(|own| !own.starts_with(".."))) {
-            self.unified = Some(Group::open(&root.join(own), "cgroup.procs")?);
+            let tree = root.strip_prefix(super::ROOT).unwrap_or(root);
+            self.unified = Some(Group::open(tree, &root.join(own), "cgroup.procs")?);
         }
         Ok(())
     }
@@ -219,11 +213,7 @@ impl Groups {
 
     /// The directories of the groups, each with the name that its tree has below `/sys/fs/cgroup`.
     pub(in crate::container::run) fn trees(&self) -> impl Iterator<Item = (&Path, BorrowedFd<'_>)> {
-        let below = Path::new(super::ROOT);
-        self.legacy.iter().chain(&self.unified).map(move |group| {
-            let tree = group.path.strip_prefix(below).ok().and_then(|path| path.iter().next());
-            (Path::new(tree.unwrap_or_default()), group.directory.as_fd())
-        })
+        self.legacy.iter().chain(&self.unified).map(|group| (group.tree.as_path(), group.directory.as_fd()))
     }
 
     /// Denies all devices but those of the rules; without any, allows all.
@@ -265,13 +255,13 @@ impl Groups {
 }
 
 impl Group {
-    fn open(directory: &Path, join: &str) -> Result<Self, CgroupError> {
+    fn open(tree: &Path, directory: &Path, join: &str) -> Result<Self, CgroupError> {
         let error =
             |source| CgroupError { action: Cow::Borrowed("open"), path: directory.to_owned(), source };
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let opened = open(directory, flags, Mode::empty()).map_err(|errno| error(errno.into()))?;
         let join = OpenOptions::new().write(true).open(directory.join(join)).map_err(error)?;
-        Ok(Self { path: directory.to_owned(), directory: opened, join })
+        Ok(Self { tree: tree.to_owned(), path: directory.to_owned(), directory: opened, join })
     }
 
     fn write(&self, file: &str, value: &str) -> Result<(), CgroupError> {
@@ -284,23 +274,7 @@ impl Group {
     }
 }
 
-/// Makes the group that all containers' groups are below.
-fn prepare(hierarchy: &Hierarchy) -> Result<(), CgroupError> {
-    for directory in hierarchy.directories(Path::new("/mydocker")) {
-        make_directory(&directory)?;
-        if is_cpuset(&directory) {
-            copy_cpuset(&directory)?;
-        }
-    }
-    if *hierarchy == Hierarchy::Unified {
-        for directory in [Path::new(super::ROOT), &Path::new(super::ROOT).join("mydocker")] {
-            enable_controllers(directory)?;
-        }
-    }
-    Ok(())
-}
-
-fn make_directory(path: &Path) -> Result<(), CgroupError> {
+pub(super) fn make_directory(path: &Path) -> Result<(), CgroupError> {
     match DirBuilder::new().mode(0o755).create(path) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
             Err(CgroupError { action: Cow::Borrowed("make"), path: path.to_owned(), source: error })
@@ -309,8 +283,12 @@ fn make_directory(path: &Path) -> Result<(), CgroupError> {
     }
 }
 
+/// Why a group of version 2 cannot have limited groups below it (EBUSY).
+pub(super) const HAS_PROCESSES: &str =
+    "there are processes in this group itself: containers need a group without any, see --cgroup-parent";
+
 /// Lets the groups below one have the controllers that this host has.
-fn enable_controllers(directory: &Path) -> Result<(), CgroupError> {
+pub(super) fn enable_controllers(directory: &Path) -> Result<(), CgroupError> {
     let read = |file: &str| std::fs::read_to_string(directory.join(file)).unwrap_or_default();
     let (there, enabled) = (read("cgroup.controllers"), read("cgroup.subtree_control"));
     let has = |text: &str, name: &str| text.split_ascii_whitespace().any(|word| word == name);
@@ -318,13 +296,18 @@ fn enable_controllers(directory: &Path) -> Result<(), CgroupError> {
         CONTROLLERS.iter().filter(|name| has(&there, name) && !has(&enabled, name)).collect();
     // In a namespace of groups the topmost one is no root, which alone has no such file: it cannot have processes of
     // its own and let those below it have controllers.
-    if !wanted.is_empty() && directory.join("cgroup.type").exists() {
+    let is_top = directory == Path::new(super::ROOT);
+    if !wanted.is_empty() && is_top && directory.join("cgroup.type").exists() {
         move_to_leaf(directory)?;
     }
     wanted.into_iter().try_for_each(|name| {
         let path = directory.join("cgroup.subtree_control");
         let action = Cow::Owned(format!("write +{name} to"));
-        write(&path, &format!("+{name}")).map_err(|source| CgroupError { action, path, source })
+        write(&path, &format!("+{name}")).map_err(|source| {
+            let is_busy = source.kind() == io::ErrorKind::ResourceBusy;
+            let source = if is_busy && !is_top { io::Error::other(HAS_PROCESSES) } else { source };
+            CgroupError { action, path, source }
+        })
     })
 }
 
@@ -347,20 +330,20 @@ fn move_to_leaf(directory: &Path) -> Result<(), CgroupError> {
 fn has_controller(group: &Path, controller: &str) -> bool {
     let tree = group.strip_prefix(super::ROOT).ok().and_then(|below| below.iter().next());
     match tree.and_then(|tree| tree.to_str()) {
-        // One tree with all of them.
-        Some("mydocker") => controller == "cpuset" && group.join("cpuset.mems").exists(),
-        Some(names) => names.split(',').any(|name| name == controller),
+        Some(names) if names.split(',').any(|name| name == controller) => true,
+        // Where all controllers are in one tree, the name is that of a group.
+        Some(_) => controller == "cpuset" && group.join("cpuset.mems").exists(),
         None => false,
     }
 }
 
-fn is_cpuset(directory: &Path) -> bool {
+pub(super) fn is_cpuset(directory: &Path) -> bool {
     has_controller(directory, "cpuset") && directory.join("tasks").exists()
 }
 
 /// A new group of the cpuset tree of version 1 has no processors and no memory, and nobody can join it: it gets those
 /// of the group above it.
-fn copy_cpuset(directory: &Path) -> Result<(), CgroupError> {
+pub(super) fn copy_cpuset(directory: &Path) -> Result<(), CgroupError> {
     for file in ["cpuset.cpus", "cpuset.mems"] {
         let own = directory.join(file);
         let error = |source| CgroupError { action: Cow::Borrowed("write"), path: own.clone(), source };

@@ -6,15 +6,18 @@
 //! both        version 1, and /sys/fs/cgroup/unified/mydocker/ID
 //! ```
 //!
-//! Supervisors are in `mydocker/supervisors` of each tree, whoever started them.
+//! With `--cgroup-parent` it is another group than `mydocker`, with ID in it as well. Supervisors are in
+//! `mydocker/supervisors` of each tree, whoever started them.
 //!
-//! Removal needs nothing but the container's id: it has to work after a supervisor was killed at any moment.
+//! Removal needs nothing but the container's id and configuration: it has to work after a supervisor was killed at any
+//! moment.
 
 mod apart;
 mod devices;
 mod freezer;
 mod limits;
 mod make;
+mod parents;
 
 use std::borrow::Cow;
 use std::io::{self, Write as _};
@@ -26,6 +29,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::statfs::{CGROUP_SUPER_MAGIC, CGROUP2_SUPER_MAGIC, FsType, statfs};
 use nix::unistd::Pid;
 
+use crate::container::request::cgroup_parent::DEFAULT;
+use crate::container::request::config::Config;
 use crate::names::ContainerId;
 use crate::needs::{self, CGROUP_ROOT as ROOT};
 
@@ -59,7 +64,8 @@ impl CgroupError {
     pub fn hint(&self) -> Option<String> {
         let of_host =
             ["find", "make", "restrict", "write +"].iter().any(|action| self.action.starts_with(action));
-        of_host.then(|| "see what this host lacks with: mydocker info".to_owned())
+        let is_asked_for = self.source.to_string() == make::HAS_PROCESSES;
+        (of_host && !is_asked_for).then(|| "see what this host lacks with: mydocker info".to_owned())
     }
 }
 
@@ -141,9 +147,9 @@ impl Hierarchy {
 
     /// The group of a container in the tree of a controller; `None` where the host has no such controller.
     #[must_use]
-    pub fn group(&self, controller: &str, id: &ContainerId) -> Option<PathBuf> {
-        let below = path(id);
-        let below = below.strip_prefix("/").unwrap_or(&below);
+    pub fn group(&self, controller: &str, group: &GroupPath) -> Option<PathBuf> {
+        let below = group.path();
+        let below = below.strip_prefix("/").unwrap_or(below);
         match self {
             Self::Unified => Some(Path::new(ROOT).join(below)),
             Self::Legacy { trees, .. } => {
@@ -202,9 +208,28 @@ fn file_system(directory: &Path) -> io::Result<FsType> {
 }
 
 /// The group of a container, below the root of each tree.
-#[must_use]
-pub fn path(id: &ContainerId) -> PathBuf {
-    Path::new("/mydocker").join(id)
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupPath(PathBuf);
+
+impl GroupPath {
+    /// That of this container.
+    #[must_use]
+    pub fn of(id: &ContainerId, config: &Config) -> Self {
+        let parent = config.settings.cgroup_parent.as_ref();
+        Self(parent.map_or(Path::new(DEFAULT), |parent| parent.path()).join(id))
+    }
+
+    /// That of a container which says nothing of it.
+    #[cfg(test)]
+    pub(crate) fn usual(id: &ContainerId) -> Self {
+        Self(Path::new(DEFAULT).join(id))
+    }
+
+    /// The absolute path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
 }
 
 /// Writes a file of the kernel's in one piece.
@@ -214,10 +239,10 @@ fn write(file: &Path, value: &str) -> io::Result<()> {
 
 /// The processes in a container's groups, by their pids on the host.
 #[must_use]
-pub fn members(hierarchy: &Hierarchy, id: &ContainerId) -> Vec<i32> {
+pub fn members(hierarchy: &Hierarchy, group: &GroupPath) -> Vec<i32> {
     let mut pids = Vec::new();
     // Every process is in every tree: the first one that is there stands for all.
-    if let Some(directory) = hierarchy.directories(&path(id)).iter().find(|directory| directory.is_dir()) {
+    if let Some(directory) = hierarchy.directories(group.path()).iter().find(|directory| directory.is_dir()) {
         collect_members(directory, &mut pids);
     }
     pids.sort_unstable();
@@ -235,12 +260,12 @@ fn collect_members(directory: &Path, pids: &mut Vec<i32>) {
 }
 
 /// Whether the kernel killed a process of a container because there was no memory left for it.
-pub fn was_out_of_memory(hierarchy: &Hierarchy, id: &ContainerId) -> bool {
+pub fn was_out_of_memory(hierarchy: &Hierarchy, group: &GroupPath) -> bool {
     let events = match hierarchy {
         Hierarchy::Unified => "memory.events",
         Hierarchy::Legacy { .. } => OOM,
     };
-    let group = hierarchy.group("memory", id);
+    let group = hierarchy.group("memory", group);
     let text = group.and_then(|group| std::fs::read_to_string(group.join(events)).ok()).unwrap_or_default();
     let kills = text.lines().find_map(|line| line.strip_prefix("oom_kill "));
     kills.is_some_and(|kills| kills.trim() != "0")
@@ -248,11 +273,11 @@ pub fn was_out_of_memory(hierarchy: &Hierarchy, id: &ContainerId) -> bool {
 
 /// Kills what is in a container's groups, whatever it is. True if the kernel does it, which no process is safe from;
 /// otherwise each process was sent `SIGKILL`, which a security module may have refused.
-pub fn kill_all(hierarchy: &Hierarchy, id: &ContainerId) -> bool {
+pub fn kill_all(hierarchy: &Hierarchy, group: &GroupPath) -> bool {
     // What version 1 has frozen does not even take SIGKILL.
-    thaw(hierarchy, id).ok();
+    thaw(hierarchy, group).ok();
     let mut by_kernel = false;
-    for directory in hierarchy.directories(&path(id)) {
+    for directory in hierarchy.directories(group.path()) {
         // All at once, those that are being forked and those in groups below included (version 2, Linux 5.14).
         match write(&directory.join("cgroup.kill"), "1") {
             Ok(()) => by_kernel = true,
@@ -266,17 +291,18 @@ pub fn kill_all(hierarchy: &Hierarchy, id: &ContainerId) -> bool {
 ///
 /// # Errors
 /// [`CgroupError`] if processes do not leave within twenty seconds, or the system refuses.
-pub fn remove(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(), CgroupError> {
-    let mut left = hierarchy.directories(&path(id));
+pub fn remove(hierarchy: &Hierarchy, group: &GroupPath) -> Result<(), CgroupError> {
+    let mut left = hierarchy.directories(group.path());
     // As a rule its processes have ended, and all that is to do is this.
     left.retain(|directory| match std::fs::remove_dir(directory) {
         Ok(()) => false,
         Err(error) => error.kind() != io::ErrorKind::NotFound,
     });
     if left.is_empty() {
+        parents::remove_empty(hierarchy, group);
         return Ok(());
     }
-    kill_all(hierarchy, id);
+    kill_all(hierarchy, group);
     let deadline = Instant::now() + PATIENCE;
     let mut first_error = None;
     for directory in left {
@@ -284,6 +310,7 @@ pub fn remove(hierarchy: &Hierarchy, id: &ContainerId) -> Result<(), CgroupError
             first_error.get_or_insert(error);
         }
     }
+    parents::remove_empty(hierarchy, group);
     first_error.map_or(Ok(()), Err)
 }
 
@@ -378,17 +405,18 @@ mod tests {
         let mounts = ["/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/devices"];
         let legacy = Hierarchy::Legacy { trees: mounts.map(PathBuf::from).to_vec(), unified: None };
         let id = ContainerId::generate().unwrap();
+        let path = GroupPath::usual(&id);
         assert_eq!(legacy.controllers(), ["cpu", "cpuacct", "devices"]);
         let group = Path::new("/sys/fs/cgroup/cpu,cpuacct/mydocker").join(&id);
-        assert_eq!((legacy.group("cpuacct", &id), legacy.group("pids", &id)), (Some(group), None));
-        let directories = legacy.directories(&path(&id));
+        assert_eq!((legacy.group("cpuacct", &path), legacy.group("pids", &path)), (Some(group), None));
+        let directories = legacy.directories(path.path());
         assert_eq!(directories[1], Path::new("/sys/fs/cgroup/devices/mydocker").join(&id));
     }
 
     #[test]
     fn groups_that_are_not_there_are_removed() {
-        let id = ContainerId::generate().unwrap();
-        remove(Hierarchy::of_host().unwrap(), &id).unwrap();
-        remove(&Hierarchy::Unified, &id).unwrap();
+        let path = GroupPath::usual(&ContainerId::generate().unwrap());
+        remove(Hierarchy::of_host().unwrap(), &path).unwrap();
+        remove(&Hierarchy::Unified, &path).unwrap();
     }
 }
