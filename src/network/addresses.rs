@@ -35,7 +35,7 @@ pub(super) trait Free {
         address: IpAddr,
     ) -> Result<bool, NetworkError>;
 
-    /// The endpoints of the network whose owners have ended: what they have is free once they are disconnected.
+    /// The endpoints of the network whose owners may have ended: what they have is free once they are disconnected.
     fn dead(&self, network: &Network) -> Result<Vec<Endpoint>, NetworkError>;
 
     /// Who has an address on record.
@@ -47,8 +47,13 @@ pub(super) trait Free {
 pub(super) enum Placing {
     /// They get this endpoint.
     At(Box<Endpoint>),
-    /// First these are to be disconnected, whose owners have ended; then it is to be asked again.
-    After(Vec<Endpoint>),
+    /// First those of these are to be disconnected whose owners have ended; then it is to be asked again.
+    After {
+        /// Whose owners may have ended.
+        holders: Vec<Endpoint>,
+        /// What is to be reported if none of them has.
+        refusal: Box<NetworkError>,
+    },
 }
 
 /// The endpoint that somebody gets in a network, without ports.
@@ -85,8 +90,10 @@ pub(super) fn place(
             Some(address) => {
                 let holder = free.holder(network, address)?;
                 // With its ports: once its record is replaced, it is not known whose they were.
-                if let Some(dead) = holder.as_ref().filter(|holder| has_ended(holder)) {
-                    return Ok(Placing::After(vec![dead.clone()]));
+                if let Some(dead) = holder.clone().filter(Endpoint::may_have_ended) {
+                    let holders = vec![dead];
+                    let refusal = Box::new(taken(network, block, request, address, holder));
+                    return Ok(Placing::After { holders, refusal });
                 }
                 if !free.is_free(network, block, address)? {
                     return Err(taken(network, block, request, address, holder));
@@ -96,12 +103,11 @@ pub(super) fn place(
             None => match any(network, block, &within(block, request.wanted), &endpoint, free)? {
                 Some(address) => address,
                 None => {
-                    let dead = free.dead(network)?;
-                    return if dead.is_empty() {
-                        Err(exhausted(network, block, request))
-                    } else {
-                        Ok(Placing::After(dead))
-                    };
+                    let (holders, refusal) = (free.dead(network)?, exhausted(network, block, request));
+                    if holders.is_empty() {
+                        return Err(refusal);
+                    }
+                    return Ok(Placing::After { holders, refusal: Box::new(refusal) });
                 }
             },
         };
@@ -195,11 +201,6 @@ fn exhausted(network: &Network, block: &AddressBlock, request: &ConnectRequest<'
     }
 }
 
-/// Whether an endpoint is to go where its addresses are needed: its owner has ended, or its engine may have forgotten it.
-fn has_ended(endpoint: &Endpoint) -> bool {
-    !endpoint.is_alive() || endpoint.owner.is_abandoned()
-}
-
 /// Whether the address is nobody's to give: the gateway's, or reserved.
 fn is_kept(network: &Network, block: &AddressBlock, address: IpAddr) -> bool {
     address == block.gateway || network.reserved.contains(&address)
@@ -288,7 +289,7 @@ impl Free for Book<'_> {
     }
 
     fn dead(&self, network: &Network) -> Result<Vec<Endpoint>, NetworkError> {
-        Ok(self.records.endpoints(&network.name)?.into_iter().filter(has_ended).collect())
+        Ok(self.records.endpoints(&network.name)?.into_iter().filter(Endpoint::may_have_ended).collect())
     }
 
     fn holder(&self, network: &Network, address: IpAddr) -> Result<Option<Endpoint>, NetworkError> {
@@ -365,7 +366,8 @@ impl Free for Foreseen<'_> {
 
     fn dead(&self, network: &Network) -> Result<Vec<Endpoint>, NetworkError> {
         let is_left = |endpoint: &Endpoint| {
-            has_ended(endpoint) && endpoint.addresses.iter().any(|it| !self.freed.contains(&it.address()))
+            endpoint.may_have_ended()
+                && endpoint.addresses.iter().any(|it| !self.freed.contains(&it.address()))
         };
         Ok(self.records.endpoints(&network.name)?.into_iter().filter(is_left).collect())
     }

@@ -5,12 +5,14 @@
 //! `links`).
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use super::namespace::Namespace;
 use crate::names::{ContainerId, ForeignName, IfName, NameError, NetworkName};
 use crate::process::Process;
+use crate::store::Layout;
 
 /// How many digits of a network's id stand for a name that is too long.
 const SHORT_DIGITS: usize = 16;
@@ -93,6 +95,14 @@ impl AttachmentKey {
         let Origin { engine, name } = &self.network;
         let names = [name.as_str(), self.container.as_str(), self.interface.as_str()];
         ContainerId::of_words(&[&[engine.prefix()], &names[..]].concat())
+    }
+
+    /// What is locked while something is attached or taken away by these names. It is one of the
+    /// locks that namespaces have by their numbers, and the first digits of the id, which are hexadecimal, stand for the
+    /// number. Several share a lock; then one of them waits for the other.
+    pub(super) fn lock_file(&self, layout: &Layout) -> PathBuf {
+        let number = u64::from_str_radix(&self.id().as_str()[..8], 16).unwrap_or_default();
+        layout.namespace_lock(number)
     }
 }
 

@@ -100,7 +100,8 @@ impl Attachments<'_> {
         for name in &names {
             match self.0.records.load(name)? {
                 Some(loaded) if loaded.network.origin.as_ref() == Some(origin) => {
-                    let is_there = loaded.network.phase != Phase::Removing;
+                    // One that a killed command has begun, or that is being removed, is settled by who makes it.
+                    let is_there = loaded.network.phase == Phase::Ready;
                     return Ok((is_there.then_some(loaded.network), name.clone()));
                 }
                 Some(_) => {}
@@ -143,13 +144,26 @@ impl Attachments<'_> {
             ConnectRequest { network: &network.name, owner: &owner, others: &[], wanted: request.wanted };
         let endpoint = self.0.reserve(&network, &connect)?;
         let mut endpoint = self.0.attach_or_undo(&network, endpoint, &[], &netns)?;
-        let published = self.0.publish(std::slice::from_mut(&mut endpoint), &[], request.ports);
-        if let Err(error) = published.and_then(|()| self.0.records.complete(&endpoint)) {
-            self.0.undo(&endpoint, &netns);
-            return Err(error);
+        match self.finish(&network, &mut endpoint, request.ports) {
+            Ok([bridge_mac, host_mac]) => Ok(Attached { network, endpoint, bridge_mac, host_mac }),
+            Err(error) => {
+                self.0.undo(&endpoint, &netns);
+                Err(error)
+            }
         }
-        let [bridge_mac, host_mac] = self.0.devices.macs([&network.bridge, &endpoint.host_if])?;
-        Ok(Attached { network, endpoint, bridge_mac, host_mac })
+    }
+
+    /// Ports, and from then on it is the other engine's. Nothing that may fail comes after that.
+    fn finish(
+        &mut self,
+        network: &Network,
+        endpoint: &mut Endpoint,
+        ports: &[PortRequest],
+    ) -> Result<[Option<MacAddress>; 2], NetworkError> {
+        self.0.publish(std::slice::from_mut(endpoint), &[], ports)?;
+        let macs = self.0.devices.macs([&network.bridge, &endpoint.host_if])?;
+        self.0.records.complete(endpoint)?;
+        Ok(macs)
     }
 
     /// Publishes further ports of what is attached.
@@ -171,8 +185,14 @@ impl Attachments<'_> {
     /// # Errors
     /// Nothing is attached by these names, the network is a user's and not isolated, or the kernel refuses.
     pub fn isolate(&mut self, key: &AttachmentKey) -> Result<(), NetworkError> {
+        let _lock = self.lock(key)?;
         let endpoint = self.find(key)?.ok_or_else(|| not_connected(key))?;
-        let network = self.0.usable(&endpoint.network)?;
+        self.0.usable(&endpoint.network)?;
+        let _networks = self.0.records.lock()?;
+        // Only now does it stay as it is: what has been removed meanwhile must not come back.
+        let loaded = self.0.records.load(&endpoint.network)?.map(|loaded| loaded.network);
+        let ready = loaded.filter(|network| network.phase == Phase::Ready);
+        let network = ready.ok_or_else(|| NetworkError::NotFound(endpoint.network.to_string()))?;
         if network.isolated {
             return Ok(());
         }
@@ -180,7 +200,6 @@ impl Attachments<'_> {
             let difference = "it was made without --isolate".to_owned();
             return Err(NetworkError::OtherSettings { name: network.name, difference });
         }
-        let _lock = self.0.records.lock()?;
         self.0.records.save_as(&Network { isolated: true, ..network }, Phase::Ready)?;
         let networks = self.0.records.networks()?;
         self.0.rebuild_table(&networks, &SwitchedOn::load(&self.0.records.layout))
@@ -232,6 +251,7 @@ impl Attachments<'_> {
         for link in links.list().map_err(|source| no_links(&id, source))? {
             links.forget(&link.network, &[link.address]).map_err(|source| no_links(&id, source))?;
         }
+        links.remove_directory().map_err(|source| no_links(&id, source))?;
         Ok(any)
     }
 
@@ -246,10 +266,12 @@ impl Attachments<'_> {
                 self.0.ports().unpublish(endpoint)?;
                 self.0.leave(endpoint, &[], &netns)
             }
-            // The kernel deletes the pair with the namespace, or has done so.
+            // The kernel deletes the pair with the namespace, or has done so; where that goes on elsewhere, the pair has
+            // to go before the record, without which nobody knows whose it is.
             None => {
-                self.0.disconnect(endpoint)?;
-                self.0.devices.delete_abandoned(&endpoint.host_if)
+                self.0.ports().unpublish(endpoint)?;
+                self.0.devices.delete_abandoned(&endpoint.host_if)?;
+                self.0.disconnect(endpoint)
             }
         }
     }
@@ -265,17 +287,32 @@ impl Attachments<'_> {
         network: &NetworkName,
         kept: Option<&BTreeSet<(String, String)>>,
     ) -> Result<(), NetworkError> {
-        let mut first = Ok(());
-        for endpoint in self.0.records.endpoints(network)? {
-            let Some(attachment) = endpoint.owner.attachment() else { continue };
+        let mut garbage = self.0.records.endpoints(network)?;
+        garbage.retain(|endpoint| {
+            let Some(attachment) = endpoint.owner.attachment() else { return false };
             let AttachmentKey { network, container, interface } = &attachment.key;
             let names = (container.as_str().to_owned(), interface.as_str().to_owned());
-            let stays = kept.map_or(!endpoint.owner.is_abandoned(), |kept| kept.contains(&names));
-            if network == origin && !stays {
-                first = first.and(self.remove(&attachment.key).map(drop));
-            }
+            let goes = kept.map_or_else(|| endpoint.owner.has_lost_its_path(), |kept| !kept.contains(&names));
+            network == origin && goes
+        });
+        if kept.is_none() {
+            garbage = self.0.devices.ended(&garbage)?;
+        }
+        let mut first = Ok(());
+        for endpoint in &garbage {
+            first = first.and(self.remove_if_same(endpoint));
         }
         first
+    }
+
+    /// Takes away what a record names, unless something else is attached by the same names by now.
+    fn remove_if_same(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
+        let Some(attachment) = endpoint.owner.attachment() else { return Ok(()) };
+        let _lock = self.lock(&attachment.key)?;
+        match self.0.records.current(endpoint)? {
+            Some(_) => self.remove_locked(&attachment.key).map(drop),
+            None => Ok(()),
+        }
     }
 
     /// Removes a network of an engine's once nothing is attached to it.
@@ -337,9 +374,7 @@ impl Attachments<'_> {
     }
 
     fn lock(&self, key: &AttachmentKey) -> Result<Lock, NetworkError> {
-        // The first digits are a number like any other.
-        let number = u64::from_str_radix(&key.id().as_str()[..8], 16).unwrap_or_default();
-        let path = self.0.records.layout.namespace_lock(number);
+        let path = key.lock_file(&self.0.records.layout);
         let action = || format!("lock container {}", key.container);
         Lock::exclusive(LockKind::Namespace, &path)
             .map_err(|source| NetworkError::Io { action: action(), source })
@@ -350,7 +385,8 @@ impl Attachments<'_> {
     fn clear_away(&mut self, key: &AttachmentKey, namespace: &Namespace) -> Result<(), NetworkError> {
         if let Some(known) = self.find(key)?.filter(Endpoint::is_alive) {
             let other = known.owner.attachment().map(|attachment| &attachment.namespace);
-            if other.is_some_and(|other| other.is_same_as(namespace) || other.is_there()) {
+            let is_same = other.is_some_and(|other| other.is_same_as(namespace));
+            if is_same || self.0.devices.ended(std::slice::from_ref(&known))?.is_empty() {
                 let (who, network) = (known.owner.to_string(), known.network);
                 return Err(NetworkError::AlreadyConnected { who, network });
             }

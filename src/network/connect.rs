@@ -94,9 +94,11 @@ impl Networks {
                     }
                     break endpoint;
                 }
-                Placing::After(dead) => {
+                Placing::After { holders, refusal } => {
                     drop(book);
-                    dead.iter().try_for_each(|endpoint| self.disconnect(endpoint))?;
+                    if !self.disconnect_ended(&holders, Some(request.owner))? {
+                        return Err(*refusal);
+                    }
                 }
             }
         };
@@ -230,10 +232,9 @@ impl Networks {
                 continue;
             }
             let dead = self.ports().dead_with(&publishing.publisher.ports)?;
-            if dead.is_empty() {
+            if !self.disconnect_ended(&dead, Some(&publishing.publisher.owner))? {
                 return Err(error);
             }
-            dead.iter().try_for_each(|endpoint| self.disconnect(endpoint))?;
         }
         request.no_free_port()
     }
@@ -402,9 +403,8 @@ impl Networks {
             endpoint.owner.name() == container || endpoint.owner.id().as_str() == container
         };
         let mut dead = self.records.endpoints(network)?;
-        dead.retain(|endpoint| is_meant(endpoint) && (!endpoint.is_alive() || endpoint.owner.is_abandoned()));
-        dead.iter().try_for_each(|endpoint| self.disconnect(endpoint))?;
-        Ok(!dead.is_empty())
+        dead.retain(is_meant);
+        self.disconnect_ended(&dead, None)
     }
 }
 

@@ -68,6 +68,15 @@ impl Devices {
         Ok(macs)
     }
 
+    /// Whether the host has a device of this name.
+    pub(super) fn is_there(&mut self, device: &IfName) -> Result<bool, NetworkError> {
+        let found = self.bridge()?.find(device).map_err(|source| NetworkError::Driver {
+            action: format!("look at the device {device}"),
+            source: source.into(),
+        })?;
+        Ok(found.is_some())
+    }
+
     /// What the host and these networks use, for a network that is to be created.
     pub(super) fn occupied(&mut self, name: &str, networks: &[Network]) -> Result<Occupied, NetworkError> {
         Occupied::find(networks, self.bridge()?.socket()).map_err(|source| NetworkError::Driver {

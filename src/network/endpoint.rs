@@ -159,6 +159,19 @@ impl Endpoint {
         self.owner.id() == container
     }
 
+    /// Whether what is on record now is still this endpoint: not that of the next container which another engine
+    /// attaches by the same names.
+    pub(super) fn is_still(&self, current: &Self) -> bool {
+        let is_attachment = self.owner.attachment().is_some();
+        current.is_of(self.owner.id()) && (!is_attachment || current.owner.is_same_run(&self.owner))
+    }
+
+    /// Whether it is worth a closer look if the owner has ended (see `ended`): what answers for it is not there, or its
+    /// namespace is not at its path.
+    pub(super) fn may_have_ended(&self) -> bool {
+        !self.is_alive() || self.owner.has_lost_its_path()
+    }
+
     /// Whether it has one of these ports on record.
     pub(super) fn has_one_of(&self, ports: &[PortMapping]) -> bool {
         ports.iter().any(|port| self.ports.iter().any(|own| own.overlaps(port)))

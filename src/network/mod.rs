@@ -15,6 +15,7 @@
 //! name_files, neighbours   which container has which name
 //! foreign   namespaces that are no container's     wanted      what somebody asks for in a network
 //! attachment, attachments   what other engines attach
+//! ended     whoever has gone leaves addresses and ports to others
 //! ```
 //!
 //! Order rules: a record is written before the kernel is touched and removed after; an address is given back
@@ -34,6 +35,7 @@ mod choose;
 mod connect;
 mod devices;
 mod driver;
+mod ended;
 mod endpoint;
 mod error;
 mod faults;

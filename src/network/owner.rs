@@ -104,9 +104,10 @@ impl Owner {
         }
     }
 
-    /// Whether it belongs to another engine that may have forgotten it: its namespace has gone.
+    /// Whether it belongs to another engine and its namespace is not at its path any more. That does not say that the
+    /// namespace has gone (see `ended`).
     #[must_use]
-    pub(super) fn is_abandoned(&self) -> bool {
+    pub(super) fn has_lost_its_path(&self) -> bool {
         self.attachment().is_some_and(|attachment| !attachment.namespace.is_there())
     }
 
@@ -135,7 +136,8 @@ impl Owner {
         self.attachment().is_some_and(|attachment| attachment.key.network.engine == OtherEngine::Podman)
     }
 
-    /// Whether both are one container in one run of it, or one namespace. The name may be another.
+    /// Whether both are one container in one run of it, one namespace, or one attachment of one namespace. The name may
+    /// be another.
     #[must_use]
     pub(super) fn is_same_run(&self, other: &Self) -> bool {
         match (self, other) {
@@ -143,7 +145,10 @@ impl Owner {
                 Self::Container { id, processes, .. },
                 Self::Container { id: other_id, processes: other_processes, .. },
             ) => id == other_id && processes == other_processes,
-            (Self::Attachment(one), Self::Attachment(other)) => one.id == other.id,
+            // The id follows from the names, which the next container may have as well.
+            (Self::Attachment(one), Self::Attachment(other)) => {
+                one.id == other.id && one.namespace.is_same_as(&other.namespace)
+            }
             _ => self == other,
         }
     }

@@ -156,7 +156,11 @@ impl Planner<'_> {
             let endpoint = loop {
                 match place(network, &connect, &mut free)? {
                     Placing::At(endpoint) => break endpoint,
-                    Placing::After(dead) => {
+                    Placing::After { holders, refusal } => {
+                        let dead = self.0.devices.ended(&holders)?;
+                        if dead.is_empty() {
+                            return Err(*refusal);
+                        }
                         free.free(&dead);
                         gone.extend(dead);
                     }

@@ -148,7 +148,7 @@ impl Records {
     pub(super) fn current(&self, endpoint: &Endpoint) -> Result<Option<Endpoint>, RecordError> {
         let Some(address) = endpoint.addresses.first() else { return Ok(None) };
         let found = self.holder(&endpoint.network, address.address())?;
-        Ok(found.filter(|found| found.is_of(endpoint.owner.id())))
+        Ok(found.filter(|found| endpoint.is_still(found)))
     }
 
     /// Changes what is written down of an endpoint, and returns it as it is then. Commands that change different
@@ -259,22 +259,26 @@ impl Records {
         if let Some(current) = self.current(endpoint)? {
             name_files::remove(&self.layout, &current, name_files::names_of(&current).iter())?;
         }
-        let mut is_own = false;
+        let (mut is_own, mut is_anothers) = (false, false);
         // The first one last: that is the one which the link leads to.
         for address in endpoint.addresses.iter().rev() {
             // An address was one of a subnet when it was given out.
             let Ok(subnet) = Subnet::new(address.net) else { continue };
             let holder = self.holder(&endpoint.network, address.address())?;
-            if holder.is_some_and(|holder| holder.is_of(endpoint.owner.id())) {
+            let Some(holder) = holder else { continue };
+            if endpoint.is_still(&holder) {
                 is_own = true;
                 file.release(subnet, address.address())?;
                 endpoint::remove(&self.layout, &endpoint.network, address.address())?;
+            } else {
+                // Attached by the same names since, and found by the same link.
+                is_anothers |= holder.is_of(endpoint.owner.id());
             }
         }
         // Still under the lock of the file: the next namespace of the same number writes its link under it.
         let addresses: Vec<_> = endpoint.addresses.iter().map(|address| address.address()).collect();
         // A container's id is never another's, unlike the number of a namespace.
-        let forgotten = if is_own || endpoint.owner.namespace().is_none() {
+        let forgotten = if is_own || endpoint.owner.namespace().is_none() && !is_anothers {
             Links::with(&self.layout, endpoint).forget(&endpoint.network, &addresses)
         } else {
             Ok(())
@@ -348,6 +352,39 @@ pub(super) fn no_links(container: &ContainerId, source: std::io::Error) -> Netwo
 mod tests {
     use super::super::owner::Owner;
     use super::*;
+
+    /// What another engine attaches anew by the same names, with the same address, is not taken away by whoever knows of
+    /// the earlier one only.
+    #[test]
+    fn an_earlier_attachment_of_the_same_names_is_another() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = Layout::new(directory.path().join("root"), directory.path().join("run"));
+        let records = Records { layout };
+        std::fs::create_dir_all(records.layout.subnet_file().parent().unwrap()).unwrap();
+        let attached = |inode: u32| -> Endpoint {
+            let id = "a".repeat(64);
+            let key = r#"{"network":{"engine":"cni","name":"pods"},"container":"web","interface":"eth0"}"#;
+            let text = format!(
+                r#"{{"network":"pods","owner":{{"attachment":{{"id":"{id}","key":{key},"name":null,"maker":null,
+                "namespace":{{"path":"/run/netns/web","inode":{inode},"born":1}}}}}},
+                "addresses":[{{"net":"10.0.0.2/24","gateway":null}}],"mac":"02:42:0a:00:00:02",
+                "host_if":"vetha","container_if":"eth0","ports":[]}}"#
+            );
+            serde_json::from_str(&text).unwrap()
+        };
+        let (earlier, now) = (attached(1), attached(2));
+        let links = Links::with(&records.layout, &now);
+        let address: IpAddr = [10, 0, 0, 2].into();
+        links.begin(&now.network, address).unwrap();
+        links.complete(&now.network, address).unwrap();
+        endpoint::save(&records.layout, &now).unwrap();
+        records.release(&earlier).unwrap();
+        assert_eq!(records.change(&earlier, |current| current.ports.clear()).unwrap(), None);
+        assert_eq!(records.current(&now).unwrap(), Some(now.clone()));
+        assert_eq!(links.list().unwrap().len(), 1);
+        records.release(&now).unwrap();
+        assert_eq!((records.current(&now).unwrap(), links.list().unwrap()), (None, Vec::new()));
+    }
 
     /// Who has read an endpoint before another command changed it takes nothing back of that, and brings nothing back
     /// that is gone.

@@ -24,9 +24,9 @@ impl Networks {
     /// A record cannot be read, or the kernel refuses. What was done before stays done.
     pub fn reload(&mut self, running: &Running) -> Result<Vec<Network>, NetworkError> {
         self.prepare()?;
-        for dead in self.records.all_endpoints()?.iter().filter(|endpoint| !endpoint.is_alive()) {
-            self.disconnect(dead)?;
-        }
+        let mut dead = self.records.all_endpoints()?;
+        dead.retain(|endpoint| !endpoint.is_alive());
+        self.disconnect_ended(&dead, None)?;
         let _lock = self.records.lock()?;
         for network in self.records.networks()? {
             // The lock is held, so the command that left it half-made or half-removed has ended.

@@ -405,6 +405,50 @@ fn pods_that_come_and_go_at_once_do_not_get_in_each_others_way() {
     }
 }
 
+/// The same namespace by another path, which can go while the namespace stays.
+fn other_path(host: &Host, directory: &Path, pod: &str) -> String {
+    let path = directory.join("net");
+    std::fs::write(&path, "").unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    host.space.ok(&["mount", "--bind", &netns(pod), &path]);
+    path
+}
+
+#[test]
+fn a_namespace_that_outlives_its_path_keeps_what_it_has() {
+    let host = Host::new();
+    let (web, _other) = (pod(&host, "web"), pod(&host, "other"));
+    let conf = json!({ "cniVersion": "1.1.0", "name": "pods", "type": "mydocker", "ipam": pods()["ipam"] });
+    let path = other_path(&host, &host.scratch("path"), "web");
+    call(&host, MYDOCKER, "ADD", "web", &path, &conf).ok();
+    host.space.ok(&["umount", &path]);
+    let mut taking = conf.clone();
+    taking["runtimeConfig"] = json!({ "ips": ["10.50.0.2/24"] });
+    failed(&mydocker(&host, "ADD", "other", &taking), &["10.50.0.2 is taken by CNI container web"]);
+    mydocker(&host, "GC", "", &conf).ok();
+    failed(&call(&host, MYDOCKER, "ADD", "web", &netns("other"), &conf), &["already"]);
+    host.mydocker(&["network", "disconnect", "--force", "pods", "web"]).refused(&[1], &["web"]);
+    assert!(ping(&web, "10.50.0.1"));
+    assert_eq!(containers(&host, "pods"), 1);
+    delete(&host, "web", "", &conf);
+    assert_eq!((web.ok(&["ip", "-br", "link"]).lines().count(), containers(&host, "pods")), (1, 0));
+    mydocker(&host, "ADD", "other", &taking).ok();
+}
+
+#[test]
+fn a_network_that_a_killed_command_has_begun_is_made_by_the_next() {
+    let host = Host::new();
+    let (_web, _other) = (pod(&host, "web"), pod(&host, "other"));
+    mydocker(&host, "ADD", "web", &pods()).ok();
+    delete(&host, "web", "", &pods());
+    let record = host.root.join("network/network/pods");
+    let text = std::fs::read_to_string(&record).unwrap();
+    let begun = text.replace("\"ready\"", "\"creating\"");
+    assert_ne!(begun, text);
+    std::fs::write(&record, begun).unwrap();
+    assert_eq!(mydocker(&host, "ADD", "other", &pods()).json()["ips"][0]["address"], "10.50.0.2/24");
+}
+
 /// A directory in which mydocker has these names, for engines that do not hand on the environment of whoever started them.
 pub(crate) fn links(host: &Host, directory: &str, names: &[&str]) -> PathBuf {
     use std::os::unix::fs::PermissionsExt as _;
