@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-vm test-vm-suite bench bench-peers bench-pull install install-built install-cni uninstall deb clean
+.PHONY: help build demo test test-vm test-vm-suite bench bench-peers bench-pull install install-built install-cni uninstall-cni uninstall deb clean
 
 # Where rustup puts cargo, in case the shell does not know yet.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -94,16 +94,26 @@ install-built:
 	for unit in mydocker@.service mydocker-boot.service; do \
 	  sed 's|@BINDIR@|$(PREFIX)/bin|' .ci/package/$$unit >$(DESTDIR)$(SYSTEMD_UNITS)/$$unit; done
 
-# Where other engines look for CNI plugins, and the names by which they are called there beside `mydocker`.
+# Where other engines look for CNI plugins, and the names by which they are called there beside `mydocker`. What others
+# have put there under these names is kept.
 CNI_BIN ?= /opt/cni/bin
 CNI_NAMES ?= bridge portmap firewall loopback tuning
 PODMAN_BIN ?= /usr/libexec/mydocker
 install-cni: build ## install the CNI plugins to /opt/cni/bin and Podman's back end to /usr/libexec/mydocker (CNI_BIN=, CNI_NAMES=, DESTDIR=)
+	for name in $(CNI_NAMES); do at=$(DESTDIR)$(CNI_BIN)/$$name; \
+	  if [ -e $$at ] && ! [ $$at -ef $(DESTDIR)$(CNI_BIN)/mydocker ] && ! [ -e $$at.replaced ]; then \
+	    mv $$at $$at.replaced; fi; done
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(CNI_BIN)/mydocker
 	for name in $(CNI_NAMES); do ln -f $(DESTDIR)$(CNI_BIN)/mydocker $(DESTDIR)$(CNI_BIN)/$$name; done
 	install -D -m 0755 $(BINARY) $(DESTDIR)$(PODMAN_BIN)/netavark
 	install -d $(DESTDIR)$(PODMAN_BIN)/netavark-plugins
 	ln -f $(DESTDIR)$(PODMAN_BIN)/netavark $(DESTDIR)$(PODMAN_BIN)/netavark-plugins/mydocker
+
+uninstall-cni: ## remove what `make install-cni` installed, and put back what it replaced (with the same CNI_BIN, CNI_NAMES and DESTDIR)
+	for name in $(CNI_NAMES); do at=$(DESTDIR)$(CNI_BIN)/$$name; \
+	  if [ $$at -ef $(DESTDIR)$(CNI_BIN)/mydocker ]; then rm -f $$at; fi; \
+	  if [ -e $$at.replaced ] && ! [ -e $$at ]; then mv $$at.replaced $$at; fi; done
+	rm -f $(DESTDIR)$(CNI_BIN)/mydocker $(DESTDIR)$(PODMAN_BIN)/netavark $(DESTDIR)$(PODMAN_BIN)/netavark-plugins/mydocker
 
 uninstall: ## remove what `make install` installed (with the same PREFIX and DESTDIR)
 	rm -f $(DESTDIR)$(PREFIX)/bin/mydocker $(DESTDIR)$(MAN_PAGES)/mydocker.1 $(DESTDIR)$(MAN_PAGES)/mydocker-*.1 \

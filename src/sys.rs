@@ -201,6 +201,16 @@ pub fn pty_peer(master: impl AsFd) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Which kind of namespace is behind `fd`, as the flag with which `clone` makes one (Linux 4.11).
+///
+/// # Errors
+/// `fd` is no namespace (`ENOTTY`).
+pub fn namespace_kind(fd: impl AsFd) -> io::Result<i32> {
+    // SAFETY: NS_GET_NSTYPE takes nothing and returns a number or -1 (ioctl_nsfs(2)).
+    let result = unsafe { libc::ioctl(fd.as_fd().as_raw_fd(), libc::NS_GET_NSTYPE) };
+    Ok(nix::errno::Errno::result(result)?)
+}
+
 /// The path by which the system calls that only take paths reach the very file behind `fd`, even one opened
 /// with `O_PATH`, and a symbolic link itself rather than what it leads to.
 #[must_use]

@@ -8,8 +8,8 @@ use crate::names::NetworkName;
 use crate::needs::Weight;
 use crate::netns::NetNs;
 use crate::network::{
-    AttachRequest, Attached, AttachmentKey, CreateRequest, Endpoint, Network, NetworkError, Networks, Origin,
-    PortRequest,
+    AttachRequest, Attached, AttachmentKey, CreateRequest, Endpoint, Expected, Network, NetworkError,
+    Networks, Origin, PortRequest, Wanted,
 };
 use crate::store::Layout;
 
@@ -51,11 +51,7 @@ impl Attacher {
         if *name == NetworkName::of_default() {
             return Ok(Some(self.networks.default_network()?));
         }
-        match self.networks.get(name.as_str()) {
-            Ok(network) if network.name == *name && network.origin.is_none() => Ok(Some(network)),
-            Ok(_) | Err(NetworkError::NotFound(_)) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.networks.named(name)?.filter(|network| network.origin.is_none()))
     }
 
     /// Whether a user has made a network of this name; none is made.
@@ -63,11 +59,7 @@ impl Attacher {
     /// # Errors
     /// Its record cannot be read.
     pub fn users_network_there(&self, name: &NetworkName) -> Result<bool, EngineError> {
-        match self.networks.get(name.as_str()) {
-            Ok(network) => Ok(network.name == *name && network.origin.is_none()),
-            Err(NetworkError::NotFound(_)) => Ok(false),
-            Err(error) => Err(error.into()),
-        }
+        Ok(self.networks.named(name)?.is_some_and(|network| network.origin.is_none()))
     }
 
     /// Removes a network of an engine's that nothing is attached to any more; one in use stays.
@@ -109,9 +101,9 @@ impl Attacher {
     ///
     /// # Errors
     /// Nothing is attached by them, or the kernel or the file system refuses to answer.
-    pub fn faults(&mut self, key: &AttachmentKey) -> Result<Vec<String>, EngineError> {
+    pub fn faults(&mut self, key: &AttachmentKey, expected: Expected) -> Result<Vec<String>, EngineError> {
         privileges::for_namespaces()?;
-        Ok(self.networks.attachments().faults(key)?)
+        Ok(self.networks.attachments().faults(key, expected)?)
     }
 
     /// Takes everything of a network of an engine's away that is not among these (container, interface), or, where that
@@ -167,17 +159,22 @@ impl Attacher {
     }
 
     /// Why nothing can be attached to a network, where that is known beforehand: something that the host lacks, or that
-    /// no address is left.
+    /// no address of these parts is left.
     ///
     /// # Errors
-    /// A record cannot be read.
-    pub fn obstacles(&self, network: Option<&NetworkName>) -> Result<Vec<String>, EngineError> {
+    /// A record cannot be read, or the kernel does not answer.
+    pub fn obstacles(
+        &mut self,
+        network: Option<&NetworkName>,
+        wanted: &Wanted,
+    ) -> Result<Vec<String>, EngineError> {
         let required = crate::network::lacking().into_iter().filter(|lack| lack.weight == Weight::Required);
         let mut obstacles: Vec<String> = required.map(|lack| lack.to_string()).collect();
-        if let Some(name) = network {
-            for usage in self.networks.inspect(name.as_str())?.usage.iter().filter(|usage| usage.free == 0) {
-                obstacles.push(format!("all addresses of {} are taken", usage.subnet));
-            }
+        if let Some(name) = network
+            && let Some(NetworkError::SubnetExhausted { net, usable, .. }) =
+                self.networks.attachments().exhaustion(name, wanted)?
+        {
+            obstacles.push(format!("all {usable} addresses of {net} are taken"));
         }
         Ok(obstacles)
     }

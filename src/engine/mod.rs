@@ -111,7 +111,8 @@ pub use crate::network::{
     Network, Subnet, SubnetError,
 };
 pub use crate::network::{
-    AttachRequest, Attached, AttachmentKey, NetworkError, Origin, OtherEngine, PortError, Route,
+    AttachRequest, Attached, AttachmentKey, Expected, ExpectedDevice, NetworkError, Origin, OtherEngine,
+    PortError, Route,
 };
 pub use crate::network::{ContainerFlow, Direction, FlowEvent};
 pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMapping, PortRequest, Wanted};

@@ -9,6 +9,7 @@ mod flow_text;
 mod flows;
 mod frames;
 mod link;
+mod listing;
 mod neighbour;
 mod route;
 mod sock_diag;

@@ -242,7 +242,7 @@ pub struct HostRoute {
 /// A socket to the kernel's routing netlink in the namespace it was opened in.
 #[derive(Debug)]
 pub struct RouteSocket {
-    socket: Socket,
+    pub(super) socket: Socket,
 }
 
 impl RouteSocket {
@@ -370,11 +370,13 @@ impl RouteSocket {
 }
 
 /// The messages of one datagram.
-fn messages(datagram: &[u8]) -> impl Iterator<Item = io::Result<NetlinkMessage<RouteNetlinkMessage>>> + '_ {
+pub(super) fn messages(
+    datagram: &[u8],
+) -> impl Iterator<Item = io::Result<NetlinkMessage<RouteNetlinkMessage>>> + '_ {
     frames(datagram).map(|frame| NetlinkMessage::deserialize(frame.bytes).map_err(io::Error::other))
 }
 
-fn host_address(message: RouteNetlinkMessage) -> Option<HostAddress> {
+pub(super) fn host_address(message: RouteNetlinkMessage) -> Option<HostAddress> {
     let RouteNetlinkMessage::NewAddress(message) = message else { return None };
     let mut address = None;
     for attribute in &message.attributes {

@@ -10,7 +10,6 @@ use std::path::Path;
 use super::Networks;
 use super::attachment::{Attachment, AttachmentKey, Origin};
 use super::choose::CreateRequest;
-use super::driver::PortState;
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::foreign;
@@ -18,13 +17,13 @@ use super::forwarding::SwitchedOn;
 use super::links::Links;
 use super::namespace::Namespace;
 use super::owner::Owner;
+use super::planner::StartRequest;
 use super::port::{PortMapping, PortRequest};
-use super::publisher::Publisher;
 use super::record::{Network, Phase};
 use super::records::no_links;
 use super::subnet::Family;
 use super::wanted::{ConnectRequest, Wanted};
-use crate::names::{ForeignName, NetworkName};
+use crate::names::{ContainerId, ForeignName, NetworkName};
 use crate::netlink::MacAddress;
 use crate::process::Process;
 use crate::store::{Lock, LockKind};
@@ -57,6 +56,8 @@ pub struct Attached {
     pub bridge_mac: Option<MacAddress>,
     /// That of the end of the pair that stays on the host.
     pub host_mac: Option<MacAddress>,
+    /// The families whose default route leads through the network. The namespace may have had one of its own.
+    pub defaults: Vec<Family>,
 }
 
 /// Attaches and takes away.
@@ -143,9 +144,9 @@ impl Attachments<'_> {
         let connect =
             ConnectRequest { network: &network.name, owner: &owner, others: &[], wanted: request.wanted };
         let endpoint = self.0.reserve(&network, &connect)?;
-        let mut endpoint = self.0.attach_or_undo(&network, endpoint, &[], &netns)?;
+        let (mut endpoint, defaults) = self.0.attach_or_undo(&network, endpoint, &[], &netns)?;
         match self.finish(&network, &mut endpoint, request.ports) {
-            Ok([bridge_mac, host_mac]) => Ok(Attached { network, endpoint, bridge_mac, host_mac }),
+            Ok([bridge_mac, host_mac]) => Ok(Attached { network, endpoint, bridge_mac, host_mac, defaults }),
             Err(error) => {
                 self.0.undo(&endpoint, &netns);
                 Err(error)
@@ -200,7 +201,7 @@ impl Attachments<'_> {
             let difference = "it was made without --isolate".to_owned();
             return Err(NetworkError::OtherSettings { name: network.name, difference });
         }
-        self.0.records.save_as(&Network { isolated: true, ..network }, Phase::Ready)?;
+        self.0.records.save_as(&Network { isolated: true, isolated_later: true, ..network }, Phase::Ready)?;
         let networks = self.0.records.networks()?;
         self.0.rebuild_table(&networks, &SwitchedOn::load(&self.0.records.layout))
     }
@@ -320,8 +321,10 @@ impl Attachments<'_> {
     /// # Errors
     /// The kernel or the file system refuses.
     pub fn remove_unused(&mut self, network: &NetworkName) -> Result<(), NetworkError> {
-        if endpoint::is_any(&self.0.records.layout, network) {
-            return Ok(());
+        let Some(dead) = endpoint::load_dead(&self.0.records.layout, network)? else { return Ok(()) };
+        // What killed commands have left: once the network is gone, nobody knows of its devices.
+        for endpoint in &dead {
+            self.remove_if_same(endpoint)?;
         }
         match self.0.remove(network.as_str()) {
             Err(NetworkError::InUse { .. } | NetworkError::NotFound(_)) | Ok(()) => Ok(()),
@@ -329,48 +332,24 @@ impl Attachments<'_> {
         }
     }
 
-    /// What is wrong with what is attached by these names: no line where all is as the record says.
+    /// Why a network could give nobody an address out of these parts of it: all are taken, and by those who have not ended.
     ///
     /// # Errors
-    /// [`NetworkError::NotConnected`], or the kernel or the file system refuses to answer.
-    pub fn faults(&mut self, key: &AttachmentKey) -> Result<Vec<String>, NetworkError> {
-        let endpoint = self.find(key)?.ok_or_else(|| not_connected(key))?;
-        let not_found = || NetworkError::NotFound(endpoint.network.to_string());
-        let network = self.0.records.load(&endpoint.network)?.ok_or_else(not_found)?.network;
-        let mut faults = Vec::new();
-        if !self.0.is_intact(&network)? {
-            let text = format!("network {} is not as it should be: see mydocker network check", network.name);
-            faults.push(text);
+    /// The record cannot be read, or the kernel does not answer.
+    pub fn exhaustion(
+        &mut self,
+        network: &NetworkName,
+        wanted: &Wanted,
+    ) -> Result<Option<NetworkError>, NetworkError> {
+        let nobody = ContainerId::of_words(&[]);
+        let owner = Owner::Container { id: nobody, name: "nobody".to_owned(), processes: Vec::new() };
+        let connect = ConnectRequest { network, owner: &owner, others: &[], wanted };
+        let request = StartRequest { networks: &[connect], before: &[], gone: &[], ports: &[] };
+        match self.0.plan().start(&request) {
+            Err(error @ NetworkError::SubnetExhausted { .. }) => Ok(Some(error)),
+            Err(error) => Err(error),
+            Ok(_) => Ok(None),
         }
-        let action = || format!("check {}", endpoint.owner);
-        let state =
-            self.0.devices.call(network.driver, action, |driver| driver.port_state(&network, &endpoint))?;
-        if state != PortState::Attached {
-            faults
-                .push(format!("the device {} is no port of the bridge {}", endpoint.host_if, network.bridge));
-        }
-        let elements = Publisher::from(&endpoint).elements()?.len();
-        if self.0.ports().elements_there(&endpoint)?.len() != elements {
-            faults.push("a published port is missing in the table inet mydocker".to_owned());
-        }
-        faults.extend(self.faults_inside(&endpoint)?);
-        Ok(faults)
-    }
-
-    /// What is wrong in the container's namespace.
-    fn faults_inside(&mut self, endpoint: &Endpoint) -> Result<Vec<String>, NetworkError> {
-        let Some(attachment) = endpoint.owner.attachment() else { return Ok(Vec::new()) };
-        let path = attachment.namespace.path();
-        let (netns, found) = foreign::open(path)?;
-        if !found.is_same_as(&attachment.namespace) {
-            return Ok(vec![format!(
-                "{} is another namespace than the one that was attached",
-                path.display()
-            )]);
-        }
-        let action = || format!("look at the interface of {}", endpoint.owner);
-        super::inside::faults(&netns, endpoint)
-            .map_err(|source| NetworkError::Driver { action: action(), source })
     }
 
     fn lock(&self, key: &AttachmentKey) -> Result<Lock, NetworkError> {
@@ -395,7 +374,7 @@ impl Attachments<'_> {
     }
 }
 
-fn not_connected(key: &AttachmentKey) -> NetworkError {
+pub(super) fn not_connected(key: &AttachmentKey) -> NetworkError {
     let who = format!("{} container {}", key.network.engine, key.container);
     NetworkError::NotAttached { who, network: key.network.name.to_string() }
 }
@@ -433,10 +412,11 @@ fn difference(network: &Network, wanted: &CreateRequest) -> Option<String> {
     if let Some(bridge) = wanted.bridge.as_ref().filter(|bridge| **bridge != network.bridge) {
         return Some(format!("its bridge is {} and not {bridge}", network.bridge));
     }
+    let isolation_differs =
+        if wanted.isolated { !network.isolated } else { network.isolated && !network.isolated_later };
     let settings = [
         (network.internal != wanted.internal, "internal"),
-        // A plugin that comes later in the chain may have asked for it.
-        (wanted.isolated && !network.isolated, "isolate"),
+        (isolation_differs, "isolate"),
         (network.mode != wanted.mode, "mode"),
         (network.masquerade != wanted.masquerade, "masquerading"),
         (network.check_source != (wanted.check_source || wanted.internal), "the check of sources"),

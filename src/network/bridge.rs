@@ -279,7 +279,7 @@ impl NetworkDriver for BridgeDriver {
         endpoint: &Endpoint,
         netns: &NetNs,
         defaults: &[Family],
-    ) -> Result<(), DriverError> {
+    ) -> Result<Vec<Family>, DriverError> {
         let bridge = self.find_bridge(&network.bridge)?;
         let bridge = bridge.ok_or_else(|| DriverError::Vanished(network.bridge.clone()))?;
         let index = self.make_pair(network, endpoint, netns, &bridge)?;

@@ -10,7 +10,7 @@ use super::error::NetworkError;
 use super::host::{Occupied, Pool};
 use super::record::{AddressBlock, DEFAULT_MTU, DriverKind, Mode};
 use super::subnet::{Family, Subnet};
-use crate::names::{IfName, NetworkName};
+use crate::names::{IfName, NameError, NetworkName};
 
 /// The smallest packet that every link with IPv6 must carry (RFC 8200, 5).
 const IPV6_MINIMUM_MTU: u32 = 1280;
@@ -78,6 +78,16 @@ impl CreateRequest {
             bridge: None,
             origin: None,
         }
+    }
+
+    /// A request for an engine's network, which may get another of the names that it may have here.
+    ///
+    /// # Errors
+    /// As [`Origin::names`].
+    pub fn for_engine(origin: &Origin) -> Result<Self, NameError> {
+        let mut names = origin.names()?.into_iter();
+        let name = names.next().unwrap_or_else(NetworkName::of_default);
+        Ok(Self { origin: Some(origin.clone()), ..Self::new(name) })
     }
 
     /// What the network is going to have of IPv4 and of IPv6.

@@ -4,9 +4,11 @@ use std::net::IpAddr;
 
 use super::addresses::{Book, Placing, check_wanted, place};
 use super::devices::Devices;
+use super::ended::try_lock;
 use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::links::{Link, Links};
+use super::owner::Owner;
 use super::port::PortRequest;
 use super::ports::Ports;
 use super::publisher::{default_route_of, defaults_beside};
@@ -35,20 +37,21 @@ impl Networks {
     pub fn connect(&mut self, request: &ConnectRequest<'_>, netns: &NetNs) -> Result<Endpoint, NetworkError> {
         let network = self.usable(request.network)?;
         let endpoint = self.reserve(&network, request)?;
-        self.attach_or_undo(&network, endpoint, request.others, netns)
+        Ok(self.attach_or_undo(&network, endpoint, request.others, netns)?.0)
     }
 
-    /// Makes the interface of an endpoint that has its addresses; if that fails, they are given back.
+    /// Makes the interface of an endpoint that has its addresses; if that fails, they are given back. The families are
+    /// those whose default route leads through it.
     pub(super) fn attach_or_undo(
         &mut self,
         network: &Network,
         endpoint: Endpoint,
         others: &[Endpoint],
         netns: &NetNs,
-    ) -> Result<Endpoint, NetworkError> {
+    ) -> Result<(Endpoint, Vec<Family>), NetworkError> {
         let mut attached = endpoint;
         match self.attach(network, &mut attached, others, netns) {
-            Ok(()) => Ok(attached),
+            Ok(defaults) => Ok((attached, defaults)),
             Err(error) => {
                 self.undo(&attached, netns);
                 Err(error)
@@ -120,11 +123,11 @@ impl Networks {
         endpoint: &mut Endpoint,
         others: &[Endpoint],
         netns: &NetNs,
-    ) -> Result<(), NetworkError> {
+    ) -> Result<Vec<Family>, NetworkError> {
         let defaults = defaults_beside(others);
         let (mut longer, mut number) = (others.len(), 0);
         let action = format!("connect {} to network {}", endpoint.owner, network.name);
-        loop {
+        let made = loop {
             let made = self.devices.call(
                 network.driver,
                 || action.clone(),
@@ -147,13 +150,13 @@ impl Networks {
             }
             let names = (endpoint.host_if.clone(), endpoint.container_if.clone());
             self.records.change(endpoint, |current| (current.host_if, current.container_if) = names)?;
-        }
+        };
         self.announce(network, endpoint, netns)?;
         for address in &endpoint.addresses {
             let (holder, device) = (&endpoint.owner, &endpoint.host_if);
             tracing::debug!(%holder, address = %address.net, %device, "connected");
         }
-        Ok(())
+        Ok(made)
     }
 
     /// Neighbours that remember an address from its last owner would send to an Ethernet address that is gone. As
@@ -253,6 +256,63 @@ impl Networks {
             .and_then(|()| self.table.forget_flows_of(&self.records, endpoint))
             .and_then(|()| self.records.release(endpoint));
         unpublished.and(released)
+    }
+
+    /// Disconnects those of these endpoints whose owners have ended, for somebody, who holds a lock where it is no
+    /// container. False if none of them is gone afterwards.
+    pub(super) fn disconnect_ended(
+        &mut self,
+        endpoints: &[Endpoint],
+        taker: Option<&Owner>,
+    ) -> Result<bool, NetworkError> {
+        let mut any = false;
+        for endpoint in self.devices.ended(endpoints)? {
+            any |= self.disconnect_if_same(&endpoint, taker)?;
+        }
+        Ok(any)
+    }
+
+    /// The record may be an old one: another engine may have attached a new container by the same names since, which has
+    /// the same devices. So it is read again, while nobody attaches or takes away by these names.
+    fn disconnect_if_same(
+        &mut self,
+        endpoint: &Endpoint,
+        taker: Option<&Owner>,
+    ) -> Result<bool, NetworkError> {
+        let Some(attachment) = endpoint.owner.attachment() else {
+            self.disconnect(endpoint)?;
+            return Ok(true);
+        };
+        let path = attachment.key.lock_file(&self.records.layout);
+        let held = match taker {
+            Some(Owner::Attachment(own)) => Some(own.key.lock_file(&self.records.layout)),
+            Some(Owner::Namespace { namespace, .. }) => {
+                Some(self.records.layout.namespace_lock(namespace.inode()))
+            }
+            Some(Owner::Container { .. }) | None => None,
+        };
+        // Several share a lock.
+        let _lock = if held.as_ref() == Some(&path) {
+            None
+        } else {
+            match try_lock(&path).map_err(|source| {
+                let action = format!("lock {}", endpoint.owner);
+                NetworkError::Io { action, source }
+            })? {
+                None => return Ok(false),
+                lock => lock,
+            }
+        };
+        let Some(current) = self.records.current(endpoint)? else {
+            // Its other address may still be on record.
+            self.records.release(endpoint)?;
+            return Ok(true);
+        };
+        if current.is_alive() && !current.may_have_ended() {
+            return Ok(false);
+        }
+        self.disconnect(&current)?;
+        Ok(true)
     }
 
     /// Until the record is gone, nothing may be rebuilt from it: its elements and its port of the bridge would come

@@ -10,7 +10,7 @@ use super::host::Occupied;
 use super::record::{DriverKind, Network};
 use super::records::Records;
 use crate::names::IfName;
-use crate::netlink::MacAddress;
+use crate::netlink::{Link, MacAddress};
 use crate::netns::NetNs;
 
 /// The drivers, opened when they are first needed.
@@ -59,22 +59,17 @@ impl Devices {
     pub(super) fn macs(&mut self, devices: [&IfName; 2]) -> Result<[Option<MacAddress>; 2], NetworkError> {
         let mut macs = [None; 2];
         for (device, mac) in devices.into_iter().zip(&mut macs) {
-            let found = self.bridge()?.find(device).map_err(|source| NetworkError::Driver {
-                action: format!("look at the device {device}"),
-                source: source.into(),
-            })?;
-            *mac = found.and_then(|link| link.mac);
+            *mac = self.find(device)?.and_then(|link| link.mac);
         }
         Ok(macs)
     }
 
-    /// Whether the host has a device of this name.
-    pub(super) fn is_there(&mut self, device: &IfName) -> Result<bool, NetworkError> {
-        let found = self.bridge()?.find(device).map_err(|source| NetworkError::Driver {
+    /// The host's device of this name.
+    pub(super) fn find(&mut self, device: &IfName) -> Result<Option<Link>, NetworkError> {
+        self.bridge()?.find(device).map_err(|source| NetworkError::Driver {
             action: format!("look at the device {device}"),
             source: source.into(),
-        })?;
-        Ok(found.is_some())
+        })
     }
 
     /// What the host and these networks use, for a network that is to be created.

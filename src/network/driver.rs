@@ -53,8 +53,9 @@ pub trait NetworkDriver {
     fn reattach(&mut self, network: &Network, endpoint: &Endpoint) -> Result<(), DriverError>;
 
     /// Gives the namespace an interface in the network, with addresses and routes, switched on. The default
-    /// routes of the families in `defaults` lead through it; what is sent from its address of another family
-    /// leaves through it all the same.
+    /// routes of the families in `defaults` lead through it, unless the namespace has one that is not ours; what is
+    /// sent from its address of another family leaves through it all the same. Returns the families whose default route
+    /// leads through it.
     ///
     /// # Errors
     /// The kernel refused. What was made goes with the namespace; [`NetworkDriver::detach`] takes it off
@@ -65,7 +66,7 @@ pub trait NetworkDriver {
         endpoint: &Endpoint,
         netns: &NetNs,
         defaults: &[Family],
-    ) -> Result<(), DriverError>;
+    ) -> Result<Vec<Family>, DriverError>;
 
     /// Lets the default routes of these families, if they lead through the interface of `from`, lead through that
     /// of `to` instead.

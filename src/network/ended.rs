@@ -8,11 +8,9 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::Networks;
 use super::devices::Devices;
 use super::endpoint::Endpoint;
 use super::error::NetworkError;
-use super::owner::Owner;
 use crate::store::{Lock, LockKind};
 
 /// How long a device is waited for whose namespace is not at its path: the kernel deletes it a while after the namespace.
@@ -29,7 +27,7 @@ impl Devices {
             let mut ended = Vec::new();
             let mut may_end = false;
             for endpoint in endpoints.iter().filter(|endpoint| endpoint.may_have_ended()) {
-                if endpoint.is_alive() && self.is_there(&endpoint.host_if)? {
+                if endpoint.is_alive() && self.find(&endpoint.host_if)?.is_some() {
                     may_end = true;
                 } else {
                     ended.push(endpoint.clone());
@@ -43,68 +41,9 @@ impl Devices {
     }
 }
 
-impl Networks {
-    /// Disconnects those of these endpoints whose owners have ended, for somebody, who holds a lock where it is no
-    /// container. False if none of them is gone afterwards.
-    pub(super) fn disconnect_ended(
-        &mut self,
-        endpoints: &[Endpoint],
-        taker: Option<&Owner>,
-    ) -> Result<bool, NetworkError> {
-        let mut any = false;
-        for endpoint in self.devices.ended(endpoints)? {
-            any |= self.disconnect_if_same(&endpoint, taker)?;
-        }
-        Ok(any)
-    }
-
-    /// The record may be an old one: another engine may have attached a new container by the same names since, which has
-    /// the same devices. So it is read again, while nobody attaches or takes away by these names.
-    fn disconnect_if_same(
-        &mut self,
-        endpoint: &Endpoint,
-        taker: Option<&Owner>,
-    ) -> Result<bool, NetworkError> {
-        let Some(attachment) = endpoint.owner.attachment() else {
-            self.disconnect(endpoint)?;
-            return Ok(true);
-        };
-        let path = attachment.key.lock_file(&self.records.layout);
-        let held = match taker {
-            Some(Owner::Attachment(own)) => Some(own.key.lock_file(&self.records.layout)),
-            Some(Owner::Namespace { namespace, .. }) => {
-                Some(self.records.layout.namespace_lock(namespace.inode()))
-            }
-            Some(Owner::Container { .. }) | None => None,
-        };
-        // Several share a lock.
-        let _lock = if held.as_ref() == Some(&path) {
-            None
-        } else {
-            match try_lock(&path).map_err(|source| {
-                let action = format!("lock {}", endpoint.owner);
-                NetworkError::Io { action, source }
-            })? {
-                None => return Ok(false),
-                lock => lock,
-            }
-        };
-        let Some(current) = self.records.current(endpoint)? else {
-            // Its other address may still be on record.
-            self.records.release(endpoint)?;
-            return Ok(true);
-        };
-        if current.is_alive() && !current.may_have_ended() {
-            return Ok(false);
-        }
-        self.disconnect(&current)?;
-        Ok(true)
-    }
-}
-
 /// The lock, unless somebody keeps it for long. It is not waited for without end: that one may wait for the lock that we
 /// hold.
-fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
+pub(super) fn try_lock(path: &Path) -> io::Result<Option<Lock>> {
     let begin = Instant::now();
     loop {
         let lock = Lock::if_free(LockKind::Namespace, path)?;

@@ -215,12 +215,6 @@ impl Endpoint {
     pub fn gateway(&self, family: Family) -> Option<IpAddr> {
         self.of(family).and_then(|address| address.gateway)
     }
-
-    /// Where the default routes of these families lead.
-    pub(super) fn gateways(&self, families: &[Family]) -> impl Iterator<Item = IpAddr> {
-        let of_family = |address: &&InterfaceAddress| families.contains(&address.family());
-        self.addresses.iter().filter(of_family).filter_map(|address| address.gateway)
-    }
 }
 
 pub(super) fn path(layout: &Layout, network: &NetworkName, address: IpAddr) -> PathBuf {
@@ -296,10 +290,30 @@ pub(super) fn load_all(layout: &Layout, network: &NetworkName) -> Result<Vec<End
     Ok(endpoints)
 }
 
-/// Whether a network has any endpoint, be its owner alive or not.
-pub(super) fn is_any(layout: &Layout, network: &NetworkName) -> bool {
-    let entries = std::fs::read_dir(directory(layout, network));
-    entries.is_ok_and(|mut entries| entries.next().is_some())
+/// The endpoints of a network, if the owners of all of them have ended; `None` as soon as one is found that has not.
+///
+/// # Errors
+/// The directory or a record cannot be read.
+pub(super) fn load_dead(
+    layout: &Layout,
+    network: &NetworkName,
+) -> Result<Option<Vec<Endpoint>>, RecordError> {
+    let path = directory(layout, network);
+    let error = |source| RecordError::Io { path: path.clone(), source };
+    let entries = match std::fs::read_dir(&path) {
+        Err(source) if source.kind() == io::ErrorKind::NotFound => return Ok(Some(Vec::new())),
+        entries => entries.map_err(error)?,
+    };
+    let mut dead = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(error)?.file_name();
+        let Some(address) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+        match load(layout, network, address)? {
+            Some(endpoint) if endpoint.is_alive() => return Ok(None),
+            found => dead.extend(found),
+        }
+    }
+    Ok(Some(dead))
 }
 
 /// Removes the directory of a network that is gone, its names, and the mark that its addresses are announced.

@@ -156,6 +156,16 @@ pub enum NetworkError {
         /// The device.
         device: IfName,
     },
+    /// The bridge that was asked for is another network's.
+    #[error("cannot create network {name}: the bridge {device} is that of network {other}")]
+    BridgeTaken {
+        /// The network.
+        name: NetworkName,
+        /// The device.
+        device: IfName,
+        /// Whose it is.
+        other: NetworkName,
+    },
     /// Containers are connected to it.
     #[error("cannot remove network {name}: it is in use by {}", .containers.join(", "))]
     InUse {
@@ -401,6 +411,9 @@ impl NetworkError {
                 format!(
                     "choose another name: the device {device} is not mydocker's; ip -d link show {device} tells what it is"
                 )
+            }
+            Self::BridgeTaken { .. } => {
+                "give each network a bridge of its own, or choose another name".to_owned()
             }
             Self::OtherSettings { .. } => {
                 "end what is connected to it first, or give the network another name".to_owned()

@@ -8,6 +8,7 @@
 use std::io;
 use std::path::Path;
 
+use nix::libc::CLONE_NEWNET;
 use nix::sys::statfs::{NSFS_MAGIC, fstatfs};
 
 use super::Networks;
@@ -82,7 +83,7 @@ impl Namespaces<'_> {
         netns: &NetNs,
         ports: &[PortRequest],
     ) -> Result<Endpoint, NetworkError> {
-        let mut endpoint = self.0.attach_or_undo(network, endpoint, others, netns)?;
+        let (mut endpoint, _) = self.0.attach_or_undo(network, endpoint, others, netns)?;
         if let Err(error) = self.0.publish(std::slice::from_mut(&mut endpoint), &[], ports) {
             self.0.undo(&endpoint, netns);
             return Err(error);
@@ -233,7 +234,7 @@ pub(super) fn open(path: &Path) -> Result<(NetNs, Namespace), NetworkError> {
         other => error(std::io::Error::other(other)),
     })?;
     let kind = fstatfs(&netns).map_err(|errno| error(errno.into()))?.filesystem_type();
-    if kind != NSFS_MAGIC {
+    if kind != NSFS_MAGIC || crate::sys::namespace_kind(&netns).map_err(error)? != CLONE_NEWNET {
         return Err(NetworkError::NoNamespace(path.to_owned()));
     }
     let namespace = Namespace::of(path, &netns).map_err(error)?;

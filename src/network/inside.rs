@@ -1,13 +1,18 @@
 //! What is done inside the namespace of a container: addresses, routes, parameters of its interface.
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use nix::errno::Errno;
 
 use super::driver::DriverError;
 use super::endpoint::Endpoint;
 use super::plan;
 use super::subnet::Family;
+use crate::names::IfName;
 use crate::needs;
-use crate::netlink::{ADD_DEFAULT_ROUTE, Batch, MacAddress, RouteSocket};
+use crate::netlink::{ADD_DEFAULT_ROUTE, Batch, Link, MacAddress, RouteSocket};
 use crate::netns::NetNs;
 use crate::sysctl;
 
@@ -35,13 +40,14 @@ pub(super) fn set_parameters(
 
 /// Gives an interface everything that it has, and switches it on.
 ///
-/// `gateway` is the Ethernet address of the gateways, where nothing that arrives may change it.
+/// `gateway` is the Ethernet address of the gateways, where nothing that arrives may change it. Returns the families whose
+/// default route leads through the interface.
 pub(super) fn configure_container(
     endpoint: &Endpoint,
     index: u32,
     defaults: &[Family],
     gateway: Option<MacAddress>,
-) -> Result<(), DriverError> {
+) -> Result<Vec<Family>, DriverError> {
     let view = sysctl::View::of_ones_own();
     set_parameters(&view, plan::interface_parameters(endpoint), endpoint.ipv6().is_some())?;
     if gateway.is_some() {
@@ -62,19 +68,24 @@ pub(super) fn configure_container(
     for route in &endpoint.routes {
         batch.add_route(index, route.to, route.gateway, route.metric);
     }
-    // Last: when it is the first request that fails, all others were carried out.
-    for gateway in endpoint.gateways(defaults) {
-        batch.add_default_route(index, gateway);
-    }
     let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
-    match socket.run(&batch) {
-        Ok(()) => add_source_routes(&mut socket, endpoint, index, defaults),
-        // The namespace has one that is not ours: it stays.
-        Err(error) if error.action == ADD_DEFAULT_ROUTE && error.errno() == Errno::EEXIST => {
-            add_source_routes(&mut socket, endpoint, index, &[])
+    let mut made = Vec::new();
+    // Last: when it is the first request that fails, all others were carried out. Each in a batch of its own: of two that
+    // are refused, only the first is known.
+    for (family, gateway) in defaults.iter().filter_map(|family| Some((*family, endpoint.gateway(*family)?)))
+    {
+        batch.add_default_route(index, gateway);
+        match socket.run(&batch) {
+            Ok(()) => made.push(family),
+            // The namespace has one that is not ours: it stays.
+            Err(error) if error.action == ADD_DEFAULT_ROUTE && error.errno() == Errno::EEXIST => {}
+            Err(error) => return Err(error.into()),
         }
-        Err(error) => Err(error.into()),
+        batch = Batch::new();
     }
+    socket.run(&batch)?;
+    add_source_routes(&mut socket, endpoint, index, &made)?;
+    Ok(made)
 }
 
 /// For the families that have their default route elsewhere. A kernel that cannot route by source address does
@@ -172,34 +183,79 @@ pub(super) fn loopback_up(netns: &NetNs) -> Result<(), DriverError> {
     })?
 }
 
-/// What is not as it was made: in words, each by itself.
+/// Where to, and through whom, if that was said.
+pub type ExpectedRoute = (IpNet, Option<IpAddr>);
+
+/// A device that is expected.
+#[derive(Debug, Clone)]
+pub struct ExpectedDevice {
+    /// Its name.
+    pub name: IfName,
+    /// Its Ethernet address.
+    pub mac: Option<MacAddress>,
+    /// Its addresses.
+    pub addresses: Vec<IpNet>,
+    /// Whether it has to be switched on.
+    pub is_up: bool,
+}
+
+impl ExpectedDevice {
+    /// What differs in the device that was found; its addresses are not looked at.
+    pub(super) fn faults(&self, found: Option<&Link>) -> Vec<String> {
+        let name = &self.name;
+        let Some(link) = found else { return vec![format!("the device {name} is missing")] };
+        let mut faults = Vec::new();
+        if self.is_up && !link.is_up {
+            faults.push(format!("the device {name} is switched off"));
+        }
+        if let Some(mac) = self.mac.filter(|mac| link.mac != Some(*mac)) {
+            faults.push(format!("the device {name} does not have the Ethernet address {mac}"));
+        }
+        faults
+    }
+}
+
+/// Which of these devices and routes are not as they are expected: in words, each by itself.
 ///
 /// # Errors
 /// The namespace cannot be entered, or the kernel does not answer.
-pub(super) fn faults(netns: &NetNs, endpoint: &Endpoint) -> Result<Vec<String>, DriverError> {
-    let device = &endpoint.container_if;
+pub(super) fn faults(
+    netns: &NetNs,
+    devices: &[ExpectedDevice],
+    routes: &BTreeSet<ExpectedRoute>,
+) -> Result<Vec<String>, DriverError> {
+    let open = || RouteSocket::open().map_err(DriverError::Socket);
     netns.run(|| {
-        let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
-        let mut batch = Batch::new();
-        batch.get_link(device);
-        let links = match socket.query(&batch) {
-            Err(error) if !error.is_already_gone() => return Err(error.into()),
-            links => links.unwrap_or_default(),
-        };
-        let Some(link) = links.first() else { return Ok(vec![format!("the device {device} is missing")]) };
         let mut faults = Vec::new();
-        if !link.is_up {
-            faults.push(format!("the device {device} is switched off"));
+        for device in devices {
+            let mut batch = Batch::new();
+            batch.get_link(&device.name);
+            let links = match open()?.query(&batch) {
+                Err(error) if !error.is_already_gone() => return Err(error.into()),
+                links => links.unwrap_or_default(),
+            };
+            let link = links.first();
+            faults.extend(device.faults(link));
+            let Some(link) = link else { continue };
+            let mut missing: BTreeSet<IpNet> = device.addresses.iter().copied().collect();
+            open()?.each_address(link.index, |address| {
+                missing.remove(&address);
+            })?;
+            let missing =
+                missing.iter().map(|it| format!("the device {} does not have the address {it}", device.name));
+            faults.extend(missing);
         }
-        if link.mac != Some(endpoint.mac) {
-            faults.push(format!("the device {device} does not have the Ethernet address {}", endpoint.mac));
+        let mut missing = routes.clone();
+        if !missing.is_empty() {
+            open()?.each_route(|to, gateway| {
+                missing.remove(&(to, gateway));
+                missing.remove(&(to, None));
+            })?;
         }
-        let addresses = socket.addresses()?;
-        for address in endpoint.addresses.iter().map(|address| address.net) {
-            if !addresses.iter().any(|found| found.link == link.index && found.address == address) {
-                faults.push(format!("the device {device} does not have the address {address}"));
-            }
-        }
+        faults.extend(missing.iter().map(|(to, gateway)| match gateway {
+            Some(gateway) => format!("the route to {to} through {gateway} is missing"),
+            None => format!("the route to {to} is missing"),
+        }));
         Ok(faults)
     })?
 }

@@ -144,6 +144,7 @@ impl Networks {
             ipv6,
             internal: request.internal,
             isolated: request.isolated,
+            isolated_later: false,
             mode: request.mode,
             masquerade: request.masquerade,
             // Nothing is routed through an internal network, so that no honest packet comes from elsewhere.
@@ -154,6 +155,12 @@ impl Networks {
             origin: request.origin.clone(),
             phase: Phase::Creating,
         };
+        if let Some(other) =
+            networks.iter().find(|other| other.bridge == network.bridge && other.name != *name)
+        {
+            let (device, other) = (network.bridge, other.name.clone());
+            return Err(NetworkError::BridgeTaken { name: name.clone(), device, other });
+        }
         if self.devices.is_device_taken(&network)? {
             return Err(NetworkError::DeviceTaken { name: name.clone(), device: network.bridge });
         }

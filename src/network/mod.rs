@@ -14,7 +14,7 @@
 //! planner   what a command would change: Plan      check       what is wrong
 //! name_files, neighbours   which container has which name
 //! foreign   namespaces that are no container's     wanted      what somebody asks for in a network
-//! attachment, attachments   what other engines attach
+//! attachment, attachments   what other engines attach     expected   compared with what they expect
 //! ended     whoever has gone leaves addresses and ports to others
 //! ```
 //!
@@ -38,6 +38,7 @@ mod driver;
 mod ended;
 mod endpoint;
 mod error;
+mod expected;
 mod faults;
 mod findings;
 mod flows;
@@ -73,7 +74,7 @@ mod subnet_file;
 mod table;
 mod wanted;
 
-use crate::names::ContainerId;
+use crate::names::{ContainerId, NetworkName};
 pub use crate::netlink::{Direction, Flow, FlowEvent, FlowState, MacAddress};
 use crate::netns::NetNs;
 pub use crate::nft::Diversion;
@@ -91,10 +92,12 @@ pub use connect::ContainerEndpoints;
 pub use driver::{DriverError, Fault, NetworkDriver, PortState};
 pub use endpoint::{Endpoint, InterfaceAddress, Route};
 pub use error::NetworkError;
+pub use expected::Expected;
 pub use findings::Finding;
 pub use flows::{ContainerFlow, FlowOwner};
 pub use foreign::{NamespaceRequest, Namespaces};
 pub use host::{Occupant, Pool};
+pub use inside::{ExpectedDevice, ExpectedRoute};
 pub use ipam::{Bitmap, BitmapError};
 pub use lacking::lacking;
 pub use listener::HostListener;
@@ -189,6 +192,14 @@ impl Networks {
     /// [`NetworkError::NotFound`], or the record cannot be read.
     pub fn get(&self, name: &str) -> Result<Network, NetworkError> {
         self.records.get(name)
+    }
+
+    /// The network of this name and no other, if there is one.
+    ///
+    /// # Errors
+    /// The record cannot be read.
+    pub fn named(&self, name: &NetworkName) -> Result<Option<Network>, NetworkError> {
+        Ok(self.records.load(name)?.map(|loaded| loaded.network))
     }
 
     /// The connection-tracking entries of containers, or of one of them, in the order of the containers' names.

@@ -133,6 +133,8 @@ pub struct Network {
     pub internal: bool,
     /// Other networks reach it through published ports only.
     pub isolated: bool,
+    /// It was isolated after it was made, by a part of another engine's configuration that does not make networks.
+    pub isolated_later: bool,
     /// How its containers are seen outside.
     pub mode: Mode,
     /// Whether packets to the outside get the host's address, in [`Mode::Nat`].
@@ -235,6 +237,8 @@ struct Form {
     internal: bool,
     #[serde(rename = "Isolated", default)]
     isolated: bool,
+    #[serde(rename = "IsolatedLater", default, skip_serializing_if = "is_default")]
+    isolated_later: bool,
     #[serde(rename = "IPRange6", skip_serializing_if = "Option::is_none")]
     range6: Option<Range>,
     #[serde(rename = "GivenOut", default, skip_serializing_if = "Vec::is_empty")]
@@ -335,6 +339,7 @@ impl Form {
             bridge: Some(network.bridge.clone()),
             internal: network.internal,
             isolated: network.isolated,
+            isolated_later: network.isolated_later,
             range6,
             given_out: network.blocks().filter_map(|block| block.range).collect(),
             mode: network.mode,
@@ -380,6 +385,7 @@ impl Form {
             ipv6,
             internal: self.internal,
             isolated: self.isolated,
+            isolated_later: self.isolated_later,
             mode: self.mode,
             masquerade: !self.no_masquerade,
             check_source: self.check_source,
@@ -537,6 +543,7 @@ pub(super) mod tests {
             ipv6: (!is_v4).then_some(block),
             internal: false,
             isolated: false,
+            isolated_later: false,
             mode: Mode::Nat,
             masquerade: true,
             check_source: false,

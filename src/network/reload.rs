@@ -87,6 +87,7 @@ impl Networks {
                 };
                 self.devices
                     .call(network.driver, action, |driver| driver.attach(network, endpoint, &netns, defaults))
+                    .map(drop)
             }
         }
     }

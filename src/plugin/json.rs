@@ -6,21 +6,27 @@ use serde_json::{Map, Value};
 
 /// A value that is not what it has to be.
 #[derive(Debug, thiserror::Error)]
-#[error("{path} is {found} and not {expected}")]
-pub(super) struct Unexpected {
-    path: String,
-    found: String,
-    expected: String,
+pub(super) enum Unexpected {
+    /// It means nothing.
+    #[error("{path} is {found} and not {expected}")]
+    Other { path: String, found: String, expected: String },
+    /// It has a meaning that is not possible.
+    #[error("{path} is {found}: {why}")]
+    Impossible { path: String, found: String, why: String },
+    /// There is none.
+    #[error("{path} is missing: it has to be {expected}")]
+    Missing { path: String, expected: String },
 }
 
 impl Unexpected {
     fn new(path: &str, found: &Value, expected: &str) -> Self {
-        let mut found = found.to_string();
-        if found.chars().count() > 64 {
-            found = found.chars().take(64).chain("…".chars()).collect();
-        }
-        Self { path: path.to_owned(), found, expected: expected.to_owned() }
+        Self::Other { path: path.to_owned(), found: short(found), expected: expected.to_owned() }
     }
+}
+
+fn short(found: &Value) -> String {
+    let found = found.to_string();
+    if found.chars().count() > 64 { found.chars().take(64).chain("…".chars()).collect() } else { found }
 }
 
 /// An object, and where it stands.
@@ -133,10 +139,24 @@ impl<'a> Object<'a> {
         }
     }
 
+    /// The same, where there has to be one.
+    pub(super) fn required<T: FromStr>(&self, name: &str, expected: &str) -> Result<T, Unexpected> {
+        self.parsed(name, expected)?.ok_or_else(|| self.unexpected(name, expected))
+    }
+
     /// The error for a member that means nothing.
     pub(super) fn unexpected(&self, name: &str, expected: &str) -> Unexpected {
-        let value = self.any_member(name).unwrap_or(&Value::Null);
-        Unexpected::new(&self.path(name), value, expected)
+        let path = self.path(name);
+        match self.member(name) {
+            Some(value) => Unexpected::new(&path, value, expected),
+            None => Unexpected::Missing { path, expected: expected.to_owned() },
+        }
+    }
+
+    /// The error for a member whose meaning is not possible.
+    pub(super) fn impossible(&self, name: &str, why: &str) -> Unexpected {
+        let found = short(self.any_member(name).unwrap_or(&Value::Null));
+        Unexpected::Impossible { path: self.path(name), found, why: why.to_owned() }
     }
 }
 

@@ -20,7 +20,7 @@ use crate::engine::{
     AttachRequest, Attached, Attacher, AttachmentKey, CreateNetwork, EngineError, Layout, MacAddress, Origin,
     OtherEngine, PortRequest, Route, Subnet, Wanted, one_line,
 };
-use crate::names::{ForeignName, IfName};
+use crate::names::{ForeignName, NameError};
 
 pub(super) use driver::answer as answer_as_driver;
 
@@ -115,7 +115,7 @@ fn carry_out(
 
 fn parse(arguments: &[OsString]) -> Result<Arguments, Failure> {
     let mut parsed = Arguments::default();
-    let mut words = arguments.iter().map(|word| word.to_string_lossy().into_owned());
+    let mut words = words(arguments)?.into_iter();
     while let Some(word) = words.next() {
         if !word.starts_with('-') {
             match parsed.command {
@@ -146,6 +146,15 @@ fn parse(arguments: &[OsString]) -> Result<Arguments, Failure> {
     Ok(parsed)
 }
 
+/// The arguments as text. A path that is no text would become that of another file.
+fn words(arguments: &[OsString]) -> Result<Vec<String>, Failure> {
+    let word = |word: &OsString| {
+        let text = word.to_str().map(str::to_owned);
+        text.ok_or_else(|| Failure::Refused(format!("the argument {} is not UTF-8", word.display())))
+    };
+    arguments.iter().map(word).collect()
+}
+
 fn version() -> String {
     let version = json!({
         "version": concat!(env!("CARGO_PKG_VERSION"), "-mydocker"),
@@ -174,9 +183,7 @@ fn memberships<'a>(options: &Object<'a>, container: &ForeignName) -> Result<Vec<
         // Podman 6 says in which order.
         Some(Value::Array(_)) => {
             for own in options.objects("networks")? {
-                let name =
-                    own.text("name")?.ok_or_else(|| own.unexpected("name", "the name of a network"))?;
-                named.push((name.to_owned(), own));
+                named.push((own.required("name", "the name of a network")?, own));
             }
         }
         _ => {
@@ -186,24 +193,32 @@ fn memberships<'a>(options: &Object<'a>, container: &ForeignName) -> Result<Vec<
             named.sort_by_key(|(_, own)| own.text("interface_name").ok().flatten().map(str::to_owned));
         }
     }
-    let membership = |(name, own): (String, Object<'a>)| -> Result<Membership<'a>, Failure> {
-        let interface: Option<IfName> = own.parsed("interface_name", "a name of a device")?;
-        let network: ForeignName =
-            name.parse().map_err(|error: crate::names::NameError| Failure::Refused(error.to_string()))?;
+    let described = |(name, own): (String, Object<'a>)| {
+        let network = name.parse().map_err(|error: NameError| Failure::Refused(error.to_string()))?;
+        let info = infos.as_ref().map(|infos| infos.object(&name)).transpose()?.flatten();
+        Membership::new(network, container, own, info)
+    };
+    named.into_iter().map(described).collect()
+}
+
+impl<'a> Membership<'a> {
+    fn new(
+        network: ForeignName,
+        container: &ForeignName,
+        own: Object<'a>,
+        info: Option<Object<'a>>,
+    ) -> Result<Self, Failure> {
         let key = AttachmentKey {
             network: Origin { engine: OtherEngine::Podman, name: network },
             container: container.clone(),
-            interface: interface.ok_or_else(|| own.unexpected("interface_name", "a name of a device"))?,
+            interface: own.required("interface_name", "a name of a device")?,
         };
-        let info = infos.as_ref().map(|infos| infos.object(&name)).transpose()?.flatten();
-        Ok(Membership { key, own, info })
-    };
-    named.into_iter().map(membership).collect()
+        Ok(Self { key, own, info })
+    }
 }
 
 fn container_id(options: &Object<'_>) -> Result<ForeignName, Failure> {
-    let id = options.parsed("container_id", "the id of a container")?;
-    Ok(id.ok_or_else(|| options.unexpected("container_id", "the id of a container"))?)
+    Ok(options.required("container_id", "the id of a container")?)
 }
 
 /// All networks of a container, or none.
@@ -274,16 +289,12 @@ impl Plan {
             Some("host-local") | None => {}
             Some(other) => return Err(refuse(format!("the IPAM driver {other}"))),
         }
-        let names = origin.names().map_err(|error| Failure::Refused(error.to_string()))?;
-        let mut network = CreateNetwork::new(
-            names.into_iter().next().ok_or_else(|| Failure::Refused("the network has no name".to_owned()))?,
-        );
-        network.origin = Some(origin.clone());
+        let mut network =
+            CreateNetwork::for_engine(origin).map_err(|error| Failure::Refused(error.to_string()))?;
         network.bridge = info.parsed("network_interface", "a name of a device")?;
         network.internal = info.flag("internal")?;
         for subnet in info.objects("subnets")? {
-            let net: Option<IpNet> = subnet.parsed("subnet", "a subnet")?;
-            let net = net.ok_or_else(|| subnet.unexpected("subnet", "a subnet"))?;
+            let net: IpNet = subnet.required("subnet", "a subnet")?;
             let parsed = Subnet::new(net).map_err(|error| Failure::Refused(error.to_string()))?;
             network.subnets.push((parsed, subnet.parsed("gateway", "an IP address")?));
         }
@@ -350,8 +361,7 @@ fn route(object: &Object<'_>) -> Result<Route, Failure> {
     if !matches!(object.text("route_type")?, None | Some("unicast")) {
         return Err(object.unexpected("route_type", "unicast").into());
     }
-    let to: Option<IpNet> = object.parsed("destination", "a subnet")?;
-    let to = to.ok_or_else(|| object.unexpected("destination", "a subnet"))?;
+    let to: IpNet = object.required("destination", "a subnet")?;
     Ok(Route {
         to: to.trunc(),
         gateway: object.parsed("gateway", "an IP address")?,
@@ -450,6 +460,18 @@ mod tests {
         };
         assert_eq!(parse(&words).unwrap(), expected);
         assert_eq!(ask(&["version"], "").1["default_fw_driver"], "nftables");
+    }
+
+    #[test]
+    fn a_path_that_is_no_text_is_refused() {
+        use std::os::unix::ffi::OsStringExt as _;
+        let roots = || Roots { root: "/nowhere/root".into(), run_root: "/nowhere/run".into() };
+        let words = ["setup".into(), OsString::from_vec(b"/run/netns/\xff".to_vec())];
+        let answers = [
+            super::answer(roots(), &words, || Ok(b"{}".to_vec())),
+            answer_as_driver(roots(), &words, || Ok(b"{}".to_vec())),
+        ];
+        assert!(answers.iter().all(|answer| answer.result.contains("not UTF-8")), "{answers:?}");
     }
 
     #[test]

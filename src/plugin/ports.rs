@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::json::{Object, Unexpected};
-use crate::engine::PortRequest;
+use crate::engine::{PortError, PortRequest};
 
 /// What one entry asks for: host port, container port, how many, protocol, and the host's address.
 pub(super) struct Entry<'a> {
@@ -49,5 +49,9 @@ pub(super) fn request_for(
         },
     };
     let text = format!("{address}{host}-{host_last}:{container}-{container_last}/{protocol}");
-    text.parse::<PortRequest>().map_err(|error| object.unexpected(names.protocol, &error.to_string()))
+    text.parse::<PortRequest>().map_err(|error| match error {
+        PortError::Protocol(_) => object.unexpected(names.protocol, "tcp, udp or sctp"),
+        PortError::Unusable { why, .. } => object.impossible(names.host_ip, why),
+        other => object.impossible(names.container_port, &other.to_string()),
+    })
 }

@@ -18,17 +18,30 @@ pub(crate) fn pod(host: &Host, name: &str) -> Namespace {
     Namespace::pinned(&host.space, &Path::new("/run/netns").join(name))
 }
 
-fn end(host: &Host, pod: &str) {
+pub(crate) fn end(host: &Host, pod: &str) {
     host.space.ok(&["ip", "netns", "delete", pod]);
 }
 
 /// Calls a plugin, by the name of its program.
-fn call(host: &Host, program: &str, verb: &str, pod: &str, netns: &str, conf: &Value) -> Output {
+pub(crate) fn call(host: &Host, program: &str, verb: &str, pod: &str, netns: &str, conf: &Value) -> Output {
+    call_for(host, program, verb, pod, netns, "eth0", conf)
+}
+
+/// The same, for an interface of another name.
+pub(crate) fn call_for(
+    host: &Host,
+    program: &str,
+    verb: &str,
+    pod: &str,
+    netns: &str,
+    interface: &str,
+    conf: &Value,
+) -> Output {
     let variables = [
         ("CNI_COMMAND", verb),
         ("CNI_CONTAINERID", pod),
         ("CNI_NETNS", netns),
-        ("CNI_IFNAME", "eth0"),
+        ("CNI_IFNAME", interface),
         ("CNI_PATH", "/opt/cni/bin"),
     ];
     let mut command = host.program(&[program]);
@@ -38,25 +51,25 @@ fn call(host: &Host, program: &str, verb: &str, pod: &str, netns: &str, conf: &V
     command.input(&conf.to_string()).run_in(&host.space)
 }
 
-const MYDOCKER: &str = env!("CARGO_BIN_EXE_mydocker");
+pub(crate) const MYDOCKER: &str = env!("CARGO_BIN_EXE_mydocker");
 
-fn netns(pod: &str) -> String {
+pub(crate) fn netns(pod: &str) -> String {
     format!("/run/netns/{pod}")
 }
 
-fn mydocker(host: &Host, verb: &str, pod: &str, conf: &Value) -> Output {
+pub(crate) fn mydocker(host: &Host, verb: &str, pod: &str, conf: &Value) -> Output {
     call(host, MYDOCKER, verb, pod, &netns(pod), conf)
 }
 
 #[track_caller]
-fn delete(host: &Host, pod: &str, netns: &str, conf: &Value) {
+pub(crate) fn delete(host: &Host, pod: &str, netns: &str, conf: &Value) {
     let output = call(host, MYDOCKER, "DEL", pod, netns, conf);
     assert_eq!((output.code(), output.stdout.as_str(), output.stderr.as_str()), (0, "", ""), "{output}");
 }
 
 /// The code of a failure, which is one object on standard output.
 #[track_caller]
-fn failed(output: &Output, needles: &[&str]) -> u64 {
+pub(crate) fn failed(output: &Output, needles: &[&str]) -> u64 {
     assert_ne!(output.code(), 0, "{output}");
     let failure: Value =
         serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("no object: {output}"));
@@ -66,7 +79,7 @@ fn failed(output: &Output, needles: &[&str]) -> u64 {
     failure["code"].as_u64().unwrap_or_else(|| panic!("no code: {output}"))
 }
 
-fn pods() -> Value {
+pub(crate) fn pods() -> Value {
     json!({
         "cniVersion": "1.1.0", "name": "pods", "type": "mydocker",
         "ipam": { "type": "host-local", "ranges": [[{ "subnet": "10.50.0.0/24" }], [{ "subnet": "fd00:50::/64" }]] },
@@ -75,7 +88,7 @@ fn pods() -> Value {
     })
 }
 
-fn containers(host: &Host, network: &str) -> usize {
+pub(crate) fn containers(host: &Host, network: &str) -> usize {
     host.inspect_network(network)["Containers"].as_object().expect("containers").len()
 }
 
@@ -217,7 +230,10 @@ fn what_cannot_be_done_is_told_in_the_contracts_form_and_nothing_changes() {
     let same = |_: &mut Value| {};
     assert_eq!(failed(&add("web", "/run/netns/web", &same), &["already"]), 999);
     assert_eq!(failed(&add("second", "/run/netns/web", &same), &["eth0"]), 999);
-    assert_eq!(failed(&add("lost", "/run/netns/lost", &same), &["/run/netns/lost"]), 999);
+    let lost = add("lost", "/run/netns/lost", &same);
+    assert_eq!(failed(&lost, &["/run/netns/lost"]), 8);
+    assert!(!lost.stdout.contains("ip netns add"), "the engine makes namespaces: {lost}");
+    assert_eq!(failed(&add("mount", "/proc/self/ns/mnt", &same), &["/proc/self/ns/mnt", "not one"]), 8);
     assert_eq!(failed(&add("own", "/proc/self/ns/net", &same), &["own"]), 8);
     let taken = |conf: &mut Value| conf["runtimeConfig"]["portMappings"][0]["hostPort"] = 8080.into();
     assert_eq!(failed(&add("other", "/run/netns/other", &taken), &["8080", "CNI container web"]), 100);
@@ -225,6 +241,15 @@ fn what_cannot_be_done_is_told_in_the_contracts_form_and_nothing_changes() {
     assert_eq!(failed(&add("other", "/run/netns/other", &moved), &["10.50.0.0/24", "10.60.0.0/24"]), 7);
     let outside = |conf: &mut Value| conf["runtimeConfig"]["ips"] = json!(["10.99.0.5/24"]);
     assert_eq!(failed(&add("other", "/run/netns/other", &outside), &["10.99.0.5"]), 999);
+    let port = |member: &'static str, value: &'static str| {
+        move |conf: &mut Value| conf["runtimeConfig"]["portMappings"][0][member] = value.into()
+    };
+    let odd = add("other", "/run/netns/other", &port("protocol", "icmp"));
+    failed(&odd, &[r#"portMappings[0].protocol is \"icmp\" and not tcp, udp or sctp"#]);
+    let looped = add("other", "/run/netns/other", &port("hostIP", "::1"));
+    failed(&looped, &[r#"portMappings[0].hostIP is \"::1\": the kernel"#]);
+    let typeless = |conf: &mut Value| conf["ipam"] = json!({ "subnet": "10.50.0.0/24" });
+    assert_eq!(failed(&add("other", "/run/netns/other", &typeless), &["ipam.type is missing"]), 7);
     let slow = |conf: &mut Value| {
         conf["runtimeConfig"]["bandwidth"] = json!({ "IngressRate": 1, "IngressBurst": 4_294_967_295_u64 })
     };
@@ -357,7 +382,10 @@ fn an_exhausted_network_says_so_and_takes_from_those_that_are_gone() {
     assert_eq!(mydocker(&host, "ADD", "first", &conf).json()["ips"][0]["address"], "10.50.0.8/24");
     assert_eq!(mydocker(&host, "ADD", "second", &conf).json()["ips"][0]["address"], "10.50.0.9/24");
     assert_eq!(failed(&mydocker(&host, "ADD", "third", &conf), &["taken"]), 50);
+    let status = || mydocker(&host, "STATUS", "", &conf);
+    assert_eq!(failed(&status(), &["all 2 addresses", "taken"]), 50);
     end(&host, "second");
+    status().ok();
     assert_eq!(mydocker(&host, "ADD", "third", &conf).json()["ips"][0]["address"], "10.50.0.9/24");
     // Who lost it takes nothing back from its new holder.
     delete(&host, "second", "", &conf);

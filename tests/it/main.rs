@@ -39,6 +39,8 @@ mod clients;
 #[cfg(test)]
 mod cni;
 #[cfg(test)]
+mod cni_state;
+#[cfg(test)]
 mod confinement;
 #[cfg(test)]
 mod connect;

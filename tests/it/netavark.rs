@@ -192,3 +192,23 @@ fn a_driver_of_podmans_own_back_end_does_the_same_for_one_network() {
     assert_eq!(web.ok(&["ip", "-br", "link"]).lines().count(), 1);
     assert!(!host.devices_now().contains("front0"));
 }
+
+#[test]
+fn a_network_goes_with_its_last_container_whatever_a_killed_setup_has_left() {
+    let host = Host::new();
+    let program = netavark(&host);
+    let (first, _second) = (pod(&host, "first"), pod(&host, "second"));
+    let both = [one("first", "10.88.0.2", 8080), one("second", "10.88.0.9", 9090)];
+    call(&host, &program, &["setup", "/run/netns/first"], &both[0]).ok();
+    // As if it had been killed just before its end.
+    let record = host.run_root.join("network/endpoints/podman/10.88.0.2");
+    let text = std::fs::read_to_string(&record).unwrap();
+    let killed = text.replace("\"maker\":null", "\"maker\":{\"pid\":999999999,\"start_time\":1}");
+    assert_ne!(killed, text);
+    std::fs::write(&record, killed).unwrap();
+    call(&host, &program, &["setup", "/run/netns/second"], &both[1]).ok();
+    call(&host, &program, &["teardown", "/run/netns/second"], &both[1]).ok();
+    assert!(!host.devices_now().contains("podman0"));
+    assert_eq!(first.ok(&["ip", "-br", "link"]).lines().count(), 1, "its interface as well");
+    assert_eq!(call(&host, &program, &["teardown", "/run/netns/first"], &both[0]).ok(), "");
+}

@@ -99,17 +99,25 @@ fn files(directory: &Path) -> BTreeSet<PathBuf> {
 fn what_is_installed_for_other_engines_answers_by_its_names() {
     let host = Host::new();
     let stage = host.scratch("stage");
-    let words = [
-        "make".to_owned(),
-        "-C".to_owned(),
-        env!("CARGO_MANIFEST_DIR").to_owned(),
-        "-o".to_owned(),
-        "build".to_owned(),
-        "install-cni".to_owned(),
-        format!("DESTDIR={}", stage.display()),
-        format!("BINARY={BINARY}"),
-    ];
-    host.space.ok(&words.each_ref().map(String::as_str));
+    let make = |target: &str| {
+        let words = [
+            "make".to_owned(),
+            "-C".to_owned(),
+            env!("CARGO_MANIFEST_DIR").to_owned(),
+            "-o".to_owned(),
+            "build".to_owned(),
+            target.to_owned(),
+            format!("DESTDIR={}", stage.display()),
+            format!("BINARY={BINARY}"),
+        ];
+        host.space.ok(&words.each_ref().map(String::as_str));
+    };
+    let theirs = stage.join("opt/cni/bin/bridge");
+    std::fs::create_dir_all(theirs.parent().unwrap()).unwrap();
+    std::fs::write(&theirs, "theirs").unwrap();
+    // The second time is an upgrade.
+    make("install-cni");
+    make("install-cni");
     for name in ["mydocker", "bridge", "portmap", "firewall", "loopback", "tuning"] {
         let path = stage.join("opt/cni/bin").join(name);
         let asked = host.program(&[path.to_str().unwrap()]).environment("CNI_COMMAND", "VERSION");
@@ -122,4 +130,7 @@ fn what_is_installed_for_other_engines_answers_by_its_names() {
     assert_eq!(version["default_fw_driver"], "nftables");
     let info = host.program(&[&program("netavark-plugins/mydocker"), "info"]).run_in(&host.space).json();
     assert_eq!(info["api_version"], "1.0.0");
+    make("uninstall-cni");
+    assert_eq!(files(&stage), BTreeSet::from([PathBuf::from("opt/cni/bin/bridge")]));
+    assert_eq!(std::fs::read_to_string(&theirs).unwrap(), "theirs");
 }

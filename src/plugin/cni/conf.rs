@@ -56,8 +56,7 @@ impl Basics {
             return Err(Failure::new(Code::Version, "unsupported CNI version", details));
         }
         wanted.clone_into(version);
-        let name = object.parsed::<ForeignName>("name", "a name of a network: [a-zA-Z0-9][a-zA-Z0-9_.-]*")?;
-        let name = name.ok_or_else(|| Failure::configuration("name is missing"))?;
+        let name: ForeignName = object.required("name", "a name of a network: [a-zA-Z0-9][a-zA-Z0-9_.-]*")?;
         let directory = |member: &str, default: PathBuf| -> Result<PathBuf, Failure> {
             let Some(path) = object.text(member)?.map(PathBuf::from) else { return Ok(default) };
             if path.is_absolute() {
@@ -178,6 +177,9 @@ impl Conf {
             _ => Vec::new(),
         };
         let is_own = plugin == Plugin::Mydocker;
+        if !is_own {
+            refuse_without_gateway(&conf, &ipam)?;
+        }
         let is_name_only = is_own && !ipam.is_given && !conf.has("bridge");
         let network = network(&conf, basics, is_own, &ipam)?;
         Ok(Self {
@@ -191,6 +193,19 @@ impl Conf {
             mac,
         })
     }
+}
+
+/// A network of mydocker's has addresses, and its bridge is the gateway.
+fn refuse_without_gateway(conf: &Object<'_>, ipam: &Ipam) -> Result<(), Failure> {
+    if !ipam.is_given {
+        return Err(conf
+            .unexpected("ipam", "host-local or static: mydocker has no networks without addresses")
+            .into());
+    }
+    if conf.choice("isGateway")? == Some(false) && !conf.flag("isDefaultGateway")? {
+        return Err(Failure::unsupported("isGateway", &false.into()));
+    }
+    Ok(())
 }
 
 /// The published ports of `runtimeConfig`.
@@ -236,10 +251,7 @@ fn refuse_unsupported(conf: &Object<'_>) -> Result<(), Failure> {
 }
 
 fn network(conf: &Object<'_>, basics: &Basics, is_own: bool, ipam: &Ipam) -> Result<CreateNetwork, Failure> {
-    let names = basics.network.names().map_err(Failure::configuration)?;
-    let name = names.into_iter().next().ok_or_else(|| Failure::configuration("the network has no name"))?;
-    let mut network = CreateNetwork::new(name);
-    network.origin = Some(basics.network.clone());
+    let mut network = CreateNetwork::for_engine(&basics.network).map_err(Failure::configuration)?;
     let bridge = conf.parsed::<IfName>("bridge", "a name of a device")?;
     network.bridge = match bridge {
         Some(bridge) => Some(bridge),

@@ -41,7 +41,10 @@ struct Pool {
 impl Ipam {
     pub(super) fn read(ipam: Option<&Object<'_>>) -> Result<Self, Failure> {
         let Some(ipam) = ipam else { return Ok(Self::default()) };
-        let Some(kind) = ipam.text("type")? else { return Ok(Self::default()) };
+        if ipam.members().next().is_none() {
+            return Ok(Self::default());
+        }
+        let kind = ipam.text("type")?.ok_or_else(|| ipam.unexpected("type", "host-local or static"))?;
         let mut read = Self { is_given: true, routes: routes(ipam)?, ..Self::default() };
         match kind {
             "host-local" => {
@@ -54,8 +57,7 @@ impl Ipam {
             }
             "static" => {
                 for object in ipam.objects("addresses")? {
-                    let net: Option<IpNet> = object.parsed("address", "an address with a prefix length")?;
-                    let net = net.ok_or_else(|| object.unexpected("address", "an address"))?;
+                    let net: IpNet = object.required("address", "an address with a prefix length")?;
                     let subnet = Subnet::new(net).map_err(Failure::configuration)?;
                     let gateway = object.parsed("gateway", "an IP address")?;
                     read.add(Pool { subnet, gateway, first: None, last: None })?;
@@ -152,8 +154,7 @@ fn ranges<'a>(ipam: &Object<'a>) -> Result<Vec<Object<'a>>, Failure> {
 }
 
 fn pool(object: &Object<'_>) -> Result<Pool, Failure> {
-    let net: Option<IpNet> = object.parsed("subnet", "a subnet such as 10.1.0.0/16")?;
-    let net = net.ok_or_else(|| object.unexpected("subnet", "a subnet such as 10.1.0.0/16"))?;
+    let net: IpNet = object.required("subnet", "a subnet such as 10.1.0.0/16")?;
     let subnet = Subnet::new(net).map_err(Failure::configuration)?;
     let within = |name: &str| -> Result<Option<IpAddr>, Failure> {
         let address: Option<IpAddr> = object.parsed(name, "an IP address")?;
@@ -164,7 +165,16 @@ fn pool(object: &Object<'_>) -> Result<Pool, Failure> {
             address => Ok(address),
         }
     };
-    let (first, last) = (within("rangeStart")?, within("rangeEnd")?);
+    let managed = |name: &str| -> Result<Option<IpAddr>, Failure> {
+        let address = within(name)?;
+        if address.is_some_and(|address| subnet.number(address).is_none()) {
+            let last = subnet.address(subnet.size() - 1);
+            let why = format!("of {subnet}, mydocker gives out the addresses up to {last}");
+            return Err(object.impossible(name, &why).into());
+        }
+        Ok(address)
+    };
+    let (first, last) = (managed("rangeStart")?, managed("rangeEnd")?);
     if let (Some(first), Some(last)) = (first, last)
         && last < first
     {
@@ -176,8 +186,7 @@ fn pool(object: &Object<'_>) -> Result<Pool, Failure> {
 fn routes(ipam: &Object<'_>) -> Result<Vec<Route>, Failure> {
     let mut routes = Vec::new();
     for object in ipam.objects("routes")? {
-        let to: Option<IpNet> = object.parsed("dst", "a subnet")?;
-        let to = to.ok_or_else(|| object.unexpected("dst", "a subnet"))?;
+        let to: IpNet = object.required("dst", "a subnet")?;
         let gateway = object.parsed("gw", "an IP address")?;
         for name in ["mtu", "advmss", "table", "scope"] {
             if let Some(value) = object.member(name).filter(|value| value.as_u64() != Some(0)) {
@@ -247,6 +256,15 @@ mod tests {
     fn what_cannot_be_done_is_refused() {
         for (value, needle) in [
             (json!({ "type": "dhcp" }), "dhcp"),
+            (json!({ "subnet": "10.1.0.0/16" }), "ipam.type is missing"),
+            (
+                json!({ "type": "host-local", "subnet": "fd00::/64", "rangeStart": "fd00::1:0:0:5" }),
+                "up to fd00::ffff",
+            ),
+            (
+                json!({ "type": "host-local", "subnet": "fd00::/64", "rangeEnd": "fd00::1:0" }),
+                "up to fd00::ffff",
+            ),
             (json!({ "type": "host-local" }), "no subnet"),
             (json!({ "type": "host-local", "subnet": "10.1.0.0/16", "rangeStart": "10.2.0.1" }), "10.2.0.1"),
             (

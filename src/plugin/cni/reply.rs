@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::VERSIONS;
 use super::call::Container;
 use super::conf::{Basics, Dns};
-use crate::engine::{Attached, EngineError, NetworkError, Route, one_line};
+use crate::engine::{Attached, EngineError, NetworkError, one_line};
 use crate::plugin::Answer;
 use crate::plugin::json::Unexpected;
 
@@ -19,6 +19,7 @@ pub(super) enum Code {
     Decoding = 6,
     Configuration = 7,
     Namespace = 8,
+    TryAgain = 11,
     Unavailable = 50,
     Port = 100,
     Fault = 101,
@@ -48,7 +49,7 @@ impl Failure {
         Self::new(Code::Configuration, "invalid configuration", details)
     }
 
-    /// As it is printed: one object, and on standard error one line for people.
+    /// As it is printed: one object on standard output, which the engine shows to people.
     pub(super) fn answer(&self, version: &str) -> Answer {
         let code = self.code as u32;
         let mut object =
@@ -72,10 +73,15 @@ impl From<Unexpected> for Failure {
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         let code = match &error {
-            EngineError::Network(NetworkError::OwnNamespace(_)) => Code::Namespace,
-            EngineError::Network(NetworkError::OtherSettings { .. } | NetworkError::Overlap { .. }) => {
-                Code::Configuration
-            }
+            EngineError::Network(
+                NetworkError::OwnNamespace(_) | NetworkError::NoNamespace(_) | NetworkError::Namespace { .. },
+            ) => Code::Namespace,
+            EngineError::Network(
+                NetworkError::OtherSettings { .. }
+                | NetworkError::Overlap { .. }
+                | NetworkError::BridgeTaken { .. },
+            ) => Code::Configuration,
+            EngineError::Network(NetworkError::BeingRemoved { .. }) => Code::TryAgain,
             EngineError::Network(
                 NetworkError::PortPublished { .. }
                 | NetworkError::PortListened { .. }
@@ -84,7 +90,8 @@ impl From<EngineError> for Failure {
             EngineError::Network(NetworkError::SubnetExhausted { .. }) => Code::Unavailable,
             _ => Code::Other,
         };
-        let details = error.hint().unwrap_or_default();
+        // The engine makes the namespaces, not whoever reads this.
+        let details = error.hint().filter(|_| code != Code::Namespace).unwrap_or_default();
         Self { code, message: one_line(&error), details }
     }
 }
@@ -96,14 +103,8 @@ pub(super) fn versions() -> Answer {
 }
 
 /// What was attached. In results before 1.0.0 each address has its version, before 1.1.0 no interface its MTU.
-pub(super) fn attached(
-    basics: &Basics,
-    container: &Container,
-    attached: &Attached,
-    routes: &[Route],
-    dns: &Dns,
-) -> String {
-    let Attached { network, endpoint, bridge_mac, host_mac } = attached;
+pub(super) fn attached(basics: &Basics, container: &Container, attached: &Attached, dns: &Dns) -> String {
+    let Attached { network, endpoint, bridge_mac, host_mac, defaults } = attached;
     let interface = |name: &str, mac: Option<String>, sandbox: Option<&str>| {
         let mut object = json!({ "name": name, "mac": mac.unwrap_or_default() });
         if basics.is_at_least(1, 1) {
@@ -129,12 +130,12 @@ pub(super) fn attached(
         }
         object
     });
-    let defaults = endpoint.addresses.iter().filter_map(|address| {
-        let gateway = address.gateway?;
+    let defaults = defaults.iter().filter_map(|family| {
+        let gateway = endpoint.gateway(*family)?;
         let all = if gateway.is_ipv4() { "0.0.0.0/0" } else { "::/0" };
         Some(json!({ "dst": all, "gw": gateway.to_string() }))
     });
-    let routes = routes.iter().map(|route| {
+    let routes = endpoint.routes.iter().map(|route| {
         let mut object = json!({ "dst": route.to.to_string() });
         if let Some(gateway) = route.gateway {
             object["gw"] = gateway.to_string().into();
@@ -178,4 +179,18 @@ pub(super) fn passed_on(basics: &Basics, previous: &Map<String, Value>) -> Strin
     let mut result = previous.clone();
     result.insert("cniVersion".to_owned(), basics.version.clone().into());
     format!("{}\n", Value::Object(result))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_engine_is_told_to_try_again_where_that_helps() {
+        let who = "CNI container web".to_owned();
+        let error = NetworkError::BeingRemoved { who, network: "pods".parse().unwrap() };
+        assert_eq!(Failure::from(EngineError::from(error)).code, Code::TryAgain);
+        let failure = Failure::from(EngineError::from(NetworkError::NoNamespace("/etc/hosts".into())));
+        assert_eq!((failure.code, failure.details.as_str()), (Code::Namespace, ""));
+    }
 }

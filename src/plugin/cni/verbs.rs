@@ -4,13 +4,16 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 
+use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use super::Plugin;
-use super::call::{Call, Container, Verb, address};
+use super::call::{Call, Container, Verb};
 use super::conf::{Basics, Conf, port_requests};
 use super::reply::{self, Code, Failure};
-use crate::engine::{AttachRequest, Attacher, AttachmentKey, Endpoint, Family, Network, PortRequest, Wanted};
+use crate::engine::{
+    AttachRequest, Attacher, AttachmentKey, Expected, ExpectedDevice, Family, Network, PortRequest, Wanted,
+};
 use crate::plugin::json::Object;
 
 /// Carries out a command, and returns what is to be printed.
@@ -85,7 +88,7 @@ fn add(plugin: Plugin, call: &Call, basics: &Basics, attacher: &mut Attacher) ->
         ports: &ports,
     };
     let attached = attacher.attach(&request)?;
-    Ok(reply::attached(basics, container, &attached, &wanted.routes, &conf.dns))
+    Ok(reply::attached(basics, container, &attached, &conf.dns))
 }
 
 /// The network that the configuration describes. One that it only names may be a user's.
@@ -130,11 +133,8 @@ fn delete(container: &Container, basics: &Basics, attacher: &mut Attacher) -> Re
 /// What was answered, what is on record and what is there are compared.
 fn check(container: &Container, basics: &Basics, attacher: &mut Attacher) -> Result<String, Failure> {
     let previous = Value::Object(basics.previous()?.clone());
-    let key = key(container, basics);
-    let mut faults = attacher.faults(&key)?;
-    if let Some(endpoint) = attacher.attached(&key)? {
-        faults.extend(other_addresses(&Object::of(&previous, "prevResult")?, container, &endpoint)?);
-    }
+    let expected = expected(&Object::of(&previous, "prevResult")?, container)?;
+    let faults = attacher.faults(&key(container, basics), expected)?;
     if faults.is_empty() {
         return Ok(String::new());
     }
@@ -142,28 +142,51 @@ fn check(container: &Container, basics: &Basics, attacher: &mut Attacher) -> Res
     Err(Failure::new(Code::Fault, &message, faults.join("; ")))
 }
 
-/// Addresses that the result gives the interface and the record does not.
-fn other_addresses(
-    previous: &Object<'_>,
-    container: &Container,
-    endpoint: &Endpoint,
-) -> Result<Vec<String>, Failure> {
+/// What the result says that there is on the host and in the container's namespace. Other namespaces are not looked at.
+fn expected(previous: &Object<'_>, container: &Container) -> Result<Expected, Failure> {
+    let mut expected = Expected { netns: container.netns.clone().into(), ..Expected::default() };
     let interfaces = previous.objects("interfaces")?;
-    let mut faults = Vec::new();
-    for ip in previous.objects("ips")? {
-        let Some(interface) = ip.number::<usize>("interface")?.and_then(|at| interfaces.get(at)) else {
-            continue;
-        };
-        let is_its = interface.text("name")? == Some(container.interface.as_str())
-            && interface.text("sandbox")? == Some(container.netns.as_str());
-        let text = ip.text("address")?.unwrap_or_default();
-        let has_it = endpoint.addresses.iter().any(|known| Some(known.address()) == address(text));
-        if is_its && !has_it {
-            faults.push(format!("it was given no address {text}"));
+    let device = |name| ExpectedDevice { name, mac: None, addresses: Vec::new(), is_up: false };
+    for interface in &interfaces {
+        let mut device = device(interface.required("name", "a name of a device")?);
+        device.mac = interface.parsed("mac", "a MAC address")?;
+        match interface.text("sandbox")? {
+            None => expected.on_host.push(device),
+            Some(sandbox) if sandbox == container.netns => expected.inside.push(device),
+            Some(_) => {}
         }
     }
-    Ok(faults)
+    for ip in previous.objects("ips")? {
+        let name = match ip.number::<usize>("interface")? {
+            None => container.interface.clone(),
+            Some(at) => {
+                let interface = interfaces.get(at);
+                let interface =
+                    interface.ok_or_else(|| ip.unexpected("interface", "one of the interfaces"))?;
+                if interface.text("sandbox")? != Some(container.netns.as_str()) {
+                    continue;
+                }
+                interface.required("name", "a name of a device")?
+            }
+        };
+        let address = ip.required("address", "an address with a prefix length")?;
+        match expected.inside.iter_mut().find(|device| device.name == name) {
+            Some(device) => device.addresses.push(address),
+            None => expected.inside.push(ExpectedDevice { addresses: vec![address], ..device(name) }),
+        }
+    }
+    for route in previous.objects("routes")? {
+        // One of another table is not ours.
+        if route.number::<u32>("table")?.is_none_or(|table| table == MAIN_TABLE) {
+            let to: IpNet = route.required("dst", "a subnet")?;
+            expected.routes.push((to.trunc(), route.parsed("gw", "an IP address")?));
+        }
+    }
+    Ok(expected)
 }
+
+/// The kernel's number of the table that routes are in unless another one is named.
+const MAIN_TABLE: u32 = 254;
 
 /// Everything of the network goes but what is listed. `null` is an empty list; without a list, what has lost its
 /// namespace goes.
@@ -198,9 +221,11 @@ fn collect_garbage(basics: &Basics, attacher: &mut Attacher) -> Result<String, F
 
 /// Whether ADD would work, as far as can be known.
 fn status(plugin: Plugin, call: &Call, basics: &Basics, attacher: &mut Attacher) -> Result<String, Failure> {
-    Conf::read(plugin, basics, &call.arguments)?;
+    let conf = Conf::read(plugin, basics, &call.arguments)?;
     let network = attacher.known_network(&basics.network)?.map(|network| network.name);
-    let obstacles = attacher.obstacles(network.as_ref())?;
+    // Addresses that were asked for may be those of a container that runs.
+    let wanted = Wanted { within: conf.ipam.within(), ..Wanted::default() };
+    let obstacles = attacher.obstacles(network.as_ref(), &wanted)?;
     if obstacles.is_empty() {
         return Ok(String::new());
     }

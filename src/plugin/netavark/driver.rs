@@ -6,9 +6,9 @@ use std::io;
 use serde_json::{Value, json};
 
 use super::{
-    Failure, Membership, Plan, container_id, port_requests, printed, remove_network, status, take_down,
+    Failure, Membership, Plan, container_id, port_requests, printed, remove_network, status, take_down, words,
 };
-use crate::engine::{Attacher, AttachmentKey, Layout, Origin, OtherEngine, Wanted};
+use crate::engine::{Attacher, Layout, Origin, OtherEngine, Wanted};
 use crate::names::ForeignName;
 use crate::plugin::json::Object;
 use crate::plugin::{Answer, Roots};
@@ -30,7 +30,7 @@ fn drive(
     arguments: &[OsString],
     input: impl FnOnce() -> io::Result<Vec<u8>>,
 ) -> Result<String, Failure> {
-    let words: Vec<String> = arguments.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let words = words(arguments)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let read =
         || -> Result<Value, Failure> { Ok(serde_json::from_slice(&input().map_err(Failure::Input)?)?) };
@@ -44,8 +44,7 @@ fn drive(
             // It is made with its first container; what cannot be made is refused here.
             let network = read()?;
             let info = Object::of(&network, "")?;
-            let name = info.parsed("name", "the name of a network")?;
-            let name: ForeignName = name.ok_or_else(|| info.unexpected("name", "the name of a network"))?;
+            let name = info.required("name", "the name of a network")?;
             let origin = Origin { engine: OtherEngine::Podman, name };
             Plan::of_network(&origin, &info, Wanted::default())?;
             Ok(format!("{network}\n"))
@@ -81,13 +80,6 @@ fn driven(input: &Value) -> Result<(Membership<'_>, Object<'_>), Failure> {
     let info = options.object("network")?.ok_or_else(|| options.unexpected("network", "a network"))?;
     let own = options.object("network_options")?;
     let own = own.ok_or_else(|| options.unexpected("network_options", "what a container asks for"))?;
-    let name = info.parsed("name", "the name of a network")?;
-    let name: ForeignName = name.ok_or_else(|| info.unexpected("name", "the name of a network"))?;
-    let interface = own.parsed("interface_name", "a name of a device")?;
-    let key = AttachmentKey {
-        network: Origin { engine: OtherEngine::Podman, name },
-        container,
-        interface: interface.ok_or_else(|| own.unexpected("interface_name", "a name of a device"))?,
-    };
-    Ok((Membership { key, own, info: Some(info) }, options))
+    let name = info.required("name", "the name of a network")?;
+    Ok((Membership::new(name, &container, own, Some(info))?, options))
 }
