@@ -22,7 +22,8 @@ pub use mounts::{MountAttributes, set_mount_attributes};
 pub use own_binary::{Place, SpawnError, exec_self, spawn_self};
 pub use process::{
     Cloned, FilterInstruction, adopt_descriptor, clone_process, clone_sibling, duplicate_to, fork,
-    ignored_signals, load_seccomp_filter, new_session_keyring, reset_signals, set_capabilities,
+    ignored_signals, load_seccomp_filter, new_session_keyring, reset_signals, send_from_copy,
+    set_capabilities,
 };
 
 /// Whether the kernel has a system call. It is called with nothing that makes sense, so that it only refuses.

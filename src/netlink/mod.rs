@@ -3,6 +3,7 @@
 //! Requests that belong together are built first and sent in one system call ([`Batch`]); the kernel carries
 //! them out in order while it is in that call. Which policy makes them necessary is not known here.
 
+mod behind;
 mod conntrack;
 mod ctnetlink;
 mod flow_text;

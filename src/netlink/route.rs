@@ -58,7 +58,7 @@ impl RequestError {
 /// together, and who sends it undoes all of it when any part failed.
 #[derive(Debug, Default)]
 pub struct Batch {
-    bytes: Vec<u8>,
+    pub(super) bytes: Vec<u8>,
     actions: Vec<&'static str>,
 }
 

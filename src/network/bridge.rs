@@ -324,8 +324,9 @@ impl NetworkDriver for BridgeDriver {
     }
 
     fn delete_interface(&mut self, endpoint: &Endpoint, netns: &NetNs) -> Result<(), DriverError> {
-        // First what stops the packets: deleting waits for the kernel.
-        self.detach(endpoint)?;
+        if endpoint.is_tied {
+            self.untie_addresses(endpoint)?;
+        }
         let deleted = netns
             .run(|| delete_source_rules(endpoint))
             .map_err(DriverError::from)
@@ -334,11 +335,6 @@ impl NetworkDriver for BridgeDriver {
             // They lead nowhere without the interface.
             tracing::debug!(%error, device = %endpoint.container_if, "cannot delete the rules of an interface");
         }
-        let mut batch = Batch::new();
-        batch.delete_link(&endpoint.host_if);
-        match self.socket.run(&batch) {
-            Err(error) if !error.is_already_gone() => Err(error.into()),
-            _ => Ok(()),
-        }
+        Ok(RouteSocket::open().map_err(DriverError::Socket)?.delete_behind(&endpoint.host_if)?)
     }
 }

@@ -250,3 +250,31 @@ pub fn adopt_descriptor(place: RawFd) -> OwnedFd {
     // SAFETY: the caller placed it, and has forgotten whatever had this number before.
     unsafe { OwnedFd::from_raw_fd(place) }
 }
+
+/// Has a copy of this process send `message` through `socket`, and end. The copy has nothing else of this process open, so
+/// that nobody waits for it who waits for this process; what the kernel does with the message, it does in the copy. This
+/// process may have several threads.
+///
+/// # Errors
+/// There is no more memory, or no more processes are allowed (`EAGAIN`).
+pub fn send_from_copy(socket: BorrowedFd<'_>, message: &[u8]) -> nix::Result<i32> {
+    let socket = socket.as_raw_fd();
+    // SAFETY: fork(2) has no arguments. What the copy does is allowed in that of a process with several threads: system
+    // calls and nothing else, so that no lock of a thread which it does not have is needed.
+    let pid = Errno::result(unsafe { libc::fork() })?;
+    if pid > 0 {
+        return Ok(pid);
+    }
+    // SAFETY: the descriptors are closed in the copy alone, which uses none of them but `socket`; the message outlives the
+    // call. Nothing runs after `_exit`.
+    unsafe {
+        if socket > 0 {
+            libc::syscall(libc::SYS_close_range, 0, socket - 1, 0);
+        }
+        libc::syscall(libc::SYS_close_range, socket + 1, libc::c_uint::MAX, 0);
+        // No mount is kept busy.
+        libc::chdir(c"/".as_ptr());
+        libc::send(socket, message.as_ptr().cast(), message.len(), 0);
+        libc::_exit(0)
+    }
+}

@@ -619,6 +619,21 @@ fn r5_an_attachment_that_was_cut_short_is_taken_away_by_its_names() {
         delete(&host, "web", "/run/netns/web", &conf);
     }
     assert!(killed > 20, "{killed} kills");
+    // Of those that take part, only the one that takes the step is killed.
+    let mut went_on = 0;
+    for step in 0..steps[1].1 {
+        mydocker(&host, "ADD", "web", &conf).ok();
+        let traced = traced("DEL", Some(Kill { step, moment: Moment::Before, victims: Victims::Doer }));
+        let what = format!("DEL lost whoever was before {}", traced.steps[step]);
+        if traced.killed && traced.output.status.success() {
+            went_on += 1;
+            assert_eq!(web.ok(&["ip", "-br", "link"]).lines().count(), 1, "{what}");
+            assert_eq!((host.published(), containers(&host, "pods")), (Vec::new(), 0), "{what}");
+        }
+        delete(&host, "web", "", &conf);
+        assert_eq!(web.ok(&["ip", "-br", "link"]).lines().count(), 1, "{what}");
+    }
+    assert!(went_on > 0, "the copy that asks for the deletion was never killed");
     // Without DEL, too, whatever an ADD that was killed has left is void.
     let add = steps[0].1;
     for step in [add / 3, add / 2] {
