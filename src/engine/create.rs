@@ -14,11 +14,12 @@ use crate::container::request::config::{
 use crate::container::request::health::HealthCheck;
 use crate::container::request::limits::{LimitError, Machine};
 use crate::container::request::modules::Modules;
+use crate::container::request::mounts::Source;
 use crate::container::request::restart::RestartPolicy;
 use crate::container::request::security::check_sysctl;
 use crate::container::request::signal::Signal;
 use crate::container::run::environment;
-use crate::image::Image;
+use crate::image::{self, Image};
 use crate::names::{ContainerId, ContainerName, NetworkName};
 use crate::network::{NetworkError, Networks, PortRequest, Wanted, first_collision};
 use crate::store::Layout;
@@ -78,7 +79,7 @@ pub(super) fn create(
 ) -> Result<Record, EngineError> {
     privileges::for_containers()?;
     // Until the record says that the container needs the image, other commands could remove it.
-    let _hold = images::store(layout).hold(&request.image)?;
+    let _hold = images::store(layout).hold(images_of(&request))?;
     let Design { name, config, connection } = design(layout, networks, request)?;
     let id =
         ContainerId::generate().map_err(|source| EngineError::Io { action: "make a random id", source })?;
@@ -90,6 +91,16 @@ pub(super) fn create(
     })?;
     events::container(layout, &record, "create", &[]);
     Ok(record)
+}
+
+/// One of the images that a container is made with and that can be removed, if there is one.
+fn images_of(request: &CreateContainer) -> &str {
+    let mounted = request.settings.mounts.iter().filter_map(|mount| match &mount.source {
+        Source::Image { name, .. } => Some(name.as_str()),
+        _ => None,
+    });
+    let all = std::iter::once(request.image.as_str()).chain(mounted);
+    all.max_by_key(|name| !image::is_path(name)).unwrap_or(&request.image)
 }
 
 /// A container that is settled and not yet registered.

@@ -1,6 +1,7 @@
 //! Images, and which containers need them.
 
 use super::{EngineError, containers, privileges};
+use crate::container::request::mounts::Mount;
 use crate::image::{Image, Images, Reference, Removal, User};
 use crate::store::Layout;
 
@@ -14,12 +15,13 @@ pub(super) fn users(layout: &Layout) -> Result<Vec<User>, Box<dyn std::error::Er
     for record in containers::records(layout)? {
         // One that is being started is as good as running.
         let running = !record.status()?.can_remove();
-        users.push(User {
-            container: record.name,
-            running,
-            image: record.config.settings.image_id,
-            layers: record.config.layers,
-        });
+        let container = record.name;
+        for (id, layers) in record.config.settings.mounts.iter().filter_map(Mount::image) {
+            let (image, layers) = (Some(id.clone()), layers.to_vec());
+            users.push(User { container: container.clone(), running, image, layers });
+        }
+        let image = record.config.settings.image_id;
+        users.push(User { container, running, image, layers: record.config.layers });
     }
     Ok(users)
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::containers::{self, Record};
 use super::volumes::{DRIVER, new_name};
-use super::{EngineError, Settings, etc_files, volumes};
+use super::{EngineError, Settings, etc_files, images, volumes};
 use crate::container::request::config::ContainerPath;
 use crate::container::request::mounts::{self, Kind, Mount, Propagation, Source};
 use crate::container::tree::mount_points::{self, MountPoints};
@@ -17,7 +17,7 @@ use crate::volume::Wanted;
 /// Something mounted in a container, as `inspect` shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MountView {
-    /// bind, volume or tmpfs.
+    /// bind, volume, tmpfs or image.
     pub kind: &'static str,
     /// The volume's name.
     pub name: Option<VolumeName>,
@@ -72,6 +72,11 @@ pub(super) fn settle(
         if let Source::Volume { name: Some(name), options, .. } = &mount.source {
             Wanted { options: options.clone(), ..Wanted::default() }.directory(name)?;
         }
+        // One that another container has is known.
+        if let Source::Image { name, id: id @ None, layers, .. } = &mut mount.source {
+            let image = images::find(layout, name)?;
+            (*id, *layers) = (image.id, image.layers);
+        }
     }
     Ok(())
 }
@@ -89,10 +94,12 @@ pub(super) fn view(layout: &Layout, record: &Record) -> Vec<MountView> {
     let view = |mount: &Mount| {
         let (source, driver, propagation) = match &mount.source {
             Source::Bind { path, propagation, .. } => (path.clone(), None, propagation.as_str()),
-            Source::Volume { name, .. } => {
-                (name.as_ref().map_or(PathBuf::new(), |name| layout.volume_data(name)), Some(DRIVER), "")
+            Source::Volume { name, part, .. } => {
+                let data = name.as_ref().map_or(PathBuf::new(), |name| layout.volume_data(name));
+                (part.as_ref().map_or(data.clone(), |part| data.join(part)), Some(DRIVER), "")
             }
             Source::Tmpfs { .. } => (PathBuf::new(), None, ""),
+            Source::Image { layers, .. } => (layers.first().cloned().unwrap_or_default(), None, ""),
         };
         let access = if mount.read_only { "ro" } else { "" };
         // A default is not a request.

@@ -55,6 +55,8 @@ pub(super) fn used(layout: &Layout) -> Result<DiskSpace, EngineError> {
         let record = &snapshot.record;
         space.containers.add(stats::disk_usage(layout, record, false).own, snapshot.state.is_up());
         in_use.extend(record.config.settings.image_id.clone());
+        let of_mounts = record.config.settings.mounts.iter().filter_map(Mount::image);
+        in_use.extend(of_mounts.map(|(id, _)| id.clone()));
         mounted.extend(record.config.settings.mounts.iter().filter_map(Mount::volume).cloned());
     }
     space.images = used_by_images(layout, &in_use)?;

@@ -5,7 +5,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::Path;
 
 use nix::mount::{MsFlags, mount};
+use tar::EntryType;
 
+use crate::archives::{Entry, import};
 use crate::host::Host;
 use crate::program::Output;
 
@@ -284,5 +286,104 @@ fn what_cannot_be_mounted_is_refused_and_leaves_nothing() {
     host.run(&["--net", "none", "-v", &made, "-v", "/anonymous"], &["no-such-command"]).refused(&[127], &[]);
     assert!(!scratch.join("made").exists());
     assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+    host.assert_nothing_left();
+}
+
+#[test]
+fn an_image_is_mounted_read_only_and_stays_as_long_as_it_is_used() {
+    let host = Host::new();
+    let entries: [Entry<'_>; 3] = [
+        ("srv/", EntryType::Directory, "", b""),
+        ("srv/page", EntryType::Regular, "", b"one"),
+        ("www", EntryType::Symlink, "/srv", b""),
+    ];
+    import(&host, "pages", &[], &entries);
+    // A second layer, so that there is more than a directory to be mounted.
+    host.mydocker(&["run", "--name", "more", "--net", "none", "pages", "sh", "-c", "echo two >/srv/more"])
+        .ok();
+    host.mydocker(&["commit", "more", "pages:2"]).ok();
+    host.mydocker(&["rm", "more"]).ok();
+    for (source, both) in [("pages", false), ("pages:2", true)] {
+        let whole = format!("type=image,source={source},target=/lower");
+        let output =
+            inside(&host, &["--mount", &whole], "cat /lower/srv/page; ls /lower/srv; echo x >/lower/x");
+        assert!(output.stdout.starts_with("one") && output.stderr.contains("Read-only"), "{output}");
+        assert_eq!(output.stdout.contains("more"), both, "{output}");
+        // A part of it, also through a link of the image's, which leads nowhere but into the image.
+        for part in ["srv", "www"] {
+            let words = format!("{whole},image-subpath={part}");
+            assert_eq!(inside(&host, &["--mount", &words], "cat /lower/page").ok(), "one");
+        }
+        let words = format!("{whole},image-subpath=srv/page");
+        assert_eq!(inside(&host, &["--mount", &words], "cat /lower").ok(), "one");
+        let words = format!("{whole},image-subpath=nothing");
+        inside(&host, &["--mount", &words], "true").refused(REFUSED, &["nothing", "No such file"]);
+        // Another mount finds its place in it, and none where there is no place.
+        assert_eq!(inside(&host, &["--mount", &whole, "--tmpfs", "/lower/srv"], "ls /lower/srv").ok(), "");
+        inside(&host, &["--mount", &whole, "--tmpfs", "/lower/new"], "true")
+            .refused(REFUSED, &["no such place"]);
+    }
+    let mount = "type=image,src=pages:2,dst=/lower";
+    let words = ["run", "-d", "--name", "user", "--net", "none", "--mount", mount];
+    host.mydocker(&[&words[..], &[&host.image, "sleep", "100000"]].concat()).ok();
+    let shown = host.inspect("user")["Mounts"][0].clone();
+    assert_eq!((&shown["Type"], &shown["RW"]), (&"image".into(), &false.into()), "{shown}");
+    // What a container has mounted is in use, running or not.
+    host.mydocker(&["rmi", "pages:2"]).refused(&[1], &["user"]);
+    host.mydocker(&["rmi", "-f", "pages:2"]).refused(&[1], &["user"]);
+    for state in ["running", "exited"] {
+        assert_eq!(host.inspect("user")["State"]["Status"], state);
+        host.mydocker(&["image", "prune", "-a", "-f"]).ok();
+        assert!(host.mydocker(&["images"]).ok().contains("pages"), "{state}");
+        // Files come out of it in both states, and none goes in.
+        let copy = text(host.scratch(state).as_path()).to_owned();
+        host.mydocker(&["cp", "user:/lower/srv/more", &copy]).ok();
+        assert_eq!(std::fs::read_to_string(format!("{copy}/more")).unwrap(), "two\n");
+        host.mydocker(&["cp", &copy, "user:/lower/srv"]).refused(&[1], &["ead-only"]);
+        host.mydocker(&["stop", "-t", "0", "user"]).ok();
+    }
+    host.mydocker(&["start", "user"]).ok();
+    assert_eq!(host.mydocker(&["exec", "user", "cat", "/lower/srv/more"]).ok(), "two");
+    // It has what the other one has, although the name means another image by now.
+    import(&host, "pages:2", &[], &entries);
+    let inherits = ["run", "--rm", "--net", "none", "--volumes-from", "user"];
+    assert_eq!(
+        host.mydocker(&[&inherits[..], &[&host.image, "cat", "/lower/srv/more"]].concat()).ok(),
+        "two"
+    );
+    host.mydocker(&["rm", "-f", "user"]).ok();
+    host.run(&["--mount", "type=image,src=missing,dst=/x"], &["true"])
+        .refused(&[125], &["No such image: missing"]);
+    host.mydocker(&["image", "prune", "-a", "-f"]).ok();
+    assert_eq!(host.mydocker(&["images", "-q"]).ok(), "");
+    host.assert_nothing_left();
+}
+
+#[test]
+fn a_part_of_a_volume_is_mounted_whatever_links_containers_have_put_there() {
+    let host = Host::new();
+    let fill = "mkdir -p /v/a/b && echo deep >/v/a/b/f && ln -s / /v/out && ln -s ../../../../etc /v/up && ln -s a /v/in";
+    inside(&host, &["-v", "data:/v"], fill).ok();
+    let part = |path: &str| format!("source=data,target=/w,volume-subpath={path}");
+    assert_eq!(inside(&host, &["--mount", &part("a/b")], "cat /w/f; echo new >/w/g").ok(), "deep");
+    assert_eq!(inside(&host, &["--mount", &part("in/b")], "cat /w/g").ok(), "new");
+    assert_eq!(inside(&host, &["--mount", &part("a/b/f")], "cat /w").ok(), "deep");
+    // Links lead into the volume at most.
+    assert_eq!(
+        inside(&host, &["--mount", &part("out")], "ls /w").ok().lines().collect::<Vec<_>>(),
+        ["a", "in", "out", "up"]
+    );
+    inside(&host, &["--mount", &part("up")], "true").refused(REFUSED, &["No such file"]);
+    inside(&host, &["--mount", &part("none")], "true").refused(REFUSED, &["data/_data/none"]);
+    let shown = {
+        let words = ["create", "--name", "c", "--net", "none", "--mount"];
+        host.mydocker(&[&words[..], &[&part("a/b"), &host.image, "true"]].concat()).ok();
+        host.inspect("c")["Mounts"][0].clone()
+    };
+    assert!(shown["Source"].as_str().unwrap().ends_with("/data/_data/a/b"), "{shown}");
+    host.mydocker(&["volume", "rm", "data"]).refused(&[1], &["used by container c"]);
+    host.mydocker(&["cp", "c:/w/f", text(&host.scratch("copy"))]).ok();
+    host.mydocker(&["rm", "c"]).ok();
+    host.mydocker(&["volume", "rm", "data"]).ok();
     host.assert_nothing_left();
 }

@@ -13,8 +13,8 @@ pub(super) struct MountOptions {
     /// be given more than once
     #[arg(long = "volume", short, value_name = "MOUNT", value_parser = volume)]
     volumes: Vec<Mount>,
-    /// Mount something, in long form: type=bind|volume|tmpfs,source=…,target=…[,readonly][,bind-propagation=…];
-    /// the source of a bind must exist; may be given more than once
+    /// Mount something, in long form: type=bind|volume|tmpfs|image,source=…,target=…[,readonly]
+    /// [,bind-propagation=…][,volume-subpath=…][,image-subpath=…]; the source of a bind must exist; may be given more than once
     #[arg(long = "mount", value_name = "KEY=VALUE,…", value_parser = Mount::from_mount_option)]
     mounts: Vec<Mount>,
     /// Mount an empty file system in memory: DESTINATION[:size=…,mode=…,exec]; may be given more than once

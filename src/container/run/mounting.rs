@@ -401,6 +401,12 @@ pub(super) fn user(point: &MountPoint) -> Result<Attachment, RuntimeError> {
             let is_directory = inside::is_directory(source).map_err(failed)?;
             Ok(Attachment { place: point.destination.clone(), is_directory, what: Attached::Mount(copy) })
         }
+        What::Image { name, root } => {
+            let mount = root.try_clone().map_err(|failed| error(name.clone(), failed))?;
+            let is_directory =
+                inside::is_directory(root).map_err(|errno| error(name.clone(), errno.into()))?;
+            Ok(Attachment { place: point.destination.clone(), is_directory, what: Attached::Mount(mount) })
+        }
     }
 }
 

@@ -70,7 +70,7 @@ impl StillTree {
 /// A mount of the user's, or what stands for one that is there only while the container runs.
 fn attachment(point: &MountPoint) -> Result<Attachment, RuntimeError> {
     match &point.what {
-        What::Bind { .. } => mounting::user(point),
+        What::Bind { .. } | What::Image { .. } => mounting::user(point),
         What::Tmpfs { options } => mounting::user(&MountPoint {
             destination: point.destination.clone(),
             what: What::Tmpfs { options: options.clone() },

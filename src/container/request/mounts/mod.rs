@@ -12,7 +12,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::container::request::config::ContainerPath;
-use crate::names::{NameError, VolumeName};
+use crate::names::{Digest, NameError, VolumeName};
 
 /// Why a mount was refused. The text is complete.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,6 +35,11 @@ pub enum MountError {
         #[source]
         source: NameError,
     },
+    /// Part of a volume or image that is outside of it.
+    #[error(
+        "\"{0}\" is not a path inside the volume or image: expected one without a leading / and without \"..\""
+    )]
+    Part(PathBuf),
     /// A bind mount's source that depends on who reads it.
     #[error("the source \"{0}\" is not an absolute path")]
     RelativeSource(String),
@@ -99,6 +104,8 @@ pub enum Kind {
     Volume,
     /// A file system in memory.
     Tmpfs,
+    /// An image's files.
+    Image,
 }
 
 impl Kind {
@@ -109,6 +116,7 @@ impl Kind {
             Self::Bind => "bind",
             Self::Volume => "volume",
             Self::Tmpfs => "tmpfs",
+            Self::Image => "image",
         }
     }
 }
@@ -160,11 +168,25 @@ pub enum Source {
         /// The options that it is made with.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         options: BTreeMap<String, String>,
+        /// What of it is mounted, if not all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        part: Option<PathBuf>,
     },
     /// A file system in memory.
     Tmpfs {
         /// Options of the mount, checked.
         options: Vec<String>,
+    },
+    /// An image's files, which cannot be written to.
+    Image {
+        /// The image as the user wrote it.
+        name: String,
+        /// Its id, found out when the container is made.
+        id: Option<Digest>,
+        /// Its layers, topmost first, found out with it.
+        layers: Vec<PathBuf>,
+        /// What of it is mounted, if not all.
+        part: Option<PathBuf>,
     },
 }
 
@@ -254,6 +276,7 @@ impl Mount {
             copy: true,
             labels: BTreeMap::new(),
             options: BTreeMap::new(),
+            part: None,
         };
         Self { destination, read_only: false, source }.checked()
     }
@@ -265,6 +288,7 @@ impl Mount {
             Source::Bind { .. } => Kind::Bind,
             Source::Volume { .. } => Kind::Volume,
             Source::Tmpfs { .. } => Kind::Tmpfs,
+            Source::Image { .. } => Kind::Image,
         }
     }
 
@@ -282,6 +306,15 @@ impl Mount {
     pub fn anonymous_name(&self) -> Option<&VolumeName> {
         match &self.source {
             Source::Volume { name, anonymous: true, .. } => name.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// The image's id and layers, if it is an image that was found.
+    #[must_use]
+    pub fn image(&self) -> Option<(&Digest, &[PathBuf])> {
+        match &self.source {
+            Source::Image { id: Some(id), layers, .. } => Some((id, layers)),
             _ => None,
         }
     }

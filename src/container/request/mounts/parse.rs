@@ -1,7 +1,7 @@
 //! The grammars of `-v`, `--mount` and `--tmpfs`.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use super::{Kind, Mount, MountError, Propagation, Source, Submounts};
 use crate::container::request::config::ContainerPath;
@@ -59,10 +59,18 @@ impl Mount {
             None | Some("volume") => Kind::Volume,
             Some("bind") => Kind::Bind,
             Some("tmpfs") => Kind::Tmpfs,
-            Some(other) => return Err(value("type", other, "bind, volume or tmpfs")),
+            Some("image") => Kind::Image,
+            Some(other) => return Err(value("type", other, "bind, volume, tmpfs or image")),
         };
         let target = fields.take("target").ok_or(MountError::Missing("the target"))?;
-        let read_only = fields.flag("readonly")?;
+        let is_said = fields.0.contains_key("readonly");
+        let mut read_only = fields.flag("readonly")?;
+        if kind == Kind::Image {
+            if is_said && !read_only {
+                return Err(value("readonly", "false", "true, as nobody can write to an image"));
+            }
+            read_only = true;
+        }
         // Documented by Docker as having an effect on other systems only.
         if let Some(other) = fields.take("consistency")
             && !matches!(other.as_str(), "consistent" | "cached" | "delegated" | "default")
@@ -73,6 +81,7 @@ impl Mount {
             Kind::Bind => fields.bind(read_only)?,
             Kind::Volume => fields.volume()?,
             Kind::Tmpfs => fields.tmpfs()?,
+            Kind::Image => fields.image()?,
         };
         if let Some((key, _)) = fields.0.pop_first() {
             return Err(MountError::NotForKind { key, kind });
@@ -144,7 +153,8 @@ fn volume_option(given: &str, path: &str, options: &str, directory: &Path) -> Re
     } else {
         let copy = !seen.contains_key("copy");
         let (labels, options) = (BTreeMap::new(), BTreeMap::new());
-        Source::Volume { name: Some(volume_name(given)?), anonymous: false, copy, labels, options }
+        let name = Some(volume_name(given)?);
+        Source::Volume { name, anonymous: false, copy, labels, options, part: None }
     };
     let read_only = seen.get("mode") == Some(&"ro");
     Mount { destination: destination(path)?, read_only, source }.checked()
@@ -200,7 +210,8 @@ impl Fields {
                 "ro" | "readonly" => "readonly".to_owned(),
                 key @ ("type" | "consistency" | "bind-propagation" | "bind-recursive"
                 | "bind-nonrecursive" | "bind-create-src" | "volume-nocopy" | "volume-label"
-                | "volume-opt" | "volume-driver" | "tmpfs-size" | "tmpfs-mode") => key.to_owned(),
+                | "volume-opt" | "volume-driver" | "volume-subpath" | "image-subpath"
+                | "tmpfs-size" | "tmpfs-mode") => key.to_owned(),
                 other => return Err(MountError::Key(other.to_owned())),
             };
             let bare = !field.contains('=');
@@ -287,7 +298,9 @@ impl Fields {
         {
             return Err(value("volume-driver", &driver, "local, which is the only one"));
         }
-        let copy = !self.flag("volume-nocopy")?;
+        let part = self.part("volume-subpath")?;
+        // What the image has there belongs into the whole.
+        let copy = !self.flag("volume-nocopy")? && part.is_none();
         let mut pairs = |key: &str| -> std::collections::BTreeMap<String, String> {
             let pair = |line: &str| {
                 let (key, value) = line.split_once('=').unwrap_or((line, ""));
@@ -297,7 +310,27 @@ impl Fields {
         };
         let (labels, options) = (pairs("volume-label"), pairs("volume-opt"));
         let anonymous = name.is_none();
-        Ok(Source::Volume { name, anonymous, copy, labels, options })
+        if anonymous && part.is_some() {
+            return Err(MountError::Missing("the source, whose part volume-subpath is,"));
+        }
+        Ok(Source::Volume { name, anonymous, copy, labels, options, part })
+    }
+
+    fn image(&mut self) -> Result<Source, MountError> {
+        let name = self.take("source").filter(|source| !source.is_empty());
+        let name = name.ok_or(MountError::Missing("the source"))?;
+        if name.starts_with(['/', '.']) {
+            return Err(value("source", &name, "the name or id of an image"));
+        }
+        Ok(Source::Image { name, id: None, layers: Vec::new(), part: self.part("image-subpath")? })
+    }
+
+    /// A path inside the source.
+    fn part(&mut self, key: &str) -> Result<Option<PathBuf>, MountError> {
+        let Some(part) = self.take(key).filter(|part| !part.is_empty()) else { return Ok(None) };
+        let part = PathBuf::from(part);
+        let is_inside = |part: Component<'_>| matches!(part, Component::Normal(_) | Component::CurDir);
+        if part.components().all(is_inside) { Ok(Some(part)) } else { Err(MountError::Part(part)) }
     }
 
     fn tmpfs(&mut self) -> Result<Source, MountError> {
@@ -453,6 +486,13 @@ mod tests {
             ("data", false, "b", "")
         );
         assert!(read("target=/b").volume().is_none());
+        let mount = read("type=image,src=web:1,dst=/b,image-subpath=srv/www");
+        let Source::Image { name, part, .. } = mount.source else { panic!() };
+        assert_eq!((name.as_str(), part, mount.read_only), ("web:1", Some("srv/www".into()), true));
+        let Source::Volume { part, copy, .. } = read("src=v,dst=/b,volume-subpath=a/b").source else {
+            panic!()
+        };
+        assert_eq!((part, copy), (Some("a/b".into()), false));
         let mount = read("type=tmpfs,destination=/b,tmpfs-size=1.5m,tmpfs-mode=0700");
         assert_eq!(mount.source, Source::Tmpfs { options: vec!["size=1572864".into(), "mode=700".into()] });
     }
@@ -484,6 +524,14 @@ mod tests {
             ("type=bind,src=/a,dst=/", "root"),
             ("src=v,dst=/b,volume-driver=nfs", "nfs"),
             ("type=bind,src=/a,dst=/b,colour=red", "colour"),
+            ("type=image,dst=/b", "source"),
+            ("type=image,src=/a,dst=/b", "name or id of an image"),
+            ("type=image,src=a,dst=/b,readonly=false", "nobody can write to an image"),
+            ("type=image,src=a,dst=/b,image-subpath=../x", "inside the volume or image"),
+            ("type=image,src=a,dst=/b,volume-subpath=x", "volume-subpath cannot be used with type=image"),
+            ("src=a,dst=/b,image-subpath=x", "image-subpath cannot be used with type=volume"),
+            ("src=a,dst=/b,volume-subpath=/x", "inside the volume or image"),
+            ("dst=/b,volume-subpath=x", "source"),
         ] {
             let error = Mount::from_mount_option(bad).unwrap_err().to_string();
             assert!(error.contains(part), "{bad}: {error}");

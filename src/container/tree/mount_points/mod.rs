@@ -7,6 +7,7 @@
 //! changing the volumes that a destination lies in.
 
 mod error;
+mod parts;
 mod shared;
 mod working_directory;
 
@@ -89,6 +90,24 @@ pub enum What {
         /// The options that were asked for.
         options: Vec<String>,
     },
+    /// An image's files.
+    Image {
+        /// The image, as the user wrote it.
+        name: String,
+        /// The mount, which is attached nowhere yet. Nobody can write to it.
+        root: OwnedFd,
+    },
+}
+
+impl What {
+    /// What the kernel finds other mounts' places in, if there is something already.
+    fn source(&self) -> Option<&OwnedFd> {
+        match self {
+            Self::Bind { source, .. } => Some(source),
+            Self::Image { root, .. } => Some(root),
+            Self::Tmpfs { .. } => None,
+        }
+    }
 }
 
 /// All mounts of one container, in the order in which they are to be made. Directories that were made on the
@@ -207,7 +226,7 @@ fn add_files(
 }
 
 fn is_file_in(outer: &MountPoint, place: &Path) -> bool {
-    let What::Bind { source, .. } = &outer.what else { return false };
+    let Some(source) = outer.what.source() else { return false };
     let Ok(below) = place.strip_prefix(&outer.destination) else { return false };
     let found = inside::find(source, below);
     found.and_then(|fd| fstat(&fd)).is_ok_and(|stat| kind(&stat) == SFlag::S_IFREG)
@@ -319,6 +338,12 @@ fn what(layout: &Layout, mount: &Mount, made: &mut Vec<PathBuf>) -> Result<What,
         Source::Bind { path, create, submounts, propagation } => {
             (path.clone(), *create, *submounts, *propagation)
         }
+        Source::Image { name, layers, part, .. } => {
+            return parts::of_image(name, layers, part.as_deref(), mount.destination.as_path());
+        }
+        Source::Volume { name: Some(name), part: Some(part), .. } => {
+            return parts::of_volume(&layout.volume_data(name), part, mount.destination.as_path());
+        }
         // The engine names every volume when the container is made.
         Source::Volume { name, .. } => {
             let data = name.as_ref().map_or_else(|| layout.volumes(), |name| layout.volume_data(name));
@@ -414,10 +439,7 @@ fn make_place(
     let place = &point.destination;
     let failed =
         |errno: Errno| MountPointError::Destination { destination: place.clone(), source: errno.into() };
-    let directory = match &point.what {
-        What::Tmpfs { .. } => true,
-        What::Bind { source, .. } => inside::is_directory(source).map_err(failed)?,
-    };
+    let directory = point.what.source().map_or(Ok(true), inside::is_directory).map_err(failed)?;
     let fits = |stat: &FileStat| {
         if (kind(stat) == SFlag::S_IFDIR) == directory {
             return Ok(());
@@ -425,12 +447,12 @@ fn make_place(
         let source_path = match &point.what {
             What::Bind { path, .. } => path.clone(),
             What::Tmpfs { .. } => "tmpfs".into(),
+            What::Image { name, .. } => name.into(),
         };
         Err(MountPointError::Mismatch { source_path, destination: place.clone() })
     };
     if let Some(outer) = outer(points, place) {
-        let (What::Bind { source, .. }, Ok(below)) = (&outer.what, place.strip_prefix(&outer.destination))
-        else {
+        let (Some(source), Ok(below)) = (outer.what.source(), place.strip_prefix(&outer.destination)) else {
             return Ok(());
         };
         let (destination, outer_destination) = (place.clone(), outer.destination.clone());
@@ -505,7 +527,7 @@ mod tests {
             let prepared = self.try_prepare(volumes).unwrap();
             let users = prepared.points().iter().filter(|point| match &point.what {
                 What::Bind { path, .. } => !path.starts_with(self.layout.root()),
-                What::Tmpfs { .. } => true,
+                What::Tmpfs { .. } | What::Image { .. } => true,
             });
             users.map(|point| point.destination.display().to_string()).collect()
         }
@@ -635,7 +657,7 @@ mod tests {
             let prepared = fixture.try_prepare(volumes).unwrap();
             let own = prepared.points().iter().filter(|point| match &point.what {
                 What::Bind { path, .. } => path.starts_with(fixture.layout.root()),
-                What::Tmpfs { .. } => false,
+                What::Tmpfs { .. } | What::Image { .. } => false,
             });
             own.map(|point| point.destination.display().to_string()).collect()
         };
