@@ -18,6 +18,7 @@ use super::namespace::Running;
 use super::plan::Whole;
 use super::record::{Network, Phase};
 use super::records::Records;
+use super::roots::refuse_others;
 use super::subnet::Family;
 use super::subnet_file::Contents;
 use super::table::Table;
@@ -100,6 +101,7 @@ impl Checkup<'_> {
         if networks.is_empty() {
             return Ok(());
         }
+        refuse_others(&self.records.layout, self.table)?;
         let forwarding = SwitchedOn::load(&self.records.layout);
         // A container that is just being started or stopped is either in the records or in the table only.
         let mut last = None;

@@ -303,6 +303,14 @@ pub enum NetworkError {
         /// The network.
         network: NetworkName,
     },
+    /// The table is made by a mydocker with other records.
+    #[error(
+        "cannot use networks: the table inet mydocker of this network namespace is that of another mydocker, whose {roots}"
+    )]
+    OtherRoots {
+        /// Its `--root`, or `--run-root`, in words.
+        roots: String,
+    },
     /// Another engine wants a network to be other than it is, while something is connected to it.
     #[error("cannot change network {name}, which is in use: {difference}")]
     OtherSettings {
@@ -411,6 +419,10 @@ impl NetworkError {
                 format!(
                     "choose another name: the device {device} is not mydocker's; ip -d link show {device} tells what it is"
                 )
+            }
+            Self::OtherRoots { .. } => {
+                "use the same --root and --run-root, or another network namespace; if nothing is left of the other one: nft delete table inet mydocker"
+                    .to_owned()
             }
             Self::BridgeTaken { .. } => {
                 "give each network a bridge of its own, or choose another name".to_owned()

@@ -12,6 +12,7 @@ use super::forwarding::Needed;
 use super::host::Occupied;
 use super::plan::Creation;
 use super::record::{self, AddressBlock, Network, Phase};
+use super::roots::refuse_others;
 use super::subnet::Subnet;
 use crate::names::{ContainerId, NetworkName};
 use crate::nft::{CommitError, Transaction};
@@ -126,6 +127,7 @@ impl Networks {
         {
             return Err(NetworkError::NameTaken(name.clone()));
         }
+        refuse_others(&self.records.layout, &mut self.table)?;
         let networks = self.records.networks()?;
         let occupied = match request.origin {
             Some(_) if !request.subnets.is_empty() => Occupied::by(&networks),

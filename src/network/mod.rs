@@ -15,6 +15,7 @@
 //! name_files, neighbours   which container has which name
 //! foreign   namespaces that are no container's     wanted      what somebody asks for in a network
 //! attachment, attachments   what other engines attach     expected   compared with what they expect
+//! roots     two sets of records do not share a table
 //! ended     whoever has gone leaves addresses and ports to others
 //! ```
 //!
@@ -68,6 +69,7 @@ mod records;
 mod reload;
 mod remembered;
 mod restore;
+mod roots;
 mod stale_flows;
 mod subnet;
 mod subnet_file;

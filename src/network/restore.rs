@@ -9,6 +9,7 @@ use super::error::NetworkError;
 use super::forwarding::{Needed, SwitchedOn};
 use super::plan;
 use super::record::{Network, Phase};
+use super::roots::{self, refuse_others};
 use crate::names::NetworkName;
 use crate::nft::{CommitError, Transaction};
 use crate::process;
@@ -79,6 +80,7 @@ impl Networks {
             let loaded = self.records.load(name)?.ok_or_else(not_found)?;
             network = self.settle(loaded.network)?.ok_or_else(not_found)?;
         }
+        refuse_others(&self.records.layout, &mut self.table)?;
         if !self.is_intact(&network)? {
             self.restore()?;
         }
@@ -142,7 +144,9 @@ impl Networks {
             networks.extend(self.settle(network)?);
         }
         if networks.is_empty() {
-            self.tear_down_table()?;
+            if roots::others(&self.records.layout, &mut self.table)?.is_none() {
+                self.tear_down_table()?;
+            }
             return Ok(Restored { networks, failed: None });
         }
         let forwarding = self.decide_forwarding(&networks)?;
@@ -186,7 +190,9 @@ impl Networks {
         for attempt in 1.. {
             // Ports that are published between reading the records and replacing the table would be lost.
             let generation = self.table.generation()?;
+            refuse_others(&self.records.layout, &mut self.table)?;
             let mut transaction = Transaction::new();
+            transaction.mark(roots::mark(&self.records.layout));
             self.records.whole(networks, forwarding)?.add_to(&mut transaction);
             transaction.only_at(generation);
             match self.table.commit(transaction, action) {
@@ -253,7 +259,9 @@ impl Networks {
         self.devices.call(network.driver, action, |driver| driver.delete(network))?;
         let others: Vec<Network> =
             self.records.networks()?.into_iter().filter(|other| other.name != network.name).collect();
-        if others.is_empty() {
+        if roots::others(&self.records.layout, &mut self.table)?.is_some() {
+            // Nothing of it is in there.
+        } else if others.is_empty() {
             self.tear_down_table()?;
         } else {
             let mut elements = Transaction::new();

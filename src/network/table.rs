@@ -48,6 +48,11 @@ impl Table {
         self.call(|| LOOK.to_owned(), |socket| socket.has_chains(skeleton))
     }
 
+    /// What the table is marked with.
+    pub(super) fn mark(&mut self) -> Result<Option<String>, NetworkError> {
+        self.call(|| LOOK.to_owned(), Socket::mark)
+    }
+
     /// Whether there is a table.
     pub(super) fn is_there(&mut self) -> Result<bool, NetworkError> {
         let any = Element::Bridge("lo".parse()?);

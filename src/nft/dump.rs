@@ -15,7 +15,7 @@ use super::element::Element;
 use super::error::{CommitError, Refusal};
 use super::expr::text;
 use super::frames::{Frame, attribute, be32, push};
-use super::listing::{Chain, Differences, Rule, Set, Table};
+use super::listing::{Chain, Differences, Rule, Set, Table, mark};
 use super::rules::Chain as ChainName;
 use super::skeleton::Skeleton;
 use super::socket::Socket;
@@ -98,6 +98,19 @@ impl Socket {
                 name == chain.name() && usize::try_from(*number).is_ok_and(|number| number == own + leading)
             })
         }))
+    }
+
+    /// What the table was marked with when it was made; `None` where there is no table, or no mark.
+    ///
+    /// # Errors
+    /// [`CommitError`] where the kernel refuses to answer.
+    pub fn mark(&mut self) -> Result<Option<String>, CommitError> {
+        match (Dump { socket: self, generation: None }).ask(get_table(), 0) {
+            Ok(tables) => Ok(tables.and_then(|tables| mark(tables.first()?))),
+            // One answer fits together.
+            Err(Interrupted::Changed) => Err(CommitError::Stale),
+            Err(Interrupted::Failed(error)) => Err(error),
+        }
     }
 
     fn table(&mut self) -> Result<Option<Table>, CommitError> {

@@ -192,8 +192,8 @@ mod tests {
     #[test]
     fn errors_name_what_was_refused() {
         let refusal = |errno| Refusal { seq: 0, errno, text: Some("why".to_owned()) };
-        let error =
-            refusal(Errno::EOPNOTSUPP).explain(&What::Object(Object::Table { exclusive: true }), true);
+        let error = refusal(Errno::EOPNOTSUPP)
+            .explain(&What::Object(Object::Table { exclusive: true, mark: None }), true);
         assert!(error.to_string().contains("NF_TABLES_INET"), "{error}");
         assert!(matches!(refusal(Errno::EPERM).explain(&What::Batch, false), CommitError::PermissionDenied));
         assert!(matches!(refusal(Errno::ERESTART).explain(&What::Batch, false), CommitError::Stale));

@@ -16,6 +16,7 @@ use super::frames::{attribute, attributes, be32};
 use super::guards::NO_ROUTER;
 use super::proto::Proto;
 use super::schema::{Type, TypeList};
+use super::skeleton::TABLE_MARK;
 use super::socket::{comment, userdata_text};
 
 pub use compare::Differences;
@@ -65,6 +66,11 @@ impl Table {
         let comment = attribute(table, table::USERDATA).and_then(comment);
         Self { comment, ..Self::default() }
     }
+}
+
+/// The mark in the attributes of an `NFT_MSG_NEWTABLE`.
+pub(super) fn mark(table: &[u8]) -> Option<String> {
+    attribute(table, table::USERDATA).and_then(|userdata| userdata_text(userdata, TABLE_MARK))
 }
 
 impl fmt::Display for Table {

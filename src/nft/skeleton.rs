@@ -11,11 +11,14 @@ use super::divert::{self, DivertingRule};
 use super::expr::{Expr, to_rustables};
 use super::frames::{Frame, Writer, rustables_frames};
 use super::rules::{Chain, Rule};
-use super::schema::{Set, comment_userdata};
+use super::schema::{Set, comment_userdata, userdata_text};
 use super::transaction::What;
 
 /// What `nft list` shows above the table's sets.
 pub(super) const TABLE_COMMENT: &str = "mydocker bridge networks; rebuilt by mydocker, do not edit";
+
+/// The kind of the table's mark among its user data. libnftnl numbers its own from 0 on.
+pub(super) const TABLE_MARK: u8 = 109;
 
 /// The table with its sets, maps, chains and rules, and no elements.
 ///
@@ -32,8 +35,8 @@ pub struct Skeleton {
 /// One change of the skeleton, which is one message.
 #[derive(Debug, Clone)]
 pub(super) enum Object {
-    /// Create the table; `exclusive`: unless there is one.
-    Table { exclusive: bool },
+    /// Create the table; `exclusive`: unless there is one. What it is marked with is read by mydocker alone.
+    Table { exclusive: bool, mark: Option<String> },
     /// Delete the table and all that is in it.
     DeleteTable,
     /// Create a set or map.
@@ -78,8 +81,10 @@ impl Object {
         let table = || rustables::Table::new(ProtocolFamily::Inet).with_name(TABLE);
         let chain = |chain: &Chain| rustables::Chain::new(&table()).with_name(chain.name());
         match self {
-            Self::Table { .. } => {
-                batch.add(&table().with_userdata(comment_userdata(TABLE_COMMENT)), MsgType::Add);
+            Self::Table { mark, .. } => {
+                let mut userdata = comment_userdata(TABLE_COMMENT);
+                userdata.extend(mark.iter().flat_map(|mark| userdata_text(TABLE_MARK, mark)));
+                batch.add(&table().with_userdata(userdata), MsgType::Add);
             }
             Self::DeleteTable => batch.add(&table(), MsgType::Del),
             Self::Set(_) | Self::DivertingRule(_) => return false,
@@ -154,7 +159,7 @@ pub(super) fn write(objects: Vec<Object>, writer: &mut Writer<What>) {
     let mut frames = rustables_frames(&batch);
     for (object, by_rustables) in objects.into_iter().zip(by_rustables) {
         let frame: Option<Frame<'_>> = if by_rustables { frames.next() } else { None };
-        let exclusive = matches!(object, Object::Table { exclusive: true });
+        let exclusive = matches!(object, Object::Table { exclusive: true, .. });
         match (frame, object.to_packet()) {
             (Some(frame), _) => {
                 let flags = if exclusive { NLM_F_EXCL } else { 0 };

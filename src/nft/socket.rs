@@ -394,7 +394,7 @@ mod tests {
 
         // A table of that name that is not ours.
         let mut bare = Writer::begin(0, What::Batch, None);
-        super::super::skeleton::write(vec![Object::Table { exclusive: true }], &mut bare);
+        super::super::skeleton::write(vec![Object::Table { exclusive: true, mark: None }], &mut bare);
         let (bytes, steps) = bare.end();
         socket.send_batch(&Batch { bytes, steps, elements: Vec::new() }).unwrap();
         assert_eq!(socket.contains(&port(1)).unwrap(), Presence::TableMissing);

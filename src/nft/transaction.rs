@@ -26,6 +26,7 @@ const DELSETELEM: u8 = 14;
 pub struct Transaction {
     operations: Vec<Operation>,
     generation: Option<u32>,
+    mark: Option<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -43,7 +44,7 @@ impl Transaction {
     /// A transaction that changes nothing yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { operations: Vec::new(), generation: None }
+        Self { operations: Vec::new(), generation: None, mark: None }
     }
 
     /// True if there is nothing to commit.
@@ -120,6 +121,13 @@ impl Transaction {
         self
     }
 
+    /// Marks the table that it makes: [`Socket::mark`](super::Socket::mark) reads it, and `nft` does not show it. At most
+    /// 190 bytes.
+    pub fn mark(&mut self, mark: String) -> &mut Self {
+        self.mark = Some(mark);
+        self
+    }
+
     /// The transaction as the bytes that the kernel takes.
     #[must_use]
     pub fn finalize(self) -> Batch {
@@ -127,6 +135,7 @@ impl Transaction {
         let mut writer = Writer::begin(512, What::Batch, self.generation);
         let mut elements = Vec::new();
         let mut run = Run::default();
+        let table = |exclusive| Object::Table { exclusive, mark: self.mark.clone() };
         for operation in self.operations {
             let objects = match operation {
                 Operation::Create(element) => {
@@ -139,12 +148,11 @@ impl Transaction {
                 }
                 // The first "add" makes the "delete" succeed.
                 Operation::Rebuild(skeleton) => {
-                    let replace = [Object::Table { exclusive: false }, Object::DeleteTable];
-                    let table = [Object::Table { exclusive: false }];
-                    replace.into_iter().chain(table).chain(skeleton.contents()).collect()
+                    let replace = [table(false), Object::DeleteTable, table(false)];
+                    replace.into_iter().chain(skeleton.contents()).collect()
                 }
                 Operation::AddSkeleton(skeleton) => {
-                    std::iter::once(Object::Table { exclusive: true }).chain(skeleton.contents()).collect()
+                    std::iter::once(table(true)).chain(skeleton.contents()).collect()
                 }
                 Operation::RenewGuards(skeleton) => Chain::GUARDING
                     .into_iter()
@@ -155,7 +163,7 @@ impl Transaction {
                     .collect(),
                 Operation::DeleteTable => vec![Object::DeleteTable],
                 Operation::Divert(diversion) => {
-                    let chain = [Object::Table { exclusive: true }, Object::DivertingChain];
+                    let chain = [table(true), Object::DivertingChain];
                     chain.into_iter().chain(diversion.rules().map(Object::DivertingRule)).collect()
                 }
             };

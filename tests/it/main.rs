@@ -169,6 +169,8 @@ mod registry;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
+mod roots;
+#[cfg(test)]
 mod ruleset;
 #[cfg(test)]
 mod run;

@@ -79,7 +79,8 @@ impl From<EngineError> for Failure {
             EngineError::Network(
                 NetworkError::OtherSettings { .. }
                 | NetworkError::Overlap { .. }
-                | NetworkError::BridgeTaken { .. },
+                | NetworkError::BridgeTaken { .. }
+                | NetworkError::OtherRoots { .. },
             ) => Code::Configuration,
             EngineError::Network(NetworkError::BeingRemoved { .. }) => Code::TryAgain,
             EngineError::Network(
