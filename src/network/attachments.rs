@@ -26,7 +26,7 @@ use super::wanted::{ConnectRequest, Wanted};
 use crate::names::{ContainerId, ForeignName, NetworkName};
 use crate::netlink::MacAddress;
 use crate::process::Process;
-use crate::store::{Lock, LockKind};
+use crate::store::Lock;
 
 /// What is to be attached.
 #[derive(Debug, Clone)]
@@ -355,8 +355,8 @@ impl Attachments<'_> {
     fn lock(&self, key: &AttachmentKey) -> Result<Lock, NetworkError> {
         let path = key.lock_file(&self.0.records.layout);
         let action = || format!("lock container {}", key.container);
-        Lock::exclusive(LockKind::Namespace, &path)
-            .map_err(|source| NetworkError::Io { action: action(), source })
+        let locked = self.0.records.lock_connections(&path);
+        locked.map_err(|source| NetworkError::Io { action: action(), source })
     }
 
     /// Makes room for a new attachment: what was killed while it was made goes, and what was attached to another

@@ -10,7 +10,7 @@ use super::host::Occupied;
 use super::record::{DriverKind, Network};
 use super::records::Records;
 use crate::names::IfName;
-use crate::netlink::{Link, MacAddress};
+use crate::netlink::{Link, MacAddress, RouteSocket};
 use crate::netns::NetNs;
 
 /// The drivers, opened when they are first needed.
@@ -102,10 +102,10 @@ impl Devices {
 
     /// Deletes a device that belongs to nobody.
     pub(super) fn delete_abandoned(&mut self, device: &IfName) -> Result<(), NetworkError> {
-        self.bridge()?.delete_device(device).map_err(|source| NetworkError::Driver {
-            action: format!("delete the abandoned device {device}"),
-            source,
-        })
+        let error =
+            |source| NetworkError::Driver { action: format!("delete the abandoned device {device}"), source };
+        let socket = RouteSocket::open().map_err(DriverError::Socket).map_err(error)?;
+        socket.delete_behind(device).map_err(|source| error(source.into()))
     }
 
     /// Switches `lo` on in a namespace that is connected to no network.

@@ -24,7 +24,7 @@ use super::record::Network;
 use super::wanted::{ConnectRequest, Wanted};
 use crate::names::{ContainerId, NetworkName};
 use crate::netns::NetNs;
-use crate::store::{Lock, LockKind};
+use crate::store::Lock;
 
 /// A namespace that is to be connected.
 #[derive(Debug, Clone)]
@@ -71,7 +71,8 @@ impl Namespaces<'_> {
     }
 
     fn lock_namespace(&self, namespace: &Namespace) -> io::Result<Lock> {
-        Lock::exclusive(LockKind::Namespace, &self.0.records.layout.namespace_lock(namespace.inode()))
+        let records = &self.0.records;
+        records.lock_connections(&records.layout.namespace_lock(namespace.inode()))
     }
 
     /// Everything of an endpoint that has its addresses; if that fails, nothing of it is left.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::path::Path;
 
 use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
@@ -198,6 +199,11 @@ impl Records {
             }
         }
         Ok(all)
+    }
+
+    /// Locks what a namespace, or another engine's container, is connected to: one command at a time changes that.
+    pub(super) fn lock_connections(&self, file: &Path) -> std::io::Result<Lock> {
+        Lock::exclusive(LockKind::Namespace, file)
     }
 
     /// Locks the networks: records, table and bridges are changed by one command at a time.

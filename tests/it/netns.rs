@@ -206,3 +206,31 @@ fn r5_a_connection_of_a_namespace_that_was_cut_short_is_put_right() {
     host.mydocker(&["network", "rm", "small"]).ok();
     host.assert_nothing_left_but_temporary_files(Scope::All);
 }
+
+/// R5: a disconnection goes on when it loses its helper, and is finished by the next when the helper loses it.
+#[test]
+fn r5_a_disconnection_of_which_one_process_was_killed_leaves_nothing() {
+    let host = Host::new();
+    host.network("small", "172.18.0.0/30", &[]);
+    let lab = named(&host, "lab");
+    let connect = ["network", "connect", "--netns", "lab", "-p", "8080:80", "small"];
+    let disconnect = ["network", "disconnect", "--netns", "lab", "small"];
+    let is_clear = || lab.ok(&["ip", "-br", "link"]).lines().count() == 1 && host.published().is_empty();
+    host.mydocker(&connect).ok();
+    let steps = trace(&host, &disconnect, Until::End, None).steps.len();
+    let mut went_on = 0;
+    for step in 0..steps {
+        assert_eq!(host.mydocker(&connect).ok(), "172.18.0.2", "the only address");
+        let kill = Kill { step, moment: Moment::Before, victims: Victims::Doer };
+        let traced = trace(&host, &disconnect, Until::End, Some(kill));
+        let what = format!("killed before {}", traced.steps[step]);
+        if traced.killed && traced.output.status.success() {
+            went_on += 1;
+            assert!(is_clear(), "{what}");
+        }
+        // Refused where nothing was left to do.
+        host.mydocker(&disconnect);
+        assert!(is_clear(), "{what}");
+    }
+    assert!(went_on > 0, "the helper was never killed");
+}
