@@ -236,6 +236,13 @@ impl Batch {
         self.push("set hairpin mode", RouteNetlinkMessage::NewLink(message), 0);
     }
 
+    /// Lets a bridge port send frames to no other port that is set so (bridge(8), `isolated`).
+    pub fn set_apart(&mut self, port: &IfName) {
+        // As for hairpin mode.
+        let message = LinkBridgePort::new(0).name(port.as_str()).isolated(true).build();
+        self.push("isolate the bridge port", RouteNetlinkMessage::NewLink(message), 0);
+    }
+
     /// Asks for one device by its name; the answer comes from [`super::RouteSocket::query`].
     pub fn get_link(&mut self, name: &IfName) {
         let message = LinkUnspec::new_with_name(name.as_str()).build();

@@ -417,6 +417,7 @@ fn difference(network: &Network, wanted: &CreateRequest) -> Option<String> {
     let settings = [
         (network.internal != wanted.internal, "internal"),
         (isolation_differs, "isolate"),
+        (network.apart != wanted.apart, "what containers reach of each other"),
         (network.mode != wanted.mode, "mode"),
         (network.masquerade != wanted.masquerade, "masquerading"),
         (network.check_source != (wanted.check_source || wanted.internal), "the check of sources"),

@@ -218,6 +218,9 @@ impl BridgeDriver {
             group: DEVICE_GROUP,
         });
         batch.set_hairpin(&endpoint.host_if);
+        if network.apart {
+            batch.set_apart(&endpoint.host_if);
+        }
         batch.get_link(&endpoint.host_if);
         let links = match self.socket.query(&batch) {
             Ok(links) => links,

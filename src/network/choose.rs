@@ -39,6 +39,8 @@ pub struct CreateRequest {
     pub internal: bool,
     /// Other networks are to reach it through published ports only.
     pub isolated: bool,
+    /// Its containers are to reach each other, and other networks, through published ports only.
+    pub apart: bool,
     /// How its containers are to be seen outside.
     pub mode: Mode,
     /// Whether packets to the outside get the host's address.
@@ -70,6 +72,7 @@ impl CreateRequest {
             reserved: Vec::new(),
             internal: false,
             isolated: false,
+            apart: false,
             mode: Mode::Nat,
             masquerade: true,
             check_source: false,

@@ -65,6 +65,9 @@ impl BridgeDriver {
         let mut batch = Batch::new();
         batch.attach(&endpoint.host_if, bridge.index);
         batch.set_hairpin(&endpoint.host_if);
+        if network.apart {
+            batch.set_apart(&endpoint.host_if);
+        }
         match self.socket().run(&batch) {
             // Its container has ended meanwhile.
             Err(error) if error.is_already_gone() => Ok(()),

@@ -147,6 +147,7 @@ impl Networks {
             internal: request.internal,
             isolated: request.isolated,
             isolated_later: false,
+            apart: request.apart,
             mode: request.mode,
             masquerade: request.masquerade,
             // Nothing is routed through an internal network, so that no honest packet comes from elsewhere.

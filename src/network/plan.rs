@@ -21,14 +21,17 @@ use crate::nft::{Element, ElementError, Skeleton, Transaction};
 #[must_use]
 pub(super) fn network_elements(network: &Network) -> Vec<Element> {
     let bridge = &network.bridge;
-    let mut elements = vec![Element::Bridge(bridge.clone()), Element::SameBridge(bridge.clone())];
+    let mut elements = vec![Element::Bridge(bridge.clone())];
     elements.extend(network.blocks().map(|block| match block.subnet.net() {
         IpNet::V4(net) => Element::Subnet4(net),
         IpNet::V6(net) => Element::Subnet6(net),
     }));
     let options = [
         network.internal.then(|| Element::Internal(bridge.clone())),
-        network.isolated.then(|| Element::Isolated(bridge.clone())),
+        // What the host forwards from one container to another stays inside the network, or is as if it came from another
+        // network: then the rules for isolated ones leave published ports alone.
+        (!network.apart).then(|| Element::SameBridge(bridge.clone())),
+        (network.isolated || network.apart).then(|| Element::Isolated(bridge.clone())),
         (network.mode == Mode::Routed).then(|| Element::Routed(bridge.clone())),
         (!network.masquerade).then(|| Element::NoMasquerade(bridge.clone())),
         network.check_source.then(|| Element::NoSpoofing(bridge.clone())),
@@ -265,6 +268,11 @@ mod tests {
         assert!(elements.contains(&Element::Internal(bridge.clone())));
         assert!(elements.contains(&Element::Isolated(bridge.clone())));
         assert!(!bridge_parameters(&plain).iter().any(|(name, _)| name.contains("route_localnet")));
+        plain.isolated = false;
+        plain.apart = true;
+        let elements = network_elements(&plain);
+        assert!(elements.contains(&Element::Isolated(bridge.clone())));
+        assert!(!elements.contains(&Element::SameBridge(bridge.clone())));
         plain.mode = Mode::Routed;
         plain.masquerade = false;
         plain.check_source = true;

@@ -135,6 +135,8 @@ pub struct Network {
     pub isolated: bool,
     /// It was isolated after it was made, by a part of another engine's configuration that does not make networks.
     pub isolated_later: bool,
+    /// Its containers reach each other, and other networks, through published ports only.
+    pub apart: bool,
     /// How its containers are seen outside.
     pub mode: Mode,
     /// Whether packets to the outside get the host's address, in [`Mode::Nat`].
@@ -239,6 +241,8 @@ struct Form {
     isolated: bool,
     #[serde(rename = "IsolatedLater", default, skip_serializing_if = "is_default")]
     isolated_later: bool,
+    #[serde(rename = "Apart", default, skip_serializing_if = "is_default")]
+    apart: bool,
     #[serde(rename = "IPRange6", skip_serializing_if = "Option::is_none")]
     range6: Option<Range>,
     #[serde(rename = "GivenOut", default, skip_serializing_if = "Vec::is_empty")]
@@ -340,6 +344,7 @@ impl Form {
             internal: network.internal,
             isolated: network.isolated,
             isolated_later: network.isolated_later,
+            apart: network.apart,
             range6,
             given_out: network.blocks().filter_map(|block| block.range).collect(),
             mode: network.mode,
@@ -386,6 +391,7 @@ impl Form {
             internal: self.internal,
             isolated: self.isolated,
             isolated_later: self.isolated_later,
+            apart: self.apart,
             mode: self.mode,
             masquerade: !self.no_masquerade,
             check_source: self.check_source,
@@ -544,6 +550,7 @@ pub(super) mod tests {
             internal: false,
             isolated: false,
             isolated_later: false,
+            apart: false,
             mode: Mode::Nat,
             masquerade: true,
             check_source: false,

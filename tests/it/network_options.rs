@@ -259,11 +259,129 @@ fn options_that_do_not_fit_are_refused_and_nothing_is_made() {
         (&["--ipv6=perhaps"], &["perhaps"]),
         (&["--mtu", "67"], &["67"]),
         (&["--label", "=x"], &["=x"]),
+        (&["-o", "com.docker.network.bridge.name=much-too-long-a-name"], &["bridge.name", "15 characters"]),
+        (&["-o", "com.docker.network.bridge.name=lo"], &["lo"]),
+        (&["-o", "com.docker.network.driver.mtu=67"], &["driver.mtu=67"]),
+        (&["--opt", "com.docker.network.bridge.enable_icc=maybe"], &["enable_icc=maybe", "true or false"]),
+        (&["-o", "com.docker.network.bridge.host_binding_ipv4=10.0.0.1"], &["host_binding_ipv4"]),
+        (&["-o", "parent=eth0"], &["parent"]),
+        (
+            &[
+                "-o",
+                "com.docker.network.bridge.gateway_mode_ipv4=nat",
+                "-o",
+                "com.docker.network.bridge.gateway_mode_ipv6=routed",
+            ],
+            &["one mode for both"],
+        ),
+        (&["--aux-address", "router=10.2.0.9"], &["10.2.0.9"]),
+        (&["--aux-address", "router=x"], &["NAME=IP"]),
     ] {
         let arguments = [&["network", "create"], &subnet[..], options, &["bad"]].concat();
         host.mydocker(&arguments).refused(REFUSED, needles);
         host.assert_nothing_new(&before, &format!("{options:?}"));
     }
+}
+
+#[test]
+fn dockers_options_of_networks_do_what_they_say() {
+    let host = Host::new();
+    let options = [
+        "-o",
+        "com.docker.network.bridge.name=br-app",
+        "-o",
+        "com.docker.network.driver.mtu=1400",
+        "-o",
+        "com.docker.network.bridge.enable_ip_masquerade=false",
+        "-o",
+        "com.docker.network.bridge.gateway_mode_ipv4=routed",
+        "--aux-address",
+        "router=172.24.0.2",
+    ];
+    host.network("app", "172.24.0.0/16", &options);
+    let link = host.space.ok(&["ip", "-br", "link", "show", "br-app"]);
+    assert!(link.contains("br-app"), "{link}");
+    let shown = host.inspect_network("app");
+    for (name, value) in [
+        ("com.docker.network.bridge.name", "br-app"),
+        ("com.docker.network.driver.mtu", "1400"),
+        ("com.docker.network.bridge.enable_ip_masquerade", "false"),
+        ("com.docker.network.bridge.enable_icc", "true"),
+        ("mode", "routed"),
+    ] {
+        assert_eq!(shown["Options"][name], value, "{shown}");
+    }
+    let one = host.container("one", "app", &[]);
+    assert_eq!(one.address.to_string(), "172.24.0.3");
+    assert!(one.space.ok(&["ip", "link", "show", "eth0"]).contains("mtu 1400"));
+    let taken = ["network", "create", "-o", "com.docker.network.bridge.name=br-app", "other"];
+    host.mydocker(&taken).refused(REFUSED, &["br-app", "app"]);
+}
+
+/// Neither over the bridge nor by way of the host.
+fn containers_are_kept_apart(bridge_netfilter: bool) {
+    let host = Host::new();
+    host.set_bridge_netfilter(bridge_netfilter);
+    host.network("apart", "172.24.0.0/16", &["--subnet", "fd00:24::/64", "--no-icc"]);
+    host.network("other", "172.25.0.0/16", &["--subnet", "fd00:25::/64"]);
+    assert_eq!(host.inspect_network("apart")["Options"]["com.docker.network.bridge.enable_icc"], "false");
+    let one = host.container("one", "apart", &["-p", "8080:80"]);
+    let (two, other) = (host.container("two", "apart", &[]), host.container("three", "other", &[]));
+    let [served, served_other] = [servers(&one, 80), servers(&other, 80)];
+    let closed = |by_way_of: &str| {
+        for to in [one.at(80), one.at6(80)] {
+            tcp_closed(&two.space, &to);
+            udp_dropped(&two.space, &to);
+            tcp_closed(&other.space, &to);
+        }
+        for to in [other.at(80), other.at6(80)] {
+            tcp_closed(&two.space, &to);
+        }
+        assert_eq!((clients(&served), clients(&served_other)), (Vec::new(), Vec::new()), "{by_way_of}");
+    };
+    closed("the bridge");
+    // Whoever sends to the host what is for a neighbour is not helped.
+    for (from, to) in [(&two, &one), (&one, &two)] {
+        let to6 = to.address6.unwrap();
+        from.space.ip(&format!("route add {} via 172.24.0.1\nroute add {to6} via fd00:24::1\n", to.address));
+    }
+    closed("the host");
+    // The host, the outside, and published ports are reached; and by whoever is outside as well.
+    let (_outside, at) = outside(&host, 80);
+    for to in &at {
+        assert!(matches!(tcp(&two.space, to), Probe::Answered(_)), "{to}");
+    }
+    for to in [format!("{HOST}:8080"), format!("[{HOST6}]:8080")] {
+        // What br_netfilter translates stays on the bridge, whose ports are apart.
+        match bridge_netfilter {
+            true => tcp_closed(&two.space, &to),
+            false => assert!(matches!(tcp(&two.space, &to), Probe::Answered(_)), "{to}"),
+        }
+    }
+    assert!(matches!(tcp(&host.space, &one.at(80)), Probe::Answered(_)));
+    assert!(matches!(tcp(&host.outside, &format!("{HOST}:8080")), Probe::Answered(_)));
+    assert!(matches!(tcp(&other.space, &format!("{HOST}:8080")), Probe::Answered(_)));
+    assert!(ping(&two.space, "172.24.0.1"));
+    // What was taken off the bridge comes back the same.
+    host.space.ip(&format!("link set {} nomaster\n", &one.id[..5]));
+    host.mydocker(&["network", "reload"]).ok();
+    tcp_closed(&two.space, &one.at(80));
+    // It is the table and the ports that do it.
+    for container in [&one, &two] {
+        host.space.ok(&["bridge", "link", "set", "dev", &container.id[..5], "isolated", "off"]);
+    }
+    host.without_chain("forward");
+    assert!(matches!(tcp(&two.space, &one.at(80)), Probe::Answered(_)));
+}
+
+#[test]
+fn containers_of_a_network_are_kept_apart_where_the_user_wants_it() {
+    containers_are_kept_apart(false);
+}
+
+#[test]
+fn containers_of_a_network_are_kept_apart_with_bridge_netfilter() {
+    containers_are_kept_apart(true);
 }
 
 #[test]

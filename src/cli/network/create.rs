@@ -1,12 +1,13 @@
 //! `mydocker network create`
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::process::ExitCode;
 
 use ipnet::IpNet;
 
 use crate::cli::output::print;
-use crate::cli::{CommandError, Context, key_value};
+use crate::cli::{CommandError, Context, failed, key_value};
 use crate::engine::{CreateNetwork, DEFAULT_MTU, DriverKind, Mode, Subnet};
 use crate::names::NetworkName;
 
@@ -31,8 +32,8 @@ pub(in crate::cli) struct Args {
     /// (default: all of it)
     #[arg(long = "ip-range", value_name = "CIDR", value_parser = range)]
     ip_range: Vec<IpNet>,
-    /// Never give out this address; may be given more than once
-    #[arg(long, value_name = "IP")]
+    /// Never give out this address; may be given more than once, also as NAME=IP
+    #[arg(long, visible_alias = "aux-address", value_name = "IP", value_parser = reserved)]
     reserve: Vec<IpAddr>,
     /// Give the network IPv4 addresses in addition to an IPv6 --subnet, or with =false none
     #[arg(long, value_name = "BOOL", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
@@ -47,6 +48,9 @@ pub(in crate::cli) struct Args {
     /// Let other networks reach it through published ports only
     #[arg(long)]
     isolate: bool,
+    /// Let containers of the network reach each other, and those of other networks, through published ports only
+    #[arg(long)]
+    no_icc: bool,
     /// How containers are reached from outside and seen there: nat is at published ports, under the host's
     /// address; routed is at every port, under their own addresses
     #[arg(long, value_name = "MODE", default_value = "nat", value_parser = mode)]
@@ -62,6 +66,11 @@ pub(in crate::cli) struct Args {
     /// The MTU of the network's devices, in bytes
     #[arg(long, value_name = "N", default_value_t = DEFAULT_MTU, value_parser = clap::value_parser!(u32).range(68..=65535))]
     mtu: u32,
+    /// An option under Docker's name, com.docker.network.…: bridge.name, bridge.enable_icc,
+    /// bridge.enable_ip_masquerade, bridge.gateway_mode_ipv4, bridge.gateway_mode_ipv6 or driver.mtu; may be given more
+    /// than once
+    #[arg(long = "opt", short = 'o', value_name = "KEY=VALUE", value_parser = key_value)]
+    options: Vec<(String, String)>,
     /// A label, for your own use; may be given more than once
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = key_value)]
     labels: Vec<(String, String)>,
@@ -85,6 +94,12 @@ fn mode(name: &str) -> Result<Mode, String> {
     let modes = [Mode::Nat, Mode::Routed];
     let found = modes.into_iter().find(|mode| mode.as_str() == name);
     found.ok_or_else(|| format!("unknown mode \"{name}\": expected nat or routed"))
+}
+
+/// `IP`, or `NAME=IP` as Docker has it for addresses of other machines.
+fn reserved(text: &str) -> Result<IpAddr, String> {
+    let address = text.rsplit_once('=').map_or(text, |(_, address)| address);
+    address.parse().map_err(|_| format!("\"{text}\" is not an address: expected IP or NAME=IP"))
 }
 
 fn range(text: &str) -> Result<IpNet, String> {
@@ -121,7 +136,7 @@ fn is_public(net: IpNet) -> bool {
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
-    let request = CreateNetwork {
+    let mut request = CreateNetwork {
         name: args.name,
         driver: args.driver,
         subnets: args.subnet,
@@ -132,6 +147,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         reserved: args.reserve,
         internal: args.internal,
         isolated: args.isolate,
+        apart: args.no_icc,
         mode: args.mode,
         masquerade: !args.no_masquerade,
         check_source: args.check_source,
@@ -140,6 +156,12 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         origin: None,
         labels: args.labels.into_iter().collect(),
     };
+    let given = &mut BTreeMap::new();
+    for (key, value) in &args.options {
+        // Of one that is given twice, the last one counts.
+        given.insert(key.as_str(), value.as_str());
+    }
+    docker_options(&mut request, given)?;
     if request.mode == Mode::Nat {
         request.subnets.iter().filter(|(subnet, _)| is_public(subnet.net())).for_each(|(subnet, _)| {
             tracing::warn!(
@@ -155,6 +177,53 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     let network = context.engine()?.create_network(&request)?;
     print(&format!("{}\n", network.name));
     Ok(ExitCode::SUCCESS)
+}
+
+/// Fills in what Docker's options say.
+fn docker_options(request: &mut CreateNetwork, given: &BTreeMap<&str, &str>) -> Result<(), CommandError> {
+    let mut modes = Vec::new();
+    for (key, value) in given {
+        let wrong = |expected: &str| {
+            failed(
+                &format!("--opt {key}={value}: expected {expected}"),
+                Some("see mydocker network create --help"),
+            )
+        };
+        let truth = || match *value {
+            "true" | "1" => Ok(true),
+            "false" | "0" => Ok(false),
+            _ => Err(wrong("true or false")),
+        };
+        match key.strip_prefix("com.docker.network.").unwrap_or(key) {
+            "bridge.name" => {
+                let expected = "the name of a device: 1 to 15 characters without '/' and spaces";
+                request.bridge = Some(value.parse().map_err(|_| wrong(expected))?);
+            }
+            "bridge.enable_icc" => request.apart = !truth()?,
+            "bridge.enable_ip_masquerade" => request.masquerade = truth()?,
+            "driver.mtu" => {
+                let mtu = value.parse().ok().filter(|mtu| (68..=65535).contains(mtu));
+                request.mtu = mtu.ok_or_else(|| wrong("a number of bytes from 68 to 65535"))?;
+            }
+            "bridge.gateway_mode_ipv4" | "bridge.gateway_mode_ipv6" => {
+                request.mode = mode(value).map_err(|_| wrong("nat or routed"))?;
+                modes.push(request.mode);
+            }
+            _ => {
+                let message = format!("--opt {key}: mydocker does not have this option of networks");
+                return Err(failed(
+                    &message,
+                    Some("see mydocker network create --help for those that it has"),
+                ));
+            }
+        }
+    }
+    if modes.windows(2).any(|pair| pair[0] != pair[1]) {
+        let message =
+            "--opt: gateway_mode_ipv4 and gateway_mode_ipv6 differ: a network has one mode for both";
+        return Err(failed(message, None));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -144,6 +144,7 @@ impl Net {
         let traits = [
             (network.internal, "internal"),
             (network.isolated, "isolated"),
+            (network.apart, "containers apart"),
             (is_routed, "routed"),
             (!is_routed && !network.internal && !network.masquerade, "no masquerading"),
         ];
