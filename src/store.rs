@@ -7,6 +7,7 @@
 
 mod lock;
 mod new_file;
+mod reserve;
 mod tree;
 
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ pub use tree::remove_tree_at;
 
 pub use lock::{Lock, LockKind};
 pub use new_file::NewFile;
+pub use reserve::{keep as keep_reserve, write_though_full};
 
 /// The two directories everything lies in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -270,6 +272,12 @@ impl Layout {
     #[must_use]
     pub fn image_temporary(&self) -> PathBuf {
         self.images().join("tmp")
+    }
+
+    /// The directory of files that keep room for records on a full disk.
+    #[must_use]
+    pub fn reserve(&self) -> PathBuf {
+        self.root.join("reserve")
     }
 
     /// The file of what has happened.

@@ -162,13 +162,15 @@ impl Images {
         let path = self.layout.image_repositories();
         let repositories = Repositories { version: VERSION, ..repositories.clone() };
         let text = serde_json::to_vec_pretty(&repositories).map_err(io::Error::other);
-        text.and_then(|text| store::write_atomic(&path, &text, Durability::Synced))
+        text.and_then(|text| store::write_though_full(&self.layout, &path, &text, Durability::Synced))
             .map_err(io_error("write", path))
     }
 
     pub(super) fn lock(&self) -> Result<Lock, ImageError> {
         let path = self.layout.image_lock();
-        Lock::exclusive(LockKind::Images, &path).map_err(io_error("lock", path))
+        let lock = Lock::exclusive(LockKind::Images, &path).map_err(io_error("lock", path))?;
+        store::keep_reserve(&self.layout);
+        Ok(lock)
     }
 
     /// Keeps images from being removed, until something that uses this one is on record.

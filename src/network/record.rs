@@ -457,7 +457,8 @@ pub(super) fn save(layout: &Layout, network: &Network) -> Result<(), RecordError
     let form = Form::new(network).ok_or_else(|| error(io::ErrorKind::InvalidInput.into()))?;
     let text = serde_json::to_vec(&form).map_err(|e| error(e.into()))?;
     store::make_directories(&layout.networks()).map_err(error)?;
-    store::write_atomic(&path, &text, Durability::Synced).map_err(error)
+    store::keep_reserve(layout);
+    store::write_though_full(layout, &path, &text, Durability::Synced).map_err(error)
 }
 
 /// Removes a network's record.

@@ -36,6 +36,8 @@ pub enum LockKind {
     Layer,
     /// A file with credentials.
     Credentials,
+    /// The files that keep room on a full disk. No other lock is taken under it.
+    Reserve,
     /// A full file of events, for the moment in which it gets another name. It is never waited for.
     Events,
 }

@@ -31,9 +31,9 @@ const STAYS_IN_ROOT: &[&str] = &[
     "image/repositories.json",
 ];
 const STAYS_IN_RUN_ROOT: &[&str] = &["boot-id", "events", "network/lock", "names.lock"];
-/// Locks that stay, a few of them.
-const LOCKS_IN_ROOT: &str = "image/layer-locks";
-const LOCKS_IN_RUN_ROOT: &str = "network/namespace-locks";
+/// Directories of files that stay, a few of them: locks, and room for records on a full disk.
+const DIRECTORIES_IN_ROOT: &[&str] = &["image/layer-locks", "reserve"];
+const DIRECTORIES_IN_RUN_ROOT: &[&str] = &["network/namespace-locks"];
 /// What holds files of containers, below either directory.
 const OF_CONTAINERS: &[&str] = &["containers", "names", "overlay2", "network/endpoints", "network/names"];
 
@@ -173,14 +173,15 @@ impl Host {
         left.extend(self.mounts().into_iter().map(|target| format!("mount {target}")));
         let pins = self.space.run(|| files_below(Path::new("/run/netns")));
         left.extend(pins.iter().map(|path| format!("pin {}", path.display())));
-        for (base, allowed, locks) in [
-            (&self.root, STAYS_IN_ROOT, LOCKS_IN_ROOT),
-            (&self.run_root, STAYS_IN_RUN_ROOT, LOCKS_IN_RUN_ROOT),
+        for (base, allowed, directories) in [
+            (&self.root, STAYS_IN_ROOT, DIRECTORIES_IN_ROOT),
+            (&self.run_root, STAYS_IN_RUN_ROOT, DIRECTORIES_IN_RUN_ROOT),
         ] {
             for path in files_below(base) {
                 let below = path.strip_prefix(base).unwrap_or(&path);
                 let of_a_container = OF_CONTAINERS.iter().any(|directory| below.starts_with(directory));
-                let stays = allowed.iter().any(|stays| below == Path::new(stays)) || below.starts_with(locks);
+                let stays = allowed.iter().any(|stays| below == Path::new(stays))
+                    || directories.iter().any(|directory| below.starts_with(directory));
                 if of_a_container || (scope == Scope::All && !stays) {
                     left.push(format!("file {}", path.display()));
                 }

@@ -109,3 +109,122 @@ fn r13_files_that_are_damaged_or_not_ours_are_named_and_never_overwritten() {
     host.mydocker(&["network", "remove", "front"]).ok();
     host.assert_nothing_left();
 }
+
+/// A host whose root directory is a file system with room for a few containers.
+fn with_limited_root(size: &str) -> Host {
+    let host = Host::new();
+    std::fs::create_dir_all(&host.root).expect("the root directory");
+    let root = host.root.to_str().expect("a plain path");
+    host.space.ok(&["mount", "-t", "tmpfs", "-o", &format!("size={size}"), "none", root]);
+    host
+}
+
+/// Takes all room of the root directory, from inside a container, and goes on whenever some becomes free.
+const FILL: &str = "while :; do busybox dd if=/dev/zero bs=64k >>/full 2>/dev/null; \
+                    busybox dd if=/dev/zero bs=1 >>/full 2>/dev/null; sleep 0.02; done";
+
+#[test]
+fn a_container_that_has_filled_the_disk_can_be_stopped_and_removed() {
+    let host = with_limited_root("8m");
+    host.network("front", "172.18.0.0/24", &[]);
+    host.mydocker(&["volume", "create", "spare"]).ok();
+    let import = crate::archives::import(&host, "spare:image", &[], &[]);
+    assert!(import.starts_with("sha256:"), "{import}");
+    let start = |name: &str, command: &[&str]| {
+        let words = ["run", "-d", "--name", name, "--net", "none"];
+        host.mydocker(&[&words[..], &["--stop-timeout", "0", &host.image], command].concat()).ok();
+    };
+    for name in ["idle-stopped", "idle-killed", "idle-removed", "idle-ends"] {
+        start(name, &["sleep", "100000"]);
+    }
+    host.mydocker(&["create", "--name", "created", "--net", "none", &host.image, "true"]).ok();
+    start("filler", &["sh", "-c", FILL]);
+    let is_full = || {
+        let path = host.root("probe");
+        let written = host.space.program(&[
+            "dd",
+            "if=/dev/zero",
+            &format!("of={}", path.display()),
+            "bs=4k",
+            "count=1",
+        ]);
+        host.space.program(&["rm", "-f", path.to_str().expect("a plain path")]);
+        (!written.status.success()).then_some(())
+    };
+    crate::program::eventually("a full disk", is_full);
+    host.mydocker(&["stop", "idle-stopped"]).ok();
+    host.mydocker(&["kill", "idle-killed"]).ok();
+    host.mydocker(&["rm", "-f", "idle-removed"]).ok();
+    host.mydocker(&["rm", "created"]).ok();
+    // The end of one is written down by its supervisor.
+    let pid = host.inspect("idle-ends")["State"]["Pid"].to_string();
+    host.space.ok(&["kill", "-KILL", &pid]);
+    crate::program::eventually("its end", || {
+        (host.inspect("idle-ends")["State"]["Running"] == false).then_some(())
+    });
+    for name in ["idle-stopped", "idle-killed", "idle-ends"] {
+        let state = &host.inspect(name)["State"];
+        assert_eq!((&state["Status"], &state["ExitCode"]), (&"exited".into(), &137.into()), "{name}");
+    }
+    crate::program::eventually("a full disk", is_full);
+    host.mydocker(&["rmi", "spare:image"]).ok();
+    host.mydocker(&["network", "rm", "front"]).ok();
+    host.mydocker(&["volume", "rm", "spare"]).ok();
+    host.mydocker(&["image", "prune", "-af"]).ok();
+    crate::program::eventually("a full disk", is_full);
+    host.mydocker(&["system", "prune", "-f", "--volumes"]).ok();
+    assert_eq!(host.mydocker(&["ps", "-a", "--format", "{{.Names}}"]).ok(), "filler");
+    crate::program::eventually("a full disk", is_full);
+    host.mydocker(&["rm", "-f", "filler"]).ok();
+    // There is room again.
+    assert_eq!(host.run(&["--net", "none"], &["echo", "again"]).ok(), "again");
+    host.space.ok(&["umount", "-l", host.root.to_str().expect("a plain path")]);
+    host.assert_nothing_left();
+}
+
+#[test]
+fn health_checks_count_on_a_full_disk() {
+    let host = with_limited_root("4m");
+    let check = [
+        "--health-cmd",
+        "echo said; test -e /dev/shm/well",
+        "--health-interval",
+        "50ms",
+        "--health-retries",
+        "3",
+    ];
+    let words = ["run", "-d", "--name", "c", "--net", "none", "--stop-timeout", "0"];
+    let fill = "touch /dev/shm/well; busybox dd if=/dev/zero bs=64k >/full; busybox dd if=/dev/zero bs=1 >>/full; \
+                sleep 100000";
+    host.mydocker(&[&words[..], &check, &[&host.image, "sh", "-c", fill]].concat()).ok();
+    let health = |status: &str| {
+        crate::program::eventually(status, || {
+            let health = host.inspect("c")["State"]["Health"].clone();
+            let is_full = health["Log"].as_array().is_some_and(|log| log.len() == 5);
+            (health["Status"] == status && (status == "healthy" || is_full)).then_some(health)
+        })
+    };
+    health("healthy");
+    crate::program::eventually("a full disk", || {
+        let written = host.mydocker(&["exec", "c", "sh", "-c", "echo x >/more"]);
+        (written.code() != 0).then_some(())
+    });
+    host.mydocker(&["exec", "c", "rm", "/dev/shm/well"]).ok();
+    let bad = health("unhealthy");
+    assert!(bad["FailingStreak"].as_u64() >= Some(3), "{bad}");
+    host.mydocker(&["exec", "c", "touch", "/dev/shm/well"]).ok();
+    health("healthy");
+    // With room, it is kept where it outlives the run.
+    host.mydocker(&["exec", "c", "rm", "/full"]).ok();
+    let kept = || {
+        let path = host.root("containers").join(host.inspect("c")["Id"].as_str()?).join("health.json");
+        let text = host.space.program(&["cat", path.to_str()?]).stdout;
+        (!text.contains("\"exit_code\":1") && text.contains("\"exit_code\":0")).then_some(())
+    };
+    crate::program::eventually("the file", kept);
+    host.mydocker(&["stop", "c"]).ok();
+    assert_eq!(host.inspect("c")["State"]["Health"]["Log"].as_array().map(Vec::len), Some(5));
+    host.mydocker(&["rm", "c"]).ok();
+    host.space.ok(&["umount", "-l", host.root.to_str().expect("a plain path")]);
+    host.assert_nothing_left();
+}

@@ -1,13 +1,14 @@
 //! How a container is by its health check: what is kept of the last checks, and what follows from one.
 //!
 //! ```text
-//! ROOT/containers/ID/health.json     replaced whole after each check
+//! ROOT/containers/ID/health.json               replaced whole after each check
+//! RUN_ROOT/containers/ID/health-unsaved.json   the same, if the disk of the other one is full
 //! ```
 //!
 //! It names the first process of the run that it is about. What it says of another run counts for its log only, so that a
 //! start has nothing to write.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -82,22 +83,25 @@ impl Health {
             State::Created | State::Starting { again: false, .. } => None,
             State::Running { init, .. } => Some(Self::of_run(layout, id, *init)),
             // As with Docker: nobody finds it healthy.
-            _ => Some(Self { status: HealthStatus::Unhealthy, ..Self::load(layout, id) }),
+            _ => Some(Self { status: HealthStatus::Unhealthy, ..Self::load(&file(layout, id)) }),
         }
     }
 
     /// How the container is whose first process this is.
     #[must_use]
     pub fn of_run(layout: &Layout, id: &ContainerId, init: Process) -> Self {
-        let last = Self::load(layout, id);
-        if last.run == Some(init) {
-            return last;
+        let known = [file(layout, id), other_file(layout, id)].map(|file| Self::load(&file));
+        // Whoever was killed between the two left both.
+        let latest = |health: &&Self| health.log.last().map(|outcome| outcome.end);
+        if let Some(last) = known.iter().filter(|health| health.run == Some(init)).max_by_key(latest) {
+            return last.clone();
         }
-        Self { run: Some(init), status: HealthStatus::Starting, failing_streak: 0, log: last.log }
+        let [Self { log, .. }, _] = known;
+        Self { run: Some(init), status: HealthStatus::Starting, failing_streak: 0, log }
     }
 
-    fn load(layout: &Layout, id: &ContainerId) -> Self {
-        let text = std::fs::read(file(layout, id)).ok();
+    fn load(file: &Path) -> Self {
+        let text = std::fs::read(file).ok();
         // What cannot be read is not worth an error: the next check writes it anew.
         text.and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or(Self {
             run: None,
@@ -110,9 +114,13 @@ impl Health {
     /// Writes it down.
     ///
     /// # Errors
-    /// The file cannot be written; the old one is still in place.
+    /// Neither file can be written; the old one is still in place.
     pub fn save(&self, layout: &Layout, id: &ContainerId) -> std::io::Result<()> {
-        store::write_atomic(&file(layout, id), &serde_json::to_vec(self)?, Durability::Process)
+        let (text, other) = (serde_json::to_vec(self)?, other_file(layout, id));
+        match store::write_atomic(&file(layout, id), &text, Durability::Process) {
+            Ok(()) => store::remove_if_exists(&other),
+            Err(error) => store::write_atomic(&other, &text, Durability::Process).map_err(|_| error),
+        }
     }
 
     /// Takes note of a check of a container that was started then. Docker's rules.
@@ -135,6 +143,10 @@ impl Health {
 
 fn file(layout: &Layout, id: &ContainerId) -> PathBuf {
     layout.container(id).join("health.json")
+}
+
+fn other_file(layout: &Layout, id: &ContainerId) -> PathBuf {
+    layout.container_run(id).join("health-unsaved.json")
 }
 
 #[cfg(test)]

@@ -106,6 +106,7 @@ pub fn create<N: Serialize + DeserializeOwned>(
     make(&layout.containers(), true)?;
     make(&layout.container_names(), true)?;
     make(&directory, false)?;
+    store::keep_reserve(layout);
     let lock = record::lock(layout, &id);
     let _lock = Lock::create(LockKind::Container, &lock).map_err(io_error("lock", &lock))?;
     let registered = (|| {

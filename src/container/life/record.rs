@@ -425,7 +425,7 @@ impl<N: Serialize + DeserializeOwned> Record<N> {
         let path = layout.container_record(&self.id);
         let write = |source| RecordError::Write { path: path.clone(), source };
         let bytes = serde_json::to_vec(self).map_err(|error| write(error.into()))?;
-        store::write_atomic(&path, &bytes, Durability::Process).map_err(write)
+        store::write_though_full(layout, &path, &bytes, Durability::Process).map_err(write)
     }
 
     /// Reads the record, lets `change` change it, and writes it, under the container's lock. If `change` fails,
