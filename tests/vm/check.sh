@@ -44,7 +44,9 @@ run() { "$M" run --rm --net none "$@"; }
 field() { "$M" inspect --format "{{$2}}" "$1"; }
 # The supervisor of a container: the parent of its first process.
 supervisor() { sed -n 's/^PPid:\t//p' "/proc/$(field "$1" .State.Pid)/status"; }
-export -f run field supervisor
+# The names of the containers that run, in a line.
+running() { echo $("$M" ps --format '{{.Names}}' | sort); }
+export -f run field supervisor running
 export M IMG V
 
 make_image() {
