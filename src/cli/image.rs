@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::listing::ObjectFormat;
 use super::{
     CommandError, Context, documents, history, images, import, load, output, pull, push, rmi, save, tag,
+    waiting,
 };
 use crate::engine::StoredImage;
 
@@ -144,7 +145,8 @@ fn prune(args: &PruneArgs, context: &mut Context) -> Result<ExitCode, CommandErr
         };
         super::system::confirm(false, what)?;
     }
-    let (removals, freed) = context.engine()?.prune_images(args.all)?;
+    let engine = context.engine()?;
+    let (removals, freed) = waiting::during("Removing images", || engine.prune_images(args.all))?;
     removals.iter().for_each(|removal| output::print(&format!("{removal}\n")));
     output::print(&format!("Total reclaimed space: {}\n", images::size(freed)));
     Ok(ExitCode::SUCCESS)

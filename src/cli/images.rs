@@ -90,7 +90,8 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(image: &StoredImage, name: Option<&Reference>, now: DateTime<Utc>, whole: bool) -> Value {
+/// An image as listings show it, by one of its names.
+pub(super) fn row(image: &StoredImage, name: Option<&Reference>, now: DateTime<Utc>, whole: bool) -> Value {
     let same = |pinned: &&Pinned| name.is_some_and(|name| name.repository() == pinned.repository());
     let digest = image.digests.iter().find(same).map(Pinned::digest);
     json!({

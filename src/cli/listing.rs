@@ -107,7 +107,8 @@ fn cell(value: &Value) -> String {
     }
 }
 
-fn for_json(row: &Value) -> Value {
+/// A row as JSON shows it.
+pub(super) fn for_json(row: &Value) -> Value {
     let mut row = row.clone();
     if let Value::Object(members) = &mut row {
         members.retain(|name, _| !TEMPLATES_ONLY.contains(&name.as_str()));

@@ -67,6 +67,7 @@ mod usage;
 mod version;
 mod volume;
 mod wait;
+mod waiting;
 
 use std::env::VarError;
 use std::ffi::OsString;

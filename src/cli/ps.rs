@@ -123,7 +123,8 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     Ok(ExitCode::SUCCESS)
 }
 
-fn row(
+/// A container as listings show it.
+pub(super) fn row(
     snapshot: &Snapshot,
     endpoints: &[Endpoint],
     mounts: &[MountView],

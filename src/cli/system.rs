@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use super::listing;
 use super::times::Moment;
-use super::{CommandError, Context, df, events, failed, images, info, key_value, output};
+use super::{CommandError, Context, df, events, failed, images, info, key_value, output, waiting};
 use crate::engine::{Network, Record, VolumeFilter};
 
 /// Look after the disk space of all containers, images and volumes.
@@ -96,7 +96,8 @@ pub(super) fn confirm(force: bool, what: &str) -> Result<(), CommandError> {
 /// Removes the containers that do not run and meet all conditions, and prints which. Returns how many bytes that frees.
 pub(super) fn prune_containers(conditions: &[Condition], context: &mut Context) -> Result<u64, CommandError> {
     let wanted = |record: &Record| conditions.iter().all(|condition| condition.holds(record));
-    let (removed, freed) = context.engine()?.prune_containers(wanted)?;
+    let engine = context.engine()?;
+    let (removed, freed) = waiting::during("Removing containers", || engine.prune_containers(wanted))?;
     if !removed.is_empty() {
         let ids: String = removed.iter().map(|id| format!("{id}\n")).collect();
         output::print(&format!("Deleted Containers:\n{ids}\n"));
@@ -117,20 +118,21 @@ fn prune(args: &PruneArgs, context: &mut Context) -> Result<ExitCode, CommandErr
     let mut freed = prune_containers(&args.filters, context)?;
     if args.filters.is_empty() {
         let engine = context.engine()?;
-        let networks = engine.prune_networks(|_: &Network| true)?;
+        let networks = waiting::during("Removing networks", || engine.prune_networks(|_: &Network| true))?;
         if !networks.is_empty() {
             let names: String = networks.iter().map(|name| format!("{name}\n")).collect();
             output::print(&format!("Deleted Networks:\n{names}\n"));
         }
         if args.volumes {
-            let pruned = engine.prune_volumes(false, &VolumeFilter::default())?;
+            let filter = VolumeFilter::default();
+            let pruned = waiting::during("Removing volumes", || engine.prune_volumes(false, &filter))?;
             if !pruned.names.is_empty() {
                 let names: String = pruned.names.iter().map(|name| format!("{name}\n")).collect();
                 output::print(&format!("Deleted Volumes:\n{names}\n"));
             }
             freed += pruned.bytes;
         }
-        let (removals, bytes) = engine.prune_images(args.all)?;
+        let (removals, bytes) = waiting::during("Removing images", || engine.prune_images(args.all))?;
         if !removals.is_empty() {
             let lines: String = removals.iter().map(|removal| format!("{removal}\n")).collect();
             output::print(&format!("Deleted Images:\n{lines}\n"));

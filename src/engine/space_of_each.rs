@@ -3,12 +3,12 @@
 use std::collections::{HashMap, HashSet};
 
 use super::containers::{self, Snapshot};
-use super::volumes::{self, VolumeFilter};
+use super::volumes::{self, VolumeFilter, VolumeView};
 use super::{EngineError, images, privileges, stats};
 use crate::container::request::mounts::Mount;
 use crate::container::tree::disk;
 use crate::image::StoredImage;
-use crate::names::{Digest, VolumeName};
+use crate::names::Digest;
 use crate::store::Layout;
 
 /// What an image takes.
@@ -32,7 +32,7 @@ pub struct SpaceOfEach {
     /// The containers, the newest first, and the bytes that each wrote.
     pub containers: Vec<(Snapshot, u64)>,
     /// The volumes by name: how many containers have each, and its bytes.
-    pub volumes: Vec<(VolumeName, usize, u64)>,
+    pub volumes: Vec<(VolumeView, usize, u64)>,
 }
 
 pub(super) fn of_each(layout: &Layout) -> Result<SpaceOfEach, EngineError> {
@@ -71,7 +71,7 @@ pub(super) fn of_each(layout: &Layout) -> Result<SpaceOfEach, EngineError> {
         // A directory of the host's is none of its own.
         let bytes = if volume.path.is_symlink() { 0 } else { disk::size(&volume.path).unwrap_or(0) };
         let count = links.get(&volume.name).copied().unwrap_or(0);
-        space.volumes.push((volume.name, count, bytes));
+        space.volumes.push((volume, count, bytes));
     }
     Ok(space)
 }

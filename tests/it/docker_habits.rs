@@ -168,7 +168,20 @@ fn what_is_not_used_is_counted_and_removed() {
     let columns = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
     let shared = each.lines().filter(|line| columns(line).ends_with(" 2kB 2kB 0B 0")).count();
     assert_eq!(shared, 3, "{each}");
-    host.mydocker(&["system", "df", "-v", "--format", "json"]).refused(&[1], &["--format", "--verbose"]);
+    let json = host.mydocker(&["system", "df", "-v", "--format", "json"]).json();
+    let names = |kind: &str, member: &str| {
+        let rows = json[kind].as_array().expect("rows").iter();
+        rows.map(|row| row[member].as_str().expect("a text").to_owned()).collect::<Vec<_>>()
+    };
+    assert!(each.contains(&names("Volumes", "Name")[0]), "{json}");
+    assert!(names("Containers", "Size").iter().all(|size| each.contains(size)), "{json}");
+    assert_eq!((names("Containers", "Names").len(), names("Volumes", "Links").len()), (3, 1), "{json}");
+    assert_eq!(json["BuildCache"], serde_json::json!([]));
+    let by_template = ["system", "df", "-v", "--format", "{{range .Volumes}}{{.Name}} {{.Size}}{{end}}"];
+    let expected = format!("{} {}", names("Volumes", "Name")[0], names("Volumes", "Size")[0]);
+    assert_eq!(host.mydocker(&by_template).ok(), expected);
+    host.mydocker(&["system", "df", "-v", "--format", "table {{.Images}}"])
+        .refused(&[1], &["--format table", "--verbose"]);
     // Nobody has said yes.
     host.mydocker(&["container", "prune"]).refused(&[1], &["not confirmed"]);
     host.mydocker(&["system", "prune"]).refused(&[1], &["not confirmed"]);

@@ -55,7 +55,8 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     Ok(ExitCode::SUCCESS)
 }
 
-fn document(volume: &VolumeView) -> Value {
+/// A volume as listings show it.
+pub(in crate::cli) fn document(volume: &VolumeView) -> Value {
     json!({
         "Driver": volume.driver,
         "Labels": listing::labels(&volume.labels),

@@ -2,7 +2,7 @@
 
 mod create;
 pub(super) mod inspect;
-mod list;
+pub(super) mod list;
 mod prune;
 mod remove;
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use super::{Condition, condition, filter};
 use crate::cli::output::print;
 use crate::cli::system::confirm;
-use crate::cli::{CommandError, Context};
+use crate::cli::{CommandError, Context, waiting};
 use crate::engine::Bytes;
 
 /// Remove the anonymous volumes that no container uses
@@ -26,7 +26,8 @@ pub(in crate::cli) struct Args {
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let which = if args.all { "all volumes" } else { "the anonymous volumes" };
     confirm(args.force, &format!("{which} that no container uses"))?;
-    let pruned = context.engine()?.prune_volumes(args.all, &filter(args.filters))?;
+    let (engine, filter) = (context.engine()?, filter(args.filters));
+    let pruned = waiting::during("Removing volumes", || engine.prune_volumes(args.all, &filter))?;
     if !pruned.names.is_empty() {
         print("Deleted Volumes:\n");
         for name in &pruned.names {
