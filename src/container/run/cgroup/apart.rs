@@ -10,11 +10,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 use super::freezer::Freezer;
-use super::{CgroupError, GroupPath, Hierarchy, collect_members};
+use super::{CgroupError, GroupPath, Hierarchy, collect_members, kill_each};
 
 /// The name of the group in the container's.
 pub(super) const APART: &str = "mydocker-health";
@@ -61,7 +58,7 @@ pub fn end_apart(
         if let Some(freezer) = &freezer {
             hold(freezer);
         }
-        kill_members(&directory, spared);
+        kill_each(members(&directory).into_iter().filter(|pid| Some(*pid) != spared));
         if let Some(freezer) = &freezer {
             freezer.ask(false).ok();
         }
@@ -74,7 +71,7 @@ pub fn end_apart(
 /// Sends `SIGKILL` to all processes in the group: those that are frozen end when they go on.
 pub fn kill_apart(hierarchy: &Hierarchy, container: &GroupPath) {
     for directory in hierarchy.directories(&path(container)) {
-        kill_members(&directory, None);
+        kill_each(members(&directory));
     }
 }
 
@@ -113,14 +110,6 @@ fn members(directory: &Path) -> Vec<i32> {
     let mut pids = Vec::new();
     collect_members(directory, &mut pids);
     pids
-}
-
-fn kill_members(directory: &Path, spared: Option<i32>) {
-    for pid in members(directory).into_iter().filter(|pid| Some(*pid) != spared) {
-        // The pid was read from the group a moment ago, and pids are given out again only after all others: who has
-        // ended since then is met by nobody's signal.
-        kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
-    }
 }
 
 fn hold(freezer: &Freezer) {

@@ -249,9 +249,23 @@ pub fn members(hierarchy: &Hierarchy, group: &GroupPath) -> Vec<i32> {
     pids
 }
 
-fn collect_members(directory: &Path, pids: &mut Vec<i32>) {
+/// The processes in a group, without those in groups below it.
+fn own_members(directory: &Path) -> Vec<i32> {
     let text = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-    pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|&pid| pid > 0));
+    // 0 stands for processes of other pid namespaces; kill(2) would take it for our own process group.
+    text.lines().filter_map(|line| line.parse().ok()).filter(|&pid| pid > 0).collect()
+}
+
+/// Kills processes that were read from a group a moment ago. Pids are given out again only after all others: who has ended
+/// since then is met by nobody's signal.
+fn kill_each(pids: impl IntoIterator<Item = i32>) {
+    for pid in pids {
+        kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
+    }
+}
+
+fn collect_members(directory: &Path, pids: &mut Vec<i32>) {
+    pids.extend(own_members(directory));
     for entry in std::fs::read_dir(directory).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             collect_members(&entry.path(), pids);
@@ -281,7 +295,7 @@ pub fn kill_all(hierarchy: &Hierarchy, group: &GroupPath) -> bool {
         // All at once, those that are being forked and those in groups below included (version 2, Linux 5.14).
         match write(&directory.join("cgroup.kill"), "1") {
             Ok(()) => by_kernel = true,
-            Err(_) => kill_members(&directory),
+            Err(_) => kill_each(own_members(&directory)),
         }
     }
     by_kernel
@@ -330,19 +344,9 @@ fn remove_group(directory: &Path, deadline: Instant) -> Result<(), CgroupError> 
                 remove_group(&entry.path(), deadline)?;
             }
         }
-        kill_members(directory);
+        kill_each(own_members(directory));
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
-    }
-}
-
-fn kill_members(directory: &Path) {
-    let text = std::fs::read_to_string(directory.join("cgroup.procs")).unwrap_or_default();
-    // 0 stands for processes of other pid namespaces; kill(2) would take it for our own process group.
-    for pid in text.lines().filter_map(|line| line.parse().ok()).filter(|&pid| pid > 0) {
-        // The pid was read from the group a moment ago, and pids are given out again only after all others:
-        // who has ended since then is met by nobody's signal.
-        kill(Pid::from_raw(pid), Signal::SIGKILL).ok();
     }
 }
 
