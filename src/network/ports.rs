@@ -15,6 +15,7 @@ use super::port::{PortMapping, PortRange, same_address};
 use super::publisher::{Publisher, publisher_of};
 use super::publishing::{Changes, Publishing, port_in_range, published};
 use super::records::Records;
+use super::roots;
 use super::subnet::Family;
 use super::table::Table;
 use crate::nft::{CommitError, Element, Found, Proto, Transaction};
@@ -201,7 +202,8 @@ impl Ports<'_> {
 
     /// Takes the ports of an endpoint away; what is gone already is no error.
     pub(super) fn unpublish(&mut self, endpoint: &Endpoint) -> Result<(), NetworkError> {
-        if endpoint.ports.is_empty() {
+        // Of a table that others have made since, nothing is its own.
+        if endpoint.ports.is_empty() || roots::others(&self.records.layout, self.table)?.is_some() {
             return Ok(());
         }
         let mut elements = Publisher::from(endpoint).elements()?;

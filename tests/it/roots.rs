@@ -39,15 +39,35 @@ fn records_below_other_roots_are_refused_while_the_table_is_there() {
     host.mydocker(&["rm", "-f", "web"]).ok();
     host.mydocker(&["network", "rm", "front"]).ok();
     theirs(&create).ok();
+    theirs(&[
+        "run",
+        "-d",
+        "--name",
+        "theirs",
+        "--net",
+        "back",
+        "-p",
+        "8080:80",
+        &host.image,
+        "sleep",
+        "1000",
+    ])
+    .ok();
     let front = ["network", "create", "--subnet", "172.18.0.0/24", "front"];
     host.mydocker(&front).refused(&[1], &["inet mydocker", root.to_str().unwrap()]);
     // Whoever has lost the table can remove what it has, without the other's.
     host.space.ok(&["nft", "delete", "table", "inet", "mydocker"]);
     host.mydocker(&front).ok();
+    let web = host.container("web", "front", &["-p", "8080:80"]);
     let before = host.table();
     theirs(&["network", "reload"]).refused(&[1], &["inet mydocker", own_root]);
+    theirs(&["rm", "-f", "theirs"]).ok();
     theirs(&["network", "rm", "back"]).ok();
     assert!(!host.devices_now().contains("back"));
     assert_eq!(host.table(), before);
+    let _server = Server::tcp(&web.space, "0.0.0.0:80");
+    assert_eq!(tcp(&host.outside, &format!("{HOST}:8080")).seen_as(), OUTSIDE);
+    drop((_server, web));
+    host.mydocker(&["rm", "-f", "web"]).ok();
     host.mydocker(&["network", "rm", "front"]).ok();
 }
