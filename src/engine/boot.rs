@@ -25,6 +25,7 @@ pub struct BootPlan {
 }
 
 /// The containers that are to be started: those that ran once, and are always to run, or unless the user has stopped them.
+/// That the host went down is no failure of a container's: `on-failure` starts none, whatever its exit status.
 pub(super) fn to_start(layout: &Layout) -> Result<BootPlan, EngineError> {
     plan(layout, |snapshot| {
         let wanted = match snapshot.record.config.settings.restart {

@@ -155,8 +155,8 @@ pub(super) struct Exec {
 }
 
 impl Exec {
-    pub(super) fn new(record: &Record, words: &[String]) -> Self {
-        let id = ContainerId::generate().map(|id| id.to_string()).unwrap_or_default();
+    pub(super) fn new(record: &Record, id: &str, words: &[String]) -> Self {
+        let id = id.to_owned();
         let mut line = words.join(" ");
         let end = (0..=LINE_MAX).rev().find(|end| line.is_char_boundary(*end)).unwrap_or(0);
         line.truncate(end);
@@ -169,6 +169,11 @@ impl Exec {
             of_container(&self.record, &format!("{action}: {}", self.line), &[("execID", &self.id)])
         };
         events::tell(layout, &[event("exec_create"), event("exec_start")]);
+    }
+
+    /// The caller has left it, and it runs on.
+    pub(super) fn detached(layout: &Layout, record: &Record, id: &str) {
+        container(layout, record, "exec_detach", &[("execID", id)]);
     }
 
     /// It has ended.

@@ -1,12 +1,13 @@
 //! One more command is run in a running container.
 
 use super::attach::{Attachment, Left};
-use super::containers;
+use super::containers::{self, Record};
 use super::launch::{Job, Supervisors};
-use super::{EngineError, SignalProxy, privileges};
+use super::{EngineError, SignalProxy, events, privileges};
 use crate::container::life::detach::DetachKeys;
 use crate::container::request::config::{Argv, ContainerPath, EnvVar, UserSpec};
 use crate::container::run::exec;
+use crate::names::ContainerId;
 use crate::store::Layout;
 
 /// A command for a container that runs already.
@@ -39,11 +40,15 @@ pub(super) fn attached(
 ) -> Result<Left, EngineError> {
     privileges::for_containers()?;
     let (tty, stdin) = (request.tty, request.interactive);
-    let job = job(layout, reference, request)?;
+    let (record, id, job) = job(layout, reference, request)?;
     let proxy = SignalProxy::Streams;
     let attachment = Attachment { stdin, stdout: true, stderr: true, proxy, detach_keys: keys };
-    // As with Docker, of a command's terminal nothing is told.
-    supervisors.attached(job, tty, stdin, &attachment, &|_| {})
+    // As with Docker, of the size of a command's terminal nothing is told.
+    let left = supervisors.attached(job, tty, stdin, &attachment, &|_| {})?;
+    if left == Left::Running {
+        events::Exec::detached(layout, &record, &id);
+    }
+    Ok(left)
 }
 
 pub(super) fn detached(
@@ -53,11 +58,12 @@ pub(super) fn detached(
     request: ExecRequest,
 ) -> Result<(), EngineError> {
     privileges::for_containers()?;
-    let job = job(layout, reference, request)?;
+    let (_, _, job) = job(layout, reference, request)?;
     supervisors.detached(job)?.map_err(|_| EngineError::ConnectionLost)
 }
 
-fn job(layout: &Layout, reference: &str, request: ExecRequest) -> Result<Job, EngineError> {
+/// What a supervisor is to do, with the container and the command's id in events.
+fn job(layout: &Layout, reference: &str, request: ExecRequest) -> Result<(Record, String, Job), EngineError> {
     let record = containers::find_running(layout, reference, "run a command in")?.0;
     let request = exec::ExecRequest {
         command: Argv::try_from(request.command)?,
@@ -71,5 +77,8 @@ fn job(layout: &Layout, reference: &str, request: ExecRequest) -> Result<Job, En
         privileged: request.privileged,
         apart: None,
     };
-    Ok(Job::Exec(record.id, request))
+    let id =
+        ContainerId::generate().map_err(|source| EngineError::Io { action: "make a random id", source })?;
+    let job = Job::Exec(record.id.clone(), request, id.to_string());
+    Ok((record, id.to_string(), job))
 }

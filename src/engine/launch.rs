@@ -27,8 +27,8 @@ pub(super) enum Job {
     Run(ContainerId),
     /// To do so again, because its restart policy asks for it. There is no client.
     Again(ContainerId),
-    /// To run one more command in a running container and stay with that.
-    Exec(ContainerId, exec::ExecRequest),
+    /// To run one more command in a running container and stay with that. The text is the command's id in events.
+    Exec(ContainerId, exec::ExecRequest, String),
     /// To check once how a running container is. There is no client.
     Check(ContainerId),
     /// To compress what is full of a container's log. There is no client.
@@ -92,7 +92,7 @@ impl Supervisors {
         let io = attach::connect_streams(&streams, attachment, open_stdin);
         attach::check_terminal(io, tty)?;
         let size = if tty { client::terminal_size(io) } else { None };
-        if let Job::Exec(_, request) = &mut job {
+        if let Job::Exec(_, request, _) = &mut job {
             request.size = size;
         }
         let order = Order { job, subscribe: true, feeds: io.stdin.is_some(), size };

@@ -74,7 +74,9 @@ impl Supervision<'_> {
                 drop(client);
                 self.supervise_container(&id.clone(), None, &order, on_start)
             }
-            Job::Exec(id, request) => self.supervise_command(id, request, client, &order, on_start),
+            Job::Exec(id, request, exec) => {
+                self.supervise_command(id, (request, exec), client, &order, on_start)
+            }
             Job::CompressLog(id) => return logs::compress(self.layout, id).map(|()| 0),
             Job::Check(id) => return Ok(health::check(self.layout, id)?.status()),
         }?;
@@ -384,7 +386,7 @@ impl Supervision<'_> {
     fn supervise_command(
         &mut self,
         id: &ContainerId,
-        request: &exec::ExecRequest,
+        (request, exec_id): (&exec::ExecRequest, &str),
         client: UnixStream,
         order: &Order<Job>,
         on_start: impl Fn() -> Result<(), SupervisorError>,
@@ -421,7 +423,7 @@ impl Supervision<'_> {
                 checks: None,
             };
             let mut supervisor = Supervisor::new(task, options)?;
-            let told = events::Exec::new(&record, request.command.words());
+            let told = events::Exec::new(&record, exec_id, request.command.words());
             supervisor.start(|| told.started(self.layout))?;
             Ok((supervisor, told))
         })();

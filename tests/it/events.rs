@@ -232,6 +232,24 @@ fn each_size_of_a_terminal_is_told() {
 }
 
 #[test]
+fn a_command_that_is_left_is_told_by_its_id() {
+    let host = Host::new();
+    let words = ["run", "-d", "--name", "c", "--net", "none", &host.image, "sleep", "100000"];
+    host.mydocker(&words).ok();
+    let words = ["exec", "-it", "--detach-keys", "a", "c", "sh", "-c", "echo up; sleep 100000"];
+    let mut client = host.command(&words).on_a_terminal().start_in(&host.space);
+    client.wait_for("up");
+    client.say("a");
+    client.wait();
+    let all = told(&host, "{{.Action}} {{.Actor.Attributes.execID}}");
+    let (left, id) = all.last().and_then(|line| line.split_once(' ')).expect("an event");
+    assert_eq!((left, id.len()), ("exec_detach", 64), "{all:?}");
+    assert!(all.iter().filter(|line| line.ends_with(id)).count() == 3, "{all:?}");
+    host.mydocker(&["rm", "-f", "c"]).ok();
+    host.assert_nothing_left();
+}
+
+#[test]
 fn the_signals_of_a_supervisor_are_told() {
     let host = Host::new();
     let run = |name: &str, options: &[&str]| {
