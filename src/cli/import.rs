@@ -1,10 +1,9 @@
 //! `mydocker import`
 
-use std::fs::File;
 use std::io::{self, IsTerminal as _};
 use std::process::ExitCode;
 
-use crate::cli::{CommandError, Context, failed, output, reference};
+use crate::cli::{CommandError, Context, failed, open_archive, output, reference};
 use crate::engine::{Change, ImportImage, Reference};
 
 /// Make an image of a tar archive of a root file system
@@ -40,9 +39,7 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         }
         engine.import_image(io::stdin().lock(), "-", request)?
     } else {
-        let file = File::open(&args.file);
-        let file = file.map_err(|error| failed(&format!("cannot open {}: {error}", args.file), None))?;
-        engine.import_image(file, &args.file, request)?
+        engine.import_image(open_archive(&args.file)?, &args.file, request)?
     };
     output::print(&format!("{id}\n"));
     Ok(ExitCode::SUCCESS)

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal as _};
 use std::os::fd::AsFd as _;
 use std::process::ExitCode;
 
-use crate::cli::{CommandError, Context, failed, output, platform};
+use crate::cli::{CommandError, Context, failed, open_archive, output, platform};
 use crate::engine::Platform;
 
 /// Load images from a tar archive that save wrote
@@ -20,17 +20,14 @@ pub(super) struct Args {
     /// Of images for several platforms, load the one for OS/ARCHITECTURE[/VARIANT] (default: this machine's)
     #[arg(long, value_name = "PLATFORM", value_parser = platform)]
     platform: Option<Platform>,
-    /// Do not print what was loaded
+    /// Print only what was loaded, which is all that is ever printed
     #[arg(long, short)]
     quiet: bool,
 }
 
 pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, CommandError> {
     let (file, what) = match args.input {
-        Some(path) => {
-            let file = File::open(&path);
-            (file.map_err(|error| failed(&format!("cannot open {path}: {error}"), None))?, path)
-        }
+        Some(path) => (open_archive(&path)?, path),
         None if io::stdin().is_terminal() => {
             let hint = "redirect standard input, or use --input";
             return Err(failed("cannot read an archive from a terminal", Some(hint)));
@@ -43,9 +40,6 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
         }
     };
     for image in context.engine()?.load_images(file, &what, args.platform.as_ref())? {
-        if args.quiet {
-            continue;
-        }
         for name in &image.names {
             output::print(&format!("Loaded image: {name}\n"));
         }

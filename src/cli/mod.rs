@@ -417,6 +417,10 @@ fn log_to_stderr(level: LevelFilter, format: LogFormat) -> LogFile {
         .with_writer(move || writer.clone())
         .with_target(false);
     match format {
+        // Only what went wrong: when it was does not matter to who has just typed the command.
+        LogFormat::Text if level <= LevelFilter::WARN => {
+            builder.event_format(output::PlainLines).finish().init();
+        }
         LogFormat::Text => builder.with_ansi(false).finish().init(),
         LogFormat::Json => {
             builder.event_format(output::JsonLines).finish().init();
@@ -432,6 +436,21 @@ fn key_value(text: &str) -> Result<(String, String), String> {
         return Err(format!("\"{text}\" has no name before the equals sign"));
     }
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Opens an archive. A directory can be opened as well, and is none.
+fn open_archive(path: &str) -> Result<File, CommandError> {
+    let file = File::open(path).map_err(|error| failed(&format!("cannot open {path}: {error}"), None))?;
+    if file.metadata().is_ok_and(|metadata| metadata.is_dir()) {
+        let place = if path.starts_with(['/', '.']) { path.to_owned() } else { format!("./{path}") };
+        let hint =
+            format!("a container can use the directory itself as its root: mydocker run {place} COMMAND");
+        return Err(failed(
+            &format!("cannot read {path}: it is a directory and not an archive"),
+            Some(&hint),
+        ));
+    }
+    Ok(file)
 }
 
 /// A command that failed before the engine was asked.

@@ -81,6 +81,28 @@ pub(super) fn complain_of(what: Complaint, text: &str) {
     writeln!(io::stderr().lock(), "{word} {}", escaped(text)).ok();
 }
 
+/// Warnings as [`complain_of`] has them.
+pub(super) struct PlainLines;
+
+impl<S, N> FormatEvent<S, N> for PlainLines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        let level = event.metadata().level();
+        let word = if *level == tracing::Level::ERROR { "error" } else { "warning" };
+        write!(writer, "{word}: ")?;
+        context.field_format().format_fields(writer.by_ref(), event)?;
+        writeln!(writer)
+    }
+}
+
 /// What is told on standard error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Complaint {

@@ -1,7 +1,7 @@
 //! Why an image cannot be found, made, named or removed.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Reference;
 use super::manifest::ManifestError;
@@ -218,10 +218,20 @@ impl ImageError {
             Self::NoImages { .. } => {
                 Some("an archive of a root file system becomes an image with: mydocker import".to_owned())
             }
+            Self::NotADirectory(path) if is_archive(path) => Some(format!(
+                "make an image of an archive first with: mydocker import {} NAME",
+                path.display()
+            )),
             Self::ManyNames { .. } => Some("remove one of the names, or all with --force".to_owned()),
             _ => None,
         }
     }
+}
+
+/// Whether a file has a name as archives have.
+fn is_archive(path: &Path) -> bool {
+    let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    [".tar", ".tar.gz", ".tgz", ".tar.zst"].iter().any(|end| name.ends_with(end))
 }
 
 /// The file system's refusal of something.

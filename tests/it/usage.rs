@@ -76,10 +76,21 @@ fn hints_lead_on_and_none_is_dangerous() {
     host.space.ip("link add other0 type bridge\n");
     host.mydocker(&["create", "--name", "c", "--net", "none", &host.image, "true"]).ok();
     let image = host.image.as_str();
+    let archive = host.scratch("archive").join("image.tar").to_str().unwrap().to_owned();
+    std::fs::write(&archive, "").unwrap();
     for (words, hint) in [
         (&["run", "--rm", "--net", "none", image, "-p", "80:80"][..], "options stand before the image"),
         (&["exec", "c", "true"], "start it with: mydocker start c"),
         (&["network", "create", "other0"], "choose another name"),
+        (
+            &["run", "--rm", &archive, "true"],
+            &format!("make an image of an archive first with: mydocker import {archive} NAME"),
+        ),
+        (
+            &["import", image, "x"],
+            &format!("a container can use the directory itself as its root: mydocker run {image} COMMAND"),
+        ),
+        (&["load", "-i", image], "a container can use the directory itself"),
     ] {
         let output = host.mydocker(words);
         assert_ne!(output.code(), 0, "{output}");
@@ -99,6 +110,17 @@ fn the_version_and_the_log_are_asked_for_as_dockers() {
         assert_eq!(host.mydocker(&[option]).ok(), version);
     }
     assert!(host.mydocker(&["version"]).ok().contains("Commit:"), "the commit");
+    // A warning is a word and a sentence; who asks for more gets the time as well.
+    let public = ["network", "create", "--subnet", "9.9.9.0/24", "public"];
+    let output = host.mydocker(&public);
+    assert!(
+        output.ok() == "public" && output.stderr.starts_with("warning: 9.9.9.0/24 is a range"),
+        "{output}"
+    );
+    host.mydocker(&["network", "rm", "public"]).ok();
+    let output = host.mydocker(&[&["--log-level", "debug"], &public[..]].concat());
+    assert!(output.stderr.contains(" WARN 9.9.9.0/24 is a range"), "{output}");
+    host.mydocker(&["network", "rm", "public"]).ok();
     for words in
         [&["-D", "network", "ls"][..], &["--debug", "network", "ls"], &["--log-level=debug", "network", "ls"]]
     {

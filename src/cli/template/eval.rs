@@ -39,6 +39,44 @@ pub(super) fn display(value: &Value) -> String {
     }
 }
 
+/// What Go prints of a member without a value, by its type: the JSON has null for each.
+fn nothing(pipeline: &Pipeline, value: &Value) -> Option<&'static str> {
+    const LISTS: [&str; 12] = [
+        "Aliases",
+        "CapAdd",
+        "CapDrop",
+        "DeviceRequests",
+        "Entrypoint",
+        "ExecIDs",
+        "Links",
+        "OnBuild",
+        "Peers",
+        "SecondaryIPAddresses",
+        "SecondaryIPv6Addresses",
+        "Services",
+    ];
+    const MAPS: [&str; 6] = ["Annotations", "DriverOpts", "Options", "Sysctls", "Tmpfs", "Volumes"];
+    const POINTERS: [&str; 10] = [
+        "Descriptor",
+        "Health",
+        "Healthcheck",
+        "IPAMConfig",
+        "Init",
+        "MemorySwappiness",
+        "OomKillDisable",
+        "PidsLimit",
+        "SizeRw",
+        "StopTimeout",
+    ];
+    let [Command { first, arguments }] = &pipeline.commands[..] else { return None };
+    let (true, true, Some((_, name))) = (value.is_null(), arguments.is_empty(), first.fields.last()) else {
+        return None;
+    };
+    let is_of = |names: &[&str]| names.contains(&name.as_str());
+    let kinds = [(is_of(&LISTS), "[]"), (is_of(&MAPS), "map[]"), (is_of(&POINTERS), "<nil>")];
+    kinds.into_iter().find_map(|(holds, text)| holds.then_some(text))
+}
+
 /// A value inside another one, as Go's `%v`.
 fn plain(value: &Value) -> String {
     match value {
@@ -110,7 +148,7 @@ impl State<'_> {
             Node::Print(pipeline) => {
                 let value = self.pipeline(pipeline, dot)?;
                 if pipeline.variables.is_empty() {
-                    self.text.push_str(&display(&value));
+                    self.text.push_str(nothing(pipeline, &value).unwrap_or(&display(&value)));
                 } else {
                     self.keep(pipeline, &value)?;
                 }
