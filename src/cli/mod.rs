@@ -31,6 +31,7 @@ mod inspect;
 mod kill;
 mod listing;
 mod load;
+mod log_file;
 mod login;
 mod logs;
 mod man;
@@ -72,14 +73,10 @@ mod waiting;
 use std::env::VarError;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
-use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex};
 
 use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::engine::Layout;
 use crate::engine::{
@@ -88,6 +85,7 @@ use crate::engine::{
 use each::{
     for_each, print_each, print_each_at_once, remove_each, remove_each_at_once, start_each, stop_each,
 };
+use log_file::{LogFile, log_to_stderr};
 use output::Complaint;
 
 /// Wrong usage, of any command: a status that no command in a container is likely to have.
@@ -374,59 +372,6 @@ fn all_was_printed(format: LogFormat) -> bool {
     let Some(error) = output::lost() else { return true };
     failed(&format!("cannot write to standard output: {error}"), None).report(format);
     false
-}
-
-/// Where log lines go: a copy of standard error. Where a container's first process is made, descriptor 2
-/// becomes the container's own before our code in it has ended, and our log is not the container's output.
-#[derive(Clone, Default)]
-struct LogFile(Arc<Mutex<Option<File>>>);
-
-impl LogFile {
-    /// Lets go of standard error: from now on nothing is logged.
-    fn close(&self) {
-        if let Ok(mut file) = self.0.lock() {
-            file.take();
-        }
-    }
-}
-
-impl Write for LogFile {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self.0.lock().map_err(|_| io::ErrorKind::Other)?.as_mut() {
-            // A whole event: one line, whatever the names in it are made of.
-            Some(file) => {
-                let text = String::from_utf8_lossy(bytes);
-                let line = text.strip_suffix('\n').unwrap_or(&text);
-                file.write_all(format!("{}\n", output::escaped(line)).as_bytes()).map(|()| bytes.len())
-            }
-            None => Ok(bytes.len()),
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-fn log_to_stderr(level: LevelFilter, format: LogFormat) -> LogFile {
-    // Without a standard error there is nowhere to log to.
-    let file = LogFile(Arc::new(Mutex::new(io::stderr().as_fd().try_clone_to_owned().ok().map(File::from))));
-    let writer = file.clone();
-    let builder = tracing_subscriber::fmt()
-        .with_max_level(level)
-        .with_writer(move || writer.clone())
-        .with_target(false);
-    match format {
-        // Only what went wrong: when it was does not matter to who has just typed the command.
-        LogFormat::Text if level <= LevelFilter::WARN => {
-            builder.event_format(output::PlainLines).finish().init();
-        }
-        LogFormat::Text => builder.with_ansi(false).finish().init(),
-        LogFormat::Json => {
-            builder.event_format(output::JsonLines).finish().init();
-        }
-    }
-    file
 }
 
 /// `KEY=VALUE`, or `KEY` alone with an empty value, as Docker's labels.

@@ -8,7 +8,8 @@ use std::process::ExitCode;
 
 use tracing_subscriber::filter::LevelFilter;
 
-use super::{FAILED, LogFormat, log_to_stderr, output};
+use super::log_file::log_to_stderr;
+use super::{FAILED, LogFormat, output};
 use crate::plugin::{Answer, Role, Roots};
 
 /// Answers if the program was called by another engine.
