@@ -60,6 +60,14 @@ impl Drop for HeldUp {
     }
 }
 
+/// Thaws a container that this process has frozen before it was interrupted.
+pub(super) fn go_on_if_ours(layout: &Layout, hierarchy: &Hierarchy, id: &ContainerId, group: &GroupPath) {
+    let is_ours = holder(layout, id).is_some_and(|holder| Some(holder) == Process::current().ok());
+    if is_ours && cgroup::thaw(hierarchy, group).is_ok() {
+        forget(layout, id);
+    }
+}
+
 /// Thaws a container whose freezer was killed. Returns whether it was thawed.
 pub(super) fn go_on_if_abandoned(
     layout: &Layout,

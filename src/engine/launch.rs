@@ -33,6 +33,9 @@ pub(super) enum Job {
     Check(ContainerId),
     /// To compress what is full of a container's log. There is no client.
     CompressLog(ContainerId),
+    /// To remove what a command has left that was interrupted by this signal, and let go on the container that it had
+    /// paused. The command's own process does it. There is no client.
+    ClearUp { signal: i32, container: Option<ContainerId> },
 }
 
 /// Starts a process for a job of this supervisor's that has no client, in this process's control groups, and returns its

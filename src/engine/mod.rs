@@ -32,6 +32,7 @@ mod image_archives;
 mod images;
 mod import;
 mod info;
+mod interruption;
 mod join;
 mod kill;
 mod known;

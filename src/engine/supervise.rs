@@ -20,8 +20,8 @@ use super::containers::Record;
 use super::host::hierarchy;
 use super::launch::{Job, Supervisors};
 use super::{
-    EngineError, etc_files, events, forget, health, join, logs, mounts, one_line, orphan, resolver, sharing,
-    update,
+    EngineError, etc_files, events, forget, health, interruption, join, logs, mounts, one_line, orphan,
+    resolver, sharing, update,
 };
 use crate::container::life::attach;
 use crate::container::life::protocol::{Failure, Order};
@@ -78,6 +78,9 @@ impl Supervision<'_> {
                 self.supervise_command(id, (request, exec), client, &order, on_start)
             }
             Job::CompressLog(id) => return logs::compress(self.layout, id).map(|()| 0),
+            Job::ClearUp { signal, container } => {
+                return Ok(interruption::clear_up(self.layout, *signal, container.as_ref()));
+            }
             Job::Check(id) => return Ok(health::check(self.layout, id)?.status()),
         }?;
         Ok(0)

@@ -14,6 +14,7 @@ use super::error::io_error;
 use super::layer::{self, Temporary};
 use super::{Image, ImageError, Pinned, Reference, RemoteName, Users, is_path, of_path};
 use crate::names::Digest;
+use crate::process::Process;
 use crate::store::{self, Durability, Layout, Lock, LockKind};
 
 /// The version of `repositories.json` that this program writes, and the newest that it reads.
@@ -184,6 +185,17 @@ impl Images {
         }
         let path = self.layout.image_lock();
         Ok(Hold { _lock: Some(Lock::shared(LockKind::Images, &path).map_err(io_error("lock", path))?) })
+    }
+
+    /// Removes the temporary directories that carry the name of this process: after an interruption, which leaves nobody
+    /// who uses them.
+    pub fn remove_own_temporaries(&self) {
+        let directory = self.layout.image_temporary();
+        let me = Process::current().ok();
+        let names = layer::list(&directory).unwrap_or_default();
+        for name in names.into_iter().filter(|name| layer::owner(name) == me) {
+            store::remove_tree_if_exists(&directory.join(name)).ok();
+        }
     }
 
     /// An image to make a container from: a path if it starts with `/` or `.`, otherwise a name or an id.

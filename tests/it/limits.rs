@@ -322,7 +322,7 @@ fn limits_are_changed_while_the_container_runs_and_for_its_next_start() {
 }
 
 /// The directories of a control group, in all trees that have it.
-fn everywhere(group: &str) -> Vec<PathBuf> {
+pub(crate) fn everywhere(group: &str) -> Vec<PathBuf> {
     let root = Path::new("/sys/fs/cgroup");
     let trees = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
     let all = trees.chain([root.to_owned()]).map(|tree| tree.join(group.trim_start_matches('/')));

@@ -99,6 +99,8 @@ mod insider;
 #[cfg(test)]
 mod inspect;
 #[cfg(test)]
+mod interruption;
+#[cfg(test)]
 mod ipam;
 #[cfg(test)]
 mod ipv6;

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
+use crate::engine::interruption::Watch;
 use crate::engine::{
     CommitImage, Credentials, DiskSpace, Engine, EngineError, EventKind, HostInfo, ImportImage, LoadedImage,
     Platform, Progress, Pruned, PullImage, Pulled, Pushed, Record, Reference, RegistryOptions as Options,
@@ -26,6 +27,7 @@ impl Engine {
         what: &str,
         request: ImportImage,
     ) -> Result<Digest, EngineError> {
+        let _watch = Watch::begin(self.supervisors.words(), None);
         let id = import::import(&self.layout, stream, what, request)?;
         events::image(&self.layout, "import", id.as_str(), what);
         Ok(id)
@@ -36,6 +38,8 @@ impl Engine {
     /// # Errors
     /// The container was made from a directory, or its files cannot be read; nothing is left behind.
     pub fn commit(&mut self, reference: &str, request: CommitImage) -> Result<Digest, EngineError> {
+        let id = self.find(reference)?.record.id;
+        let _watch = Watch::begin(self.supervisors.words(), Some(&id));
         commit::commit(&self.layout, reference, request)
     }
 
@@ -193,6 +197,7 @@ impl Engine {
         what: &str,
         platform: Option<&Platform>,
     ) -> Result<Vec<LoadedImage>, EngineError> {
+        let _watch = Watch::begin(self.supervisors.words(), None);
         let loaded = image_archives::load(&self.layout, file, what, platform)?;
         for image in &loaded {
             let name = image.names.first().map(ToString::to_string).unwrap_or_default();
@@ -248,6 +253,7 @@ impl Engine {
         request: &PullImage,
         progress: &dyn Progress,
     ) -> Result<Pulled, EngineError> {
+        let _watch = Watch::begin(self.supervisors.words(), None);
         let pulled = pull::pull(&self.layout, request, progress)?;
         let name = request.name.to_string();
         events::image(&self.layout, "pull", &name, &name);
