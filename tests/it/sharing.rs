@@ -24,6 +24,14 @@ fn a_container_sees_the_processes_of_the_one_that_it_was_put_to() {
     let seen = host.run(&share, &["sh", "-c", "echo $$; ps -o pid,args"]).ok();
     let own: i32 = seen.lines().next().and_then(|line| line.parse().ok()).expect("its own pid");
     assert!(own > 1 && seen.contains("sleep 100000"), "{seen}");
+    // Those of the host and of other containers it does not see.
+    start(&host, "other", &[], &["sleep", "77777"]);
+    let all =
+        host.run(&share, &["sh", "-c", "cat /proc/1/cmdline; echo; cd /proc; echo [0-9]*; ps -o args"]).ok();
+    let all = all.replace('\0', " ");
+    assert!(all.starts_with("sleep 100000") && !all.contains("77777") && !all.contains("supervise"), "{all}");
+    assert!(all.lines().nth(1).is_some_and(|pids| pids.split(' ').count() < 6), "{all}");
+    host.mydocker(&["rm", "-f", "other"]).ok();
     // It may end them, and is what it is itself: its mounts and its name are its own.
     start(&host, "guest", &["--pid", "container:owner", "--hostname", "guest"], &["sleep", "99999"]);
     assert_eq!(link(&host, "guest", "pid"), link(&host, "owner", "pid"));
@@ -34,6 +42,12 @@ fn a_container_sees_the_processes_of_the_one_that_it_was_put_to() {
     assert!(host.mydocker(&["exec", "owner", "ps", "-o", "args"]).ok().contains("sleep 99999"));
     let status = host.mydocker(&["exec", "guest", "cat", "/proc/self/status"]).ok();
     assert!(status.contains("Seccomp:\t2"), "{status}");
+    // One more, by way of the guest, and what is hidden is hidden from it as from all.
+    let third = ["--net", "none", "--pid", "container:guest"];
+    let seen = host
+        .run(&third, &["sh", "-c", "ps -o args; cat /proc/kcore | wc -c; echo 1 >/proc/sys/kernel/panic"]);
+    assert!(seen.stdout.contains("sleep 100000") && seen.stdout.contains("sleep 99999"), "{seen}");
+    assert!(seen.stdout.ends_with("0\n") && seen.stderr.contains("Read-only"), "{seen}");
     // A terminal, a shell that leads a session, an exit status: all as ever.
     assert_eq!(host.run(&share, &["sh", "-c", "exit 7"]).code(), 7);
     host.run(&share, &["nosuch"]).refused(&[127], &["nosuch"]);
@@ -43,6 +57,32 @@ fn a_container_sees_the_processes_of_the_one_that_it_was_put_to() {
     assert_eq!(host.inspect("guest")["State"]["ExitCode"], 137);
     host.run(&share, &["true"]).refused(REFUSED, &["owner", "not running"]);
     host.mydocker(&["rm", "-f", "owner", "guest"]).ok();
+    host.assert_nothing_left();
+}
+
+#[test]
+fn who_may_mount_cannot_lend_another_view_of_processes() {
+    let host = Host::new();
+    for (number, mounts) in [
+        "mount -t tmpfs none /proc",
+        "mount -t tmpfs none /proc; mkdir -p /proc/1/ns; ln -s /x /proc/1/ns/pid",
+        "mount --bind /proc/1 /proc",
+        "mount --bind /host /proc",
+    ]
+    .iter()
+    .enumerate()
+    {
+        let name = format!("owner{number}");
+        let script = format!("{mounts}; echo done >/tmp/done; exec sleep 100000");
+        start(&host, &name, &["--privileged", "-v", "/proc:/host"], &["busybox", "sh", "-c", &script]);
+        eventually("the mount", || {
+            let looked = host.mydocker(&["exec", &name, "cat", "/tmp/done"]);
+            (looked.stdout == "done\n").then_some(())
+        });
+        let share = ["--net", "none", "--pid", &format!("container:{name}")];
+        host.run(&share, &["true"]).refused(&[125, 126], &["/proc"]);
+        host.mydocker(&["rm", "-f", &name]).ok();
+    }
     host.assert_nothing_left();
 }
 

@@ -9,13 +9,17 @@
 //! host wrong, and the supervisor reports what cannot be opened.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
+use nix::fcntl::{OFlag, openat};
 use nix::libc;
 use nix::mount::{MntFlags, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::stat::{Mode, fstat};
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::{chdir, fchdir, pivot_root, sethostname};
 
 use super::capability;
@@ -158,6 +162,10 @@ pub fn create(
         nodes: &nodes,
         shared_memory,
         has_shared_memory,
+        processes: match parts.sharing.pid {
+            Joined::Of(owner) => Some(processes_of(owner)?),
+            Joined::Own | Joined::Host => None,
+        },
     };
     let mounts = Mounts::prepare(wanted)?;
     let (streams, theirs) = connect(config, &mounts, identity.uid)?;
@@ -226,6 +234,41 @@ fn host_memory() -> Result<OwnedFd, RuntimeError> {
         | MountAttributes::MOUNT_ATTR_NODEV
         | MountAttributes::MOUNT_ATTR_NOEXEC;
     detached::copy_with(file.as_fd(), true, attributes).map_err(|errno| error(errno.into()))
+}
+
+/// The `/proc` of another container, for one that joins its pid namespace: only a process in that namespace could make
+/// a new one, and none of ours is there before it is confined. The other container may have mounted something else
+/// there, if it may mount.
+fn processes_of(owner: Process) -> Result<OwnedFd, RuntimeError> {
+    let failed = |source| RuntimeError::Mount {
+        what: "the other container's processes".to_owned(),
+        place: "/proc".into(),
+        source,
+    };
+    let namespaces = [namespace_of(owner, "mnt")?, namespace_of(owner, "pid")?];
+    let find = || -> Result<Option<OwnedFd>, Errno> {
+        let mount = detached::copy_inside(&namespaces[0], Path::new("/proc"), false)?;
+        if fstatfs(&mount)?.filesystem_type() != PROC_SUPER_MAGIC {
+            return Ok(None);
+        }
+        // Not a part of it, and of this very namespace: its first process is in it.
+        let first = openat(&mount, "1/ns/pid", OFlag::O_PATH | OFlag::O_CLOEXEC, Mode::empty())?;
+        let (shown, wanted) = (fstat(&first)?, fstat(&namespaces[1])?);
+        let is_same = (shown.st_dev, shown.st_ino) == (wanted.st_dev, wanted.st_ino);
+        Ok(is_same.then_some(mount))
+    };
+    match find() {
+        Ok(Some(mount)) => {
+            detached::set_attributes(&mount, mounting::PLAIN, 0, false)
+                .map_err(|errno| failed(errno.into()))?;
+            Ok(mount)
+        }
+        // As openat(2) says of a tree that has something else there.
+        Ok(None) | Err(Errno::ENOENT | Errno::ENOTDIR) => {
+            Err(failed(io::Error::other("it has something else mounted on its /proc")))
+        }
+        Err(errno) => Err(failed(errno.into())),
+    }
 }
 
 /// The shared memory of another container, as it sees it; one that has none shares none.
@@ -365,7 +408,7 @@ impl First {
             setns(ipc, CloneFlags::CLONE_NEWIPC).at(Step::JoinIpc)?;
         }
         if let Some(pids) = &self.pids {
-            // For /proc and for the process that comes after this one, which itself stays outside.
+            // For the process that comes after this one, which itself stays outside.
             setns(pids, CloneFlags::CLONE_NEWPID).at(Step::JoinPids)?;
         }
         if self.own_groups_namespace {
@@ -377,7 +420,10 @@ impl First {
             .at(Step::Propagation)?;
         // On top of the host's root: no place has to be there for it.
         detached::attach_to_root(&self.root).at(Step::Root)?;
+        // In another container's, this process is not to be found.
+        let own = self.pids.as_ref().map(|_| File::open("/proc")).transpose().at(Step::Profile)?;
         let proc = self.mounts.attach(self.root.as_fd(), &self.sysctls)?;
+        let proc = own.map_or(proc, OwnedFd::from);
         self.change_root().at(Step::Pivot)?;
         if let Some(name) = &self.hostname {
             sethostname(name).at(Step::Hostname)?;

@@ -37,7 +37,7 @@ const SHM_SIZE: u64 = 64 << 20;
 const GROUPS: &str = "/sys/fs/cgroup";
 
 /// What the kernel's own file systems are mounted with.
-const PLAIN: MountAttributes = MountAttributes::MOUNT_ATTR_NOSUID
+pub(super) const PLAIN: MountAttributes = MountAttributes::MOUNT_ATTR_NOSUID
     .union(MountAttributes::MOUNT_ATTR_NODEV)
     .union(MountAttributes::MOUNT_ATTR_NOEXEC);
 
@@ -104,6 +104,8 @@ pub(super) struct Wanted<'a> {
     pub(super) shared_memory: Option<OwnedFd>,
     /// Whether there is any shared memory.
     pub(super) has_shared_memory: bool,
+    /// The `/proc` of another container, for one that is in its pid namespace.
+    pub(super) processes: Option<OwnedFd>,
 }
 
 impl Mounts {
@@ -112,7 +114,8 @@ impl Mounts {
     /// # Errors
     /// [`RuntimeError::Mount`] names what cannot be mounted where.
     pub(super) fn prepare(wanted: Wanted<'_>) -> Result<Self, RuntimeError> {
-        let Wanted { config, hierarchy, groups, points, nodes, shared_memory, has_shared_memory } = wanted;
+        let Wanted { config, hierarchy, groups, points, nodes, shared_memory, has_shared_memory, processes } =
+            wanted;
         let security = &config.settings.security;
         let failed = |what: &str, place: &str| {
             let (what, place) = (what.to_owned(), PathBuf::from(place));
@@ -122,7 +125,8 @@ impl Mounts {
         let dev = device_directory().map_err(failed("tmpfs", "/dev"))?;
         nodes.iter().try_for_each(|node| add_node(&dev, node))?;
         let mut list = vec![
-            opened("/proc", "proc", PLAIN),
+            // What is opened shows the processes of the namespace that the opener itself is in.
+            processes.map_or_else(|| opened("/proc", "proc", PLAIN), |mount| mounted("/proc", mount)),
             opened("/sys", "sysfs", PLAIN | read_only_unless(security.privileged)),
             opened("/dev/mqueue", "mqueue", PLAIN),
             mounted("/dev", dev),
