@@ -128,6 +128,6 @@ mod pages {
             }
         }
         assert_eq!(said, numbered_tests());
-        assert_eq!(said.len(), 17 + 15);
+        assert_eq!(said.len(), 18 + 15);
     }
 }

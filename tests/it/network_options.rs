@@ -375,12 +375,12 @@ fn containers_are_kept_apart(bridge_netfilter: bool) {
 }
 
 #[test]
-fn containers_of_a_network_are_kept_apart_where_the_user_wants_it() {
+fn s18_containers_of_a_network_are_kept_apart_where_the_user_wants_it() {
     containers_are_kept_apart(false);
 }
 
 #[test]
-fn containers_of_a_network_are_kept_apart_with_bridge_netfilter() {
+fn s18_containers_of_a_network_are_kept_apart_with_bridge_netfilter() {
     containers_are_kept_apart(true);
 }
 
