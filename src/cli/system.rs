@@ -22,7 +22,8 @@ enum Command {
     Prune(PruneArgs),
 }
 
-/// Remove all containers that do not run, all networks that no container uses, and the images without a name
+/// Remove all containers that do not run, all networks but the default one that no container uses, and the images
+/// without a name
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker system prune --all --volumes --force")]
 struct PruneArgs {
@@ -109,7 +110,7 @@ fn prune(args: &PruneArgs, context: &mut Context) -> Result<ExitCode, CommandErr
     let mut what = "all containers that do not run".to_owned();
     if args.filters.is_empty() {
         let images = if args.all { "all images that no container uses" } else { "the images without a name" };
-        what.push_str(&format!(", all networks that no container uses and {images}"));
+        what.push_str(&format!(", all networks but the default one that no container uses, and {images}"));
         if args.volumes {
             what.push_str(", and the anonymous volumes that no container uses");
         }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::cli::{CommandError, Context, print_each, remove_each};
 
-/// Remove networks that no container uses
+/// Remove networks that no running container uses
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker network remove testbr0")]
 pub(in crate::cli) struct Args {
