@@ -103,6 +103,13 @@ fn an_image_goes_around_with_the_same_digests() {
     let other = proxy.image("t/one:v2");
     mydocker(&host, &["tag", &name, &other]).ok();
     let pushed = mydocker(&host, &["push", &other]).ok();
+    // As with Docker: whole names are told of, and repositories are their attribute.
+    let format = ["--format", "{{.Action}} {{.Actor.ID}} {{.Actor.Attributes.name}}"];
+    let filters = ["--filter", "event=pull", "--filter", "event=push", "--since", "1h", "--until", "0s"];
+    let told = mydocker(&host, &[&["events"][..], &filters, &format].concat()).ok();
+    let repository = |name: &str| name.rsplit_once(':').expect("a tag").0.to_owned();
+    assert!(told.contains(&format!("pull {name} {}\n", repository(&name))), "{told}");
+    assert!(told.ends_with(&format!("push {other} {}", repository(&other))), "{told}");
     assert!(pushed.starts_with(&format!("v2: digest: {remote} size: ")), "{pushed}");
     let asked = proxy.asked();
     assert!(

@@ -255,8 +255,7 @@ impl Engine {
     ) -> Result<Pulled, EngineError> {
         let _watch = Watch::begin(self.supervisors.words(), None);
         let pulled = pull::pull(&self.layout, request, progress)?;
-        let name = request.name.to_string();
-        events::image(&self.layout, "pull", &name, &name);
+        events::image(&self.layout, "pull", &request.name.to_string(), request.name.repository());
         Ok(pulled)
     }
 
@@ -280,7 +279,7 @@ impl Engine {
         progress: &dyn Progress,
     ) -> Result<Pushed, EngineError> {
         let pushed = push::push(&self.layout, name, platform, options, progress)?;
-        events::image(&self.layout, "push", &name.to_string(), &name.to_string());
+        events::image(&self.layout, "push", &name.to_string(), name.repository());
         Ok(pushed)
     }
 
