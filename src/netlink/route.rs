@@ -307,19 +307,24 @@ impl RouteSocket {
         refused.map_or(Ok(links), |(_, error)| Err(error))
     }
 
-    fn dump(
-        &mut self,
-        action: &'static str,
-        request: RouteNetlinkMessage,
-    ) -> Result<Vec<RouteNetlinkMessage>, RequestError> {
-        let error = |source| RequestError { action, source };
+    /// Asks for a listing; the answers are for the caller to read.
+    pub(super) fn ask_for_all(&self, request: RouteNetlinkMessage) -> io::Result<()> {
         let mut header = NetlinkHeader::default();
         header.flags = NLM_F_REQUEST | NLM_F_DUMP;
         let mut message = NetlinkMessage::new(header, NetlinkPayload::from(request));
         message.finalize();
         let mut bytes = vec![0; message.buffer_len()];
         message.serialize(&mut bytes);
-        self.socket.send(&bytes, 0).map_err(error)?;
+        self.socket.send(&bytes, 0).map(drop)
+    }
+
+    fn dump(
+        &mut self,
+        action: &'static str,
+        request: RouteNetlinkMessage,
+    ) -> Result<Vec<RouteNetlinkMessage>, RequestError> {
+        let error = |source| RequestError { action, source };
+        self.ask_for_all(request).map_err(error)?;
         let mut found = Vec::new();
         loop {
             let datagram = datagram(&self.socket).map_err(error)?;
