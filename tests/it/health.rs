@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use crate::archives::import;
 use crate::host::Host;
+use crate::limits::everywhere;
 use crate::program::eventually;
 
 /// Starts a container that sleeps, with these options.
@@ -58,11 +59,7 @@ fn checker(supervisor: i32) -> Option<i32> {
 /// The directories of the control groups for checks.
 fn groups(host: &Host, name: &str) -> Vec<PathBuf> {
     let id = host.inspect(name)["Id"].as_str().expect("an id").to_owned();
-    let root = std::path::Path::new("/sys/fs/cgroup");
-    let trees = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
-    let all =
-        trees.chain([root.to_owned()]).map(|tree| tree.join("mydocker").join(&id).join("mydocker-health"));
-    all.filter(|group| group.exists()).collect()
+    everywhere(&format!("/mydocker/{id}/mydocker-health"))
 }
 
 #[test]

@@ -321,11 +321,21 @@ fn limits_are_changed_while_the_container_runs_and_for_its_next_start() {
     host.assert_nothing_left();
 }
 
+/// Where the trees of control groups are mounted.
+fn trees() -> Vec<PathBuf> {
+    let root = Path::new("/sys/fs/cgroup");
+    // One tree: what lies in it are groups.
+    if root.join("cgroup.procs").exists() {
+        return vec![root.to_owned()];
+    }
+    let entries = std::fs::read_dir(root).unwrap().map(Result::unwrap);
+    // Links are other names of the same trees.
+    entries.filter(|entry| entry.file_type().unwrap().is_dir()).map(|entry| entry.path()).collect()
+}
+
 /// The directories of a control group, in all trees that have it.
 pub(crate) fn everywhere(group: &str) -> Vec<PathBuf> {
-    let root = Path::new("/sys/fs/cgroup");
-    let trees = std::fs::read_dir(root).unwrap().map(|entry| entry.unwrap().path());
-    let all = trees.chain([root.to_owned()]).map(|tree| tree.join(group.trim_start_matches('/')));
+    let all = trees().into_iter().map(|tree| tree.join(group.trim_start_matches('/')));
     all.filter(|group| group.exists()).collect()
 }
 
@@ -376,11 +386,7 @@ fn a_container_is_in_the_group_that_the_user_wants() {
 fn groups_go_with_the_last_container_in_them_unless_the_user_made_them() {
     let host = Host::new();
     let top = format!("/mydocker-it-own-{}", std::process::id());
-    let made: Vec<PathBuf> = everywhere("/")
-        .into_iter()
-        .filter(|tree| tree.join("cgroup.procs").exists())
-        .map(|tree| tree.join(top.trim_start_matches('/')))
-        .collect();
+    let made: Vec<PathBuf> = trees().into_iter().map(|tree| tree.join(top.trim_start_matches('/'))).collect();
     made.iter().for_each(|group| std::fs::create_dir(group).unwrap());
     let parent = format!("{top}/below/deeper");
     // Some begin while others end: a group that is just being removed is made anew.
