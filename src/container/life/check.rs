@@ -143,7 +143,12 @@ impl Running {
             Seen::Ended(code) => code,
             Seen::Alive | Seen::Stopped => {
                 // The init process reaps them: they are not to become zombies of the container's first process.
-                cgroup::end_apart(hierarchy, group, Some(self.init.pid)).ok();
+                let ended = cgroup::end_apart(hierarchy, group, Some(self.init.pid));
+                if ended.is_err() && cgroup::is_freezing(hierarchy, group) {
+                    // It was paused a moment ago. What was sent to them ends them when it goes on.
+                    cgroup::kill_apart(hierarchy, group);
+                    return None;
+                }
                 self.end_init()
             }
         };
@@ -197,9 +202,9 @@ impl Running {
                 return code;
             }
             if Instant::now() >= deadline {
-                // A process of the container has stopped it.
+                // A process of the container has stopped it, or it was paused a moment ago: then it ends when it goes on,
+                // and the next check clears up.
                 kill(pid, Signal::SIGKILL).ok();
-                waitpid(pid, None).ok();
                 return -1;
             }
             std::thread::sleep(Duration::from_millis(1));

@@ -175,7 +175,7 @@ impl Helper {
         names: Names,
         streams: Option<Streams>,
     ) -> Result<Task, RuntimeError> {
-        let (ours, theirs) = channel().map_err(RuntimeError::Clone)?;
+        let (mut ours, theirs) = channel().map_err(RuntimeError::Clone)?;
         if let Some(patience) = self.apart {
             ours.give_up_after(patience).map_err(RuntimeError::Clone)?;
         }

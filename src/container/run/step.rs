@@ -164,25 +164,30 @@ const GO: u8 = b'g';
 pub(super) fn channel() -> io::Result<(Supervisors, Processes)> {
     let kind = SockType::SeqPacket;
     let (ours, theirs) = socketpair(AddressFamily::Unix, kind, None, SockFlag::SOCK_CLOEXEC)?;
-    Ok((Supervisors(ours), Processes(theirs)))
+    Ok((Supervisors { socket: ours, patience: PollTimeout::NONE }, Processes(theirs)))
 }
 
 /// The supervisor's end.
 #[derive(Debug)]
-pub(in crate::container) struct Supervisors(OwnedFd);
+pub(in crate::container) struct Supervisors {
+    socket: OwnedFd,
+    /// How long it waits for each message.
+    patience: PollTimeout,
+}
 
 impl Supervisors {
     /// Waits for each message at most so long from now on.
-    pub(super) fn give_up_after(&self, patience: Duration) -> io::Result<()> {
+    pub(super) fn give_up_after(&mut self, patience: Duration) -> io::Result<()> {
+        self.patience = PollTimeout::try_from(patience).unwrap_or(PollTimeout::MAX);
         // Zero would be for ever.
         let microseconds = i64::try_from(patience.as_micros()).unwrap_or(i64::MAX).max(1);
-        Ok(setsockopt(&self.0, sockopt::ReceiveTimeout, &TimeVal::microseconds(microseconds))?)
+        Ok(setsockopt(&self.socket, sockopt::ReceiveTimeout, &TimeVal::microseconds(microseconds))?)
     }
 
     /// Waits for a message. `None`: there will be none.
     pub(super) fn receive(&self) -> io::Result<Option<Message>> {
         let mut text = [0_u8; 16];
-        let (length, descriptor) = sys::receive_with_descriptor(&self.0, &mut text)?;
+        let (length, descriptor) = sys::receive_with_descriptor(&self.socket, &mut text)?;
         let strange = || io::Error::from(io::ErrorKind::InvalidData);
         let number = |at: usize| {
             let bytes = text.get(at..at + 4).and_then(|bytes| bytes.try_into().ok());
@@ -202,7 +207,8 @@ impl Supervisors {
         }))
     }
 
-    /// Waits for a message, or the end of this process (a pidfd): true if there is something to receive.
+    /// Waits for a message, or the end of this process (a pidfd): true if there is something to receive. False also if it
+    /// gives up.
     pub(super) fn is_readable_before_end_of(&self, process: impl AsFd) -> io::Result<bool> {
         let ready = |fds: &mut [PollFd<'_>], timeout| match poll(fds, timeout) {
             Err(Errno::EINTR) => Ok(None),
@@ -210,9 +216,9 @@ impl Supervisors {
             Ok(_) => Ok(Some(fds[0].any() == Some(true))),
         };
         loop {
-            let socket = || PollFd::new(self.0.as_fd(), PollFlags::POLLIN);
+            let socket = || PollFd::new(self.socket.as_fd(), PollFlags::POLLIN);
             let ended = PollFd::new(process.as_fd(), PollFlags::POLLIN);
-            match ready(&mut [socket(), ended], PollTimeout::NONE)? {
+            match ready(&mut [socket(), ended], self.patience)? {
                 Some(true) => return Ok(true),
                 // It may have said something between both looks, right before its end.
                 Some(false) => return Ok(ready(&mut [socket()], PollTimeout::ZERO)? == Some(true)),
@@ -223,7 +229,7 @@ impl Supervisors {
 
     /// Lets the process become its command.
     pub(super) fn go(&self) -> io::Result<()> {
-        match write(&self.0, &[GO]) {
+        match write(&self.socket, &[GO]) {
             // It has ended meanwhile: what is received next shows that.
             Ok(_) | Err(Errno::EPIPE) => Ok(()),
             Err(errno) => Err(errno.into()),
