@@ -53,18 +53,23 @@ bench bench-peers bench-pull: export MYDOCKER_BENCH_RESULTS = $(abspath $(RESULT
 bench bench-peers bench-pull: export MYDOCKER_BENCH_BINARY = $(abspath $(BINARY))
 bench bench-peers bench-pull: export MYDOCKER_BENCH_COMMIT = $(shell git describe --always --dirty 2>/dev/null)
 
-bench: build ## measure each part next to the bare kernel, and 1,000 containers, in minutes (root; an idle machine)
-	.ci/dependencies bench
-	cargo bench --locked --bench speed
-
 # Whatever of this cannot be had here is reported as missing by the benchmark itself.
 NETAVARK := 2.1.0
+AARDVARK := 2.1.0
 PEERS := target/peers
+# $(call peer,NAME,VERSION)
+peer = $(PEERS)/bin/$(1) --version 2>/dev/null | grep -qx '$(1) $(2)' || \
+  cargo install --locked --version '=$(2)' --root $(PEERS) --target-dir $(PEERS)/build $(1) || \
+  echo '$(1) $(2) cannot be built here'
+
+bench: build ## measure each part next to the bare kernel, and 1,000 containers, in minutes (root; an idle machine)
+	.ci/dependencies bench
+	$(call peer,aardvark-dns,$(AARDVARK))
+	cargo bench --locked --bench speed
+
 bench-peers: build ## measure mydocker next to netavark, CNI and podman, in an hour or less (root; an idle machine)
 	.ci/dependencies peers
-	$(PEERS)/bin/netavark --version 2>/dev/null | grep -qx 'netavark $(NETAVARK)' || \
-	  cargo install --locked --version '=$(NETAVARK)' --root $(PEERS) --target-dir $(PEERS)/build netavark || \
-	  echo 'netavark $(NETAVARK) cannot be built here'
+	$(call peer,netavark,$(NETAVARK))
 	MYDOCKER_BENCH_PEERS=1 cargo bench --locked --bench peers
 
 bench-pull: build ## measure pulls next to what none can do without, and to podman and containerd, in minutes (root; an idle machine)

@@ -119,7 +119,8 @@ impl Many {
         let pid = command::run(command.args(["inspect", "-f", "{{.State.Pid}}", &name(0)]), "")?.stdout;
         let space = PathBuf::from(format!("/proc/{}/ns/net", pid.trim()));
         let case = format!("the address of a name among {present} containers");
-        self.figures.extend(names::measure(GROUP, &case, &space, &name(1))?);
+        let files = self.run_root.join("network/names/bench0").join(name(1));
+        self.figures.extend(names::measure(GROUP, &case, &space, &name(1), &files)?);
         Ok(())
     }
 

@@ -10,6 +10,7 @@
 //! | `process` | `true` in a container of its own and in one that runs, next to the bare system calls, `crun` and `runc`; only if all is measured, or `-- process` |
 //! | `containers` | a thousand containers: starting, listing, removing, their memory; only if all is measured, or `-- containers` |
 //! | `names` | the address of another container, asked by name, next to a bare echo; of a few containers and of all (with `containers`) |
+//! | `resolvers` | mydocker's answers to `dnsperf`, next to those of dnsmasq and aardvark-dns; only if all is measured, or `-- names` |
 //! | `floor`, `floor_link` | the messages that the floors send |
 //! | `floor_process` | what the floors of `process` do |
 //! | `oci` | how `process` uses `crun` and `runc` |
@@ -44,7 +45,6 @@ mod datapath;
 mod floor;
 mod floor_link;
 mod floor_process;
-#[expect(dead_code, reason = "only some of what the other benchmarks need is needed here")]
 #[path = "../peers/hideout.rs"]
 mod hideout;
 mod links;
@@ -54,6 +54,7 @@ mod oci;
 mod process;
 mod raw;
 mod report;
+mod resolvers;
 mod rules;
 mod stage;
 mod table;
@@ -76,6 +77,7 @@ fn main() {
     }
     let inside = hideout::inside(|task, place| match task {
         process::GROUP => process::measure(place),
+        resolvers::GROUP => resolvers::measure(place),
         _ => containers::measure(place),
     });
     if inside {
@@ -103,6 +105,16 @@ fn main() {
                 facts.extend(notes);
             }
             Err(reason) => miss(&mut facts, process::GROUP, &reason),
+        }
+    }
+    if wants(resolvers::GROUP) {
+        println!("{}: they take a minute", resolvers::GROUP);
+        match resolvers::all() {
+            Ok((figures, notes)) => {
+                others.extend(figures);
+                facts.extend(notes);
+            }
+            Err(reason) => miss(&mut facts, resolvers::GROUP, &reason),
         }
     }
     if wants(containers::GROUP) {

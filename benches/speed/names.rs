@@ -1,11 +1,13 @@
 //! How long a container waits for the address of another one.
 //!
 //! The floor is a bare echo by UDP in the same namespace, from a thread that does nothing else. Both take turns; what is
-//! timed is one question and its answer, over a socket that is there.
+//! timed is one question and its answer, over a socket that is there. One that was asked before is answered without reading
+//! the name's files again; so there is a second case, in which they have changed since.
 
+use std::fs::File;
 use std::net::UdpSocket;
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mydocker::netns::NetNs;
 
@@ -20,8 +22,16 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// How much of an answer is read.
 const MOST: usize = 512;
 
-/// The time of a question for the address of `name`, asked in the network namespace of `container`.
-pub(crate) fn measure(group: &str, case: &str, container: &Path, name: &str) -> Outcome<Vec<Figure>> {
+/// The time of a question for the address of `name`, asked in the network namespace of `container`. `files` is the
+/// directory of the name.
+pub(crate) fn measure(
+    group: &str,
+    case: &str,
+    container: &Path,
+    name: &str,
+    files: &Path,
+) -> Outcome<Vec<Figure>> {
+    let files = File::open(files).map_err(|error| format!("the files of {name}: {error}"))?;
     let space = NetNs::open(container).map_err(|error| error.to_string())?;
     let connect = |to: &str| -> std::io::Result<_> {
         let socket = UdpSocket::bind("127.0.0.1:0")?;
@@ -39,23 +49,34 @@ pub(crate) fn measure(group: &str, case: &str, container: &Path, name: &str) -> 
         .map_err(|error| error.to_string())?
         .map_err(|error| format!("no sockets in the namespace of a container: {error}"))?;
     let query = question(name);
-    let (mut asked, mut echoed) = (Vec::new(), Vec::new());
+    let (mut asked, mut changed, mut echoed) = (Vec::new(), Vec::new(), Vec::new());
+    let once = || {
+        let (took, answer) = ask(&names, &query)?;
+        // Number, "an answer", and one record of it.
+        let is_right = answer.get(..2) == query.get(..2) && answer.get(6..8) == Some(&[0, 1]);
+        if is_right { Ok(took) } else { Err(format!("{name} has no address there")) }
+    };
     std::thread::scope(|scope| {
         scope.spawn(|| answer(&echo));
         for _ in 0..ROUNDS {
-            let (took, answer) = ask(&names, &query)?;
-            // Number, "an answer", and one record of it.
-            if answer.get(..2) != query.get(..2) || answer.get(6..8) != Some(&[0, 1]) {
-                return Err(format!("{name} has no address there"));
-            }
-            asked.push(took);
+            asked.push(once()?);
             echoed.push(ask(&floor, &query)?.0);
+        }
+        for _ in 0..ROUNDS {
+            files.set_modified(SystemTime::now()).map_err(|error| error.to_string())?;
+            changed.push(once()?);
         }
         // An empty packet ends the echo.
         floor.send(&[]).map_err(|error| error.to_string())?;
-        Ok(())
+        Ok::<(), String>(())
     })?;
-    let figures = [(case.to_owned(), asked), (format!("{case}{FLOOR}"), echoed)];
+    let again = format!("{case}, its files changed");
+    let figures = [
+        (case.to_owned(), asked),
+        (format!("{case}{FLOOR}"), echoed.clone()),
+        (format!("{again}{FLOOR}"), echoed),
+        (again, changed),
+    ];
     Ok(figures.into_iter().flat_map(|(case, times)| summary(group, &case, times)).collect())
 }
 

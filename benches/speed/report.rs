@@ -17,7 +17,7 @@ pub(crate) const FLOOR: &str = " (floor)";
 pub(crate) struct Figure {
     pub(crate) group: String,
     pub(crate) case: String,
-    /// `median ns`, `min ns`, `p90 ns`, `p99 ns`, `median CPU ns`, `connections/s`, `KiB`.
+    /// `median ns`, `mean ns`, `min ns`, `p90 ns`, `p99 ns`, `median CPU ns`, `connections/s`, `answers/s`, `KiB`.
     pub(crate) measure: String,
     pub(crate) value: f64,
 }
@@ -90,6 +90,7 @@ pub(crate) fn report(directory: &Path, started: SystemTime, facts: &[String], ot
 fn with_measure(measure: &str, value: f64) -> String {
     match measure {
         "min ns" => "min ",
+        "mean ns" => "mean ",
         "p50 ns" => "p50 ",
         "p90 ns" => "p90 ",
         "p99 ns" => "p99 ",
