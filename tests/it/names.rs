@@ -270,6 +270,14 @@ fn musl_program(host: &Host) {
     crate::program::forget_closed_descriptors();
 }
 
+/// Lists of search domains, and whether the host's server answers at all.
+const SEARCHES: [(&str, bool); 3] =
+    [("", true), ("search a.example b.example\n", true), ("search a.example\n", false)];
+
+fn list_with(searches: &str, answers: bool) -> String {
+    format!("nameserver {}\n{searches}", if answers { "127.0.0.53" } else { "127.0.0.54" })
+}
+
 #[test]
 fn every_resolver_finds_single_names() {
     let host = Host::new();
@@ -283,11 +291,8 @@ fn every_resolver_finds_single_names() {
     let ask = |image: &str, command: &[&str]| {
         host.mydocker(&[&["run", "--rm", "--net", "front", image], command].concat())
     };
-    for (searches, answers) in
-        [("", true), ("search a.example b.example\n", true), ("search a.example\n", false)]
-    {
-        let server = if answers { "127.0.0.53" } else { "127.0.0.54" };
-        std::fs::write(&list, format!("nameserver {server}\n{searches}")).unwrap();
+    for (searches, answers) in SEARCHES {
+        std::fs::write(&list, list_with(searches, answers)).unwrap();
         // Where no server answers, the name is found all the same.
         assert_eq!(ask(&host.image, &["ask-musl", "web"]).ok(), address, "musl, {searches:?}");
         let getent = ask("/", &["getent", "hosts", "web"]).ok();
@@ -304,6 +309,52 @@ fn every_resolver_finds_single_names() {
     host.mydocker(&["rm", "-f", "web"]).ok();
     host.mydocker(&["network", "remove", "front"]).ok();
     host.assert_nothing_left();
+}
+
+/// A static program that asks Go's own resolver.
+fn go_program(host: &Host) {
+    let directory = host.scratch("go");
+    let source = directory.join("ask.go");
+    let text = "package main\nimport (\"fmt\"; \"net\"; \"os\")\nfunc main() {\n\
+        addresses, err := net.LookupHost(os.Args[1])\nif err != nil { fmt.Println(err); os.Exit(1) }\n\
+        for _, address := range addresses { fmt.Println(address) }\n}\n";
+    std::fs::write(&source, text).unwrap();
+    let program = Path::new(&host.image).join("bin/ask-go");
+    Program::new(&["go", "build", "-o", program.to_str().unwrap(), source.to_str().unwrap()])
+        .environment("CGO_ENABLED", "0")
+        .environment("GO111MODULE", "off")
+        .environment("GOCACHE", directory.join("cache").to_str().unwrap())
+        .environment("HOME", directory.to_str().unwrap())
+        .run_in(&host.space)
+        .ok();
+    crate::program::forget_closed_descriptors();
+}
+
+#[test]
+#[ignore = "needs Go (package golang-go), which takes much room and a minute: it fails where there is none"]
+fn gos_own_resolver_finds_single_names() {
+    let host = Host::new();
+    let list = servers(&host, "nameserver 127.0.0.53\n");
+    let upstream = Upstream::start(&host.space, "127.0.0.53", Answers::NotThere);
+    go_program(&host);
+    host.network("front", "172.18.0.0/16", &["--subnet", "fd00:18::/64"]);
+    let web = host.container("web", "front", &["--network-alias", "www_1"]);
+    let mut expected = vec![web.address.to_string(), web.address6.unwrap().to_string()];
+    expected.sort_unstable();
+    for (searches, answers) in SEARCHES {
+        std::fs::write(&list, list_with(searches, answers)).unwrap();
+        let ask = |name: &str| host.run(&["--net", "front", "-e", "GODEBUG=netdns=go+1"], &["ask-go", name]);
+        for name in ["web", "WEB", "www_1", "web.front", "web."] {
+            let output = ask(name);
+            let mut found: Vec<&str> = output.stdout.lines().collect();
+            found.sort_unstable();
+            assert_eq!(found, expected, "{name}, {searches:?}: {output}");
+            // It is what is to be tested.
+            assert!(output.stderr.contains("go package net: "), "{output}");
+        }
+        assert_ne!(ask("nobody.invalid").code(), 0);
+    }
+    assert!(upstream.count() > 0);
 }
 
 #[test]
