@@ -4,16 +4,37 @@ use std::net::IpAddr;
 
 use super::message::{Answer, Bad, Code, Question, address_of, kind, refusal};
 
-/// Who knows the names. It is asked at every question: what it says may be another thing the next time.
+/// Who knows the names. It is asked at every question: what it says may be another thing the next time. What it says may
+/// depend on the client, whose address is that of the question's sender.
 pub trait Directory: std::fmt::Debug {
     /// The addresses of a name in lower case. `None` if nobody has the name; a name may be known without an address.
-    fn addresses(&self, name: &str) -> Option<Vec<IpAddr>>;
+    fn addresses(&self, name: &str, client: IpAddr) -> Option<Vec<IpAddr>>;
 
     /// Whose an address is.
-    fn name_of(&self, address: IpAddr) -> Pointer;
+    fn name_of(&self, address: IpAddr, client: IpAddr) -> Pointer;
 
-    /// Whether anything outside is reached, so that the host's servers may be asked.
-    fn reaches_outside(&self) -> bool;
+    /// Whether the client reaches anything outside, so that the host's servers may be asked.
+    fn reaches_outside(&self, client: IpAddr) -> bool;
+
+    /// Whether the client is answered at all.
+    fn serves(&self, _client: IpAddr) -> bool {
+        true
+    }
+
+    /// Whether all names like this one are the directory's own: one that nobody has is asked for nowhere else.
+    fn is_own(&self, _name: &str) -> bool {
+        false
+    }
+
+    /// The servers that are asked for the client in the place of the usual ones.
+    fn servers_for(&self, _client: IpAddr) -> Option<Vec<IpAddr>> {
+        None
+    }
+
+    /// Whether questions to this address come back here: it is never asked.
+    fn is_here(&self, _address: IpAddr) -> bool {
+        false
+    }
 }
 
 /// Whose an address is.
@@ -41,6 +62,7 @@ pub(super) enum Verdict<'a> {
 pub(super) fn decide<'a>(
     packet: &'a [u8],
     directory: &dyn Directory,
+    client: IpAddr,
     limit: Option<usize>,
     turn: usize,
 ) -> Verdict<'a> {
@@ -60,7 +82,7 @@ pub(super) fn decide<'a>(
     let name = question.name.as_deref().filter(|name| question.is_internet && !name.is_empty());
     let Some(name) = name else { return Verdict::Forward(question) };
     if let Some(address) = address_of(name) {
-        return match directory.name_of(address) {
+        return match directory.name_of(address, client) {
             Pointer::Name(name) if matches!(question.kind, kind::PTR | kind::ANY) => {
                 answer(Code::NoError, &[Answer::Name(name)])
             }
@@ -69,7 +91,9 @@ pub(super) fn decide<'a>(
             Pointer::Elsewhere => Verdict::Forward(question),
         };
     }
-    let Some(mut addresses) = directory.addresses(name) else { return Verdict::Forward(question) };
+    let Some(mut addresses) = directory.addresses(name, client) else {
+        return if directory.is_own(name) { answer(Code::NxDomain, &[]) } else { Verdict::Forward(question) };
+    };
     // A name that is known has no records of other types, which is not the same as being unknown: who hears that a
     // name does not exist does not ask for its other addresses.
     addresses.retain(|address| match question.kind {
@@ -97,32 +121,37 @@ mod tests {
     use super::super::message::tests::question;
     use super::*;
 
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
     #[derive(Debug)]
     struct Known;
 
     impl Directory for Known {
-        fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
+        fn addresses(&self, name: &str, _: IpAddr) -> Option<Vec<IpAddr>> {
             match name {
                 "web" => Some(vec![[10, 0, 0, 2].into(), [10, 0, 0, 3].into(), [10, 0, 0, 2].into()]),
                 "six" => Some(vec!["fd00::2".parse().unwrap()]),
                 _ => None,
             }
         }
-        fn name_of(&self, address: IpAddr) -> Pointer {
+        fn name_of(&self, address: IpAddr, _: IpAddr) -> Pointer {
             match address.to_string().as_str() {
                 "10.0.0.2" => Pointer::Name("web.front".to_owned()),
                 "10.0.0.9" => Pointer::Nobody,
                 _ => Pointer::Elsewhere,
             }
         }
-        fn reaches_outside(&self) -> bool {
+        fn reaches_outside(&self, _: IpAddr) -> bool {
             true
+        }
+        fn is_own(&self, name: &str) -> bool {
+            name.ends_with(".ours")
         }
     }
 
     /// The code and how many answers; `None` if it is passed on.
     fn outcome(name: &str, kind: u16) -> Option<(u8, u8)> {
-        match decide(&question(name, kind, None), &Known, None, 0) {
+        match decide(&question(name, kind, None), &Known, CLIENT, None, 0) {
             Verdict::Answer(reply) => Some((reply[3] & 15, reply[7])),
             Verdict::Forward(_) => None,
             Verdict::Nothing => panic!("no answer to {name}"),
@@ -140,6 +169,7 @@ mod tests {
         assert_eq!(outcome("web", kind::AXFR), Some((5, 0)));
         assert_eq!(outcome("other", kind::A), None);
         assert_eq!(outcome("", 2), None);
+        assert_eq!(outcome("other.ours", kind::A), Some((3, 0)));
     }
 
     #[test]
@@ -153,7 +183,7 @@ mod tests {
     #[test]
     fn the_holders_of_a_name_come_first_in_turn() {
         let packet = question("web", kind::A, None);
-        let firsts = [0, 1, 2].map(|turn| match decide(&packet, &Known, None, turn) {
+        let firsts = [0, 1, 2].map(|turn| match decide(&packet, &Known, CLIENT, None, turn) {
             Verdict::Answer(reply) => reply[packet.len() + 15],
             other => panic!("{other:?}"),
         });

@@ -66,19 +66,19 @@ fn tries(servers: &[SocketAddr]) -> VecDeque<SocketAddr> {
 
 impl Flights {
     /// Passes a question on. Returns what clients are told at once: that it could not be, or that an older one was
-    /// given up. `unreached` is the code for a question that no server could be asked.
+    /// given up. `whom` are the servers to ask, and the code for a question that none of them could be asked.
     pub(super) fn begin(
         &mut self,
         query: &[u8],
         client: SocketAddr,
+        (whom, unreached): (&[SocketAddr], Code),
         servers: &Servers,
-        unreached: Code,
     ) -> Vec<Reply> {
         let mut replies = Vec::new();
         if self.of(client) >= MOST_OF_ONE {
             return failure(query, Code::ServFail).map(|bytes| Reply { client, bytes }).into_iter().collect();
         }
-        let mut next = tries(&servers.addresses());
+        let mut next = tries(whom);
         match send(query, &mut next, servers) {
             None => replies.extend(failure(query, unreached).map(|bytes| Reply { client, bytes })),
             Some((socket, server, id)) => {
@@ -263,7 +263,7 @@ mod tests {
         }
         let (servers, before) = (Servers::OfHost { list: "/none".into() }, flights.flights.len());
         let query = question("name", kind::A, None);
-        let told = flights.begin(&query, client(2000), &servers, Code::ServFail);
+        let told = flights.begin(&query, client(2000), (&[client(53)], Code::ServFail), &servers);
         assert_eq!((told.len(), told[0].client, flights.flights.len()), (1, client(2000), before));
     }
 }

@@ -152,22 +152,20 @@ impl Server {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(_) => return,
             };
+            if !self.directory.serves(client.ip()) {
+                continue;
+            }
             let packet = &buffer[..size];
             self.turn = self.turn.wrapping_add(1);
-            match decide(packet, &*self.directory, None, self.turn) {
+            match decide(packet, &*self.directory, client.ip(), None, self.turn) {
                 Verdict::Nothing => {}
                 Verdict::Answer(bytes) => self.tell([Reply { client, bytes }]),
-                Verdict::Forward(question) => {
+                Verdict::Forward(_) => {
                     let sources =
                         Sources { directory: &*self.directory, servers: &self.servers, turn: self.turn };
-                    let (may_forward, unreached) = sources.outside();
-                    if may_forward {
-                        let replies = self.flights.begin(packet, client, &self.servers, unreached);
-                        self.tell(replies);
-                    } else {
-                        let bytes = question.answer(unreached, &[], question.udp_limit());
-                        self.tell([Reply { client, bytes }]);
-                    }
+                    let (whom, unreached) = sources.outside(client.ip());
+                    let replies = self.flights.begin(packet, client, (&whom, unreached), &self.servers);
+                    self.tell(replies);
                 }
             }
         }
@@ -175,9 +173,12 @@ impl Server {
 
     fn accept(&mut self) {
         match self.sockets.tcp.accept() {
-            Ok((stream, _)) => {
+            Ok((stream, client)) => {
+                if !self.directory.serves(client.ip()) {
+                    return;
+                }
                 self.serial += 1;
-                self.clients.extend(Client::new(self.serial, stream));
+                self.clients.extend(Client::new(self.serial, stream, client.ip()));
                 if self.clients.len() > CLIENTS {
                     let oldest = self.clients.iter().enumerate().min_by_key(|(_, client)| client.deadline);
                     if let Some((place, _)) = oldest {

@@ -52,8 +52,9 @@ impl Servers {
             }
             Self::Given { servers, .. } => {
                 // It would be asked by itself, without end.
-                let others = servers.iter().filter(|server| **server != IpAddr::V4(ADDRESS));
-                others.map(|server| SocketAddr::new(*server, PORT)).collect()
+                let mut others = servers.clone();
+                others.retain(|server| *server != IpAddr::V4(ADDRESS));
+                at_port(&others)
             }
         };
         servers.truncate(MOST);
@@ -87,6 +88,11 @@ impl Servers {
             })?,
         }
     }
+}
+
+/// The first of these servers, at the port of name servers.
+pub(super) fn at_port(servers: &[IpAddr]) -> Vec<SocketAddr> {
+    servers.iter().take(MOST).map(|server| SocketAddr::new(*server, PORT)).collect()
 }
 
 /// The servers that a resolv.conf names.

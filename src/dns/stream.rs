@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 use std::io::{self, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use nix::poll::PollFlags;
 use super::decide::{Directory, Verdict, decide};
 use super::flight::TRY;
 use super::message::{Code, HEADER, Question, code_of};
-use super::servers::Servers;
+use super::servers::{self, Servers};
 
 /// How long a client may say nothing, and take nothing.
 const IDLE: Duration = Duration::from_secs(5);
@@ -28,6 +28,7 @@ const LONGEST_ANSWER: usize = 2048;
 pub(super) struct Client {
     pub(super) serial: u64,
     stream: TcpStream,
+    peer: IpAddr,
     /// What it has sent and was not looked at.
     input: Vec<u8>,
     /// What it has not taken yet.
@@ -61,21 +62,29 @@ pub(super) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// Whether others may be asked, and the code of questions that nobody could be asked: where nothing outside is
-    /// reached, there are no other names.
-    pub(super) fn outside(&self) -> (bool, Code) {
-        let reaches = self.directory.reaches_outside();
-        let may_forward = reaches || !self.servers.are_hosts();
-        (may_forward, if reaches { Code::ServFail } else { Code::NxDomain })
+    /// Whom a client's question may be passed on to, and the code of one that nobody could be asked: where nothing outside
+    /// is reached, there are no other names.
+    pub(super) fn outside(&self, client: IpAddr) -> (Vec<SocketAddr>, Code) {
+        let reaches = self.directory.reaches_outside(client);
+        let unreached = if reaches { Code::ServFail } else { Code::NxDomain };
+        if !reaches && self.servers.are_hosts() {
+            return (Vec::new(), unreached);
+        }
+        let mut servers = match self.directory.servers_for(client) {
+            Some(given) => servers::at_port(&given),
+            None => self.servers.addresses(),
+        };
+        servers.retain(|server| !self.directory.is_here(server.ip()));
+        (servers, unreached)
     }
 }
 
 impl Client {
-    pub(super) fn new(serial: u64, stream: TcpStream) -> io::Result<Self> {
+    pub(super) fn new(serial: u64, stream: TcpStream, peer: IpAddr) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let deadline = Instant::now() + IDLE;
         let (input, output) = (Vec::new(), Vec::new());
-        Ok(Self { serial, stream, input, output, deadline, relay: None, is_gone: false })
+        Ok(Self { serial, stream, peer, input, output, deadline, relay: None, is_gone: false })
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -163,16 +172,13 @@ impl Client {
             }
             let message: Vec<u8> = self.input.drain(..2 + length).collect();
             self.deadline = Instant::now() + IDLE;
-            match decide(&message[2..], sources.directory, Some(LONGEST_ANSWER), sources.turn) {
+            match decide(&message[2..], sources.directory, self.peer, Some(LONGEST_ANSWER), sources.turn) {
                 Verdict::Answer(reply) => self.queue(&reply),
                 Verdict::Nothing => {}
-                Verdict::Forward(question) => match sources.outside() {
-                    (true, unreached) => {
-                        let next = sources.servers.addresses().into();
-                        self.pass_on(message, next, sources, unreached);
-                    }
-                    (false, unreached) => self.queue(&question.answer(unreached, &[], LONGEST_ANSWER)),
-                },
+                Verdict::Forward(_) => {
+                    let (next, unreached) = sources.outside(self.peer);
+                    self.pass_on(message, next.into(), sources, unreached);
+                }
             }
             self.flush()?;
         }

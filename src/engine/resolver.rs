@@ -14,7 +14,7 @@ use crate::network::{Diversion, ExposedPort, Neighbour, Neighbours, Networks, Po
 /// What the host is called, as Docker and others call it.
 const HOST: [&str; 3] = ["host.docker.internal", "host.containers.internal", "gateway.docker.internal"];
 /// The host's own servers.
-const RESOLV_CONF: &str = "/etc/resolv.conf";
+pub(super) const RESOLV_CONF: &str = "/etc/resolv.conf";
 
 /// Whether a container has a name server of its own: where it has networks of its own, or can get some.
 pub(super) fn has_one(mode: &NetworkMode) -> bool {
@@ -67,7 +67,7 @@ struct Book {
 }
 
 impl Directory for Book {
-    fn addresses(&self, name: &str) -> Option<Vec<IpAddr>> {
+    fn addresses(&self, name: &str, _: IpAddr) -> Option<Vec<IpAddr>> {
         if HOST.contains(&name) {
             return Some(self.neighbours.host());
         }
@@ -77,7 +77,7 @@ impl Directory for Book {
             .or_else(|| self.neighbours.addresses(name))
     }
 
-    fn name_of(&self, address: IpAddr) -> Pointer {
+    fn name_of(&self, address: IpAddr, _: IpAddr) -> Pointer {
         match self.neighbours.holder(address) {
             Neighbour::Container(name, network) => Pointer::Name(format!("{name}.{network}")),
             Neighbour::Nobody => Pointer::Nobody,
@@ -85,7 +85,7 @@ impl Directory for Book {
         }
     }
 
-    fn reaches_outside(&self) -> bool {
+    fn reaches_outside(&self, _: IpAddr) -> bool {
         self.neighbours.reaches_outside()
     }
 }
