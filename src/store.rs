@@ -111,6 +111,12 @@ impl Layout {
         self.run_root.join("network/names")
     }
 
+    /// The directory with a file for each network that has a name server of its own.
+    #[must_use]
+    pub fn name_servers(&self) -> PathBuf {
+        self.run_root.join("network/name-servers")
+    }
+
     /// The directory with one directory for each connected container.
     #[must_use]
     pub fn connected_containers(&self) -> PathBuf {

@@ -225,20 +225,21 @@ impl Context {
 
     /// An engine that nobody else has.
     fn new_engine(&self) -> Engine {
-        Engine::new(self.layout.clone(), self.supervisor_arguments())
+        let words = supervisor_arguments(&self.layout, self.log_level, self.log_format);
+        Engine::new(self.layout.clone(), words)
     }
+}
 
-    /// How our own binary is to be called for a supervisor of this very layout.
-    fn supervisor_arguments(&self) -> Vec<OsString> {
-        let mut arguments: Vec<OsString> = Vec::new();
-        let mut option = |name: &str, value: OsString| arguments.extend([OsString::from(name), value]);
-        option("--root", self.layout.root().into());
-        option("--run-root", self.layout.run_root().into());
-        option("--log-level", self.log_level.to_string().into());
-        option("--log-format", self.log_format.as_str().into());
-        arguments.push("supervise".into());
-        arguments
-    }
+/// How our own binary is to be called for a supervisor of this very layout.
+fn supervisor_arguments(layout: &Layout, level: LevelFilter, format: LogFormat) -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = Vec::new();
+    let mut option = |name: &str, value: OsString| arguments.extend([OsString::from(name), value]);
+    option("--root", layout.root().into());
+    option("--run-root", layout.run_root().into());
+    option("--log-level", level.to_string().into());
+    option("--log-format", format.as_str().into());
+    arguments.push("supervise".into());
+    arguments
 }
 
 /// An error on its way to the user.

@@ -1,9 +1,12 @@
 //! What other engines ask for: networks for their containers, and their containers in networks.
 
 use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::Path;
 
-use super::{EngineError, privileges};
+use super::launch::Supervisors;
+use super::{EngineError, answering, privileges};
 use crate::names::NetworkName;
 use crate::needs::Weight;
 use crate::netns::NetNs;
@@ -17,13 +20,53 @@ use crate::store::Layout;
 #[derive(Debug)]
 pub struct Attacher {
     networks: Networks,
+    supervisors: Supervisors,
 }
 
 impl Attacher {
     /// Nothing is opened yet.
     #[must_use]
     pub fn new(layout: Layout) -> Self {
-        Self { networks: Networks::new(layout) }
+        Self::with_name_servers(layout, Vec::new())
+    }
+
+    /// The same, where name servers may be started: by our own binary with these arguments.
+    #[must_use]
+    pub fn with_name_servers(layout: Layout, words: Vec<OsString>) -> Self {
+        Self { networks: Networks::new(layout), supervisors: Supervisors::new(words) }
+    }
+
+    /// Has somebody answer questions for names at the gateways of a network, who asks these other servers, or else the
+    /// host's.
+    ///
+    /// # Errors
+    /// A missing privilege, or port 53 of a gateway cannot be had.
+    pub fn answer_names(&mut self, network: &NetworkName, servers: &[IpAddr]) -> Result<(), EngineError> {
+        privileges::for_networks()?;
+        if self.networks.name_servers().wanted(network, servers)? {
+            answering::start(&self.supervisors, network)?;
+        }
+        Ok(())
+    }
+
+    /// Starts the name server of a network again if it was killed.
+    ///
+    /// # Errors
+    /// Port 53 of a gateway cannot be had.
+    pub fn answer_again(&mut self, network: &NetworkName) -> Result<(), EngineError> {
+        if self.networks.name_servers().is_missing(network)? {
+            answering::start(&self.supervisors, network)?;
+        }
+        Ok(())
+    }
+
+    /// Has the name server of a network, if it has one, ask these others from now on.
+    ///
+    /// # Errors
+    /// Its record cannot be written.
+    pub fn redirect_names(&mut self, network: &NetworkName, servers: &[IpAddr]) -> Result<(), EngineError> {
+        privileges::for_networks()?;
+        Ok(self.networks.name_servers().redirect(network, servers)?)
     }
 
     /// The network that an engine describes, made where there is none.

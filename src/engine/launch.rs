@@ -17,7 +17,7 @@ use crate::container::life::protocol::Order;
 use crate::container::run::cgroup::Groups;
 use crate::container::run::exec;
 use crate::container::run::runtime::RuntimeError;
-use crate::names::ContainerId;
+use crate::names::{ContainerId, NetworkName};
 use crate::sys::{self, Place, SpawnError, WindowSize};
 
 /// What a supervisor is started for.
@@ -33,6 +33,8 @@ pub(super) enum Job {
     Check(ContainerId),
     /// To compress what is full of a container's log. There is no client.
     CompressLog(ContainerId),
+    /// To answer questions for names at the gateways of a network.
+    Answer(NetworkName),
     /// To remove what a command has left that was interrupted by this signal, and let go on the container that it had
     /// paused. The command's own process does it. There is no client.
     ClearUp { signal: i32, container: Option<ContainerId> },

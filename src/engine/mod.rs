@@ -5,6 +5,7 @@
 //!
 #![doc = include_str!("commands.md")]
 
+mod answering;
 mod attach;
 mod attachments;
 mod boot;

@@ -1,13 +1,18 @@
 //! Networks are brought to what the records say, and leftovers of killed supervisors are cleared away.
 
 use super::containers::Record;
-use super::{EngineError, containers, leaks, orphan, privileges};
+use super::launch::Supervisors;
+use super::{EngineError, answering, containers, leaks, orphan, privileges};
 use crate::container::tree::rootfs;
 use crate::netns;
 use crate::network::{Network, Networks};
 use crate::store::Layout;
 
-pub(super) fn reload(layout: &Layout, networks: &mut Networks) -> Result<Vec<Network>, EngineError> {
+pub(super) fn reload(
+    layout: &Layout,
+    networks: &mut Networks,
+    supervisors: &Supervisors,
+) -> Result<Vec<Network>, EngineError> {
     privileges::for_containers()?;
     let listing = containers::list(layout)?;
     for snapshot in &listing.containers {
@@ -23,6 +28,9 @@ pub(super) fn reload(layout: &Layout, networks: &mut Networks) -> Result<Vec<Net
         }
     }
     networks.renew_names()?;
+    for network in networks.name_servers().missing()? {
+        answering::start(supervisors, &network)?;
+    }
     // What is below this root directory, or belongs to one of its containers, cannot be another program's.
     for path in leaks::mounts(layout, &known)? {
         if let Some(id) = leaks::container_of_mount(layout, &path) {

@@ -20,8 +20,8 @@ use super::containers::Record;
 use super::host::hierarchy;
 use super::launch::{Job, Supervisors};
 use super::{
-    EngineError, etc_files, events, forget, health, interruption, join, logs, mounts, one_line, orphan,
-    resolver, sharing, update,
+    EngineError, answering, etc_files, events, forget, health, interruption, join, logs, mounts, one_line,
+    orphan, resolver, sharing, update,
 };
 use crate::container::life::attach;
 use crate::container::life::protocol::{Failure, Order};
@@ -82,6 +82,16 @@ impl Supervision<'_> {
                 return Ok(interruption::clear_up(self.layout, *signal, container.as_ref()));
             }
             Job::Check(id) => return Ok(health::check(self.layout, id)?.status()),
+            Job::Answer(network) => {
+                let opened = answering::open(self.networks, network);
+                return match opened {
+                    Ok(servers) => answering::answer(servers, client, on_start).map(|()| 0),
+                    Err(error) => {
+                        refuse(&client, &error);
+                        Ok(0)
+                    }
+                };
+            }
         }?;
         Ok(0)
     }

@@ -5,6 +5,7 @@
 //! `links`).
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -97,6 +98,11 @@ impl AttachmentKey {
         ContainerId::of_words(&[&[engine.prefix()], &names[..]].concat())
     }
 
+    /// The id that stands for the container in all of the engine's networks.
+    pub(super) fn container_words_id(&self) -> ContainerId {
+        ContainerId::of_words(&[self.network.engine.prefix(), self.container.as_str()])
+    }
+
     /// What is locked while something is attached or taken away by these names. It is one of the
     /// locks that namespaces have by their numbers, and the first digits of the id, which are hexadecimal, stand for the
     /// number. Several share a lock; then one of them waits for the other.
@@ -120,6 +126,12 @@ pub struct Attachment {
     pub namespace: Namespace,
     /// The process that makes it, until everything is there: if that process is killed, the endpoint is void.
     pub maker: Option<Process>,
+    /// The names by which it is found in the network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub names: Vec<String>,
+    /// The name servers that the network's own one asks for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub servers: Vec<IpAddr>,
 }
 
 impl Attachment {

@@ -43,6 +43,10 @@ pub struct AttachRequest<'a> {
     pub wanted: &'a Wanted,
     /// The ports to publish.
     pub ports: &'a [PortRequest],
+    /// The names by which others find it in the network.
+    pub names: &'a [String],
+    /// The name servers that the network's own one asks for it; none for those of the network.
+    pub servers: &'a [IpAddr],
 }
 
 /// What is attached.
@@ -140,6 +144,8 @@ impl Attachments<'_> {
             name: request.name.cloned(),
             namespace,
             maker: Some(Process::current().map_err(error)?),
+            names: request.names.to_vec(),
+            servers: request.servers.to_vec(),
         }));
         let connect =
             ConnectRequest { network: &network.name, owner: &owner, others: &[], wanted: request.wanted };

@@ -316,13 +316,16 @@ pub(super) fn load_dead(
     Ok(Some(dead))
 }
 
-/// Removes the directory of a network that is gone, its names, and the mark that its addresses are announced.
+/// Removes the directory of a network that is gone, its names, what is known of its name server, and the mark that its
+/// addresses are announced.
 ///
 /// # Errors
 /// The file system refused.
 pub(super) fn remove_all(layout: &Layout, network: &NetworkName) -> Result<(), RecordError> {
     let mark = layout.announcing().join(network);
     store::remove_if_exists(&mark).map_err(|source| RecordError::Io { path: mark, source })?;
+    let server = layout.name_servers().join(network);
+    store::remove_if_exists(&server).map_err(|source| RecordError::Io { path: server, source })?;
     for path in [layout.network_names().join(network), directory(layout, network)] {
         store::remove_tree_if_exists(&path).map_err(|source| RecordError::Io { path, source })?;
     }

@@ -275,6 +275,16 @@ pub enum NetworkError {
         /// Who listens.
         listener: HostListener,
     },
+    /// The name server of a network cannot have its port.
+    #[error("cannot answer questions for names in network {network} at port 53 of {gateway}")]
+    NameServerPort {
+        /// The network.
+        network: NetworkName,
+        /// The network's gateway.
+        gateway: std::net::IpAddr,
+        /// The kernel's error.
+        source: std::io::Error,
+    },
     /// No free port was found for a mapping that leaves the choice to us.
     #[error(
         "cannot publish {request} for {who}: no {}free port was found{}",
@@ -444,6 +454,10 @@ impl NetworkError {
             }
             Self::PortPublished { .. } | Self::PortListened { .. } | Self::PortTwice(_) => {
                 "choose another host port".to_owned()
+            }
+            Self::NameServerPort { .. } => {
+                "let a name server of the host's own listen on its addresses only, or make the network without names"
+                    .to_owned()
             }
             Self::PortForeign { .. } => {
                 "list the host's addresses with: ip address; or leave the address out".to_owned()

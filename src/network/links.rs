@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
+use super::attachment::AttachmentKey;
 use super::endpoint::Endpoint;
 use super::namespace::Namespace;
 use crate::names::{ContainerId, NetworkName};
@@ -39,6 +40,11 @@ pub(super) struct Links {
 impl Links {
     pub(super) fn of_container(layout: &Layout, id: &ContainerId) -> Self {
         Self { directory: layout.connected_containers().join(id) }
+    }
+
+    /// Those of what another engine calls one container, in all of its networks where it is found by names.
+    pub(super) fn of_other_engines(layout: &Layout, key: &AttachmentKey) -> Self {
+        Self::of_container(layout, &key.container_words_id())
     }
 
     pub(super) fn of_namespace(layout: &Layout, namespace: &Namespace) -> Self {

@@ -12,7 +12,7 @@
 //! connect   endpoints come and go                  ports       published, moved, taken away; publishing decides
 //! restore   after a reboot, a flush, a kill        reload      everything as the records say
 //! planner   what a command would change: Plan      check       what is wrong
-//! name_files, neighbours   which container has which name
+//! name_files, neighbours   which container has which name    name_server, patrons   who answers at a gateway, and whom
 //! foreign   namespaces that are no container's     wanted      what somebody asks for in a network
 //! attachment, attachments   what other engines attach     expected   compared with what they expect
 //! roots     two sets of records do not share a table
@@ -55,9 +55,11 @@ mod listener;
 mod manage;
 mod name_faults;
 mod name_files;
+mod name_server;
 mod namespace;
 mod neighbours;
 mod owner;
+mod patrons;
 mod plan;
 mod planner;
 mod port;
@@ -106,9 +108,11 @@ pub use listener::HostListener;
 pub use manage::{Inspection, Usage};
 pub use name_faults::NameFault;
 pub use name_files::is_name;
+pub use name_server::NameServers;
 pub use namespace::{Namespace, Running};
 pub use neighbours::{Neighbour, Neighbours};
 pub use owner::{Holder, Owner};
+pub use patrons::Patrons;
 pub use plan::Plan;
 pub use planner::{Planner, StartRequest};
 pub use port::{
@@ -178,6 +182,18 @@ impl Networks {
     #[must_use]
     pub fn neighbours_of(&self, container: &ContainerId) -> Neighbours {
         Neighbours::new(self.records.layout.clone(), container.clone())
+    }
+
+    /// What those who ask the name server of a network can know.
+    #[must_use]
+    pub fn patrons_of(&self, network: Network) -> Patrons {
+        Patrons::new(self.records.layout.clone(), network)
+    }
+
+    /// The name servers that networks have, beside those of containers.
+    #[must_use]
+    pub fn name_servers(&self) -> NameServers<'_> {
+        NameServers(&self.records)
     }
 
     /// Leads questions to a name server in a container's namespace to other ports.

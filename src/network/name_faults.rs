@@ -7,6 +7,7 @@ use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::links::Links;
 use super::name_files::{addresses_of, directory, names_of, remove_one, write};
+use super::name_server;
 use super::record::RecordError;
 use super::records::Records;
 use crate::names::NetworkName;
@@ -33,6 +34,8 @@ pub enum NameFault {
         /// The address.
         address: IpAddr,
     },
+    /// Nobody answers at a network's gateway.
+    NoServer(NetworkName),
 }
 
 impl std::fmt::Display for NameFault {
@@ -45,6 +48,12 @@ impl std::fmt::Display for NameFault {
                 write!(
                     f,
                     "network {network}: the name {name} leads to {address}, whose holder does not have it"
+                )
+            }
+            Self::NoServer(network) => {
+                write!(
+                    f,
+                    "network {network}: nobody answers questions for names: its name server does not run"
                 )
             }
         }
@@ -80,7 +89,7 @@ pub(super) fn renew(records: &Records) -> Result<(), NetworkError> {
 /// Whether all of a running container's connection is there.
 fn is_finished(records: &Records, endpoint: &Endpoint) -> bool {
     let links = || Links::of_container(&records.layout, endpoint.owner.id()).list().unwrap_or_default();
-    endpoint.owner.is_running_container()
+    endpoint.owner.answers_to_names()
         && links().iter().any(|link| link.is_made && link.network == endpoint.network)
 }
 
@@ -98,6 +107,9 @@ fn faults(records: &Records) -> Result<BTreeSet<NameFault>, NetworkError> {
                     faults.insert(NameFault::Missing { network, name, container });
                 }
             }
+        }
+        if name_server::is_missing(layout, &network)? {
+            faults.insert(NameFault::NoServer(network.clone()));
         }
         let path = layout.network_names().join(&network);
         for name in store::list(&path).map_err(|source| RecordError::Io { path, source })? {

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! There is a file for each name of a container (its own name, its short id, its aliases) and each of its addresses. It
-//! leads to the endpoint's record (`endpoint`), and counts only if that has the name and its container runs: what a
-//! killed process has left says nothing. The files are written once the endpoint is finished, and removed before its
+//! leads to the endpoint's record (`endpoint`), and counts only if that has the name and its container runs, or the
+//! namespace of another engine's container is there: what a killed process has left says nothing. The files are written once the endpoint is finished, and removed before its
 //! record is; whoever does so holds the lock *addresses*. Nobody has to hold it to read them.
 
 use std::collections::BTreeSet;
@@ -40,8 +40,12 @@ pub fn is_name(text: &str) -> bool {
 
 /// The names of an endpoint, in lower case.
 pub(super) fn names_of(endpoint: &Endpoint) -> BTreeSet<String> {
-    let Owner::Container { id, name, .. } = &endpoint.owner else { return BTreeSet::new() };
-    let names = [name.as_str(), id.short()].into_iter().chain(endpoint.aliases.iter().map(String::as_str));
+    let own: Vec<&str> = match &endpoint.owner {
+        Owner::Container { id, name, .. } => vec![name, id.short()],
+        Owner::Attachment(attachment) => attachment.names.iter().map(String::as_str).collect(),
+        Owner::Namespace { .. } => return BTreeSet::new(),
+    };
+    let names = own.into_iter().chain(endpoint.aliases.iter().map(String::as_str));
     names.filter(|name| is_name(name)).map(str::to_ascii_lowercase).collect()
 }
 
@@ -117,8 +121,10 @@ pub(super) fn holders(
     let has_name = |address: &IpAddr| {
         evidence.reads(endpoint::path(layout, network, *address));
         let endpoint = endpoint::load(layout, network, *address).ok().flatten();
-        let holds = |it: &Endpoint| names_of(it).contains(name) && it.owner.is_running_container();
+        let holds = |it: &Endpoint| names_of(it).contains(name) && it.owner.answers_to_names();
         let holder = endpoint.filter(holds);
+        let namespace = holder.as_ref().and_then(|it| it.owner.foreign_namespace());
+        namespace.iter().for_each(|namespace| evidence.reads(namespace.path().to_owned()));
         holder.iter().flat_map(|it| it.owner.processes()).for_each(|process| evidence.needs(*process));
         holder.is_some()
     };

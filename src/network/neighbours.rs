@@ -6,7 +6,6 @@ use super::endpoint::{self, Endpoint};
 use super::error::NetworkError;
 use super::links::{Link, Links};
 use super::name_files::holders;
-use super::owner::Owner;
 use super::record;
 use super::remembered::{Evidence, Remembered};
 use super::subnet::Family;
@@ -95,9 +94,7 @@ impl Neighbours {
             }
             let holder = endpoint::load(&self.layout, &own.network, address).ok().flatten();
             return match holder {
-                Some(Endpoint { owner: owner @ Owner::Container { .. }, network, .. })
-                    if owner.is_running_container() =>
-                {
+                Some(Endpoint { owner, network, .. }) if owner.answers_to_names() => {
                     Neighbour::Container(owner.name(), network)
                 }
                 _ => Neighbour::Nobody,
@@ -131,7 +128,7 @@ impl Neighbours {
 }
 
 /// What stands before `.suffix`, which may be written in any case.
-fn without_suffix<'a>(name: &'a str, suffix: &str) -> Option<&'a str> {
+pub(super) fn without_suffix<'a>(name: &'a str, suffix: &str) -> Option<&'a str> {
     let (short, end) = name.split_at_checked(name.len().checked_sub(suffix.len() + 1)?)?;
     let end = end.strip_prefix('.')?;
     (end.eq_ignore_ascii_case(suffix) && !short.is_empty()).then_some(short)

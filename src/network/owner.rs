@@ -131,6 +131,15 @@ impl Owner {
         }
     }
 
+    /// Whether others find it by its names: it is there as a whole, and its container has not ended.
+    #[must_use]
+    pub(super) fn answers_to_names(&self) -> bool {
+        match self {
+            Self::Attachment(attachment) => !attachment.names.is_empty() && attachment.is_in_use(),
+            Self::Container { .. } | Self::Namespace { .. } => self.is_running_container(),
+        }
+    }
+
     /// Whether its engine keeps sockets on the ports that it publishes, so that nobody else takes them.
     pub(super) fn holds_its_ports(&self) -> bool {
         self.attachment().is_some_and(|attachment| attachment.key.network.engine == OtherEngine::Podman)

@@ -125,6 +125,7 @@ impl Records {
             let _lock = self.addresses()?;
             if let Some(current) = self.current(endpoint)? {
                 name_files::write(&self.layout, &current)?;
+                self.link_by_container(&current).map_err(|source| linking(endpoint, source))?;
             }
         }
         let completed = Links::with(&self.layout, endpoint).complete(&endpoint.network, first.address());
@@ -134,6 +135,15 @@ impl Records {
             self.change(endpoint, |current| current.owner.finish())?;
         }
         Ok(())
+    }
+
+    /// What another engine's container is found by names in, it is to find others in as well.
+    fn link_by_container(&self, endpoint: &Endpoint) -> std::io::Result<()> {
+        let named = endpoint.owner.attachment().filter(|attachment| !attachment.names.is_empty());
+        let (Some(attachment), Some(first)) = (named, endpoint.addresses.first()) else { return Ok(()) };
+        let links = Links::of_other_engines(&self.layout, &attachment.key);
+        links.begin(&endpoint.network, first.address())?;
+        links.complete(&endpoint.network, first.address())
     }
 
     /// Who has an address.
@@ -289,8 +299,11 @@ impl Records {
         } else {
             Ok(())
         };
+        let unlinked = endpoint.owner.attachment().filter(|_| is_own).map_or(Ok(()), |attachment| {
+            Links::of_other_engines(&self.layout, &attachment.key).forget(&endpoint.network, &addresses)
+        });
         drop(file);
-        forgotten.map_err(|source| linking(endpoint, source))
+        forgotten.and(unlinked).map_err(|source| linking(endpoint, source))
     }
 
     /// Takes over another program's record. The addresses that it has marked stay taken for ever: mydocker cannot

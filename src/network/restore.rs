@@ -45,6 +45,7 @@ impl Networks {
             .and_then(|()| store::remove_tree_if_exists(&self.records.layout.connected_containers()))
             .and_then(|()| store::remove_tree_if_exists(&self.records.layout.namespaces()))
             .and_then(|()| store::remove_tree_if_exists(&self.records.layout.announcing()))
+            .and_then(|()| store::remove_tree_if_exists(&self.records.layout.name_servers()))
             .and_then(|()| store::remove_if_exists(&self.records.layout.forwarding()))
             .map_err(|e| error("clear the run directory", e))?;
         for name in store::list(&self.records.layout.networks()).map_err(|e| error("list the networks", e))? {
@@ -256,6 +257,7 @@ impl Networks {
     /// Takes everything of a network away; what is gone already is no error. The record goes last.
     pub(super) fn tear_down(&mut self, network: &Network) -> Result<(), NetworkError> {
         let action = || format!("remove network {}", network.name);
+        self.name_servers().stop(&network.name)?;
         self.devices.call(network.driver, action, |driver| driver.delete(network))?;
         let others: Vec<Network> =
             self.records.networks()?.into_iter().filter(|other| other.name != network.name).collect();

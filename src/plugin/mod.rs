@@ -44,6 +44,8 @@ pub struct Roots {
     pub root: PathBuf,
     /// `--run-root`.
     pub run_root: PathBuf,
+    /// The arguments that our own binary is started with, for what goes on when the engine has its answer.
+    pub words: Vec<OsString>,
 }
 
 /// What mydocker is called as.
@@ -88,7 +90,7 @@ impl Role {
     ) -> Answer {
         match self {
             Self::Driver => netavark::answer_as_driver(roots, arguments, || read(input)),
-            Self::Netavark => netavark::answer(roots, arguments, || read(input)),
+            Self::Netavark => netavark::answer(roots, arguments, &environment, || read(input)),
             Self::Cni(plugin) => cni::answer(plugin, roots, &environment, || read(input)),
         }
     }

@@ -4,6 +4,7 @@
 //! first container that is in it, and goes with the last one.
 
 mod driver;
+mod names;
 
 use std::ffi::OsString;
 use std::io;
@@ -53,14 +54,19 @@ enum Failure {
 pub(super) fn answer(
     roots: Roots,
     arguments: &[OsString],
+    environment: &dyn Fn(&str) -> Option<String>,
     input: impl FnOnce() -> io::Result<Vec<u8>>,
 ) -> Answer {
-    let mut remark = String::new();
-    let result = carry_out(roots, arguments, input, &mut remark);
-    printed(result, remark)
+    printed(carry_out(roots, arguments, environment, input))
 }
 
-fn printed(result: Result<String, Failure>, remark: String) -> Answer {
+/// What does it.
+fn attacher(roots: Roots) -> Attacher {
+    Attacher::with_name_servers(Layout::new(roots.root, roots.run_root), roots.words)
+}
+
+fn printed(result: Result<String, Failure>) -> Answer {
+    let remark = String::new();
     match result {
         Ok(result) => Answer { result, remark, status: 0 },
         Err(failure) => {
@@ -79,8 +85,8 @@ fn printed(result: Result<String, Failure>, remark: String) -> Answer {
 fn carry_out(
     roots: Roots,
     arguments: &[OsString],
+    environment: &dyn Fn(&str) -> Option<String>,
     input: impl FnOnce() -> io::Result<Vec<u8>>,
-    remark: &mut String,
 ) -> Result<String, Failure> {
     let arguments = parse(arguments)?;
     let read = || -> Result<Value, Failure> {
@@ -97,16 +103,16 @@ fn carry_out(
     if arguments.is_rootless && arguments.command.as_deref() != Some("version") {
         return Err(Failure::Refused("rootless networks are not supported by mydocker".to_owned()));
     }
-    let layout = Layout::new(roots.root, roots.run_root);
     match arguments.command.as_deref() {
-        Some("setup") => set_up(&read()?, &operand("the path of a namespace")?, layout, remark),
-        Some("teardown") => tear_down(&read()?, layout),
-        // There are no name servers that could be changed.
-        Some("update") if arguments.servers.as_deref().is_none_or(str::is_empty) => Ok(String::new()),
-        Some("update") => Err(Failure::Refused(
-            "mydocker answers no questions for names in networks of Podman: it has no servers to set"
-                .to_owned(),
-        )),
+        Some("setup") => {
+            let netns = operand("the path of a namespace")?;
+            set_up(&read()?, &netns, names::port(environment), &mut attacher(roots))
+        }
+        Some("teardown") => tear_down(&read()?, &mut attacher(roots)),
+        Some("update") => {
+            let network = operand("the name of a network")?;
+            names::update(&network, arguments.servers.as_deref(), || attacher(roots))
+        }
         Some("version") => Ok(version()),
         Some(other) => Err(Failure::Refused(format!("mydocker does not have netavark's command {other}"))),
         None => Err(Failure::Refused("a command is missing: setup, teardown, update or version".to_owned())),
@@ -222,50 +228,64 @@ fn container_id(options: &Object<'_>) -> Result<ForeignName, Failure> {
 }
 
 /// All networks of a container, or none.
-fn set_up(input: &Value, netns: &str, layout: Layout, remark: &mut String) -> Result<String, Failure> {
+fn set_up(input: &Value, netns: &str, port: names::Port, attacher: &mut Attacher) -> Result<String, Failure> {
     let options = Object::of(input, "")?;
-    let id = container_id(&options)?;
-    let name = options.parsed::<ForeignName>("container_name", "a name of a container")?;
-    let ports = port_requests(&options)?;
-    let memberships = memberships(&options, &id)?;
+    let container = Container::read(&options, netns)?;
+    let memberships = memberships(&options, &container.id)?;
     let mut plans = Vec::new();
     for membership in &memberships {
-        plans.push((membership, Plan::read(membership)?));
+        let plan = Plan::read(membership)?;
+        port.check(&plan)?;
+        plans.push((membership, plan));
     }
     // Its ports lead to its first network that forwards anything.
     let publisher = plans.iter().position(|(_, plan)| !plan.network.internal).unwrap_or(0);
-    let mut attacher = Attacher::new(layout);
     let mut results = Map::new();
     for (at, (membership, plan)) in plans.iter().enumerate() {
-        let ports = if at == publisher { ports.as_slice() } else { &[] };
-        match plan.carry_out(membership, netns, name.as_ref(), ports, &mut attacher) {
-            Ok(attached) => {
-                let network = membership.key.network.name.to_string();
-                if plan.has_names {
-                    remark.push_str(&format!(
-                        "warning: network {network}: mydocker answers no questions for names of Podman's containers\n"
-                    ));
-                }
-                results.insert(network, status(&attached));
-            }
+        let ports = if at == publisher { container.ports.as_slice() } else { &[] };
+        match plan.carry_out(membership, &container, ports, attacher) {
+            Ok(status) => results.insert(membership.key.network.name.to_string(), status),
             Err(error) => {
                 // What failed has left nothing, and may be there from an earlier call.
                 for (membership, _) in plans.iter().take(at) {
-                    take_down(&membership.key, &mut attacher).ok();
+                    take_down(&membership.key, attacher).ok();
                 }
-                remove_network(&membership.key, &mut attacher).ok();
+                remove_network(&membership.key, attacher).ok();
                 return Err(error);
             }
-        }
+        };
     }
     Ok(format!("{}\n", Value::Object(results)))
+}
+
+/// A container, as far as it is the same in all its networks.
+struct Container<'a> {
+    id: ForeignName,
+    name: Option<ForeignName>,
+    netns: &'a Path,
+    ports: Vec<PortRequest>,
+    /// The servers that are asked for names which Podman's containers do not have.
+    servers: Vec<IpAddr>,
+}
+
+impl<'a> Container<'a> {
+    fn read(options: &Object<'_>, netns: &'a str) -> Result<Self, Failure> {
+        Ok(Self {
+            id: container_id(options)?,
+            name: options.parsed("container_name", "a name of a container")?,
+            netns: Path::new(netns),
+            ports: port_requests(options)?,
+            servers: names::servers(options, "dns_servers")?,
+        })
+    }
 }
 
 /// What is to be done for one network.
 struct Plan {
     network: CreateNetwork,
     wanted: Wanted,
-    has_names: bool,
+    /// Whether its containers find each other by name, and the servers that know all other names; none for the host's.
+    names: Option<Vec<IpAddr>>,
 }
 
 impl Plan {
@@ -313,27 +333,34 @@ impl Plan {
         for route in info.objects("routes")? {
             wanted.routes.push(self::route(&route)?);
         }
-        Ok(Self { network, wanted, has_names: info.flag("dns_enabled")? })
+        Ok(Self { names: names::of_network(&network, info)?, network, wanted })
     }
 
+    /// Attaches a container, and returns what Podman is told of it.
     fn carry_out(
         &self,
         membership: &Membership<'_>,
-        netns: &str,
-        name: Option<&ForeignName>,
+        container: &Container<'_>,
         ports: &[PortRequest],
         attacher: &mut Attacher,
-    ) -> Result<Attached, Failure> {
+    ) -> Result<Value, Failure> {
         let network = attacher.network(&self.network)?;
+        let mut names = Vec::new();
+        if let Some(servers) = &self.names {
+            attacher.answer_names(&network.name, servers)?;
+            names = names::of_container(&membership.own, container)?;
+        }
         let request = AttachRequest {
             key: &membership.key,
-            name,
+            name: container.name.as_ref(),
             network: &network.name,
-            netns: Path::new(netns),
+            netns: container.netns,
             wanted: &self.wanted,
             ports,
+            names: &names,
+            servers: &container.servers,
         };
-        Ok(attacher.attach(&request)?)
+        Ok(status(&attacher.attach(&request)?, self.names.is_some()))
     }
 }
 
@@ -389,7 +416,7 @@ fn port_requests(options: &Object<'_>) -> Result<Vec<PortRequest>, Failure> {
 }
 
 /// What Podman is told of an interface.
-fn status(attached: &Attached) -> Value {
+fn status(attached: &Attached, has_names: bool) -> Value {
     let Attached { network, endpoint, .. } = attached;
     let subnets: Vec<Value> = endpoint
         .addresses
@@ -406,19 +433,18 @@ fn status(attached: &Attached) -> Value {
         "interfaces": {
             endpoint.container_if.as_str(): { "mac_address": endpoint.mac.to_string(), "subnets": subnets }
         },
-        "dns_server_ips": [],
-        "dns_search_domains": [],
+        "dns_server_ips": names::gateways(network, has_names),
+        "dns_search_domains": names::domains(has_names),
     })
 }
 
 /// Everything of a container goes, however often it is asked for, and with the last container its network.
-fn tear_down(input: &Value, layout: Layout) -> Result<String, Failure> {
+fn tear_down(input: &Value, attacher: &mut Attacher) -> Result<String, Failure> {
     let options = Object::of(input, "")?;
     let id = container_id(&options)?;
-    let mut attacher = Attacher::new(layout);
     let mut first = Ok(String::new());
     for membership in memberships(&options, &id)? {
-        let taken_down = take_down(&membership.key, &mut attacher).map(|()| String::new());
+        let taken_down = take_down(&membership.key, attacher).map(|()| String::new());
         first = first.and(taken_down);
     }
     first
@@ -429,10 +455,15 @@ fn take_down(key: &AttachmentKey, attacher: &mut Attacher) -> Result<(), Failure
     remove_network(key, attacher)
 }
 
-/// A network goes with the last container.
+/// A network goes with the last container. In one that stays, names are answered.
 fn remove_network(key: &AttachmentKey, attacher: &mut Attacher) -> Result<(), Failure> {
-    if let Some(network) = attacher.known_network(&key.network)? {
-        attacher.remove_unused(&network.name)?;
+    let Some(network) = attacher.known_network(&key.network)? else { return Ok(()) };
+    attacher.remove_unused(&network.name)?;
+    if attacher.known_network(&key.network)?.is_some()
+        && let Err(error) = attacher.answer_again(&network.name)
+    {
+        // What was asked for is done.
+        tracing::warn!(network = %network.name, %error, "cannot start the name server again");
     }
     Ok(())
 }
@@ -442,9 +473,10 @@ mod tests {
     use super::*;
 
     fn ask(arguments: &[&str], input: &str) -> (u8, Value) {
-        let roots = Roots { root: "/nowhere/root".into(), run_root: "/nowhere/run".into() };
+        let roots =
+            Roots { root: "/nowhere/root".into(), run_root: "/nowhere/run".into(), words: Vec::new() };
         let arguments: Vec<OsString> = arguments.iter().map(OsString::from).collect();
-        let answer = super::answer(roots, &arguments, || Ok(input.as_bytes().to_vec()));
+        let answer = super::answer(roots, &arguments, &|_| None, || Ok(input.as_bytes().to_vec()));
         (answer.status, serde_json::from_str(&answer.result).unwrap())
     }
 
@@ -465,10 +497,11 @@ mod tests {
     #[test]
     fn a_path_that_is_no_text_is_refused() {
         use std::os::unix::ffi::OsStringExt as _;
-        let roots = || Roots { root: "/nowhere/root".into(), run_root: "/nowhere/run".into() };
+        let roots =
+            || Roots { root: "/nowhere/root".into(), run_root: "/nowhere/run".into(), words: Vec::new() };
         let words = ["setup".into(), OsString::from_vec(b"/run/netns/\xff".to_vec())];
         let answers = [
-            super::answer(roots(), &words, || Ok(b"{}".to_vec())),
+            super::answer(roots(), &words, &|_| None, || Ok(b"{}".to_vec())),
             answer_as_driver(roots(), &words, || Ok(b"{}".to_vec())),
         ];
         assert!(answers.iter().all(|answer| answer.result.contains("not UTF-8")), "{answers:?}");

@@ -168,6 +168,34 @@ fn podman_has_its_networks_made_by_mydocker() {
 }
 
 #[test]
+fn containers_of_podman_find_each_other_by_name() {
+    let host = Host::new();
+    let helpers = netavark(&host).parent().unwrap().to_owned();
+    symlink("/bin/true", helpers.join("aardvark-dns")).unwrap();
+    let before = state(&host);
+    let engine = format!("helper_binaries_dir=[{helpers:?}, \"/usr/lib/podman\", \"/usr/libexec/podman\"]");
+    let podman = Podman::new(&host, "network_backend=\"netavark\"", &engine);
+    podman.run(&["network", "create", "--subnet", "10.95.0.0/24", "front"]).ok();
+    let (group, rootfs) = (podman.group(), format!("{}:O", host.image));
+    let limits = ["--ulimit", "nofile=256:256", "--ulimit", "nproc=256:256"];
+    let common = [&["--network", "front", "--cgroup-parent", &group], &limits[..]].concat();
+    let server = [&["run", "-d", "--name", "Db", "--network-alias", "store"], &common[..]].concat();
+    podman.run(&[&server[..], &["--rootfs", &rootfs, "sleep", "1000"]].concat()).ok();
+    let client = [&["run", "--rm"], &common[..], &["--rootfs", &rootfs, "sh", "-c"]].concat();
+    let ask = "cat /etc/resolv.conf; for name in db store.dns.podman; do busybox nslookup $name; done";
+    let output = podman.run(&[&client[..], &[ask]].concat());
+    assert!(output.stdout.contains("search dns.podman"), "{output}");
+    assert!(output.stdout.contains("nameserver 10.95.0.1"), "{output}");
+    assert_eq!(output.stdout.matches("10.95.0.2").count(), 2, "{output}");
+    podman.run(&["rm", "-f", "-t", "0", "Db"]).ok();
+    as_before(&host, &before);
+    let servers = host.run_root("network/name-servers");
+    eventually("the end of the name server", || {
+        std::fs::read_dir(&servers).is_ok_and(|mut left| left.next().is_none()).then_some(())
+    });
+}
+
+#[test]
 fn podmans_lists_of_plugins_call_mydocker() {
     let host = Host::new();
     let plugins = links(&host, "plugins", &PLUGINS);

@@ -153,6 +153,8 @@ mod parallel;
 #[cfg(test)]
 mod plans;
 #[cfg(test)]
+mod podman_names;
+#[cfg(test)]
 mod ports;
 #[cfg(test)]
 mod ports6;

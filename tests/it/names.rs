@@ -41,7 +41,7 @@ fn code(space: &Namespace, words: &[&str]) -> String {
 }
 
 /// Gives the host another list of name servers. What it returns is the file, which may be changed.
-fn servers(host: &Host, text: &str) -> std::path::PathBuf {
+pub(crate) fn servers(host: &Host, text: &str) -> std::path::PathBuf {
     let file = host.scratch("servers").join("resolv.conf");
     std::fs::write(&file, text).unwrap();
     host.space.run(|| {
@@ -52,7 +52,7 @@ fn servers(host: &Host, text: &str) -> std::path::PathBuf {
 
 /// What a server does with every question.
 #[derive(Clone, Copy)]
-enum Answers {
+pub(crate) enum Answers {
     /// It has this address for every name.
     Address([u8; 4]),
     /// Every name is unknown to it.
@@ -64,12 +64,12 @@ enum Answers {
 }
 
 /// A name server somewhere outside of containers, and the questions that it got.
-struct Upstream {
+pub(crate) struct Upstream {
     seen: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Upstream {
-    fn start(space: &Namespace, address: &str, answers: Answers) -> Self {
+    pub(crate) fn start(space: &Namespace, address: &str, answers: Answers) -> Self {
         let (udp, tcp) = space.run(|| {
             (
                 UdpSocket::bind((address, 53)).expect("port 53"),
@@ -106,7 +106,7 @@ impl Upstream {
     }
 
     /// How many questions came, and the last one.
-    fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.seen.lock().unwrap().len()
     }
 

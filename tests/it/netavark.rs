@@ -15,14 +15,14 @@ pub(crate) fn netavark(host: &Host) -> PathBuf {
     links(host, "helpers", &["netavark"]).join("netavark")
 }
 
-fn call(host: &Host, program: &Path, arguments: &[&str], input: &Value) -> Output {
+pub(crate) fn call(host: &Host, program: &Path, arguments: &[&str], input: &Value) -> Output {
     let options = ["--config", "/run/containers/networks", "--rootless=false", "--aardvark-binary=/nowhere"];
     let words = [&[program.to_str().unwrap()], &options[..], arguments].concat();
     host.program(&words).input(&input.to_string()).run_in(&host.space)
 }
 
 #[track_caller]
-fn failed(output: &Output, needles: &[&str]) {
+pub(crate) fn failed(output: &Output, needles: &[&str]) {
     assert_ne!(output.code(), 0, "{output}");
     let failure: Value =
         serde_json::from_str(&output.stdout).unwrap_or_else(|_| panic!("no object: {output}"));
@@ -32,7 +32,7 @@ fn failed(output: &Output, needles: &[&str]) {
     }
 }
 
-fn info(name: &str, bridge: &str, subnets: &Value) -> Value {
+pub(crate) fn info(name: &str, bridge: &str, subnets: &Value) -> Value {
     json!({
         "name": name, "id": "b".repeat(64), "driver": "bridge", "network_interface": bridge, "subnets": subnets,
         "ipv6_enabled": false, "internal": false, "dns_enabled": false, "ipam_options": { "driver": "host-local" },

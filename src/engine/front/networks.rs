@@ -123,7 +123,7 @@ impl Engine {
     /// # Errors
     /// A missing privilege, a record that cannot be read, or the kernel refuses.
     pub fn reload_networks(&mut self) -> Result<Vec<Network>, EngineError> {
-        reload::reload(&self.layout, &mut self.networks)
+        reload::reload(&self.layout, &mut self.networks, &self.supervisors)
     }
 
     /// Looks for everything that can be wrong with networks on this host. Nothing is changed.

@@ -104,7 +104,8 @@ mod tests {
     use super::*;
 
     fn ask(variables: &[(&str, &str)], input: &str) -> (u8, Value) {
-        let roots = Roots { root: "/nowhere/root".into(), run_root: "/nowhere/run".into() };
+        let roots =
+            Roots { root: "/nowhere/root".into(), run_root: "/nowhere/run".into(), words: Vec::new() };
         let environment = |name: &str| {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())

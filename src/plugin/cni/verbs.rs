@@ -86,6 +86,8 @@ fn add(plugin: Plugin, call: &Call, basics: &Basics, attacher: &mut Attacher) ->
         netns: Path::new(&container.netns),
         wanted: &wanted,
         ports: &ports,
+        names: &[],
+        servers: &[],
     };
     let attached = attacher.attach(&request)?;
     Ok(reply::attached(basics, container, &attached, &conf.dns))

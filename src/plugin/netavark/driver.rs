@@ -6,10 +6,9 @@ use std::io;
 use serde_json::{Value, json};
 
 use super::{
-    Failure, Membership, Plan, container_id, port_requests, printed, remove_network, status, take_down, words,
+    Container, Failure, Membership, Plan, attacher, container_id, printed, remove_network, take_down, words,
 };
-use crate::engine::{Attacher, Layout, Origin, OtherEngine, Wanted};
-use crate::names::ForeignName;
+use crate::engine::{Origin, OtherEngine, Wanted};
 use crate::plugin::json::Object;
 use crate::plugin::{Answer, Roots};
 
@@ -22,7 +21,7 @@ pub(in crate::plugin) fn answer(
     arguments: &[OsString],
     input: impl FnOnce() -> io::Result<Vec<u8>>,
 ) -> Answer {
-    printed(drive(roots, arguments, input), String::new())
+    printed(drive(roots, arguments, input))
 }
 
 fn drive(
@@ -34,7 +33,6 @@ fn drive(
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     let read =
         || -> Result<Value, Failure> { Ok(serde_json::from_slice(&input().map_err(Failure::Input)?)?) };
-    let layout = Layout::new(roots.root, roots.run_root);
     match words[..] {
         ["info"] => {
             let info = json!({ "version": env!("CARGO_PKG_VERSION"), "api_version": DRIVER_API });
@@ -53,11 +51,10 @@ fn drive(
             let input = read()?;
             let (membership, options) = driven(&input)?;
             let plan = Plan::read(&membership)?;
-            let name = options.parsed::<ForeignName>("container_name", "a name of a container")?;
-            let ports = port_requests(&options)?;
-            let mut attacher = Attacher::new(layout);
-            match plan.carry_out(&membership, netns, name.as_ref(), &ports, &mut attacher) {
-                Ok(attached) => Ok(format!("{}\n", status(&attached))),
+            let container = Container::read(&options, netns)?;
+            let mut attacher = attacher(roots);
+            match plan.carry_out(&membership, &container, &container.ports, &mut attacher) {
+                Ok(status) => Ok(format!("{status}\n")),
                 Err(error) => {
                     remove_network(&membership.key, &mut attacher).ok();
                     Err(error)
@@ -66,7 +63,7 @@ fn drive(
         }
         ["teardown", _] => {
             let input = read()?;
-            take_down(&driven(&input)?.0.key, &mut Attacher::new(layout))?;
+            take_down(&driven(&input)?.0.key, &mut attacher(roots))?;
             Ok(String::new())
         }
         _ => Err(Failure::Refused("expected info, create, setup NAMESPACE or teardown NAMESPACE".to_owned())),
