@@ -78,6 +78,14 @@ impl Attacher {
         Ok(self.networks.attachments().network(wanted)?)
     }
 
+    /// All networks, whoever's they are.
+    ///
+    /// # Errors
+    /// A record cannot be read.
+    pub fn networks(&self) -> Result<Vec<Network>, EngineError> {
+        Ok(self.networks.list()?)
+    }
+
     /// The network of an engine, if there is one.
     ///
     /// # Errors

@@ -3,6 +3,7 @@
 //! Podman chooses addresses and names of bridges itself, and calls one container after another. A network is made with the
 //! first container that is in it, and goes with the last one.
 
+mod create;
 mod driver;
 mod names;
 
@@ -113,9 +114,12 @@ fn carry_out(
             let network = operand("the name of a network")?;
             names::update(&network, arguments.servers.as_deref(), || attacher(roots))
         }
+        Some("create") => create::create(&read()?, &mut attacher(roots)),
         Some("version") => Ok(version()),
         Some(other) => Err(Failure::Refused(format!("mydocker does not have netavark's command {other}"))),
-        None => Err(Failure::Refused("a command is missing: setup, teardown, update or version".to_owned())),
+        None => Err(Failure::Refused(
+            "a command is missing: setup, teardown, update, create or version".to_owned(),
+        )),
     }
 }
 

@@ -160,6 +160,42 @@ fn two_networks_are_joined_in_order_and_all_of_it_is_undone_together() {
 }
 
 #[test]
+fn what_is_completed_for_podman_can_be_set_up() {
+    let host = Host::new();
+    let program = netavark(&host);
+    host.network("mine", "10.89.0.0/24", &[]);
+    let mut input = json!({
+        "network": { "name": "front", "id": "c".repeat(64), "driver": "bridge", "internal": false,
+            "dns_enabled": true, "ipv6_enabled": true },
+        "used": { "interfaces": ["podman0"], "names": { "back": "d".repeat(64) }, "subnets": ["10.89.1.0/24"] },
+        "options": { "subnet_pools": [{ "base": "10.89.0.0/16", "size": 24 }],
+            "default_interface_name": "podman", "check_used_subnets": true },
+    });
+    let before = (host.leftovers(Scope::All), host.table());
+    let created = call(&host, &program, &["create"], &input).json();
+    // Neither what Podman knows of nor what is mydocker's.
+    assert_eq!(created["subnets"][0], json!({ "subnet": "10.89.2.0/24", "gateway": "10.89.2.1" }));
+    assert_eq!(created["network_interface"], "podman1");
+    input["network"]["subnets"] = json!([{ "subnet": "10.89.0.128/25" }]);
+    failed(&call(&host, &program, &["create"], &input), &["10.89.0.128/25 is already used", "10.89.0.0/24"]);
+    input["network"]["name"] = "back".into();
+    failed(&call(&host, &program, &["create"], &input), &["network already exists"]);
+    assert_eq!((host.leftovers(Scope::All), host.table()), before, "nothing is made");
+
+    let v6 = created["subnets"][1]["gateway"].as_str().unwrap().replace("::1", "::7");
+    let web = pod(&host, "web");
+    let setup = json!({
+        "container_id": "web", "container_name": "web", "network_info": { "front": created },
+        "networks": [{ "name": "front", "interface_name": "eth0", "static_ips": ["10.89.2.7", v6] }],
+    });
+    let status = call(&host, &program, &["setup", "/run/netns/web"], &setup).json();
+    assert_eq!(status["front"]["dns_server_ips"][0], "10.89.2.1");
+    assert!(host.devices_now().contains("podman1") && ping(&web, "10.89.2.1") && ping(&web, OUTSIDE));
+    call(&host, &program, &["teardown", "/run/netns/web"], &setup).ok();
+    assert!(!host.devices_now().contains("podman1"));
+}
+
+#[test]
 fn a_driver_of_podmans_own_back_end_does_the_same_for_one_network() {
     let host = Host::new();
     let program = host.scratch("netavark-plugins").join("mydocker");
