@@ -4,7 +4,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help build demo test test-vm test-vm-suite bench bench-peers bench-pull install install-built install-cni uninstall-cni uninstall deb clean
+.PHONY: help build demo test test-vm test-vm-suite fuzz bench bench-peers bench-pull install install-built install-cni uninstall-cni uninstall deb clean
 
 # Where rustup puts cargo, in case the shell does not know yet.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
@@ -46,6 +46,22 @@ test-vm-suite: ## run the integration tests themselves in such machines (TESTS="
 	MYDOCKER_VM_TESTS='$(TESTS)' MYDOCKER_VM_TIMEOUT=$${MYDOCKER_VM_TIMEOUT:-43200} \
 	  MYDOCKER_VM_TEST_PROGRAM=$$(ls -t target/$(TARGET)/debug/deps/it-* | grep -v '\.d$$' | head -n 1) \
 	  tests/vm/run target/$(TARGET)/debug/mydocker $(SYSTEMS)
+
+# Targets by their names, all where none is named; the seconds for each. Flags as those of cargo-fuzz, which wants another Rust.
+FUZZ ?=
+FUZZ_SECONDS ?= 60
+FUZZ_FLAGS := --cfg fuzzing -C passes=sancov-module -C llvm-args=-sanitizer-coverage-level=4 \
+  -C llvm-args=-sanitizer-coverage-inline-8bit-counters -C llvm-args=-sanitizer-coverage-pc-table \
+  -C llvm-args=-sanitizer-coverage-trace-compares
+fuzz: ## look for inputs that break a parser, a minute for each (FUZZ_SECONDS=600 FUZZ="dns-question tar")
+	.ci/dependencies build
+	RUSTFLAGS='$(FUZZ_FLAGS)' cargo build --locked --profile fuzz --target $(TARGET) --example fuzz
+	program=target/$(TARGET)/fuzz/examples/fuzz; targets='$(FUZZ)'; \
+	for target in $${targets:-$$($$program)}; do \
+	  echo "== $$target"; corpus=target/fuzz/corpus/$$target; mkdir -p $$corpus target/fuzz/found; \
+	  MYDOCKER_FUZZ_TARGET=$$target MYDOCKER_FUZZ_CORPUS=$$corpus $$program $$corpus -max_total_time=$(FUZZ_SECONDS) \
+	    -max_len=65536 -timeout=5 -rss_limit_mb=1024 -print_final_stats=1 -verbosity=0 -artifact_prefix=target/fuzz/found/$$target-; \
+	done
 
 # Where the raw figures go, each file with its date; a path of its own for a trial: RESULTS=/tmp/trial.
 RESULTS ?= benches/results

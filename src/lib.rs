@@ -19,6 +19,7 @@
 //! | [`plugin`] (`src/plugin/engines.md`) | mydocker under containerd, Kubernetes, nerdctl and Podman |
 //! | [`store`] (`src/store/layout.md`, `src/store/locks.md`) | every file: who writes it, under which lock, what a kill leaves |
 //! | below (`src/changing.md`) | for the usual changes: every place that has to change |
+//! | [`fuzz`] (`src/fuzzing.md`) | parsers of hostile bytes, and what looks for bytes that break them |
 //! | below (`src/exposures.md`) | the attacks and failures that tests are named after |
 //!
 #![doc = include_str!("changing.md")]
@@ -32,6 +33,8 @@ mod dns;
 mod duration;
 pub mod engine;
 mod events;
+#[cfg(any(test, fuzzing, doc))]
+pub mod fuzz;
 mod image;
 pub mod names;
 mod needs;

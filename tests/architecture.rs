@@ -16,6 +16,7 @@ mod scan {
     /// `src/lib.rs`.
     const ARROWS: &[(&str, &[&str])] = &[
         ("main", &["cli"]),
+        ("fuzz", &["plugin", "container", "image", "registry", "dns", "archive", "netlink"]),
         ("cli", &["plugin", "engine", "names", "process", "duration"]),
         ("plugin", &["engine", "names"]),
         (

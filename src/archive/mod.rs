@@ -20,6 +20,8 @@ mod below;
 mod compression;
 mod directory_times;
 mod entry;
+#[cfg(any(test, fuzzing, doc))]
+pub mod fuzz;
 mod pack;
 mod pipe;
 mod read;

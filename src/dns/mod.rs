@@ -13,6 +13,8 @@
 
 mod decide;
 mod flight;
+#[cfg(any(test, fuzzing, doc))]
+pub mod fuzz;
 mod message;
 mod server;
 mod servers;

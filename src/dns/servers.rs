@@ -96,7 +96,7 @@ pub(super) fn at_port(servers: &[IpAddr]) -> Vec<SocketAddr> {
 }
 
 /// The servers that a resolv.conf names.
-fn listed(text: &str) -> Vec<SocketAddr> {
+pub(super) fn listed(text: &str) -> Vec<SocketAddr> {
     let mut servers = Vec::new();
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();

@@ -29,6 +29,8 @@ mod add;
 mod change;
 mod config;
 mod error;
+#[cfg(any(test, fuzzing, doc))]
+pub mod fuzz;
 mod layer;
 mod load;
 pub mod manifest;

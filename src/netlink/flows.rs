@@ -181,7 +181,7 @@ impl FlowSocket {
 }
 
 /// The changes in a datagram.
-fn events(datagram: &[u8]) -> Vec<(FlowEvent, Flow)> {
+pub(super) fn events(datagram: &[u8]) -> Vec<(FlowEvent, Flow)> {
     const NEW: u16 = SUBSYSTEM << 8 | IPCTNL_MSG_CT_NEW as u16;
     const DELETE: u16 = SUBSYSTEM << 8 | IPCTNL_MSG_CT_DELETE as u16;
     let event = |frame: Frame<'_>| {

@@ -9,6 +9,8 @@ mod ctnetlink;
 mod flow_text;
 mod flows;
 mod frames;
+#[cfg(any(test, fuzzing, doc))]
+pub mod fuzz;
 mod link;
 mod listing;
 mod neighbour;

@@ -15,6 +15,13 @@ mod json;
 mod netavark;
 mod ports;
 
+#[cfg(any(test, fuzzing, doc))]
+pub mod fuzz {
+    //! What engines may write: see [`crate::fuzz`].
+    pub use super::cni::fuzz::{configuration, configurations};
+    pub use super::netavark::fuzz::{inputs, options};
+}
+
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Read};

@@ -5,6 +5,8 @@
 
 mod create;
 mod driver;
+#[cfg(any(test, fuzzing, doc))]
+pub mod fuzz;
 mod names;
 
 use std::ffi::OsString;

@@ -363,13 +363,13 @@ pub(super) fn header(answer: &Response<Body>, name: &str) -> Option<String> {
 }
 
 /// `<URL>; rel="next"` (RFC 8288).
-fn next_page(link: &str) -> Option<String> {
+pub(super) fn next_page(link: &str) -> Option<String> {
     let (url, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
     rest.contains("next").then(|| url.to_owned())
 }
 
 /// Seconds, or a date (RFC 9110, 10.2.3).
-fn retry_after(text: &str) -> Option<Duration> {
+pub(super) fn retry_after(text: &str) -> Option<Duration> {
     if let Ok(seconds) = text.trim().parse() {
         return Some(Duration::from_secs(seconds));
     }
@@ -378,7 +378,7 @@ fn retry_after(text: &str) -> Option<Duration> {
 }
 
 /// What a registry says is wrong; nothing if it says so in no known way.
-fn message(body: &[u8]) -> String {
+pub(super) fn message(body: &[u8]) -> String {
     let value: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
     let first = &value["errors"][0];
     let text = [&first["message"], &value["message"], &value["details"], &first["code"]];

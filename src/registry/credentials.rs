@@ -152,7 +152,7 @@ fn read(path: &Path) -> Result<Option<Value>, RegistryError> {
     serde_json::from_slice(&text).map(Some).map_err(malformed)
 }
 
-fn find_in(
+pub(super) fn find_in(
     file: &Path,
     document: &Value,
     host: &str,

@@ -13,6 +13,8 @@ mod blob;
 mod client;
 mod credentials;
 mod error;
+#[cfg(any(test, fuzzing, doc))]
+pub mod fuzz;
 mod http;
 mod proof;
 mod proxy;

@@ -17,7 +17,7 @@ const FILE_MAX: usize = 1 << 20;
 
 /// Where images of some registry or repository are to be had.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Rule {
+pub(super) struct Rule {
     prefix: String,
     location: String,
     insecure: bool,
@@ -72,7 +72,12 @@ fn rules() -> Result<Vec<Rule>, RegistryError> {
     Ok(rules)
 }
 
-fn find(rules: &[Rule], host: &str, path: &str, by_tag: bool) -> Result<Vec<Place>, RegistryError> {
+pub(super) fn find(
+    rules: &[Rule],
+    host: &str,
+    path: &str,
+    by_tag: bool,
+) -> Result<Vec<Place>, RegistryError> {
     let name = format!("{host}/{path}");
     let matching = rules.iter().filter(|rule| fits(&rule.prefix, host, &name));
     let Some(rule) = matching.max_by_key(|rule| rule.prefix.len()) else {
@@ -107,7 +112,7 @@ fn fits(prefix: &str, host: &str, name: &str) -> bool {
 }
 
 /// Reads the tables that are followed; others are passed over.
-fn parse(text: &str, file: &Path) -> Result<Vec<Rule>, String> {
+pub(super) fn parse(text: &str, file: &Path) -> Result<Vec<Rule>, String> {
     #[derive(PartialEq)]
     enum Table {
         Registry,

@@ -89,7 +89,7 @@ fn read(path: &Path) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn in_hosts(text: &str, name: &str) -> Vec<IpAddr> {
+pub(super) fn in_hosts(text: &str, name: &str) -> Vec<IpAddr> {
     let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default());
     let matching = lines.filter_map(|line| {
         let mut words = line.split_ascii_whitespace();
@@ -101,13 +101,13 @@ fn in_hosts(text: &str, name: &str) -> Vec<IpAddr> {
 
 /// What `resolv.conf` says.
 #[derive(Debug, PartialEq, Eq)]
-struct Settings {
+pub(super) struct Settings {
     servers: Vec<SocketAddr>,
     search: Vec<String>,
 }
 
 impl Settings {
-    fn parse(text: &str) -> Self {
+    pub(super) fn parse(text: &str) -> Self {
         let (mut servers, mut search) = (Vec::new(), Vec::new());
         for line in text.lines().filter(|line| !line.starts_with(['#', ';'])) {
             let mut words = line.split_ascii_whitespace();
@@ -129,7 +129,7 @@ impl Settings {
     }
 
     /// The full names that a name can mean, in the order in which they are tried.
-    fn candidates(&self, name: &str) -> Vec<String> {
+    pub(super) fn candidates(&self, name: &str) -> Vec<String> {
         let extended = self.search.iter().map(|domain| format!("{name}.{}", domain.trim_end_matches('.')));
         if name.contains('.') {
             std::iter::once(name.to_owned()).chain(extended).collect()
@@ -218,7 +218,7 @@ fn over_tcp(server: SocketAddr, query: &[u8], id: u16, kind: u16) -> io::Result<
 }
 
 /// A question for one kind of record, with room for long answers (RFC 6891). `None` for what is no name.
-fn query(name: &str, kind: u16, id: u16) -> Option<Vec<u8>> {
+pub(super) fn query(name: &str, kind: u16, id: u16) -> Option<Vec<u8>> {
     let mut message = Vec::with_capacity(64);
     message.extend_from_slice(&id.to_be_bytes());
     // Recursion is desired; one question and one additional record.
@@ -241,7 +241,7 @@ fn query(name: &str, kind: u16, id: u16) -> Option<Vec<u8>> {
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Answer {
+pub(super) enum Answer {
     /// None if there is no such name.
     Addresses(Vec<IpAddr>),
     Truncated,
@@ -249,7 +249,7 @@ enum Answer {
 }
 
 /// Reads an answer; `None` if it is no answer to this question.
-fn parse(message: &[u8], id: u16, kind: u16) -> Option<Answer> {
+pub(super) fn parse(message: &[u8], id: u16, kind: u16) -> Option<Answer> {
     let word = |at: usize| Some(u16::from_be_bytes([*message.get(at)?, *message.get(at + 1)?]));
     let flags = word(2)?;
     if word(0)? != id || flags & 0x8000 == 0 {

@@ -4,6 +4,8 @@ pub mod copy_up;
 pub(in crate::container) mod detached;
 pub mod disk;
 pub mod files;
+#[cfg(any(test, fuzzing, doc))]
+pub mod fuzz;
 pub(in crate::container) mod inside;
 pub mod mount_points;
 mod resolv_conf;

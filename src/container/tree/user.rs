@@ -12,7 +12,7 @@ use super::inside;
 use crate::container::request::config::UserSpec;
 
 /// The largest id Docker takes: some file systems and programs treat ids as signed.
-const ID_MAX: u32 = u32::MAX >> 1;
+pub(super) const ID_MAX: u32 = u32::MAX >> 1;
 
 /// Why a user or group is not known.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +96,12 @@ fn read_inside(root: impl AsFd, path: &'static str) -> Result<String, UserError>
     Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
 }
 
-fn resolve(user: &str, wanted_group: Option<&str>, passwd: &str, group: &str) -> Result<Identity, UserError> {
+pub(super) fn resolve(
+    user: &str,
+    wanted_group: Option<&str>,
+    passwd: &str,
+    group: &str,
+) -> Result<Identity, UserError> {
     let number = parse_id(user)?;
     // A number is never looked up as a name: whoever wrote the image would choose the user then.
     let is_wanted = |entry: &PasswdEntry<'_>| number.map_or(entry.name == user, |uid| entry.uid == uid);

@@ -5,6 +5,8 @@
 
 mod call;
 mod conf;
+#[cfg(any(test, fuzzing, doc))]
+pub mod fuzz;
 mod ipam;
 mod reply;
 mod verbs;
