@@ -80,8 +80,22 @@ pub(super) fn renew(records: &Records) -> Result<(), NetworkError> {
             remove_one(&records.layout, &network, &name, address)?;
         }
     }
+    remove_begun(records)?;
     for endpoint in records.all_endpoints()?.iter().filter(|it| is_finished(records, it)) {
         write(&records.layout, endpoint)?;
+    }
+    Ok(())
+}
+
+/// Removes the directories of names that killed commands had begun to write.
+fn remove_begun(records: &Records) -> Result<(), NetworkError> {
+    for network in records.networks()? {
+        let path = records.layout.network_names().join(&network.name);
+        let names = store::list(&path).map_err(|source| RecordError::Io { path: path.clone(), source })?;
+        for name in names {
+            // Of a name that somebody has it is not empty.
+            std::fs::remove_dir(path.join(name)).ok();
+        }
     }
     Ok(())
 }

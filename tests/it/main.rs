@@ -125,6 +125,8 @@ mod members;
 #[cfg(test)]
 mod mounts;
 #[cfg(test)]
+mod name_files;
+#[cfg(test)]
 mod names;
 #[cfg(test)]
 mod neighbours;

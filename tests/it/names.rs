@@ -200,6 +200,24 @@ fn containers_of_a_network_are_found_by_their_names() {
 }
 
 #[test]
+fn the_default_network_has_names_as_any_other() {
+    let host = Host::new();
+    let web = host.container("Web", "bridge", &[]);
+    let db = host.container("db", "bridge", &["--network-alias", "store"]);
+    let (there, here) = (web.address.to_string(), db.address.to_string());
+    for name in ["web", "web.bridge", &web.id[..12]] {
+        assert_eq!(short(&db.space, &[name]), [there.as_str()], "{name}");
+    }
+    assert_eq!(short(&web.space, &["store"]), [here.as_str()]);
+    assert_eq!(short(&web.space, &["-x", &there]), ["Web.bridge."]);
+    assert_eq!(short(&db.space, &["host.docker.internal"]).len(), 1);
+    drop((web, db));
+    host.mydocker(&["rm", "-f", "Web", "db"]).ok();
+    host.mydocker(&["network", "remove", "bridge"]).ok();
+    host.assert_nothing_left();
+}
+
+#[test]
 fn names_follow_renaming_and_the_end_of_their_container() {
     let host = Host::new();
     host.network("front", "172.18.0.0/16", &[]);
@@ -645,6 +663,7 @@ fn what_is_wrong_with_names_is_found_and_put_right() {
     check().ok();
     std::fs::remove_file(names.join("www/172.18.0.2")).unwrap();
     std::fs::create_dir(names.join("ghost")).unwrap();
+    std::fs::create_dir(names.join("begun")).unwrap();
     std::fs::write(names.join("ghost/172.18.0.2"), "").unwrap();
     std::fs::write(names.join("web/172.18.0.9"), "").unwrap();
     let output = check();
@@ -660,7 +679,7 @@ fn what_is_wrong_with_names_is_found_and_put_right() {
     host.mydocker(&["network", "reload"]).ok();
     check().ok();
     assert_eq!(short(&web.space, &["www"]), ["172.18.0.2"]);
-    assert!(!names.join("ghost").exists());
+    assert!(!names.join("ghost").exists() && !names.join("begun").exists());
 }
 
 /// As many system calls, whether ten containers have names or a thousand.
