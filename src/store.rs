@@ -5,6 +5,7 @@
 //!
 #![doc = include_str!("store/locks.md")]
 
+mod file_error;
 mod lock;
 mod new_file;
 mod reserve;
@@ -20,6 +21,7 @@ use crate::names::{ContainerId, ContainerName, Digest, NetworkName, VolumeName};
 use crate::process::Process;
 pub use tree::remove_tree_at;
 
+pub use file_error::FileError;
 pub use lock::{Lock, LockKind};
 pub use new_file::NewFile;
 pub use reserve::{keep as keep_reserve, write_though_full};

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::VolumeName;
 use crate::process::Process;
-use crate::store::{self, Durability, Layout, Lock, LockKind};
+use crate::store::{self, Durability, FileError, Layout, Lock, LockKind};
 
 /// The only driver.
 pub const DRIVER: &str = "local";
@@ -66,16 +66,8 @@ pub enum VolumeError {
         found: u64,
     },
     /// The file system refused.
-    #[error("cannot {action} {path}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which file or directory.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// An option that the driver does not have, or one that is missing.
     #[error("cannot make volume {name}: {problem}")]
     Option {
@@ -106,11 +98,6 @@ impl VolumeError {
             _ => None,
         }
     }
-}
-
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> VolumeError {
-    let path = path.to_owned();
-    move |source| VolumeError::Io { action, path, source }
 }
 
 /// A volume.
@@ -200,12 +187,12 @@ impl<'a> Volumes<'a> {
     /// Keeps others from making and removing volumes. Only for as long as it takes to look and rename.
     ///
     /// # Errors
-    /// [`VolumeError::Io`].
+    /// [`VolumeError::File`].
     pub fn lock(&self) -> Result<Exclusive<'a>, VolumeError> {
         let directory = self.layout.volumes();
         make_directory(&directory, true, 0o700)?;
         let path = directory.join(".lock");
-        let lock = Lock::exclusive(LockKind::Volumes, &path).map_err(io_error("lock", &path))?;
+        let lock = Lock::exclusive(LockKind::Volumes, &path).map_err(FileError::of("lock", &path))?;
         Ok(Exclusive { layout: self.layout, _lock: lock })
     }
 
@@ -213,7 +200,7 @@ impl<'a> Volumes<'a> {
     /// volumes, even if it finds none: nothing else looks for them.
     ///
     /// # Errors
-    /// [`VolumeError::Io`].
+    /// [`VolumeError::File`].
     pub fn clear_away(&self) -> Result<(), VolumeError> {
         abandoned(&self.layout.volumes()).iter().try_for_each(|path| erase(path))
     }
@@ -246,7 +233,7 @@ impl<'a> Volumes<'a> {
     /// The directory or a record cannot be read.
     pub fn list(&self) -> Result<Vec<Volume>, VolumeError> {
         let directory = self.layout.volumes();
-        let names = store::list(&directory).map_err(io_error("read the directory", &directory))?;
+        let names = store::list(&directory).map_err(FileError::of("read the directory", &directory))?;
         let names = names.iter().filter_map(|name| name.parse::<VolumeName>().ok());
         names.filter_map(|name| load(self.layout, &name).transpose()).collect()
     }
@@ -279,7 +266,7 @@ impl Exclusive<'_> {
         serde_json::to_vec(&volume)
             .map_err(io::Error::from)
             .and_then(|bytes| store::write_atomic(&path, &bytes, durability))
-            .map_err(io_error("write", &path))?;
+            .map_err(FileError::of("write", &path))?;
         Ok(volume)
     }
 
@@ -287,19 +274,19 @@ impl Exclusive<'_> {
     /// [`Removed::erase`].
     ///
     /// # Errors
-    /// [`VolumeError::Io`]; "already gone" is success.
+    /// [`VolumeError::File`]; "already gone" is success.
     pub fn remove(&self, name: &VolumeName) -> Result<Removed, VolumeError> {
         // Several of one process may be there at a time. Without the volume's name, which may be as long as the
         // name of a file can be.
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let path = self.layout.volume(name);
-        let me = Process::current().map_err(io_error("read", Path::new("/proc/self/stat")))?;
+        let me = Process::current().map_err(FileError::of("read", Path::new("/proc/self/stat")))?;
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let gone = self.layout.volumes().join(format!("{GONE}{me}.{number}"));
         match std::fs::rename(&path, &gone) {
             Ok(()) => Ok(Removed(Some(gone))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Removed(None)),
-            Err(error) => Err(io_error("remove", &path)(error)),
+            Err(error) => Err(FileError::of("remove", &path)(error).into()),
         }
     }
 }
@@ -313,7 +300,7 @@ impl Removed {
     /// The bytes that its files take. Looks at all of them, and needs no lock.
     ///
     /// # Errors
-    /// [`VolumeError::Io`].
+    /// [`VolumeError::File`].
     pub fn size(&self) -> Result<u64, VolumeError> {
         self.0.as_ref().map_or(Ok(0), |path| size(&path.join("_data")))
     }
@@ -321,14 +308,14 @@ impl Removed {
     /// Removes what the volume holds. Takes as long as it takes, and needs no lock.
     ///
     /// # Errors
-    /// [`VolumeError::Io`].
+    /// [`VolumeError::File`].
     pub fn erase(self) -> Result<(), VolumeError> {
         self.0.as_deref().map_or(Ok(()), erase)
     }
 }
 
 fn erase(path: &Path) -> Result<(), VolumeError> {
-    store::remove_tree_if_exists(path).map_err(io_error("remove", path))
+    Ok(store::remove_tree_if_exists(path).map_err(FileError::of("remove", path))?)
 }
 
 /// The volumes that killed commands were removing.
@@ -347,7 +334,7 @@ fn abandoned(directory: &Path) -> Vec<PathBuf> {
 /// that the system has no path for it is not counted.
 ///
 /// # Errors
-/// [`VolumeError::Io`] if the directory cannot be read.
+/// [`VolumeError::File`] if the directory cannot be read.
 pub fn size(directory: &Path) -> Result<u64, VolumeError> {
     // What is the host's own is not the volume's.
     if directory.is_symlink() {
@@ -359,7 +346,7 @@ pub fn size(directory: &Path) -> Result<u64, VolumeError> {
     while let Some(path) = open.pop() {
         let entries = match std::fs::read_dir(&path) {
             Err(error) if error.kind() == io::ErrorKind::InvalidFilename => continue,
-            entries => entries.map_err(io_error("read the directory", &path))?,
+            entries => entries.map_err(FileError::of("read the directory", &path))?,
         };
         for entry in entries.flatten() {
             // Containers may be changing it at this very moment.
@@ -384,7 +371,7 @@ fn load(layout: &Layout, name: &VolumeName) -> Result<Option<Volume>, VolumeErro
         version: u64,
     }
     let path = record_path(layout, name);
-    let Some(bytes) = store::read_if_exists(&path).map_err(io_error("read", &path))? else {
+    let Some(bytes) = store::read_if_exists(&path).map_err(FileError::of("read", &path))? else {
         return Ok(None);
     };
     let malformed = |source| VolumeError::Malformed { path: path.clone(), source };
@@ -400,25 +387,29 @@ fn load(layout: &Layout, name: &VolumeName) -> Result<Option<Volume>, VolumeErro
 fn make_data(data: &Path, directory: Option<&Path>) -> Result<(), VolumeError> {
     // A link that a killed command left without a record leads where nobody asks for any more.
     if data.is_symlink() {
-        std::fs::remove_file(data).map_err(io_error("remove", data))?;
+        std::fs::remove_file(data).map_err(FileError::of("remove", data))?;
     }
     let Some(directory) = directory else {
         make_directory(data, true, 0o755)?;
         let open_to_all = std::fs::Permissions::from_mode(0o755);
-        return std::fs::set_permissions(data, open_to_all).map_err(io_error("set the mode of", data));
+        return Ok(
+            std::fs::set_permissions(data, open_to_all).map_err(FileError::of("set the mode of", data))?
+        );
     };
     match std::fs::remove_dir(data) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", data)(error)),
-        _ => std::os::unix::fs::symlink(directory, data).map_err(io_error("make the link", data)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(FileError::of("remove", data)(error).into())
+        }
+        _ => Ok(std::os::unix::fs::symlink(directory, data).map_err(FileError::of("make the link", data))?),
     }
 }
 
 fn make_directory(path: &Path, recursive: bool, mode: u32) -> Result<(), VolumeError> {
-    DirBuilder::new()
+    Ok(DirBuilder::new()
         .recursive(recursive)
         .mode(mode)
         .create(path)
-        .map_err(io_error("create the directory", path))
+        .map_err(FileError::of("create the directory", path))?)
 }
 
 #[cfg(test)]

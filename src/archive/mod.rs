@@ -35,6 +35,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::names::Digest;
+use crate::store::FileError;
 
 pub use ahead::decompress_ahead;
 pub use below::Below;
@@ -140,16 +141,8 @@ pub enum ArchiveError {
         found: Digest,
     },
     /// A file could not be read or made.
-    #[error("cannot {action} {path}")]
-    File {
-        /// What was tried.
-        action: &'static str,
-        /// On which file, below the directory that was handed in.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 #[cfg(test)]

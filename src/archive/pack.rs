@@ -19,6 +19,7 @@ use super::entry::join;
 use super::sparse::Parts;
 use super::unpack::{is_kept, is_whiteout};
 use super::{ArchiveError, Entry, Kind, OPAQUE, OPAQUE_WHITEOUT, Sparse, Time, WHITEOUT, Writer};
+use crate::store::FileError;
 use crate::sys;
 
 /// How deep directories may be nested: with more, their path is longer than any that the kernel takes.
@@ -227,7 +228,7 @@ impl<'a, W: Write> Packer<'a, W> {
 
     /// Packs one file; of a directory, what is in it is still to be packed then.
     fn file(&mut self, file: &OwnedFd, path: &OsStr, top: bool) -> Result<Option<Level>, ArchiveError> {
-        let stat = fstat(file).map_err(failed_errno("look at", path))?;
+        let stat = fstat(file).map_err(failed("look at", path))?;
         if !top && (self.leave_out)(path, &stat) {
             return Ok(None);
         }
@@ -267,7 +268,7 @@ impl<'a, W: Write> Packer<'a, W> {
                 return self.directory(file, path).map(Some);
             }
             SFlag::S_IFLNK => {
-                let target = readlinkat(file, "").map_err(failed_errno("read the link", path))?;
+                let target = readlinkat(file, "").map_err(failed("read the link", path))?;
                 entry.kind = Kind::Symlink(target);
             }
             SFlag::S_IFCHR => entry.kind = Kind::Character { major, minor },
@@ -301,7 +302,7 @@ impl<'a, W: Write> Packer<'a, W> {
         if self.purpose == Purpose::Layer {
             let opaque = sys::get_xattr(directory, OPAQUE.as_ref()).map_err(failed("look at", path))?;
             if opaque.as_deref() == Some(b"y") {
-                let stat = fstat(directory).map_err(failed_errno("look at", path))?;
+                let stat = fstat(directory).map_err(failed("look at", path))?;
                 self.marker(&join(path, OsStr::from_bytes(OPAQUE_WHITEOUT)), &stat)?;
             }
         }
@@ -397,14 +398,8 @@ fn each_name(directory: impl AsFd, mut take: impl FnMut(&OsStr)) -> io::Result<(
     Ok(())
 }
 
-fn failed(action: &'static str, path: &OsStr) -> impl FnOnce(io::Error) -> ArchiveError {
-    let path = if path.is_empty() { "/".into() } else { path.into() };
-    move |source| ArchiveError::File { action, path, source }
-}
-
-fn failed_errno(action: &'static str, path: &OsStr) -> impl FnOnce(Errno) -> ArchiveError {
-    let error = failed(action, path);
-    move |errno| error(errno.into())
+fn failed<E: Into<io::Error>>(action: &'static str, path: &OsStr) -> impl FnOnce(E) -> ArchiveError {
+    move |error| FileError::of(action, path)(error).into()
 }
 
 #[cfg(test)]

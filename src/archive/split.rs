@@ -27,6 +27,7 @@ use nix::sys::stat::{Mode, mkdirat};
 use super::below::reopen;
 use super::sparse::{PARTS_MAX, Parts};
 use super::{ArchiveError, Below, Entry, Part, Sparse};
+use crate::store::FileError;
 use crate::sys;
 
 /// What the file starts with: which program's it is, and the version.
@@ -341,12 +342,12 @@ fn damaged() -> io::Error {
 /// Something cannot be read, or the stream not be written. Whether the files are still what they were is not looked
 /// at: the stream's digest tells.
 pub fn restore(file: &Path, layer: &Path, stream: &mut impl Write) -> Result<(), ArchiveError> {
-    let open = || File::open(file).and_then(Records::open).map_err(failed("read", file));
-    let files = Below::open(layer).map_err(failed("open", layer))?;
-    let names = Names::read(&mut open()?).map_err(failed("read", file))?;
+    let open = || File::open(file).and_then(Records::open).map_err(FileError::of("read", file));
+    let files = Below::open(layer).map_err(FileError::of("open", layer))?;
+    let names = Names::read(&mut open()?).map_err(FileError::of("read", file))?;
     let (mut records, mut position) = (open()?, 0_u64);
     loop {
-        let (path, parts) = match records.next().map_err(failed("read", file))? {
+        let (path, parts) = match records.next().map_err(FileError::of("read", file))? {
             Record::Raw(bytes) => {
                 stream.write_all(&bytes).map_err(ArchiveError::Write)?;
                 continue;
@@ -389,11 +390,6 @@ impl Names {
     }
 }
 
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> ArchiveError {
-    let path = path.to_owned();
-    move |source| ArchiveError::File { action, path, source }
-}
-
 /// Writes parts of a file, one after the other.
 fn contents(
     below: &Below,
@@ -401,7 +397,7 @@ fn contents(
     parts: Vec<Part>,
     stream: &mut impl Write,
 ) -> Result<(), ArchiveError> {
-    let read = |source| failed("read", path)(source);
+    let read = |source: io::Error| ArchiveError::from(FileError::of("read", path)(source));
     let file = below.spot(path, false).map_err(read)?.file;
     let file = file.ok_or_else(|| read(io::ErrorKind::NotFound.into()))?;
     let file = reopen(file, OFlag::O_RDONLY).map_err(read)?;

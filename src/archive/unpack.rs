@@ -18,6 +18,7 @@ use super::below::{
 };
 use super::directory_times::{OpenDirectories, modified, set_directory_time};
 use super::{ArchiveError, Below, Entry, Kind, OPAQUE, OPAQUE_WHITEOUT, Reader, Split, WHITEOUT};
+use crate::store::FileError;
 use crate::sys;
 
 /// What an archive is unpacked to.
@@ -140,8 +141,7 @@ impl Unpacker<'_> {
         }
         let directory = self.parent(entry, parents)?;
         let existing = find_at(&directory, name).map_err(failed("look for", entry))?;
-        let existing =
-            existing.map(|file| fstat(&file).map_err(failed_errno("look at", entry))).transpose()?;
+        let existing = existing.map(|file| fstat(&file).map_err(failed("look at", entry))).transpose()?;
         match &entry.kind {
             Kind::Directory => self.directory(entry, &names, &directory, name, existing.as_ref()),
             Kind::HardLink(target) => {
@@ -225,7 +225,7 @@ impl Unpacker<'_> {
         if self.target == Target::Container
             && is_mounted_on(directory, name).map_err(failed("look at", entry))?
         {
-            return Err(failed("replace", entry)(Errno::EBUSY.into()));
+            return Err(failed("replace", entry)(Errno::EBUSY));
         }
         Ok(())
     }
@@ -243,12 +243,12 @@ impl Unpacker<'_> {
             if let Some(existing) = existing {
                 self.make_way(entry, directory, name, existing)?;
             }
-            mkdirat(directory, name, Mode::S_IRWXU).map_err(failed_errno("create", entry))?;
+            mkdirat(directory, name, Mode::S_IRWXU).map_err(failed("create", entry))?;
         }
         let made = find_at(directory, name).and_then(|made| made.ok_or_else(|| Errno::ENOENT.into()));
         let made = made.map_err(failed("open", entry))?;
         // Another process that works in the same tree may have been faster.
-        if kind_of(&fstat(&made).map_err(failed_errno("look at", entry))?) != SFlag::S_IFDIR {
+        if kind_of(&fstat(&made).map_err(failed("look at", entry))?) != SFlag::S_IFDIR {
             return Err(conflict("file", entry));
         }
         if self.target == Target::Layer && existing.is_some_and(is_whiteout) {
@@ -283,7 +283,7 @@ impl Unpacker<'_> {
             self.make_way(entry, directory, name, existing)?;
         }
         // Without AT_SYMLINK_FOLLOW: the other name is linked, not what it may lead to.
-        linkat(&from, *target_name, directory, name, AtFlags::empty()).map_err(failed_errno("link", entry))
+        linkat(&from, *target_name, directory, name, AtFlags::empty()).map_err(failed("link", entry))
     }
 
     /// Everything that is neither a directory nor another name for something.
@@ -304,14 +304,14 @@ impl Unpacker<'_> {
             };
             match way {
                 // A file that something is mounted on, as on a container's /etc/hosts, keeps its name.
-                Err(ArchiveError::File { source, .. })
+                Err(ArchiveError::File(FileError { source, .. }))
                     if source.raw_os_error() == Some(Errno::EBUSY as i32) && entry.kind == Kind::File =>
                 {
                     let there = self.find(entry, directory, name)?;
-                    let stat = fstat(&there).map_err(failed_errno("look at", entry))?;
+                    let stat = fstat(&there).map_err(failed("look at", entry))?;
                     // What else is mounted there is a device of the host, or somebody's socket.
                     if kind_of(&stat) != SFlag::S_IFREG {
-                        return Err(failed("replace", entry)(Errno::EBUSY.into()));
+                        return Err(failed("replace", entry)(Errno::EBUSY));
                     }
                     let file = reopen(there, OFlag::O_WRONLY | OFlag::O_TRUNC);
                     return self.contents(entry, file.map_err(failed("write to", entry))?, reader).map(drop);
@@ -322,7 +322,7 @@ impl Unpacker<'_> {
         if takes_its_place {
             return self.whole_file(entry, directory, name, reader);
         }
-        let create = failed_errno("create", entry);
+        let create = failed("create", entry);
         let made: OwnedFd = match &entry.kind {
             Kind::Symlink(target) => {
                 symlinkat(target.as_os_str(), directory, name).map_err(create)?;
@@ -360,7 +360,7 @@ impl Unpacker<'_> {
 
     fn find(&self, entry: &Entry, directory: &OwnedFd, name: &OsStr) -> Result<OwnedFd, ArchiveError> {
         let made = find_at(directory, name).map_err(failed("open", entry))?;
-        made.ok_or_else(|| failed("open", entry)(Errno::ENOENT.into()))
+        made.ok_or_else(|| failed("open", entry)(Errno::ENOENT))
     }
 
     /// Owner, permissions and attributes, in the order in which none undoes another.
@@ -412,12 +412,12 @@ impl Unpacker<'_> {
         let hidden = OsStr::from_bytes(hidden);
         match find_at(&directory, hidden).map_err(failed("look for", entry))? {
             // It hides what lower layers have, and nothing of its own layer.
-            Some(own) if kind_of(&fstat(&own).map_err(failed_errno("look at", entry))?) == SFlag::S_IFDIR => {
+            Some(own) if kind_of(&fstat(&own).map_err(failed("look at", entry))?) == SFlag::S_IFDIR => {
                 sys::set_xattr(&own, OPAQUE.as_ref(), b"y").map_err(failed("mark", entry))
             }
             Some(_) => Ok(()),
             None => mknodat(&directory, hidden, SFlag::S_IFCHR, Mode::empty(), makedev(0, 0))
-                .map_err(failed_errno("create", entry)),
+                .map_err(failed("create", entry)),
         }
     }
 }
@@ -455,12 +455,6 @@ fn conflict(existing: &'static str, entry: &Entry) -> ArchiveError {
     ArchiveError::Conflict { existing, path: entry.shown(), wanted: entry.kind.word() }
 }
 
-fn failed(action: &'static str, entry: &Entry) -> impl FnOnce(io::Error) -> ArchiveError {
-    let path = entry.shown();
-    move |source| ArchiveError::File { action, path, source }
-}
-
-fn failed_errno(action: &'static str, entry: &Entry) -> impl FnOnce(Errno) -> ArchiveError {
-    let error = failed(action, entry);
-    move |errno| error(errno.into())
+fn failed<E: Into<io::Error>>(action: &'static str, entry: &Entry) -> impl FnOnce(E) -> ArchiveError {
+    move |error| FileError::of(action, entry.shown())(error).into()
 }

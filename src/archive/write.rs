@@ -10,6 +10,8 @@ use tar::{EntryType, Header};
 use super::read::XATTR;
 use super::{ArchiveError, Entry, Kind, Sparse, Time};
 
+use crate::store::FileError;
+
 /// The unit of tar streams.
 const BLOCK: usize = 512;
 
@@ -65,7 +67,11 @@ impl<W: Write> Writer<W> {
                 Ok(count) => count,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(source) => {
-                    return Err(ArchiveError::File { action: "read", path: entry.shown(), source });
+                    return Err(ArchiveError::File(FileError {
+                        action: "read",
+                        path: entry.shown(),
+                        source,
+                    }));
                 }
             };
             self.write(&buffer[..count])?;

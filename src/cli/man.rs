@@ -11,7 +11,7 @@ use clap::CommandFactory as _;
 use clap_mangen::Man;
 
 use crate::cli::{Arguments, CommandError, directory};
-use crate::engine::EngineError;
+use crate::engine::{EngineError, FileError};
 
 /// Write the manual pages, one for each command
 #[derive(Debug, clap::Args)]
@@ -26,7 +26,7 @@ pub(super) struct Args {
 }
 
 pub(super) fn run(args: &Args) -> Result<ExitCode, CommandError> {
-    let file = |action, path| move |source| EngineError::File { action, path, source };
+    let file = |action, path| move |source| EngineError::File(FileError { action, path, source });
     // For everybody to read.
     let made = DirBuilder::new().recursive(true).mode(0o755).create(&args.directory);
     made.map_err(file("make", args.directory.clone()))?;

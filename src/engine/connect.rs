@@ -26,7 +26,7 @@ use crate::names::{ContainerId, ContainerName, NetworkName};
 use crate::netns::{NetNs, NetNsError};
 use crate::network::{ContainerEndpoints, Endpoint, NetworkError, Networks};
 use crate::process::Process;
-use crate::store::{Layout, Lock, LockKind};
+use crate::store::{FileError, Layout, Lock, LockKind};
 
 /// Connects a container to a network.
 pub(super) fn connect(
@@ -206,7 +206,7 @@ impl Connecting<'_> {
         };
         let lock = match Lock::exclusive_there(LockKind::Namespace, &path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return ends(),
-            lock => lock.map_err(|source| EngineError::File { action: "lock", path, source })?,
+            lock => lock.map_err(|source| EngineError::File(FileError { action: "lock", path, source }))?,
         };
         let netns = match NetNs::open(&Layout::netns(id)) {
             Err(NetNsError::Enter { source, .. }) if source.kind() == io::ErrorKind::NotFound => {

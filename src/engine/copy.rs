@@ -93,29 +93,23 @@ impl Place {
         Path::new(&self.plain()).file_name().unwrap_or_default().to_owned()
     }
 
-    fn failed(&self, action: &'static str) -> impl FnOnce(io::Error) -> EngineError {
-        let path = self.shown.clone();
-        move |source| EngineError::Copy { action, path, source }
-    }
-
-    fn failed_errno(&self, action: &'static str) -> impl FnOnce(Errno) -> EngineError {
-        let error = self.failed(action);
-        move |errno| error(errno.into())
+    fn failed<E: Into<io::Error>>(&self, action: &'static str) -> impl FnOnce(E) -> EngineError {
+        move |error| EngineError::Copy { action, path: self.shown.clone(), source: error.into() }
     }
 
     /// What is to be copied, and under which name it goes by itself: an empty one for what is in a directory.
     fn source(&self, follow: bool) -> Result<(OwnedFd, bool, OsString), EngineError> {
         let path = if self.means_contents() || self.means_directory() { &self.path } else { &self.plain() };
         let spot = self.below.spot(Path::new(path), follow).map_err(self.failed("find"))?;
-        let file = spot.file.ok_or_else(|| self.failed("find")(Errno::ENOENT.into()))?;
-        let is_directory = is_directory(&file).map_err(self.failed_errno("look at"))?;
+        let file = spot.file.ok_or_else(|| self.failed("find")(Errno::ENOENT))?;
+        let is_directory = is_directory(&file).map_err(self.failed("look at"))?;
         let name = if self.means_contents() { OsString::new() } else { self.name() };
         Ok((file, is_directory, name))
     }
 
     /// Refuses what would be left out, were it met on the way.
     fn check_kind(&self, file: &OwnedFd, target: Target) -> Result<(), EngineError> {
-        let mode = fstat(file).map_err(self.failed_errno("look at"))?.st_mode;
+        let mode = fstat(file).map_err(self.failed("look at"))?.st_mode;
         let why = match SFlag::from_bits_truncate(mode & SFlag::S_IFMT.bits()) {
             SFlag::S_IFSOCK => "a socket is nothing without the process that listens",
             SFlag::S_IFCHR | SFlag::S_IFBLK if target == Target::Host => {
@@ -137,11 +131,11 @@ impl Place {
         let spot = self.below.spot(Path::new(&plain), true).map_err(self.failed("find the directory of"))?;
         let Some(there) = spot.file else {
             if self.means_directory() && !is_directory_copied {
-                return Err(self.failed("find the directory")(Errno::ENOENT.into()));
+                return Err(self.failed("find the directory")(Errno::ENOENT));
             }
             return Ok((spot.directory, spot.name.unwrap_or_default()));
         };
-        if is_directory(&there).map_err(self.failed_errno("look at"))? {
+        if is_directory(&there).map_err(self.failed("look at"))? {
             return Ok((there, name));
         }
         if is_directory_copied {
@@ -149,7 +143,7 @@ impl Place {
             return Err(EngineError::DirectoryOntoFile { source_path: source, target });
         }
         if self.means_directory() {
-            return Err(self.failed("copy into")(Errno::ENOTDIR.into()));
+            return Err(self.failed("copy into")(Errno::ENOTDIR));
         }
         Ok((spot.directory, spot.name.unwrap_or_default()))
     }
@@ -218,9 +212,9 @@ pub(super) fn copy_in(
     privileges::for_containers()?;
     let to = place(layout, target)?;
     let directory = to.below.spot(Path::new(&to.plain()), true).map_err(to.failed("find"))?.file;
-    let directory = directory.ok_or_else(|| to.failed("find")(Errno::ENOENT.into()))?;
-    if !is_directory(&directory).map_err(to.failed_errno("look at"))? {
-        return Err(to.failed("unpack an archive to")(Errno::ENOTDIR.into()));
+    let directory = directory.ok_or_else(|| to.failed("find")(Errno::ENOENT))?;
+    if !is_directory(&directory).map_err(to.failed("look at"))? {
+        return Err(to.failed("unpack an archive to")(Errno::ENOTDIR));
     }
     let done = (|| {
         let mut reader = Reader::new(archive::decompress(stream)?);

@@ -1,6 +1,7 @@
 //! What can go wrong, from wherever it comes, on its way to the user.
 
 use crate::archive::ArchiveError;
+use crate::store::FileError;
 use std::path::PathBuf;
 
 use crate::container::life::attach::AttachError;
@@ -265,16 +266,8 @@ pub enum EngineError {
         mode: String,
     },
     /// A file that the user named.
-    #[error("cannot {action} {path}")]
-    File {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file of the run directory, or our own process.
     #[error("cannot {action}")]
     Io {
@@ -292,7 +285,7 @@ impl EngineError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Privilege { .. } => Some("run mydocker as root".to_owned()),
-            Self::CopyFiles { source: ArchiveError::File { source, .. }, .. }
+            Self::CopyFiles { source: ArchiveError::File(FileError { source, .. }), .. }
                 if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem =>
             {
                 let hint =

@@ -16,7 +16,7 @@ use crate::container::run::cgroup::{self, GroupPath, Hierarchy};
 use crate::container::run::runtime::RuntimeError;
 use crate::names::ContainerId;
 use crate::process::Process;
-use crate::store::{self, Durability, Layout};
+use crate::store::{self, Durability, FileError, Layout};
 
 /// A frozen container. Its processes resume when this is dropped.
 pub(super) struct HeldUp {
@@ -37,7 +37,7 @@ impl HeldUp {
         let path = mark(layout, id);
         let written = Process::current()
             .and_then(|me| store::write_atomic(&path, me.to_string().as_bytes(), Durability::Process));
-        written.map_err(|source| EngineError::File { action: "write", path, source })?;
+        written.map_err(|source| EngineError::File(FileError { action: "write", path, source }))?;
         // Made before freezing, so that dropping it also thaws what was frozen half-way.
         let held_up = Self { layout: layout.clone(), hierarchy: hierarchy.clone(), id: id.clone(), group };
         cgroup::freeze(hierarchy, &held_up.group).map_err(RuntimeError::from)?;

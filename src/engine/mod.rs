@@ -69,7 +69,7 @@ mod volumes;
 mod wait;
 
 use crate::network::Networks;
-pub use crate::store::Layout;
+pub use crate::store::{FileError, Layout};
 use launch::Supervisors;
 
 pub use crate::container::life::attach::Proxy as SignalProxy;

@@ -39,7 +39,7 @@ use crate::names::ContainerId;
 use crate::netns::{self, NetNs};
 use crate::network::{Endpoint, Networks};
 use crate::process::Process;
-use crate::store::{self, Durability, Layout};
+use crate::store::{self, Durability, FileError, Layout};
 use crate::sys;
 
 /// Serves the client that started this process.
@@ -476,8 +476,9 @@ enum Next {
 /// Writes the pid file that the user asked for, readable by everybody.
 fn write_pid(path: &Path, init: Process) -> Result<(), EngineError> {
     let text = format!("{}\n", init.pid);
-    store::write_atomic_with(path, text.as_bytes(), Durability::Process, 0o644)
-        .map_err(|source| EngineError::File { action: "write the pid file", path: path.to_owned(), source })
+    store::write_atomic_with(path, text.as_bytes(), Durability::Process, 0o644).map_err(|source| {
+        EngineError::File(FileError { action: "write the pid file", path: path.to_owned(), source })
+    })
 }
 
 fn exit_of_failure(error: &EngineError) -> Exit {

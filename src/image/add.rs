@@ -15,13 +15,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::error::io_error;
 use super::layer::{self, Temporary};
 use super::store::{Images, write_config_bytes};
 use super::{ImageConfig, ImageError, Pinned, Reference, Users};
 use crate::names::Digest;
 use crate::process::{Process, boot_id};
-use crate::store::{self, Durability, Layout, Lock, LockKind};
+use crate::store::{self, Durability, FileError, Layout, Lock, LockKind};
 
 /// The largest configuration that is taken.
 pub const CONFIG_MAX: usize = 8 << 20;
@@ -110,7 +109,7 @@ impl Images {
         // Under the lock: nobody removes what nobody uses at this very moment.
         let _lock = self.lock()?;
         text.and_then(|text| store::write_atomic(&wanted, &text, Durability::Process))
-            .map_err(io_error("write", &wanted))?;
+            .map_err(FileError::of("write", &wanted))?;
         Ok(Adding { images: self, wanted })
     }
 }
@@ -156,7 +155,7 @@ impl Adding<'_> {
         layer::make_directory(path.parent().unwrap_or(&path))?;
         loop {
             // As long as it takes: whoever has it is fetching what would have to be fetched here.
-            let lock = Lock::if_free(LockKind::Layer, &path).map_err(io_error("lock", &path))?;
+            let lock = Lock::if_free(LockKind::Layer, &path).map_err(FileError::of("lock", &path))?;
             if self.has(diff) || stop() {
                 return Ok(None);
             }
@@ -236,9 +235,9 @@ impl Adding<'_> {
                 layer::put_into_place(layout, &from, diff)?;
                 // Only now: without it a parked layer is none, and somebody else would fetch it once more.
                 let boot = layout.image_layer(diff).join(BOOT);
-                store::remove_if_exists(&boot).map_err(io_error("remove", boot))?;
+                store::remove_if_exists(&boot).map_err(FileError::of("remove", boot))?;
                 // Of a layer that another process was faster with.
-                store::remove_tree_if_exists(&from).map_err(io_error("remove", &from))?;
+                store::remove_tree_if_exists(&from).map_err(FileError::of("remove", &from))?;
             }
             if !parked.is_empty() {
                 layer::sync_list(layout)?;
@@ -283,12 +282,12 @@ fn park(layout: &Layout, staged: &layer::Staged) -> Result<(), ImageError> {
     layer::make_directory(&layout.image_parked())?;
     let place = layout.image_parked_layer(&staged.diff);
     // Of another boot, or not whole.
-    store::remove_tree_if_exists(&place).map_err(io_error("remove", &place))?;
+    store::remove_tree_if_exists(&place).map_err(FileError::of("remove", &place))?;
     let boot = staged.path().join(BOOT);
     boot_id()
         .and_then(|id| store::write_atomic(&boot, id.as_bytes(), Durability::Process))
-        .map_err(io_error("write", &boot))?;
-    std::fs::rename(staged.path(), &place).map_err(io_error("create the layer", &place))
+        .map_err(FileError::of("write", &boot))?;
+    Ok(std::fs::rename(staged.path(), &place).map_err(FileError::of("create the layer", &place))?)
 }
 
 /// Remembers what a registry has the layers as, so that they need not be sent there again. That is not worth an error.
@@ -322,7 +321,7 @@ fn write_manifest(layout: &Layout, id: &Digest, manifest: &Manifest) -> Result<(
     // The media type on a line of its own, then the very bytes.
     let text = [manifest.media_type.as_bytes(), b"\n", &manifest.bytes].concat();
     let path = directory.join(id.hex());
-    store::write_atomic(&path, &text, Durability::Synced).map_err(io_error("write", path))
+    Ok(store::write_atomic(&path, &text, Durability::Synced).map_err(FileError::of("write", path))?)
 }
 
 /// What a registry said of an image, if it came from one.
@@ -340,10 +339,11 @@ pub(super) fn wanted(layout: &Layout) -> Result<Vec<Digest>, ImageError> {
     for name in layer::list(&directory)? {
         let path = directory.join(&name);
         if layer::owner(&name).is_some_and(Process::is_alive) {
-            let text = store::read_if_exists(&path).map_err(io_error("read", &path))?.unwrap_or_default();
+            let text =
+                store::read_if_exists(&path).map_err(FileError::of("read", &path))?.unwrap_or_default();
             wanted.extend(serde_json::from_slice::<Vec<Digest>>(&text).unwrap_or_default());
         } else {
-            store::remove_if_exists(&path).map_err(io_error("remove", path))?;
+            store::remove_if_exists(&path).map_err(FileError::of("remove", path))?;
         }
     }
     Ok(wanted)
@@ -367,7 +367,7 @@ pub(super) fn sweep_parked(
         }
         layer::make_directory(&layout.image_temporary())?;
         let path = layer::temporary_path(layout)?;
-        std::fs::rename(&place, &path).map_err(io_error("remove", &place))?;
+        std::fs::rename(&place, &path).map_err(FileError::of("remove", &place))?;
         garbage.push(Temporary(path));
     }
     Ok(garbage)

@@ -7,6 +7,7 @@ use super::Reference;
 use super::manifest::ManifestError;
 use crate::archive::ArchiveError;
 use crate::names::{ContainerName, Digest};
+use crate::store::FileError;
 
 /// Why something about images failed.
 #[derive(Debug, thiserror::Error)]
@@ -62,16 +63,8 @@ pub enum ImageError {
         source: ArchiveError,
     },
     /// The file system refused.
-    #[error("cannot {action} {path}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which file or directory.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The file is damaged, or another program's. It is left as it is.
     #[error("the file {path} is damaged or not mydocker's")]
     Malformed {
@@ -232,13 +225,4 @@ impl ImageError {
 fn is_archive(path: &Path) -> bool {
     let name = path.file_name().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
     [".tar", ".tar.gz", ".tgz", ".tar.zst"].iter().any(|end| name.ends_with(end))
-}
-
-/// The file system's refusal of something.
-pub(super) fn io_error(
-    action: &'static str,
-    path: impl Into<PathBuf>,
-) -> impl FnOnce(io::Error) -> ImageError {
-    let path = path.into();
-    move |source| ImageError::Io { action, path, source }
 }

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::ImageError;
-use super::error::io_error;
+
 use crate::archive::{self, ArchiveError, Below, Packer, Purpose, Reader, Split, Unpacked};
 use crate::names::Digest;
 use crate::process::Process;
-use crate::store::{self, Durability, Layout};
+use crate::store::{self, Durability, FileError, Layout};
 
 /// The version of `layer.json` that this program writes, and the newest that it reads.
 const VERSION: u32 = 2;
@@ -82,7 +82,7 @@ impl<R: Read> Read for Hashing<R> {
 
 /// The name for a directory that belongs to this process.
 pub(super) fn temporary_path(layout: &Layout) -> Result<PathBuf, ImageError> {
-    let me = Process::current().map_err(io_error("read", "/proc/self/stat"))?;
+    let me = Process::current().map_err(FileError::of("read", "/proc/self/stat"))?;
     let random = random_letters(8)?;
     Ok(layout.image_temporary().join(format!("{me}-{random}")))
 }
@@ -101,7 +101,11 @@ fn random_letters(count: usize) -> Result<String, ImageError> {
 }
 
 pub(super) fn make_directory(path: &Path) -> Result<(), ImageError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(io_error("create the directory", path))
+    Ok(DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .map_err(FileError::of("create the directory", path))?)
 }
 
 /// Makes a layer of a tar stream, which may be compressed. `what` names the stream in errors. It is not yet on the
@@ -138,14 +142,15 @@ fn stage_with(
     let failed = |source| ImageError::Unpack { archive: what.to_owned(), place: layout.images(), source };
     let split = directory.0.join(SPLIT);
     let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&split);
-    let split = file.and_then(|file| Split::new(file, &directory.0)).map_err(io_error("create", split))?;
+    let split =
+        file.and_then(|file| Split::new(file, &directory.0)).map_err(FileError::of("create", split))?;
     let (unpacked, hash) = unpack(&diff, &split).map_err(|error| match split.failure() {
         Some(written) => failed(ArchiveError::Write(written)),
         None => failed(error),
     })?;
-    let tar = split.finish().map_err(io_error("write", directory.0.join(SPLIT)))?;
+    let tar = split.finish().map_err(FileError::of("write", directory.0.join(SPLIT)))?;
     if tar.is_none() {
-        store::remove_if_exists(&directory.0.join(SPLIT)).map_err(io_error("remove", SPLIT))?;
+        store::remove_if_exists(&directory.0.join(SPLIT)).map_err(FileError::of("remove", SPLIT))?;
     }
     let record = Record { version: VERSION, link: random_letters(LINK_LENGTH)?, size: unpacked.size, tar };
     write_record(&directory.0, &record, Durability::Process)?;
@@ -168,13 +173,15 @@ fn unpack(stream: impl Read, diff: &Path, split: &Split) -> Result<(Unpacked, [u
 fn write_record(directory: &Path, record: &Record, durability: Durability) -> Result<(), ImageError> {
     let path = directory.join("layer.json");
     let text = serde_json::to_vec(record).map_err(io::Error::other);
-    text.and_then(|text| store::write_atomic(&path, &text, durability)).map_err(io_error("write", path))
+    Ok(text
+        .and_then(|text| store::write_atomic(&path, &text, durability))
+        .map_err(FileError::of("write", path))?)
 }
 
 /// Puts on the disk whatever was staged, in one go: syncing file by file would take as long as unpacking.
 pub(super) fn sync(layout: &Layout) -> Result<(), ImageError> {
     let synced = File::open(layout.images()).and_then(|file| Ok(nix::unistd::syncfs(file)?));
-    synced.map_err(io_error("write to the disk what is in", layout.images()))
+    Ok(synced.map_err(FileError::of("write to the disk what is in", layout.images()))?)
 }
 
 /// Puts a layer that is on the disk into its place, unless there is one of the same contents. Only to be called under
@@ -202,17 +209,17 @@ pub(super) fn put_into_place(layout: &Layout, directory: &Path, diff: &Digest) -
                 record.link = random_letters(LINK_LENGTH)?;
                 write_record(directory, &record, Durability::Synced)?;
             }
-            Err(error) => return Err(io_error("create the link", link)(error)),
+            Err(error) => return Err(FileError::of("create the link", link)(error).into()),
         }
     }
-    std::fs::rename(directory, &place).map_err(io_error("create the layer", &place))
+    Ok(std::fs::rename(directory, &place).map_err(FileError::of("create the layer", &place))?)
 }
 
 /// Puts on the disk which layers there are.
 pub(super) fn sync_list(layout: &Layout) -> Result<(), ImageError> {
     for directory in [layout.image_links(), layout.image_layers()] {
         let synced = File::open(&directory).and_then(|directory| directory.sync_all());
-        synced.map_err(io_error("write to the disk", directory))?;
+        synced.map_err(FileError::of("write to the disk", directory))?;
     }
     Ok(())
 }
@@ -245,7 +252,7 @@ pub(super) fn record(layout: &Layout, diff: &Digest) -> Result<Record, ImageErro
 
 fn record_in(directory: &Path) -> Result<Record, ImageError> {
     let path = directory.join("layer.json");
-    let text = std::fs::read(&path).map_err(io_error("read", &path))?;
+    let text = std::fs::read(&path).map_err(FileError::of("read", &path))?;
     read_versioned(&path, &text, VERSION)
 }
 
@@ -299,19 +306,19 @@ pub(super) fn sweep(
         make_directory(&temporary)?;
         let path = temporary_path(layout)?;
         let place = layout.image_layer(&diff);
-        std::fs::rename(&place, &path).map_err(io_error("remove", &place))?;
+        std::fs::rename(&place, &path).map_err(FileError::of("remove", &place))?;
         garbage.push(Temporary(path));
         removed.push(diff);
     }
     for name in list(&layout.image_links())? {
         let link = layout.image_links().join(name);
         if !link.exists() {
-            store::remove_if_exists(&link).map_err(io_error("remove", &link))?;
+            store::remove_if_exists(&link).map_err(FileError::of("remove", &link))?;
         }
     }
     Ok((garbage, removed))
 }
 
 pub(super) fn list(directory: &Path) -> Result<Vec<String>, ImageError> {
-    store::list(directory).map_err(io_error("read the directory", directory))
+    Ok(store::list(directory).map_err(FileError::of("read the directory", directory))?)
 }

@@ -20,14 +20,14 @@ use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 
 use super::add::{CONFIG_MAX, WholeImage, parse_config};
-use super::error::io_error;
+
 use super::layer::{self, Temporary};
 use super::manifest::{self, Descriptor, Document, MANIFEST_MAX, ManifestError, Platform};
 use super::store::Images;
 use super::{ImageError, Reference, Users};
 use crate::archive::{self, ArchiveError, Entry, Kind, Reader};
 use crate::names::Digest;
-use crate::store::Layout;
+use crate::store::{FileError, Layout};
 
 /// The most members of an archive, and the longest name of one.
 const MEMBERS_MAX: usize = 50_000;
@@ -153,7 +153,7 @@ impl Images {
                 // To its end, whatever the decompressor leaves.
                 let mut stream = Hashed(section, &hash);
                 adding.make(&claim, diff, &mut stream, &what)?;
-                io::copy(&mut stream, &mut io::sink()).map_err(io_error("read", archive.what))?;
+                io::copy(&mut stream, &mut io::sink()).map_err(FileError::of("read", archive.what))?;
                 if let Some(descriptor) = descriptor {
                     archive.check(member, descriptor, size, hash.into_inner())?;
                 }
@@ -169,7 +169,7 @@ impl Images {
 impl<'a> Archive<'a> {
     /// Finds out what is in it.
     fn open(layout: &Layout, file: File, what: &'a str) -> Result<Self, ImageError> {
-        let is_file = file.metadata().map_err(io_error("read", what))?.is_file();
+        let is_file = file.metadata().map_err(FileError::of("read", what))?.is_file();
         let file = if is_file && !is_compressed(&file) { file } else { spool(layout, file, what)? };
         let failed = |source| ImageError::Unpack { archive: what.to_owned(), place: layout.images(), source };
         let section = Section { file: &file, at: 0, left: u64::MAX };
@@ -227,7 +227,7 @@ impl<'a> Archive<'a> {
             return Err(ImageError::LargeMember { archive, name, limit });
         }
         let mut bytes = Vec::new();
-        section.read_to_end(&mut bytes).map_err(io_error("read", self.what))?;
+        section.read_to_end(&mut bytes).map_err(FileError::of("read", self.what))?;
         Ok(bytes)
     }
 
@@ -377,7 +377,7 @@ fn spool(layout: &Layout, stream: impl Read, what: &str) -> Result<File, ImageEr
         match stream.read(&mut buffer) {
             Ok(0) => return Ok(file),
             Ok(count) => io::Write::write_all(&mut file, &buffer[..count])
-                .map_err(io_error("write what was read to", layout.images()))?,
+                .map_err(FileError::of("write what was read to", layout.images()))?,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(failed(archive::read_error(error))),
         }
@@ -391,5 +391,5 @@ pub(super) fn nameless(layout: &Layout) -> Result<File, ImageError> {
     let path = directory.0.join("spool");
     let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path);
     // The directory is removed with the file's name in it.
-    file.map_err(io_error("create", path))
+    Ok(file.map_err(FileError::of("create", path))?)
 }

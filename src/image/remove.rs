@@ -7,7 +7,7 @@ use super::layer::Temporary;
 use super::store::{Images, Repositories};
 use super::{ImageError, Pinned, Reference, User, Users};
 use crate::names::Digest;
-use crate::store;
+use crate::store::{self, FileError};
 
 /// One thing that was removed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -147,7 +147,7 @@ impl Images {
         self.save_list(repositories)?;
         for id in ids {
             for path in [self.layout.image_config(id), self.layout.image_manifests().join(id.hex())] {
-                store::remove_if_exists(&path).map_err(super::error::io_error("remove", path))?;
+                store::remove_if_exists(&path).map_err(FileError::of("remove", path))?;
             }
         }
         let (garbage, layers) = self.sweep(repositories, users)?;

@@ -11,13 +11,14 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::add::{Adding, blobs_of, id_of, parse_config, read_manifest};
-use super::error::io_error;
+
 use super::load::nameless;
 use super::manifest::{Descriptor, ImageManifest, Index, OCI_CONFIG, OCI_LAYER, OCI_MANIFEST, Platform};
 use super::store::Images;
 use super::{Blob, ImageConfig, ImageError, Manifest, Pinned, Reference, RemoteName, layer};
 use crate::archive::{self, ArchiveError, Entry, Kind, Time, Writer};
 use crate::names::Digest;
+use crate::store::FileError;
 
 /// An image with what is needed to send it somewhere. As long as this lives, its layers are not removed.
 #[derive(Debug)]
@@ -97,7 +98,7 @@ impl Images {
     pub fn outgoing(&self, reference: &str) -> Result<Outgoing<'_>, ImageError> {
         let (id, _) = self.repositories()?.find(reference)?;
         let path = self.layout.image_config(&id);
-        let config = std::fs::read(&path).map_err(io_error("read", &path))?;
+        let config = std::fs::read(&path).map_err(FileError::of("read", &path))?;
         let parsed = parse_config(&config)?;
         let diffs = parsed.rootfs.diff_ids.clone();
         let adding = self.adding(&diffs)?;

@@ -10,12 +10,12 @@ use serde_json::Map;
 
 use super::add::{self, id_of};
 use super::config::{Defaults, History, ImageConfig, RootFs, architecture};
-use super::error::io_error;
+
 use super::layer::{self, Temporary};
 use super::{Image, ImageError, Pinned, Reference, RemoteName, Users, is_path, of_path};
 use crate::names::Digest;
 use crate::process::Process;
-use crate::store::{self, Durability, Layout, Lock, LockKind};
+use crate::store::{self, Durability, FileError, Layout, Lock, LockKind};
 
 /// The version of `repositories.json` that this program writes, and the newest that it reads.
 const VERSION: u32 = 2;
@@ -153,7 +153,7 @@ impl Images {
 
     pub(super) fn repositories(&self) -> Result<Repositories, ImageError> {
         let path = self.layout.image_repositories();
-        match store::read_if_exists(&path).map_err(io_error("read", &path))? {
+        match store::read_if_exists(&path).map_err(FileError::of("read", &path))? {
             Some(text) => layer::read_versioned(&path, &text, VERSION),
             None => Ok(Repositories::default()),
         }
@@ -163,13 +163,14 @@ impl Images {
         let path = self.layout.image_repositories();
         let repositories = Repositories { version: VERSION, ..repositories.clone() };
         let text = serde_json::to_vec_pretty(&repositories).map_err(io::Error::other);
-        text.and_then(|text| store::write_though_full(&self.layout, &path, &text, Durability::Synced))
-            .map_err(io_error("write", path))
+        let written =
+            text.and_then(|text| store::write_though_full(&self.layout, &path, &text, Durability::Synced));
+        Ok(written.map_err(FileError::of("write", path))?)
     }
 
     pub(super) fn lock(&self) -> Result<Lock, ImageError> {
         let path = self.layout.image_lock();
-        let lock = Lock::exclusive(LockKind::Images, &path).map_err(io_error("lock", path))?;
+        let lock = Lock::exclusive(LockKind::Images, &path).map_err(FileError::of("lock", path))?;
         store::keep_reserve(&self.layout);
         Ok(lock)
     }
@@ -184,7 +185,7 @@ impl Images {
             return Ok(Hold { _lock: None });
         }
         let path = self.layout.image_lock();
-        Ok(Hold { _lock: Some(Lock::shared(LockKind::Images, &path).map_err(io_error("lock", path))?) })
+        Ok(Hold { _lock: Some(Lock::shared(LockKind::Images, &path).map_err(FileError::of("lock", path))?) })
     }
 
     /// Removes the temporary directories that carry the name of this process: after an interruption, which leaves nobody
@@ -258,7 +259,7 @@ impl Images {
     /// It cannot be read.
     pub fn config(&self, id: &Digest) -> Result<ImageConfig, ImageError> {
         let path = self.layout.image_config(id);
-        let text = std::fs::read(&path).map_err(io_error("read", &path))?;
+        let text = std::fs::read(&path).map_err(FileError::of("read", &path))?;
         serde_json::from_slice(&text).map_err(|source| ImageError::Malformed { path, source })
     }
 
@@ -326,7 +327,7 @@ impl Images {
                 (&new.author, &new.comment, &new.created_by),
             );
             let text = serde_json::to_vec(&config).map_err(io::Error::other);
-            let text = text.map_err(io_error("write", self.layout.images()))?;
+            let text = text.map_err(FileError::of("write", self.layout.images()))?;
             let id = write_config_bytes(&self.layout, &text)?;
             repositories.add(&id, new.name.as_slice(), None);
             self.save_list(&repositories)?;
@@ -354,7 +355,7 @@ impl Images {
                     format!("sha256:{hex}").parse().is_ok_and(|id: Digest| repositories.images.contains(&id));
                 if !listed {
                     let path = directory.join(hex);
-                    store::remove_if_exists(&path).map_err(io_error("remove", path))?;
+                    store::remove_if_exists(&path).map_err(FileError::of("remove", path))?;
                 }
             }
         }
@@ -371,7 +372,7 @@ pub(super) fn write_config_bytes(layout: &Layout, text: &[u8]) -> Result<Digest,
     let id = id_of(text);
     let path = layout.image_config(&id);
     layer::make_directory(path.parent().unwrap_or(&path))?;
-    store::write_atomic(&path, text, Durability::Synced).map_err(io_error("write", path))?;
+    store::write_atomic(&path, text, Durability::Synced).map_err(FileError::of("write", path))?;
     Ok(id)
 }
 

@@ -20,7 +20,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
 use super::RegistryError;
-use crate::store::{self, Durability, Lock, LockKind};
+use crate::store::{self, Durability, FileError, Lock, LockKind};
 
 /// The largest file that is read.
 const FILE_MAX: usize = 4 << 20;
@@ -114,7 +114,8 @@ impl Files {
     /// Changes the members `auths` of the file. Docker's own program may do so as well: the file is replaced whole.
     fn change(&self, change: impl FnOnce(&mut Map<String, Value>) -> bool) -> Result<bool, RegistryError> {
         let path = &self.write;
-        let failed = |action| move |source| RegistryError::File { action, path: path.clone(), source };
+        let failed =
+            |action| move |source| RegistryError::File(FileError { action, path: path.clone(), source });
         let directory = path.parent().unwrap_or(Path::new("/"));
         store::make_directories(directory).map_err(failed("create the directory of"))?;
         let lock = directory.join(".mydocker.lock");
@@ -137,7 +138,7 @@ impl Files {
 }
 
 fn read(path: &Path) -> Result<Option<Value>, RegistryError> {
-    let failed = |source| RegistryError::File { action: "read", path: path.to_owned(), source };
+    let failed = |source| RegistryError::File(FileError { action: "read", path: path.to_owned(), source });
     let Some(text) = store::read_if_exists(path).map_err(failed)? else { return Ok(None) };
     if text.len() > FILE_MAX {
         return Err(failed(io::ErrorKind::FileTooLarge.into()));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::names::Digest;
+use crate::store::FileError;
 
 /// Why something about a registry failed. Texts of the registry's own are bounded; whoever prints them escapes them.
 #[derive(Debug, thiserror::Error)]
@@ -140,16 +141,8 @@ pub enum RegistryError {
         file: PathBuf,
     },
     /// A file about registries cannot be read.
-    #[error("cannot {action} {path}")]
-    File {
-        /// What was tried.
-        action: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file about registries makes no sense.
     #[error("cannot make sense of {path}: {what}")]
     Malformed {

@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 
 use super::RegistryError;
-use crate::store;
+use crate::store::{self, FileError};
 
 /// The files; the later ones say more of the same. In a directory, all that end in `.conf`.
 const FILE: &str = "/etc/containers/registries.conf";
@@ -52,13 +52,14 @@ pub(super) fn places(host: &str, path: &str, by_tag: bool) -> Result<Vec<Place>,
 
 fn rules() -> Result<Vec<Rule>, RegistryError> {
     let directory = Path::new(DIRECTORY);
-    let failed = |source| RegistryError::File { action: "read", path: directory.to_owned(), source };
+    let failed =
+        |source| RegistryError::File(FileError { action: "read", path: directory.to_owned(), source });
     let mut files = vec![PathBuf::from(FILE)];
     let listed = store::list(directory).map_err(failed)?;
     files.extend(listed.iter().filter(|name| name.ends_with(".conf")).map(|name| directory.join(name)));
     let mut rules: Vec<Rule> = Vec::new();
     for file in files {
-        let failed = |source| RegistryError::File { action: "read", path: file.clone(), source };
+        let failed = |source| RegistryError::File(FileError { action: "read", path: file.clone(), source });
         let Some(text) = store::read_if_exists(&file).map_err(failed)? else { continue };
         let malformed = |what| RegistryError::Malformed { path: file.clone(), what };
         if text.len() > FILE_MAX {

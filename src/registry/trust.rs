@@ -6,13 +6,13 @@
 //!     *.cert with *.key          the client's own certificate
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use ureq::tls::{Certificate, ClientCert, PemItem, PrivateKey, RootCerts, TlsConfig, parse_pem};
 
 use super::RegistryError;
-use crate::store;
+use crate::store::{self, FileError};
 
 /// Where the files for registries lie.
 const DIRECTORIES: [&str; 2] = ["/etc/docker/certs.d", "/etc/containers/certs.d"];
@@ -22,7 +22,7 @@ pub(super) fn config(host: &str, verify: bool) -> Result<TlsConfig, RegistryErro
     let (mut authorities, mut own) = (Vec::new(), None);
     for directory in DIRECTORIES.map(|directory| Path::new(directory).join(host)) {
         // One file for each host is what there is at most.
-        let listed = store::list(&directory).map_err(failed("read the directory", &directory))?;
+        let listed = store::list(&directory).map_err(FileError::of("read the directory", &directory))?;
         for path in listed.iter().map(|name| directory.join(name)) {
             match path.extension().and_then(|extension| extension.to_str()) {
                 Some("crt") => authorities.extend(certificates(&path)?),
@@ -58,7 +58,7 @@ fn host_roots() -> &'static [Certificate<'static>] {
 }
 
 fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, RegistryError> {
-    let text = std::fs::read(path).map_err(failed("read", path))?;
+    let text = std::fs::read(path).map_err(FileError::of("read", path))?;
     let found: Vec<_> = parse_pem(&text)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),
@@ -73,14 +73,9 @@ fn certificates(path: &Path) -> Result<Vec<Certificate<'static>>, RegistryError>
 }
 
 fn key(path: &Path) -> Result<PrivateKey<'static>, RegistryError> {
-    let text = std::fs::read(path).map_err(failed("read", path))?;
+    let text = std::fs::read(path).map_err(FileError::of("read", path))?;
     PrivateKey::from_pem(&text).map_err(|_| RegistryError::Malformed {
         path: path.to_owned(),
         what: "it holds no private key in PEM".to_owned(),
     })
-}
-
-fn failed(action: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> RegistryError {
-    let path: PathBuf = path.to_owned();
-    move |source| RegistryError::File { action, path, source }
 }

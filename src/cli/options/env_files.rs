@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use crate::cli::CommandError;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, FileError};
 
 /// No file of variables is larger; a device that never ends gets an error instead of our memory.
 const LARGEST: u64 = 16 << 20;
@@ -14,7 +14,7 @@ pub(in crate::cli) fn read_all(paths: &[PathBuf]) -> Result<Vec<String>, Command
     let mut entries = Vec::new();
     for path in paths {
         let text = read(path).map_err(|source| {
-            CommandError::from(EngineError::File { action: "read", path: path.clone(), source })
+            CommandError::from(EngineError::File(FileError { action: "read", path: path.clone(), source }))
         })?;
         let parsed = parse(&text).map_err(|(line, reason)| CommandError {
             message: format!("cannot use line {line} of {}: {reason}", path.display()),

@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use crate::cli::CommandError;
-use crate::engine::{EngineError, RestartPolicy, Settings};
+use crate::engine::{EngineError, FileError, RestartPolicy, Settings};
 
 /// How a container is started, watched and started again
 #[derive(Debug, clap::Args)]
@@ -67,11 +67,8 @@ impl LifeOptions {
     /// Fills in this group's part.
     pub(super) fn apply(self, settings: &mut Settings) -> Result<(), CommandError> {
         let absolute = |path: PathBuf| {
-            std::path::absolute(&path).map_err(|source| EngineError::File {
-                action: "find the pid file",
-                path,
-                source,
-            })
+            std::path::absolute(&path)
+                .map_err(|source| EngineError::File(FileError { action: "find the pid file", path, source }))
         };
         settings.pidfile = self.pidfile.map(absolute).transpose()?;
         settings.init = self.init;
@@ -105,7 +102,7 @@ impl IdFile {
 
     fn failed(path: &Path, source: std::io::Error) -> CommandError {
         let path = path.to_owned();
-        EngineError::File { action: "write the container's id to", path, source }.into()
+        EngineError::File(FileError { action: "write the container's id to", path, source }).into()
     }
 
     /// Writes the id.

@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -23,7 +23,7 @@ use serde::de::DeserializeOwned;
 use crate::container::life::record::{self, Head, Record, RecordError};
 use crate::container::request::config::Config;
 use crate::names::{ContainerId, ContainerName};
-use crate::store::{self, Layout, Lock, LockKind};
+use crate::store::{self, FileError, Layout, Lock, LockKind};
 
 /// How old a directory without a record has to be before it is taken for the remains of a killed creation.
 const UNFINISHED_AGE: Duration = Duration::from_secs(60);
@@ -60,16 +60,8 @@ pub enum IndexError {
     #[error(transparent)]
     Record(#[from] RecordError),
     /// The file system refused.
-    #[error("cannot {action} {path}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which file or directory.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The kernel's random number generator cannot be read.
     #[error("cannot make up a name")]
     Random(#[source] io::Error),
@@ -77,11 +69,6 @@ pub enum IndexError {
 
 fn shorten(ids: &[ContainerId]) -> String {
     ids.iter().map(ContainerId::short).collect::<Vec<_>>().join(", ")
-}
-
-fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> IndexError {
-    let path = path.to_owned();
-    move |source| IndexError::Io { action, path, source }
 }
 
 /// Registers a new container: writes its record and takes its name, or makes one up.
@@ -101,14 +88,14 @@ pub fn create<N: Serialize + DeserializeOwned>(
             .recursive(recursive)
             .mode(0o700)
             .create(path)
-            .map_err(io_error("create the directory", path))
+            .map_err(FileError::of("create the directory", path))
     };
     make(&layout.containers(), true)?;
     make(&layout.container_names(), true)?;
     make(&directory, false)?;
     store::keep_reserve(layout);
     let lock = record::lock(layout, &id);
-    let _lock = Lock::create(LockKind::Container, &lock).map_err(io_error("lock", &lock))?;
+    let _lock = Lock::create(LockKind::Container, &lock).map_err(FileError::of("lock", &lock))?;
     let registered = (|| {
         let Some(name) = name else {
             return create_with_random_name(layout, id.clone(), config, network);
@@ -153,7 +140,7 @@ pub fn take_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> Res
     let link = layout.container_name(name);
     match symlink(id, &link) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        other => return other.map_err(io_error("create the link", &link)),
+        other => return Ok(other.map_err(FileError::of("create the link", &link))?),
     }
     // The lock keeps apart two commands that find the same dead link; without a dead link it is not taken.
     if let Some(holder) = living_holder(layout, &link)? {
@@ -164,15 +151,15 @@ pub fn take_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> Res
         };
     }
     let lock = layout.names_lock();
-    let _lock = Lock::exclusive(LockKind::Names, &lock).map_err(io_error("lock", &lock))?;
+    let _lock = Lock::exclusive(LockKind::Names, &lock).map_err(FileError::of("lock", &lock))?;
     if let Some(holder) = living_holder(layout, &link)? {
         return Err(IndexError::NameTaken { name: name.clone(), holder });
     }
     // Replaced in one step, so that the name is never free in between.
     let replacement = layout.container_names().join(format!(".{id}"));
-    store::remove_if_exists(&replacement).map_err(io_error("remove", &replacement))?;
-    symlink(id, &replacement).map_err(io_error("create the link", &replacement))?;
-    std::fs::rename(&replacement, &link).map_err(io_error("replace the link", &link))
+    store::remove_if_exists(&replacement).map_err(FileError::of("remove", &replacement))?;
+    symlink(id, &replacement).map_err(FileError::of("create the link", &replacement))?;
+    Ok(std::fs::rename(&replacement, &link).map_err(FileError::of("replace the link", &link))?)
 }
 
 /// Gives a container another name. Both names lead to it for a moment, and no other container can have either
@@ -240,7 +227,7 @@ fn living_holder(layout: &Layout, link: &Path) -> Result<Option<ContainerId>, In
     let target = match std::fs::read_link(link) {
         Ok(target) => target,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(io_error("read the link", link)(error)),
+        Err(error) => return Err(FileError::of("read the link", link)(error).into()),
     };
     let holder = target.to_str().and_then(|target| target.parse::<ContainerId>().ok());
     Ok(holder.filter(|holder| is_called(layout, holder, link)))
@@ -270,12 +257,14 @@ pub fn release_name(layout: &Layout, name: &ContainerName, id: &ContainerId) -> 
     let link = layout.container_name(name);
     // Nobody takes a dead link over between our look and our removal.
     let lock = layout.names_lock();
-    let _lock = Lock::exclusive(LockKind::Names, &lock).map_err(io_error("lock", &lock))?;
+    let _lock = Lock::exclusive(LockKind::Names, &lock).map_err(FileError::of("lock", &lock))?;
     match std::fs::read_link(&link) {
         Ok(target) if target == id.as_ref() as &Path => {
-            store::remove_if_exists(&link).map_err(io_error("remove", &link))
+            Ok(store::remove_if_exists(&link).map_err(FileError::of("remove", &link))?)
         }
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("read the link", &link)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(FileError::of("read the link", &link)(error).into())
+        }
         _ => Ok(()),
     }
 }
@@ -289,8 +278,8 @@ pub fn remove(layout: &Layout, id: &ContainerId, name: &ContainerName) -> Result
     let directory = layout.container(id);
     // The record first: a directory without one belongs to no container and may be removed by anyone.
     let record = layout.container_record(id);
-    store::remove_if_exists(&record).map_err(io_error("remove", &record))?;
-    store::remove_tree_if_exists(&directory).map_err(io_error("remove", &directory))
+    store::remove_if_exists(&record).map_err(FileError::of("remove", &record))?;
+    Ok(store::remove_tree_if_exists(&directory).map_err(FileError::of("remove", &directory))?)
 }
 
 /// The container that the user means by a full id, a name, or the beginning of an id, in this order.
@@ -333,7 +322,7 @@ pub fn find(layout: &Layout, reference: &str) -> Result<ContainerId, IndexError>
 /// The directory of containers cannot be read.
 pub fn list(layout: &Layout) -> Result<Vec<ContainerId>, IndexError> {
     let directory = layout.containers();
-    let names = store::list(&directory).map_err(io_error("read the directory", &directory))?;
+    let names = store::list(&directory).map_err(FileError::of("read the directory", &directory))?;
     // After the containers: a name that is not there by now is not coming any more, or its lock is held.
     let named = named(layout)?;
     let mut ids = Vec::new();
@@ -356,7 +345,7 @@ pub fn list(layout: &Layout) -> Result<Vec<ContainerId>, IndexError> {
 /// by a name it does not have, go.
 fn named(layout: &Layout) -> Result<HashMap<ContainerId, bool>, IndexError> {
     let directory = layout.container_names();
-    let names = store::list(&directory).map_err(io_error("read the directory", &directory))?;
+    let names = store::list(&directory).map_err(FileError::of("read the directory", &directory))?;
     let mut found = HashMap::with_capacity(names.len());
     for name in names.iter().filter_map(|name| name.parse::<ContainerName>().ok()) {
         let Ok(target) = std::fs::read_link(layout.container_name(&name)) else { continue };

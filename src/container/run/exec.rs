@@ -29,13 +29,14 @@ use super::confine::{Becomes, Confinement, begin};
 use super::environment::environment;
 use super::init::Beside;
 use super::mounting;
-use super::runtime::{Names, Pending, RuntimeError, Start, Task, io_error};
+use super::runtime::{Names, Pending, RuntimeError, Start, Task};
 use super::stdio::{self, Streams, Theirs};
 use super::step::{At as _, Failure, Message, Processes, Step, channel, errno_of};
 use crate::container::request::config::{Argv, Config, ContainerPath, EnvVar, UserSpec};
 use crate::container::tree::user;
 use crate::names::ContainerId;
 use crate::process::Process;
+use crate::store::FileError;
 use crate::sys::{self, Cloned};
 
 /// What is to be run in a container that runs already.
@@ -135,7 +136,8 @@ pub fn exec(
             (None, None)
         } else {
             let made = stdio::pipes(request.open_stdin, identity.uid);
-            let (streams, theirs) = made.map_err(io_error("make pipes for", Path::new("the command")))?;
+            let (streams, theirs) =
+                made.map_err(FileError::of("make pipes for", Path::new("the command")))?;
             (Some(streams), Some(theirs))
         };
         let command = Command::new(request.command.words(), &environment);

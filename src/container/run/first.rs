@@ -29,7 +29,7 @@ use super::confine::{Becomes, Confinement, begin};
 use super::environment::{environment, hostname};
 use super::init::Beside;
 use super::mounting::{self, Mounts, Wanted};
-use super::runtime::{self, Names, Pending, RuntimeError, Start, Task, io_error};
+use super::runtime::{self, Names, Pending, RuntimeError, Start, Task};
 use super::stdio::{self, Streams, Theirs};
 use super::step::{At as _, Failure, Processes, Step, channel};
 use crate::container::request::config::Config;
@@ -42,7 +42,7 @@ use crate::container::tree::user;
 use crate::names::ContainerId;
 use crate::needs;
 use crate::process::Process;
-use crate::store::Layout;
+use crate::store::{FileError, Layout};
 use crate::sys::{self, Cloned, MountAttributes};
 
 /// What Docker sets in each container's own network: there is nobody there from whom the lower ports would
@@ -141,7 +141,7 @@ pub fn create(
     runtime::prepare_directory(layout, id)?;
     let devices = (!security.privileged).then_some((&nodes[..], &settings.devices));
     let groups = Groups::make(hierarchy, &GroupPath::of(id, config), &settings.limits, devices)?;
-    let open = |path: &Path| File::open(path).map_err(io_error("open the network namespace", path));
+    let open = |path: &Path| File::open(path).map_err(FileError::of("open the network namespace", path));
     let network = match parts.network {
         Network::Host => None,
         Network::Own(path) | Network::Shared(path) => Some(open(path)?),
@@ -287,9 +287,13 @@ fn memory_of(owner: Process) -> Result<Option<OwnedFd>, RuntimeError> {
 
 fn namespace_of(owner: Process, kind: &str) -> Result<File, RuntimeError> {
     let path = PathBuf::from(format!("/proc/{}/ns/{kind}", owner.pid));
-    let file = File::open(&path).map_err(io_error("open the namespace", &path))?;
+    let file = File::open(&path).map_err(FileError::of("open the namespace", &path))?;
     // Asked after it was opened: had the pid changed hands before, it was another process's.
-    if owner.is_alive() { Ok(file) } else { Err(io_error("open the namespace", &path)(Errno::ESRCH.into())) }
+    if owner.is_alive() {
+        Ok(file)
+    } else {
+        Err(FileError::of("open the namespace", &path)(Errno::ESRCH).into())
+    }
 }
 
 /// Refuses devices in directories that are mounted: others may be changing those while the nodes are made.

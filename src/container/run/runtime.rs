@@ -8,7 +8,7 @@
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -28,7 +28,7 @@ use crate::container::tree::user::UserError;
 use crate::names::ContainerId;
 use crate::needs;
 use crate::process::Process;
-use crate::store::{self, Layout};
+use crate::store::{self, FileError, Layout};
 use crate::sys;
 
 /// How long a process that has reported a failure may take to end.
@@ -76,16 +76,8 @@ pub enum RuntimeError {
         source: io::Error,
     },
     /// A file, socket or descriptor of ours.
-    #[error("cannot {action} {path}")]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which file or directory.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// The kernel is too old.
     #[error("this kernel cannot run containers: it has no {0}")]
     Kernel(String),
@@ -143,11 +135,6 @@ impl RuntimeError {
             _ => 125,
         }
     }
-}
-
-pub(super) fn io_error(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> RuntimeError {
-    let path = path.to_owned();
-    move |source| RuntimeError::Io { action, path, source }
 }
 
 /// A process in a container, with its streams. It is a child of this process, which has to reap it.
@@ -385,11 +372,11 @@ fn most_of_host(limit: Ulimit) -> Option<u64> {
 /// Makes the directory of a container that runs.
 pub(super) fn prepare_directory(layout: &Layout, id: &ContainerId) -> Result<(), RuntimeError> {
     let directory = layout.container_run(id);
-    DirBuilder::new()
+    Ok(DirBuilder::new()
         .recursive(true)
         .mode(0o700)
         .create(&directory)
-        .map_err(io_error("create the directory", &directory))
+        .map_err(FileError::of("create the directory", &directory))?)
 }
 
 /// Removes all that was made for a container's processes: what still runs is killed, its control groups and its
@@ -405,6 +392,7 @@ pub fn delete(layout: &Layout, id: &ContainerId, group: &GroupPath) -> Result<()
     {
     }
     let directory = layout.container_run(id);
-    let removed = store::remove_tree_if_exists(&directory).map_err(io_error("remove", &directory));
-    groups.map_err(RuntimeError::from).and(removed)
+    let removed = store::remove_tree_if_exists(&directory).map_err(FileError::of("remove", &directory));
+    groups?;
+    Ok(removed?)
 }

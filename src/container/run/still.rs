@@ -21,6 +21,7 @@ use super::runtime::RuntimeError;
 use crate::container::tree::detached;
 use crate::container::tree::mount_points::{MountPoint, What};
 use crate::container::tree::rootfs::Rootfs;
+use crate::store::FileError;
 use crate::sys::MountAttributes;
 
 /// Where the kernel's own file systems are in every container.
@@ -110,8 +111,7 @@ fn put_together(
         umount2(".", MntFlags::MNT_DETACH)
     };
     let path = "/proc/thread-self/ns/mnt";
-    let namespace =
-        File::open(path).map_err(super::runtime::io_error("open the namespace", Path::new(path)))?;
+    let namespace = File::open(path).map_err(FileError::of("open the namespace", Path::new(path)))?;
     let_go().map_err(top())?;
     Ok(StillTree { root, _namespace: namespace })
 }

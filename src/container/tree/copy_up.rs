@@ -24,28 +24,10 @@ use nix::fcntl::{AT_FDCWD, Flock, FlockArg, RenameFlags, renameat2};
 use nix::sys::stat::{Mode, SFlag, UtimensatFlags, mknod, utimensat};
 use nix::sys::time::TimeSpec;
 
-use crate::store;
+use crate::store::{self, FileError};
 
 /// What is on its way from another file system, in the volume itself.
 const PARTIAL: &str = ".mydocker-copy";
-
-/// Files could not be copied into a volume.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot {action} {}", .path.display())]
-pub struct CopyError {
-    /// What was tried.
-    action: &'static str,
-    /// On which file or directory.
-    path: PathBuf,
-    /// What the system said.
-    #[source]
-    source: io::Error,
-}
-
-fn failed<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(E) -> CopyError {
-    let path = path.to_owned();
-    move |source| CopyError { action, path, source: source.into() }
-}
 
 /// Copies what is in the directory `from`, with its owner and mode, into the volume in the directory
 /// `volume`, unless there is something in it already.
@@ -53,28 +35,28 @@ fn failed<E: Into<io::Error>>(action: &'static str, path: &Path) -> impl FnOnce(
 /// Nobody else may be changing `from` meanwhile: its names are followed.
 ///
 /// # Errors
-/// [`CopyError`]; the volume is then as empty as it was.
-pub fn fill(volume: &Path, from: &Path) -> Result<(), CopyError> {
+/// [`FileError`]; the volume is then as empty as it was.
+pub fn fill(volume: &Path, from: &Path) -> Result<(), FileError> {
     let [data, lock, copy, full] = ["_data", "lock", ".copy", ".full"].map(|name| volume.join(name));
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&lock);
-    let file = file.map_err(failed("open", &lock))?;
+    let file = file.map_err(FileError::of("open", &lock))?;
     // However long it takes: without the files the container is not what it was asked to be.
     store::LockKind::Volume.check_order();
     let _lock = Flock::lock(file, FlockArg::LockExclusive)
-        .map_err(|(_, errno)| failed("lock", &lock)(io::Error::from(errno)))?;
+        .map_err(|(_, errno)| FileError::of("lock", &lock)(io::Error::from(errno)))?;
     if !full.exists() {
         if !is_empty(&data)? {
             return Ok(());
         }
-        store::remove_tree_if_exists(&copy).map_err(failed("remove", &copy))?;
+        store::remove_tree_if_exists(&copy).map_err(FileError::of("remove", &copy))?;
         Copier::default().directory(from, &copy).inspect_err(|_| {
             // The first error is the one to report.
             store::remove_tree_if_exists(&copy).ok();
         })?;
-        std::fs::rename(&copy, &full).map_err(failed("rename", &copy))?;
+        std::fs::rename(&copy, &full).map_err(FileError::of("rename", &copy))?;
     }
     // Before its files leave it, which is a change.
-    let metadata = std::fs::symlink_metadata(&full).map_err(failed("read", &full))?;
+    let metadata = std::fs::symlink_metadata(&full).map_err(FileError::of("read", &full))?;
     for entry in read(&full)? {
         let target = data.join(entry.file_name().unwrap_or_default());
         match renameat2(AT_FDCWD, &entry, AT_FDCWD, &target, RenameFlags::RENAME_NOREPLACE) {
@@ -82,33 +64,35 @@ pub fn fill(volume: &Path, from: &Path) -> Result<(), CopyError> {
             Ok(()) | Err(Errno::EEXIST) => {}
             // The volume stands for a directory of the host, on another file system.
             Err(Errno::EXDEV) => move_across(&entry, &data, &target)?,
-            Err(errno) => return Err(failed("move into the volume", &entry)(errno)),
+            Err(errno) => return Err(FileError::of("move into the volume", &entry)(errno)),
         }
     }
     adopt(&full, &data, &metadata)?;
-    store::remove_tree_if_exists(&full).map_err(failed("remove", &full))
+    store::remove_tree_if_exists(&full).map_err(FileError::of("remove", &full))
 }
 
 /// Moves a file or directory to another file system. A copy that is cut short is made anew by the next start.
-fn move_across(entry: &Path, data: &Path, target: &Path) -> Result<(), CopyError> {
+fn move_across(entry: &Path, data: &Path, target: &Path) -> Result<(), FileError> {
     let partial = data.join(PARTIAL);
-    store::remove_tree_if_exists(&partial).map_err(failed("remove", &partial))?;
+    store::remove_tree_if_exists(&partial).map_err(FileError::of("remove", &partial))?;
     Copier::default().entry(entry, &partial)?;
     match renameat2(AT_FDCWD, &partial, AT_FDCWD, target, RenameFlags::RENAME_NOREPLACE) {
-        Err(Errno::EEXIST) => store::remove_tree_if_exists(&partial).map_err(failed("remove", &partial)),
-        moved => moved.map_err(failed("move into the volume", entry)),
+        Err(Errno::EEXIST) => {
+            store::remove_tree_if_exists(&partial).map_err(FileError::of("remove", &partial))
+        }
+        moved => moved.map_err(FileError::of("move into the volume", entry)),
     }
 }
 
-fn is_empty(directory: &Path) -> Result<bool, CopyError> {
-    let mut entries = std::fs::read_dir(directory).map_err(failed("read the directory", directory))?;
+fn is_empty(directory: &Path) -> Result<bool, FileError> {
+    let mut entries = std::fs::read_dir(directory).map_err(FileError::of("read the directory", directory))?;
     Ok(entries.next().is_none())
 }
 
-fn read(directory: &Path) -> Result<Vec<PathBuf>, CopyError> {
-    let entries = std::fs::read_dir(directory).map_err(failed("read the directory", directory))?;
+fn read(directory: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let entries = std::fs::read_dir(directory).map_err(FileError::of("read the directory", directory))?;
     let paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<io::Result<Vec<_>>>();
-    paths.map_err(failed("read the directory", directory))
+    paths.map_err(FileError::of("read the directory", directory))
 }
 
 /// Copies trees; files with several names stay one file.
@@ -118,48 +102,49 @@ struct Copier {
 }
 
 impl Copier {
-    fn directory(&mut self, from: &Path, to: &Path) -> Result<(), CopyError> {
-        let metadata = std::fs::symlink_metadata(from).map_err(failed("read", from))?;
-        DirBuilder::new().mode(0o700).create(to).map_err(failed("create the directory", to))?;
+    fn directory(&mut self, from: &Path, to: &Path) -> Result<(), FileError> {
+        let metadata = std::fs::symlink_metadata(from).map_err(FileError::of("read", from))?;
+        DirBuilder::new().mode(0o700).create(to).map_err(FileError::of("create the directory", to))?;
         for entry in read(from)? {
             self.entry(&entry, &to.join(entry.file_name().unwrap_or_default()))?;
         }
         adopt(from, to, &metadata)
     }
 
-    fn entry(&mut self, from: &Path, to: &Path) -> Result<(), CopyError> {
-        let metadata = std::fs::symlink_metadata(from).map_err(failed("read", from))?;
+    fn entry(&mut self, from: &Path, to: &Path) -> Result<(), FileError> {
+        let metadata = std::fs::symlink_metadata(from).map_err(FileError::of("read", from))?;
         if metadata.is_dir() {
             return self.directory(from, to);
         }
         if metadata.nlink() > 1 {
             if let Some(first) = self.copied.get(&(metadata.dev(), metadata.ino())) {
-                return std::fs::hard_link(first, to).map_err(failed("link", to));
+                return std::fs::hard_link(first, to).map_err(FileError::of("link", to));
             }
             self.copied.insert((metadata.dev(), metadata.ino()), to.to_owned());
         }
         let kind = metadata.file_type();
         if kind.is_symlink() {
-            let target = std::fs::read_link(from).map_err(failed("read the link", from))?;
-            symlink(target, to).map_err(failed("create the link", to))?;
-            lchown(to, Some(metadata.uid()), Some(metadata.gid())).map_err(failed("set the owner of", to))?;
+            let target = std::fs::read_link(from).map_err(FileError::of("read the link", from))?;
+            symlink(target, to).map_err(FileError::of("create the link", to))?;
+            lchown(to, Some(metadata.uid()), Some(metadata.gid()))
+                .map_err(FileError::of("set the owner of", to))?;
             return set_times(to, &metadata);
         }
         if kind.is_file() {
             // Whoever the directory belongs to may have put something else there, or have a lease on it.
             let flags = nix::libc::O_NOFOLLOW | nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY;
             let source = OpenOptions::new().read(true).custom_flags(flags).open(from);
-            let mut source = source.map_err(failed("open", from))?;
-            if !source.metadata().map_err(failed("read", from))?.is_file() {
-                return Err(failed("copy", from)(Errno::EBUSY));
+            let mut source = source.map_err(FileError::of("open", from))?;
+            if !source.metadata().map_err(FileError::of("read", from))?.is_file() {
+                return Err(FileError::of("copy", from)(Errno::EBUSY));
             }
             let mut target = OpenOptions::new()
                 .write(true)
                 .create_new(true)
                 .mode(0o600)
                 .open(to)
-                .map_err(failed("create", to))?;
-            crate::archive::copy_sparse(&mut source, &mut target).map_err(failed("copy", from))?;
+                .map_err(FileError::of("create", to))?;
+            crate::archive::copy_sparse(&mut source, &mut target).map_err(FileError::of("copy", from))?;
         } else {
             let kind = match kind {
                 kind if kind.is_fifo() => SFlag::S_IFIFO,
@@ -168,26 +153,26 @@ impl Copier {
                 // A socket is of no use without the process that listens on it.
                 _ => return Ok(()),
             };
-            mknod(to, kind, Mode::S_IRUSR, metadata.rdev()).map_err(failed("create", to))?;
+            mknod(to, kind, Mode::S_IRUSR, metadata.rdev()).map_err(FileError::of("create", to))?;
         }
         adopt(from, to, &metadata)
     }
 }
 
 /// Gives `to`, which is no link, the owner, mode, extended attributes and times of `from`.
-fn adopt(from: &Path, to: &Path, metadata: &Metadata) -> Result<(), CopyError> {
-    chown(to, Some(metadata.uid()), Some(metadata.gid())).map_err(failed("set the owner of", to))?;
+fn adopt(from: &Path, to: &Path, metadata: &Metadata) -> Result<(), FileError> {
+    chown(to, Some(metadata.uid()), Some(metadata.gid())).map_err(FileError::of("set the owner of", to))?;
     let mode = Permissions::from_mode(metadata.mode() & 0o7777);
-    std::fs::set_permissions(to, mode).map_err(failed("set the mode of", to))?;
-    copy_attributes(from, to).map_err(failed("copy the extended attributes of", from))?;
+    std::fs::set_permissions(to, mode).map_err(FileError::of("set the mode of", to))?;
+    copy_attributes(from, to).map_err(FileError::of("copy the extended attributes of", from))?;
     set_times(to, metadata)
 }
 
-fn set_times(path: &Path, metadata: &Metadata) -> Result<(), CopyError> {
+fn set_times(path: &Path, metadata: &Metadata) -> Result<(), FileError> {
     let accessed = TimeSpec::new(metadata.atime(), metadata.atime_nsec());
     let modified = TimeSpec::new(metadata.mtime(), metadata.mtime_nsec());
     utimensat(AT_FDCWD, path, &accessed, &modified, UtimensatFlags::NoFollowSymlink)
-        .map_err(failed("set the times of", path))
+        .map_err(FileError::of("set the times of", path))
 }
 
 /// Those of the overlay itself are not seen through its mount; what the volume's file system cannot hold

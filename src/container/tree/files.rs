@@ -27,7 +27,7 @@ use super::resolv_conf::contents;
 use crate::container::request::config::Hostname;
 use crate::container::request::resolution::{ExtraHost, HostAddress, Resolution};
 use crate::names::ContainerId;
-use crate::store::{self, Durability, Layout};
+use crate::store::{self, Durability, FileError, Layout};
 
 /// What every container finds in its hosts file.
 const LOCAL_HOSTS: &str = "127.0.0.1\tlocalhost\n\
@@ -47,16 +47,8 @@ pub enum FilesError {
     #[error("--add-host {0}:host-gateway: the network of the container has no gateway")]
     NoGateway(String),
     /// A file cannot be read or written.
-    #[error("cannot {action} {}", .path.display())]
-    Io {
-        /// What was tried.
-        action: &'static str,
-        /// On which file.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// Where the files of one container lie.
@@ -94,7 +86,7 @@ impl Files {
     /// Makes those that are missing. Those of an earlier run stay as they are.
     ///
     /// # Errors
-    /// [`FilesError::Io`].
+    /// [`FilesError::File`].
     pub fn make_missing(&self) -> Result<(), FilesError> {
         for (_, path) in self.places() {
             let is_own = !self.shared || path == self.hostname;
@@ -108,7 +100,7 @@ impl Files {
     /// Makes the files, empty, so that they can be mounted.
     ///
     /// # Errors
-    /// [`FilesError::Io`].
+    /// [`FilesError::File`].
     pub fn make(&self) -> Result<(), FilesError> {
         renew(&self.hostname)?;
         if self.shared {
@@ -120,10 +112,8 @@ impl Files {
 
     /// Whether somebody has changed what was last written. An empty file is one that was not written yet.
     fn is_resolv_conf_changed(&self) -> Result<bool, FilesError> {
-        let made = store::read_if_exists(&self.resolv_conf_made).map_err(|source| FilesError::Io {
-            action: "read",
-            path: self.resolv_conf_made.clone(),
-            source,
+        let made = store::read_if_exists(&self.resolv_conf_made).map_err(|source| {
+            FilesError::File(FileError { action: "read", path: self.resolv_conf_made.clone(), source })
         })?;
         // What cannot be read, a large file among others, is not what was written.
         Ok(made.is_some_and(|made| match read_own(&self.resolv_conf) {
@@ -151,11 +141,8 @@ pub fn write(
     }
     let names = own_names(hostname, domainname);
     let read = |path: &str| -> Result<String, FilesError> {
-        let bytes = store::read_if_exists(Path::new(path)).map_err(|source| FilesError::Io {
-            action: "read",
-            path: path.into(),
-            source,
-        })?;
+        let bytes = store::read_if_exists(Path::new(path))
+            .map_err(|source| FilesError::File(FileError { action: "read", path: path.into(), source }))?;
         Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
     };
     let base = if *surroundings == Surroundings::Host { read("/etc/hosts")? } else { LOCAL_HOSTS.to_owned() };
@@ -166,8 +153,11 @@ pub fn write(
     }
     let resolv_conf = contents(&read(RESOLV_CONF)?, wanted, surroundings);
     // First: killed in between, an empty file counts as not written.
-    store::write_atomic(&files.resolv_conf_made, resolv_conf.as_bytes(), Durability::Process)
-        .map_err(|source| FilesError::Io { action: "write", path: files.resolv_conf_made.clone(), source })?;
+    store::write_atomic(&files.resolv_conf_made, resolv_conf.as_bytes(), Durability::Process).map_err(
+        |source| {
+            FilesError::File(FileError { action: "write", path: files.resolv_conf_made.clone(), source })
+        },
+    )?;
     overwrite(&files.resolv_conf, &resolv_conf)
 }
 
@@ -194,8 +184,9 @@ pub fn change_addresses(
     here: &[IpAddr],
 ) -> Result<(), FilesError> {
     let bytes = read_own(&files.hosts);
-    let bytes =
-        bytes.map_err(|source| FilesError::Io { action: "read", path: files.hosts.clone(), source })?;
+    let bytes = bytes.map_err(|source| {
+        FilesError::File(FileError { action: "read", path: files.hosts.clone(), source })
+    })?;
     let before = String::from_utf8_lossy(&bytes).into_owned();
     let after = with_addresses(&before, &own_names(hostname, domainname), gone, here);
     if after == before { Ok(()) } else { overwrite(&files.hosts, &after) }
@@ -219,11 +210,9 @@ fn with_addresses(hosts: &str, own_names: &str, gone: &[IpAddr], here: &[IpAddr]
 /// that; the container gets another one.
 fn renew(path: &Path) -> Result<(), FilesError> {
     match overwrite(path, "") {
-        Err(FilesError::Io { source, .. }) if source.kind() == io::ErrorKind::WouldBlock => {
-            store::remove_if_exists(path).map_err(|source| FilesError::Io {
-                action: "replace",
-                path: path.to_owned(),
-                source,
+        Err(FilesError::File(FileError { source, .. })) if source.kind() == io::ErrorKind::WouldBlock => {
+            store::remove_if_exists(path).map_err(|source| {
+                FilesError::File(FileError { action: "replace", path: path.to_owned(), source })
             })?;
             overwrite(path, "")
         }
@@ -234,7 +223,7 @@ fn renew(path: &Path) -> Result<(), FilesError> {
 /// In place, because what is mounted is the file and not its name. A start that is killed half-way is followed by one
 /// that writes it again. Nobody is waited for: the container, where it runs, may have a lease on the file (fcntl(2)).
 fn overwrite(path: &Path, text: &str) -> Result<(), FilesError> {
-    let error = |source| FilesError::Io { action: "write", path: path.to_owned(), source };
+    let error = |source| FilesError::File(FileError { action: "write", path: path.to_owned(), source });
     let mut file = OpenOptions::new()
         .write(true)
         .create(true)

@@ -24,7 +24,7 @@ use super::detached::{self, FileSystem, FsError};
 use super::inside;
 use crate::container::request::config::ContainerPath;
 use crate::names::ContainerId;
-use crate::store::{self, Layout};
+use crate::store::{self, FileError, Layout};
 use crate::sys::{self, MountAttributes};
 
 /// The most layers: with their descriptors' names the options of the older mount call fit into one page (mount(2)).
@@ -88,16 +88,8 @@ pub enum RootfsError {
         source: io::Error,
     },
     /// A directory could not be made or removed.
-    #[error("cannot {action} {path}")]
-    Directory {
-        /// What was tried.
-        action: &'static str,
-        /// On which directory.
-        path: PathBuf,
-        /// What the system said.
-        #[source]
-        source: io::Error,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
 /// A mounted root file system that is attached nowhere.
@@ -164,11 +156,8 @@ pub(in crate::container) fn mount_layer(
     let directory = layout.overlay(id);
     // A mark of an earlier mount that was not to be kept and has ended, which would refuse this one.
     let mark = directory.join("work/work/incompat");
-    store::remove_tree_if_exists(&mark).map_err(|source| RootfsError::Directory {
-        action: "remove",
-        path: mark,
-        source,
-    })?;
+    store::remove_tree_if_exists(&mark)
+        .map_err(|source| RootfsError::File(FileError { action: "remove", path: mark, source }))?;
     let [upper, work] = ["upper", "work"].map(|name| directory.join(name));
     let overlay = Overlay { lower: layers, writable: Some(Writable { upper, work, keep }), attributes };
     overlay.mount().map_err(|error| match error {
@@ -337,7 +326,7 @@ pub(in crate::container) fn prepare_layer(
     let [upper, work] = ["upper", "work"].map(|name| directory.join(name));
     let make = |path: &Path, recursive| {
         DirBuilder::new().recursive(recursive).mode(0o700).create(path).map_err(|source| {
-            RootfsError::Directory { action: "create the directory", path: path.to_owned(), source }
+            RootfsError::File(FileError { action: "create the directory", path: path.to_owned(), source })
         })
     };
     if !upper.exists() {
@@ -353,10 +342,8 @@ pub(in crate::container) fn prepare_layer(
             std::os::unix::fs::chown(&upper, Some(metadata.uid()), Some(metadata.gid())).and_then(|()| {
                 std::fs::set_permissions(&upper, Permissions::from_mode(metadata.mode() & 0o7777))
             });
-        copied.map_err(|source| RootfsError::Directory {
-            action: "set owner and mode of",
-            path: upper.clone(),
-            source,
+        copied.map_err(|source| {
+            RootfsError::File(FileError { action: "set owner and mode of", path: upper.clone(), source })
         })?;
     }
     make(&work, true)
@@ -381,27 +368,26 @@ pub fn unmount(layout: &Layout, id: &ContainerId) -> Result<(), RootfsError> {
 /// Removes the container's layer and all it wrote; "already gone" is success.
 ///
 /// # Errors
-/// [`RootfsError::Unmount`] or [`RootfsError::Directory`].
+/// [`RootfsError::Unmount`] or [`RootfsError::File`].
 pub fn remove(layout: &Layout, id: &ContainerId) -> Result<(), RootfsError> {
     unmount(layout, id)?;
     let path = layout.overlay(id);
-    store::remove_tree_if_exists(&path).map_err(|source| RootfsError::Directory {
-        action: "remove",
-        path,
-        source,
-    })
+    store::remove_tree_if_exists(&path)
+        .map_err(|source| RootfsError::File(FileError { action: "remove", path, source }))
 }
 
 /// Makes the directory `path` of the container whose root is `root`, with what is missing above it, as root's and with
 /// mode 0755. Symbolic links are followed inside that root only.
 ///
 /// # Errors
-/// [`RootfsError::Directory`] if something else is in the way.
+/// [`RootfsError::File`] if something else is in the way.
 pub fn ensure_directory(root: impl AsFd, path: &ContainerPath) -> Result<(), RootfsError> {
-    inside::make_directories(root, path.as_path()).map(drop).map_err(|(path, errno)| RootfsError::Directory {
-        action: "create the container's directory",
-        path,
-        source: errno.into(),
+    inside::make_directories(root, path.as_path()).map(drop).map_err(|(path, errno)| {
+        RootfsError::File(FileError {
+            action: "create the container's directory",
+            path,
+            source: errno.into(),
+        })
     })
 }
 

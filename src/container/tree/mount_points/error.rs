@@ -3,8 +3,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::container::tree::copy_up::CopyError;
 use crate::container::tree::rootfs::RootfsError;
+use crate::store::FileError;
 
 /// Why something cannot be mounted.
 #[derive(Debug, thiserror::Error)]
@@ -100,7 +100,7 @@ pub enum MountPointError {
         destination: PathBuf,
         /// Why.
         #[source]
-        source: CopyError,
+        source: FileError,
     },
     /// The working directory is at fault.
     #[error(transparent)]
