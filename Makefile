@@ -83,7 +83,7 @@ bench: build ## measure each part next to the bare kernel, and 1,000 containers,
 	$(call peer,aardvark-dns,$(AARDVARK))
 	cargo bench --locked --bench speed
 
-bench-peers: build ## measure mydocker next to netavark, CNI and podman, in an hour or less (root; an idle machine)
+bench-peers: build ## measure mydocker next to netavark, CNI, podman and Docker, in an hour or more (root; an idle machine)
 	.ci/dependencies peers
 	$(call peer,netavark,$(NETAVARK))
 	MYDOCKER_BENCH_PEERS=1 cargo bench --locked --bench peers

@@ -47,6 +47,12 @@ impl Place {
         tempfile::Builder::new().disable_cleanup(true).tempdir_in(&self.directory).unwrap().path().to_owned()
     }
 
+    /// A control group that is removed in the end with all below it, as runtimes write its path.
+    pub(crate) fn cgroup() -> String {
+        let directory = PathBuf::from(std::env::var_os(DIRECTORY).unwrap());
+        format!("/{}", directory.file_name().unwrap().display())
+    }
+
     /// A new directory in memory.
     pub(crate) fn run_directory() -> PathBuf {
         tempfile::tempdir_in("/run").unwrap().keep()
@@ -273,11 +279,11 @@ pub(crate) struct Host {
 
 impl Host {
     pub(crate) const ADDRESS: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 10);
-    const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
+    pub(crate) const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 1);
 
     pub(crate) fn new() -> Self {
         let host = Self { space: namespace(), outside: namespace() };
-        let there = format!("/proc/{}/fd/{}", std::process::id(), host.outside.as_fd().as_raw_fd());
+        let there = path_of(&host.outside);
         setns(&host.outside, CloneFlags::CLONE_NEWNET).unwrap();
         ip("link set lo up\n");
         host.enter();
@@ -299,7 +305,12 @@ impl Host {
     }
 }
 
-fn namespace() -> NetNs {
+/// Where other programs find a namespace that only a descriptor of this one holds.
+pub(crate) fn path_of(namespace: &NetNs) -> String {
+    format!("/proc/{}/fd/{}", std::process::id(), namespace.as_fd().as_raw_fd())
+}
+
+pub(crate) fn namespace() -> NetNs {
     let made = std::thread::spawn(|| {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
         fs::File::open("/proc/thread-self/ns/net").unwrap()
@@ -308,7 +319,7 @@ fn namespace() -> NetNs {
     NetNs::open(Path::new(&format!("/proc/self/fd/{}", made.as_raw_fd()))).unwrap()
 }
 
-fn ip(script: &str) {
+pub(crate) fn ip(script: &str) {
     command::run(Command::new("ip").args(["-batch", "-"]), script).unwrap();
 }
 

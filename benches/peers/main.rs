@@ -5,9 +5,12 @@
 //! |---|---|
 //! | `attach`, `detach`: a namespace with one published port, next to 0, 500, 2,000 others | the bare kernel (the floor: messages that were made before, see `speed`), mydocker as library calls and as `network connect --netns`, netavark, the CNI plugins |
 //! | `publish`: a namespace with 1,000 published ports | the same |
-//! | `up`, `gone`: a container with one published port in the background and its forced removal, next to as many | mydocker and podman, as its distribution made it and with netavark |
-//! | `first byte`: from `run -d` to the first byte that a client on another host gets from its web server | mydocker and podman |
-//! | `true`: `run --rm -p … true` | mydocker and podman |
+//! | `up`, `gone`: a container with one published port in the background and its forced removal, next to as many | mydocker, podman as its distribution made it and with netavark, Docker |
+//! | `first byte`: from `run -d` to the first byte that a client on another host gets from its web server | the same |
+//! | `true`, `stop`, `exec`: `run --rm -p … true`; `stop` of a container that ends at once; `exec … true` | the same |
+//! | `1000 ports`: `run -d` with 1,000 published ports | the same |
+//! | `ps`, `rm`: 50 running containers, listed and removed by one command; the memory that they take | the same |
+//! | `datapath`: connections, requests and 1 GiB through a published port, between containers, to another host | the same, and a bare bridge |
 //!
 //! All take turns, round by round, so that whatever else the machine does falls on all. Each has a host of its own:
 //! a network namespace with an uplink and another host behind it. The files of all of them lie in a mount namespace
@@ -30,6 +33,7 @@
 #![expect(clippy::print_stdout, reason = "a benchmark reports to whoever started it")]
 
 mod command;
+mod datapath;
 #[path = "../speed/floor.rs"]
 mod floor;
 #[path = "../speed/floor_link.rs"]
@@ -38,6 +42,7 @@ mod floor_link;
 mod hideout;
 #[path = "../speed/machine.rs"]
 mod machine;
+mod many;
 mod plot;
 #[path = "../speed/raw.rs"]
 mod raw;
@@ -60,6 +65,8 @@ const PORT: u16 = 8080;
 /// The container or namespace that is measured, and the one that all other ports belong to.
 const MEASURED: &str = "web";
 const OTHERS: &str = "others";
+/// What a container does that has nothing to do.
+const IDLE: &[&str] = &["sleep", "100000"];
 
 fn main() {
     if let Some(text) = raw::wanted_tables() {
@@ -90,23 +97,35 @@ fn measure(place: &Place) {
             present,
             rounds,
         );
-        let engines = tools::engines(place)
-            .into_iter()
-            .map(|(name, engine)| (name, engine.map(|engine| Box::new(engine) as Box<dyn Tool>)));
-        attach_and_detach(
+        let ready = attach_and_detach(
             &mut results,
             [format!("up {next_to}"), format!("gone {next_to}")],
-            engines.collect(),
+            tools::engines(place),
             present,
             rounds,
         );
+        if present != 500 {
+            datapath::measure(&mut results, ready, &next_to, rounds);
+        }
         results.save();
     }
     publish(&mut results, place, rounds.div_ceil(4));
     results.save();
-    with_engines(&mut results, "first byte", place, rounds, first_byte);
+    with_engines(
+        &mut results,
+        place,
+        rounds,
+        &[
+            ("first byte", &first_byte),
+            ("true", &|engine| engine.run_and_remove(PORT)),
+            ("stop", &|engine| engine.stop(MEASURED)),
+            ("exec", &exec),
+        ],
+    );
     results.save();
-    with_engines(&mut results, "true", place, rounds, |engine| engine.run_and_remove(PORT));
+    with_engines(&mut results, place, rounds.div_ceil(4), &[("run with 1000 ports", &thousand_ports)]);
+    results.save();
+    many::measure(&mut results, place, rounds);
     results.report();
 }
 
@@ -116,13 +135,13 @@ fn other_ports(count: u16) -> Vec<u16> {
 }
 
 /// Attaching and detaching, by turns, next to that many ports.
-fn attach_and_detach(
+fn attach_and_detach<T: Tool + ?Sized>(
     results: &mut Results,
     [attach, detach]: [String; 2],
-    tools: Vec<(&'static str, Outcome<Box<dyn Tool>>)>,
+    tools: Vec<(&'static str, Outcome<Box<T>>)>,
     present: u16,
     rounds: u32,
-) {
+) -> Vec<(&'static str, Box<T>)> {
     let mut ready = Vec::new();
     for (name, tool) in tools {
         let seeded = tool.and_then(|mut tool| {
@@ -167,6 +186,7 @@ fn attach_and_detach(
         });
     }
     // Who holds the other ports goes with the host: their removal can take minutes, and nobody learns from it.
+    ready
 }
 
 fn publish(results: &mut Results, place: &Place, rounds: u32) {
@@ -202,34 +222,52 @@ fn publish(results: &mut Results, place: &Place, rounds: u32) {
     }
 }
 
-fn with_engines(
-    results: &mut Results,
-    job: &str,
-    place: &Place,
-    rounds: u32,
-    work: impl Fn(&mut Engine) -> Outcome<Duration>,
-) {
+/// A job of an engine: what is returned is what it took.
+type Job<'a> = (&'static str, &'a dyn Fn(&mut Engine) -> Outcome<Duration>);
+
+/// The engines that there are. Those that are not cannot do any of these jobs.
+fn engines(results: &mut Results, place: &Place, jobs: &[&str]) -> Vec<(&'static str, Box<Engine>)> {
     let mut ready = Vec::new();
     for (name, engine) in tools::engines(place) {
         match engine {
             Ok(engine) => ready.push((name, engine)),
-            Err(reason) => results.missing(job, name, &reason),
+            Err(reason) => jobs.iter().for_each(|job| results.missing(job, name, &reason)),
         }
     }
-    for round in 0..=rounds {
-        ready.retain_mut(|(name, engine)| {
-            engine.host().enter();
-            match work(engine) {
-                Ok(took) if round > 0 => results.sample(job, name, took),
-                Ok(_) => {}
-                Err(reason) => {
-                    results.missing(job, name, &reason);
-                    return false;
+    ready
+}
+
+fn with_engines(results: &mut Results, place: &Place, rounds: u32, jobs: &[Job<'_>]) {
+    let mut ready = engines(results, place, &jobs.iter().map(|(job, _)| *job).collect::<Vec<_>>());
+    for (job, work) in jobs {
+        for round in 0..=rounds {
+            ready.retain_mut(|(name, engine)| {
+                engine.host().enter();
+                match work(engine) {
+                    Ok(took) if round > 0 => results.sample(job, name, took),
+                    Ok(_) => {}
+                    Err(reason) => {
+                        results.missing(job, name, &reason);
+                        return false;
+                    }
                 }
-            }
-            true
-        });
+                true
+            });
+        }
     }
+}
+
+fn exec(engine: &mut Engine) -> Outcome<Duration> {
+    engine.start(MEASURED, &[], IDLE)?;
+    let took = engine.ask(&["exec", MEASURED, "true"]);
+    engine.detach(MEASURED)?;
+    took
+}
+
+fn thousand_ports(engine: &mut Engine) -> Outcome<Duration> {
+    let took = engine.start(MEASURED, &other_ports(1_000), IDLE)?;
+    engine.detach(MEASURED)?;
+    Ok(took)
 }
 
 /// From the start of the command to the first byte of an answer.

@@ -3,8 +3,17 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::tools::{CNI, COMMAND, FLOOR, LIBRARY, MYDOCKER, NETAVARK, PODMAN, PODMAN_NETAVARK};
+use crate::tools::{
+    BRIDGE, CNI, COMMAND, DOCKER, FLOOR, LIBRARY, MYDOCKER, NETAVARK, PODMAN, PODMAN_NETAVARK,
+};
 use crate::{machine, plot, raw};
+
+/// A job belongs to the last of them whose first tool does it.
+const TABLES: [&[&str]; 3] = [
+    &[FLOOR, LIBRARY, COMMAND, NETAVARK, CNI],
+    &[MYDOCKER, PODMAN, PODMAN_NETAVARK, DOCKER],
+    &[BRIDGE, MYDOCKER, PODMAN, PODMAN_NETAVARK, DOCKER],
+];
 
 /// What one measured at one job.
 pub(crate) struct Row {
@@ -55,6 +64,12 @@ impl Results {
         self.row(job, tool).outcome = Err(reason.to_owned());
     }
 
+    /// What is no time: a line before the tables.
+    pub(crate) fn fact(&mut self, fact: String) {
+        println!("{fact}");
+        self.facts.push(fact);
+    }
+
     /// In the order in which they came.
     fn jobs(&self) -> Vec<&str> {
         let mut jobs: Vec<&str> = Vec::new();
@@ -89,17 +104,15 @@ impl Results {
     pub(crate) fn tables(&self) -> String {
         let mut text = self.facts.iter().fold(String::new(), |text, fact| text + "- " + fact + "\n");
         let mut reasons: Vec<&String> = Vec::new();
-        for tools in
-            [[FLOOR, LIBRARY, COMMAND, NETAVARK, CNI].as_slice(), &[MYDOCKER, PODMAN, PODMAN_NETAVARK]]
-        {
+        for (table, tools) in TABLES.iter().enumerate() {
             let _ = writeln!(text, "\n| | {} |\n|---|{}", tools.join(" | "), "--:|".repeat(tools.len()));
             for job in self.jobs() {
                 let row = |tool: &&str| self.rows.iter().find(|row| row.job == job && row.tool == **tool);
-                if tools.iter().all(|tool| row(tool).is_none()) {
+                if TABLES.iter().rposition(|tools| row(&tools[0]).is_some()) != Some(table) {
                     continue;
                 }
                 let _ = write!(text, "| {job} |");
-                for tool in tools {
+                for tool in *tools {
                     let cell = match row(tool).map(|row| (row.summary(), &row.outcome)) {
                         Some((Some((median, ..)), _)) => {
                             milliseconds(median) + &self.compared(job, tool, median)

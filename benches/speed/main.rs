@@ -45,6 +45,7 @@ mod datapath;
 mod floor;
 mod floor_link;
 mod floor_process;
+#[expect(dead_code, reason = "only some of what the other benchmarks need is needed here")]
 #[path = "../peers/hideout.rs"]
 mod hideout;
 mod links;

@@ -1,9 +1,12 @@
-//! mydocker and podman, for containers: their command lines are the same.
+//! mydocker, podman and Docker, for containers: their command lines are the same.
 
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use mydocker::netns::NetNs;
+
+use super::docker::{self, Daemon};
 use super::{Outcome, Tool, binary, like, netavark, there};
 use crate::command;
 use crate::hideout::{Host, Place};
@@ -15,6 +18,7 @@ pub(crate) struct Engine {
     /// What names the root file system.
     image: Vec<String>,
     remove: &'static [&'static str],
+    _daemon: Option<Daemon>,
 }
 
 impl Engine {
@@ -22,14 +26,15 @@ impl Engine {
         let mut program = Command::new(binary());
         program.env("MYDOCKER_ROOT", place.directory()).env("MYDOCKER_RUN_ROOT", Place::run_directory());
         let image = vec![place.image().to_str().unwrap().to_owned()];
-        Self { host: Host::new(), program, image, remove: &["rm", "-f"] }
+        Self { host: Host::new(), program, image, remove: &["rm", "-f"], _daemon: None }
     }
 
     /// As its distribution made it.
     pub(super) fn podman(place: &Place) -> Outcome<Self> {
         there(Path::new("podman"), "package podman")?;
         let image = vec!["--rootfs".to_owned(), format!("{}:O", place.image().display())];
-        Ok(Self { host: Host::new(), program: podman(place), image, remove: &["rm", "-f", "-t", "0"] })
+        let remove = &["rm", "-f", "-t", "0"];
+        Ok(Self { host: Host::new(), program: podman(place), image, remove, _daemon: None })
     }
 
     /// With the netavark that is measured by itself as well, as newer ones have it.
@@ -47,6 +52,18 @@ impl Engine {
         Ok(podman)
     }
 
+    pub(super) fn docker(place: &Place) -> Outcome<Self> {
+        let host = Host::new();
+        let (program, daemon) = docker::start(place)?;
+        Ok(Self {
+            host,
+            program,
+            image: vec![docker::IMAGE.to_owned()],
+            remove: &["rm", "-f"],
+            _daemon: Some(daemon),
+        })
+    }
+
     pub(crate) fn host(&self) -> &Host {
         &self.host
     }
@@ -59,6 +76,32 @@ impl Engine {
     /// A container that does nothing, from the command to its end.
     pub(crate) fn run_and_remove(&mut self, port: u16) -> Outcome<Duration> {
         self.run(&["run", "--rm"], &[port], &["true"])
+    }
+
+    /// A container that nothing but SIGKILL ends, and that is stopped by that: what is left is the engine's work.
+    pub(crate) fn stop(&mut self, name: &str) -> Outcome<Duration> {
+        let options = ["run", "-d", "--name", name, "--stop-signal", "KILL"];
+        self.run(&options, &[], crate::IDLE)?;
+        let took = self.ask(&["stop", name])?;
+        self.ask(&["rm", name])?;
+        Ok(took)
+    }
+
+    /// The command that removes running containers: their names follow.
+    pub(crate) fn removal(&self) -> Vec<&str> {
+        self.remove.to_vec()
+    }
+
+    /// Any command of this engine.
+    pub(crate) fn ask(&self, arguments: &[&str]) -> Outcome<Duration> {
+        Ok(command::run(like(&self.program).args(arguments), "")?.took)
+    }
+
+    /// The network namespace of a running container.
+    pub(crate) fn namespace(&self, name: &str) -> Outcome<NetNs> {
+        let asked = ["inspect", "--format", "{{.State.Pid}}", name];
+        let told = command::run(like(&self.program).args(asked), "")?.stdout;
+        NetNs::open(Path::new(&format!("/proc/{}/ns/net", told.trim()))).map_err(|error| error.to_string())
     }
 
     fn run(&self, options: &[&str], ports: &[u16], container: &[&str]) -> Outcome<Duration> {
@@ -99,7 +142,7 @@ impl Tool for Engine {
     }
 
     fn attach(&mut self, container: &str, ports: &[u16]) -> Outcome<Duration> {
-        self.start(container, ports, &["sleep", "100000"])
+        self.start(container, ports, crate::IDLE)
     }
 
     fn detach(&mut self, container: &str) -> Outcome<Duration> {

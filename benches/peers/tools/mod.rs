@@ -1,6 +1,7 @@
 //! Who is measured.
 
 mod cni;
+mod docker;
 mod engine;
 mod floor;
 mod netavark;
@@ -25,6 +26,8 @@ pub(crate) const NETAVARK: &str = "netavark";
 pub(crate) const CNI: &str = "CNI bridge + portmap";
 pub(crate) const PODMAN: &str = "podman run";
 pub(crate) const PODMAN_NETAVARK: &str = "podman run, netavark";
+pub(crate) const BRIDGE: &str = "bare bridge";
+pub(crate) const DOCKER: &str = "docker run";
 
 /// The network of those that are told which.
 const SUBNET: &str = "10.77.0.0/16";
@@ -60,11 +63,12 @@ pub(crate) fn attaching(place: &Place) -> Vec<(&'static str, Outcome<Box<dyn Too
 }
 
 /// Those that run containers.
-pub(crate) fn engines(place: &Place) -> Vec<(&'static str, Outcome<Engine>)> {
+pub(crate) fn engines(place: &Place) -> Vec<(&'static str, Outcome<Box<Engine>>)> {
     vec![
-        (MYDOCKER, Ok(Engine::mydocker(place))),
-        (PODMAN, Engine::podman(place)),
-        (PODMAN_NETAVARK, Engine::podman_with_netavark(place)),
+        (MYDOCKER, Ok(Box::new(Engine::mydocker(place)))),
+        (PODMAN, Engine::podman(place).map(Box::new)),
+        (PODMAN_NETAVARK, Engine::podman_with_netavark(place).map(Box::new)),
+        (DOCKER, Engine::docker(place).map(Box::new)),
     ]
 }
 
@@ -86,6 +90,9 @@ pub(crate) fn versions(place: &Place) -> Vec<String> {
             or_missing(engine::podman_facts(place))
         ),
         format!("podman's runtime: {}", or_missing(ask(Path::new("crun"), &["--version"]))),
+        format!("dockerd: {}", or_missing(ask(Path::new("dockerd"), &["--version"]))),
+        format!("docker's client: {}", or_missing(ask(&docker::client(), &["--version"]))),
+        format!("docker's runtime: {}", or_missing(ask(Path::new("runc"), &["--version"]))),
         format!("nft: {}", or_missing(ask(Path::new("nft"), &["--version"]))),
         format!("iptables: {}", or_missing(ask(Path::new("iptables"), &["--version"]))),
     ]
