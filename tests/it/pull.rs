@@ -740,6 +740,7 @@ fn a_kill_at_any_step_of_a_pull_leaves_nothing_or_whole_layers() {
             clean(&host);
         }
     }
+    println!("{kills} kills");
     assert!(kills > 10, "only {kills} kills met the pull");
     mydocker(&host, &["pull", "-q", &name]).ok();
     assert_eq!(mydocker(&host, &["run", "--rm", "--net", "none", &name]).ok(), "one\ntwo");
