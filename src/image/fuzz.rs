@@ -33,12 +33,6 @@ pub fn reference(bytes: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(bytes) else { return false };
     let Ok(name) = text.parse::<RemoteName>() else { return false };
     let shown = name.to_string();
-    if text.starts_with("docker.io/")
-        && shown.split('/').next().is_some_and(|first| first.contains(['.', ':']))
-    {
-        // Without the host that goes without saying, this repository has the look of another host.
-        return true;
-    }
     let again: RemoteName = shown.parse().expect("what is shown can be given");
     assert_eq!((again.to_string(), again.repository()), (shown, name.repository()), "{text}");
     true
@@ -72,7 +66,7 @@ pub fn configs() -> Vec<Vec<u8>> {
 /// Names, short and long.
 pub fn references() -> Vec<Vec<u8>> {
     let pinned = format!("localhost:5000/a/b_c.d:tag@{DIGEST}");
-    ["busybox", "docker.io/library/x:1", "[::1]:5000/x-y/z", &pinned]
+    ["busybox", "docker.io/library/x:1", "docker.io/example.org/x", "[::1]:5000/x-y/z", &pinned]
         .map(|name| name.as_bytes().to_vec())
         .to_vec()
 }

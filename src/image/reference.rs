@@ -299,12 +299,17 @@ fn is_component(part: &str) -> bool {
     }
 }
 
-/// Without the host that Docker fills in where none is given.
+/// Without the host that Docker fills in where none is given, unless what is left would read as another host's.
 fn familiar(host: Option<&str>, path: &str) -> String {
     match host {
-        Some(DOCKER_HUB | "index.docker.io") => path.strip_prefix("library/").unwrap_or(path).to_owned(),
+        None | Some(DOCKER_HUB | "index.docker.io") => {
+            let short = path.strip_prefix("library/").filter(|rest| !rest.contains('/')).unwrap_or(path);
+            match short.split_once('/') {
+                Some((first, _)) if is_host(first) => format!("{DOCKER_HUB}/{short}"),
+                _ => short.to_owned(),
+            }
+        }
         Some(host) => format!("{host}/{path}"),
-        None => path.strip_prefix("library/").filter(|rest| !rest.contains('/')).unwrap_or(path).to_owned(),
     }
 }
 
@@ -325,6 +330,9 @@ mod tests {
             ("example.org:443/x", "example.org:443/x", "latest"),
             ("docker.io/library/busybox:2", "busybox", "2"),
             ("docker.io/me/app", "me/app", "latest"),
+            ("docker.io/localhost/x", "docker.io/localhost/x", "latest"),
+            ("docker.io/example.org/x", "docker.io/example.org/x", "latest"),
+            ("index.docker.io/library/a.b/x:1", "library/a.b/x", "1"),
             ("library/busybox", "busybox", "latest"),
             ("[::1]:5000/x:t", "[::1]:5000/x", "t"),
         ] {

@@ -709,7 +709,7 @@ fn an_answer_costs_the_same_among_a_thousand_names() {
     let (names, endpoints) = (host.run_root("network/names/front"), host.run_root("network/endpoints/front"));
     let record = std::fs::read(endpoints.join("172.18.0.2")).unwrap();
     // Of an answer whose files have changed, and of one whose files are as they were.
-    let both = || {
+    let once = || {
         let (path, new) = (endpoints.join("172.18.0.2"), endpoints.join(".new"));
         std::fs::write(&new, &record).and_then(|()| std::fs::rename(&new, &path)).unwrap();
         let changed = calls();
@@ -717,7 +717,13 @@ fn an_answer_costs_the_same_among_a_thousand_names() {
         calls();
         (changed, calls())
     };
-    both();
+    // On a machine that is busy a question is asked again, and answered again: the fewest calls are those of one answer.
+    let both = || {
+        let all: [(usize, usize); 3] = std::array::from_fn(|_| once());
+        let fewest = |pick: fn(&(usize, usize)) -> usize| all.iter().map(pick).min().unwrap();
+        (fewest(|one| one.0), fewest(|one| one.1))
+    };
+    once();
     let before = both();
     assert!(before.1 < before.0, "{before:?}");
     for number in 0..1000_u32 {
