@@ -18,6 +18,8 @@ type Names = BTreeMap<(String, String), BTreeSet<IpAddr>>;
 /// A container that runs.
 struct Running {
     id: String,
+    /// Another one after each restart.
+    since: String,
     hostname: String,
     /// Its networks, each with its addresses there and the names it is found by.
     networks: Vec<(String, BTreeSet<IpAddr>, BTreeSet<String>)>,
@@ -27,15 +29,17 @@ impl Host {
     /// Fails unless every running container is found by its names, and nobody by any other.
     #[track_caller]
     pub(crate) fn assert_names_are_right(&self) {
-        // One that ends by itself meanwhile shows nothing.
+        // One that ends or starts again by itself meanwhile shows nothing.
         let (running, wrong, found) = eventually("a look at containers that go on running", || {
             let running = self.running();
             let wrong = self.wrong_names(&running);
             // Files that say nothing may be there until then.
             self.mydocker(&["network", "reload"]).ok();
             let found = self.name_files();
-            let ids = |running: &[Running]| running.iter().map(|it| it.id.clone()).collect::<BTreeSet<_>>();
-            (ids(&self.running()) == ids(&running)).then_some((running, wrong, found))
+            let runs = |running: &[Running]| {
+                running.iter().map(|it| (it.id.clone(), it.since.clone())).collect::<BTreeSet<_>>()
+            };
+            (runs(&self.running()) == runs(&running)).then_some((running, wrong, found))
         });
         assert!(wrong.is_empty(), "names after the next command:\n  {}", wrong.join("\n  "));
         assert_eq!(found, expected(&running), "the files of names after `network reload`");
@@ -46,7 +50,9 @@ impl Host {
         let inspected = ids.lines().map(|id| self.mydocker(&["inspect", id]));
         // It may have gone meanwhile.
         let there = inspected.filter(|output| output.status.success()).map(|output| output.json()[0].clone());
-        there.filter(|container| container["State"]["Running"] == true).map(|it| Running::of(&it)).collect()
+        // One between two runs has no addresses.
+        let runs = |state: &Value| state["Running"] == true && state["Restarting"] == false;
+        there.filter(|container| runs(&container["State"])).map(|it| Running::of(&it)).collect()
     }
 
     fn wrong_names(&self, running: &[Running]) -> Vec<String> {
@@ -108,7 +114,9 @@ impl Running {
                 aliases.chain([own.clone(), id[..12].to_owned()]).map(|name| name.to_ascii_lowercase());
             (network.clone(), addresses.into_iter().flatten().collect(), names.collect())
         });
-        Self { networks: networks.collect(), hostname: text(&container["Config"]["Hostname"]), id }
+        let (since, hostname) =
+            (text(&container["State"]["StartedAt"]), text(&container["Config"]["Hostname"]));
+        Self { networks: networks.collect(), hostname, since, id }
     }
 
     /// What is wrong with its own addresses in its `/etc/hosts`.
