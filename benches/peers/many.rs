@@ -17,12 +17,9 @@ pub(crate) fn measure(results: &mut Results, place: &Place, rounds: u32) {
     for (name, mut engine) in engines(results, place, &[&list, &remove]) {
         engine.host().enter();
         match of_one(&mut engine, rounds) {
-            Ok(Figures { idle, each, listed, removed }) => {
-                results.fact(format!(
-                    "memory, {name}: {} without a container once one has run, {} more for each of {CONTAINERS}",
-                    mebibytes(idle),
-                    mebibytes(each)
-                ));
+            Ok(Figures { each, listed, removed }) => {
+                results
+                    .fact(format!("memory, {name}: {} for each of {CONTAINERS} containers", mebibytes(each)));
                 listed.into_iter().for_each(|took| results.sample(&list, name, took));
                 results.sample(&remove, name, removed);
             }
@@ -32,8 +29,8 @@ pub(crate) fn measure(results: &mut Results, place: &Place, rounds: u32) {
 }
 
 struct Figures {
-    /// Bytes of the engine's own processes.
-    idle: u64,
+    /// Bytes of the engine's processes for each container. What is there without one cannot be told from what
+    /// earlier jobs and the other engines' daemons have.
     each: u64,
     listed: Vec<Duration>,
     removed: Duration,
@@ -42,19 +39,19 @@ struct Figures {
 fn of_one(engine: &mut Engine, rounds: u32) -> Outcome<Figures> {
     let own = [std::process::id(), 1];
     engine.run_and_remove(crate::PORT)?;
-    let idle = memory(&own);
+    let before = memory(&own);
     let names: Vec<String> = (0..CONTAINERS).map(|number| format!("many{number}x")).collect();
     for (name, port) in names.iter().zip(FIRST_PORT..) {
         engine.start(name, &[port], IDLE)?;
     }
     // Whatever is only there while a container starts has gone then.
     std::thread::sleep(Duration::from_secs(2));
-    let each = memory(&own).saturating_sub(idle) / u64::from(CONTAINERS);
+    let each = memory(&own).saturating_sub(before) / u64::from(CONTAINERS);
     let listed = (0..rounds).map(|_| engine.ask(&["ps"])).collect::<Outcome<_>>()?;
     let mut remove = engine.removal();
     remove.extend(names.iter().map(String::as_str));
     let removed = engine.ask(&remove)?;
-    Ok(Figures { idle, each, listed, removed })
+    Ok(Figures { each, listed, removed })
 }
 
 /// The memory of all processes in this process namespace but these and the containers' own, each shared page by the share
