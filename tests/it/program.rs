@@ -172,9 +172,21 @@ impl Collected {
             let text = Arc::clone(&text);
             move || {
                 let mut buffer = [0; 8192];
-                // The near end of a terminal reports EIO when the last far end is closed.
-                while let Ok(count @ 1..) = pipe.read(&mut buffer) {
-                    text.lock().expect("the output so far").extend_from_slice(&buffer[..count]);
+                // The near end of a terminal reports EIO when the last far end is closed. What was written right before may
+                // still be on its way to it, so it is asked again.
+                let mut refused = 0;
+                while refused < 5 {
+                    match pipe.read(&mut buffer) {
+                        Ok(0) => break,
+                        Ok(count) => {
+                            text.lock().expect("the output so far").extend_from_slice(&buffer[..count]);
+                            refused = 0;
+                        }
+                        Err(_) => {
+                            refused += 1;
+                            std::thread::sleep(Duration::from_millis(2));
+                        }
+                    }
                 }
             }
         });
