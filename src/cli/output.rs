@@ -201,9 +201,11 @@ pub(super) fn plain_json(json: &str) -> Cow<'_, str> {
 /// Asks on standard error, and reads the answer from standard input. No answer means no.
 pub(super) fn confirm(question: &str) -> bool {
     let mut stderr = io::stderr().lock();
-    // Who cannot be asked can still answer.
-    write!(stderr, "{} [y/N] ", escaped(question)).and_then(|()| stderr.flush()).ok();
-    let answer = answer().unwrap_or_default();
+    let answer = answer(|| {
+        // Who cannot be asked can still answer.
+        write!(stderr, "{} [y/N] ", escaped(question)).and_then(|()| stderr.flush()).ok();
+    });
+    let answer = answer.unwrap_or_default();
     if answer.is_empty() || !io::stdin().is_terminal() {
         // Nobody ended the line, or nobody saw it.
         writeln!(stderr).ok();
@@ -212,12 +214,13 @@ pub(super) fn confirm(question: &str) -> bool {
 }
 
 /// A line of standard input; nothing if the user presses Ctrl-C instead: that is a no, and no reason to end without a
-/// word.
-fn answer() -> io::Result<String> {
+/// word. It counts from before `ask` has asked.
+fn answer(ask: impl FnOnce()) -> io::Result<String> {
     let mut interrupts = SigSet::empty();
     interrupts.add(Signal::SIGINT);
     interrupts.thread_block()?;
     let pressed = SignalFd::with_flags(&interrupts, SfdFlags::SFD_CLOEXEC)?;
+    ask();
     let stdin = io::stdin();
     let mut ready = [stdin.as_fd(), pressed.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
     while matches!(poll(&mut ready, PollTimeout::NONE), Err(Errno::EINTR)) {}
