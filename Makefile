@@ -6,8 +6,8 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .PHONY: help build demo test test-vm test-vm-suite fuzz bench bench-peers bench-pull install install-built install-cni uninstall-cni uninstall deb clean
 
-# Where rustup puts cargo, in case the shell does not know yet.
-export PATH := $(HOME)/.cargo/bin:$(PATH)
+# Where rustup puts cargo, and .ci/dependencies leads to one of the distribution's, in case the shell does not know yet.
+export PATH := $(HOME)/.cargo/bin:$(CURDIR)/target/toolchain:$(PATH)
 
 # Naming the target keeps the static flag from the build scripts, which must stay dynamic.
 TARGET := $(shell uname -m)-unknown-linux-gnu
