@@ -1,6 +1,6 @@
 //! What becomes of a question: mydocker answers it, or passes it on, or says nothing.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::message::{Answer, Bad, Code, Question, address_of, kind, refusal};
 
@@ -31,9 +31,20 @@ pub trait Directory: std::fmt::Debug {
         None
     }
 
-    /// Whether questions to this address come back here: it is never asked.
+    /// Whether questions to this address come back here: it is never asked, and nobody is asked for one that comes from
+    /// there.
     fn is_here(&self, _address: IpAddr) -> bool {
         false
+    }
+
+    /// Whether any question at all is passed on.
+    fn passes_on(&self) -> bool {
+        true
+    }
+
+    /// Who counts as one client where what one may have is counted: by default, each socket.
+    fn asker(&self, client: SocketAddr) -> SocketAddr {
+        client
     }
 }
 
@@ -79,8 +90,10 @@ pub(super) fn decide<'a>(
     if matches!(question.kind, kind::AXFR | kind::IXFR) {
         return answer(Code::Refused, &[]);
     }
-    let name = question.name.as_deref().filter(|name| question.is_internet && !name.is_empty());
-    let Some(name) = name else { return Verdict::Forward(question) };
+    let name = question.name.as_str();
+    if !question.is_internet || name.is_empty() {
+        return if directory.is_own(name) { answer(Code::NxDomain, &[]) } else { Verdict::Forward(question) };
+    }
     if let Some(address) = address_of(name) {
         return match directory.name_of(address, client) {
             Pointer::Name(name) if matches!(question.kind, kind::PTR | kind::ANY) => {
@@ -91,7 +104,8 @@ pub(super) fn decide<'a>(
             Pointer::Elsewhere => Verdict::Forward(question),
         };
     }
-    let Some(mut addresses) = directory.addresses(name, client) else {
+    let known = if question.is_plain { directory.addresses(name, client) } else { None };
+    let Some(mut addresses) = known else {
         return if directory.is_own(name) { answer(Code::NxDomain, &[]) } else { Verdict::Forward(question) };
     };
     // A name that is known has no records of other types, which is not the same as being unknown: who hears that a
@@ -169,7 +183,11 @@ mod tests {
         assert_eq!(outcome("web", kind::AXFR), Some((5, 0)));
         assert_eq!(outcome("other", kind::A), None);
         assert_eq!(outcome("", 2), None);
-        assert_eq!(outcome("other.ours", kind::A), Some((3, 0)));
+        // Not even one that nobody could have, and not our domain itself.
+        for own in ["other.ours", "*.ours", "w b.ours", "\u{e9}.ours"] {
+            assert_eq!(outcome(own, kind::A), Some((3, 0)), "{own}");
+        }
+        assert_eq!(outcome("*.other", kind::A), None);
     }
 
     #[test]

@@ -36,6 +36,8 @@ struct Flight {
     /// The number it was sent with.
     id: [u8; 2],
     client: SocketAddr,
+    /// Who counts as one client with others.
+    asker: SocketAddr,
     query: Vec<u8>,
     /// Whom to ask next.
     next: VecDeque<SocketAddr>,
@@ -66,16 +68,17 @@ fn tries(servers: &[SocketAddr]) -> VecDeque<SocketAddr> {
 
 impl Flights {
     /// Passes a question on. Returns what clients are told at once: that it could not be, or that an older one was
-    /// given up. `whom` are the servers to ask, and the code for a question that none of them could be asked.
+    /// given up. `client` is also told as whom it counts; `whom` are the servers to ask, and the code for a question that
+    /// none of them could be asked.
     pub(super) fn begin(
         &mut self,
         query: &[u8],
-        client: SocketAddr,
+        (client, asker): (SocketAddr, SocketAddr),
         (whom, unreached): (&[SocketAddr], Code),
         servers: &Servers,
     ) -> Vec<Reply> {
         let mut replies = Vec::new();
-        if self.of(client) >= MOST_OF_ONE {
+        if self.of(asker) >= MOST_OF_ONE {
             return failure(query, Code::ServFail).map(|bytes| Reply { client, bytes }).into_iter().collect();
         }
         let mut next = tries(whom);
@@ -84,7 +87,17 @@ impl Flights {
             Some((socket, server, id)) => {
                 self.serial += 1;
                 let (serial, query, deadline) = (self.serial, query.to_vec(), Instant::now() + TRY);
-                self.flights.push_back(Flight { serial, socket, server, id, client, query, next, deadline });
+                self.flights.push_back(Flight {
+                    serial,
+                    socket,
+                    server,
+                    id,
+                    client,
+                    asker,
+                    query,
+                    next,
+                    deadline,
+                });
             }
         }
         while self.flights.len() > MOST || self.bytes() > MOST_BYTES {
@@ -99,12 +112,12 @@ impl Flights {
     /// up, not those of others.
     fn crowding(&self) -> Option<usize> {
         // Of equal ones it takes the last that it sees.
-        (0..self.flights.len()).rev().max_by_key(|&place| self.of(self.flights[place].client))
+        (0..self.flights.len()).rev().max_by_key(|&place| self.of(self.flights[place].asker))
     }
 
     /// How many questions of a client are on their way.
-    fn of(&self, client: SocketAddr) -> usize {
-        self.flights.iter().filter(|flight| flight.client == client).count()
+    fn of(&self, asker: SocketAddr) -> usize {
+        self.flights.iter().filter(|flight| flight.asker == asker).count()
     }
 
     fn bytes(&self) -> usize {
@@ -245,6 +258,7 @@ mod tests {
                 server,
                 id: [0; 2],
                 client,
+                asker: client,
                 query,
                 next,
                 deadline,
@@ -263,7 +277,8 @@ mod tests {
         }
         let (servers, before) = (Servers::OfHost { list: "/none".into() }, flights.flights.len());
         let query = question("name", kind::A, None);
-        let told = flights.begin(&query, client(2000), (&[client(53)], Code::ServFail), &servers);
-        assert_eq!((told.len(), told[0].client, flights.flights.len()), (1, client(2000), before));
+        let told =
+            flights.begin(&query, (client(2001), client(2000)), (&[client(53)], Code::ServFail), &servers);
+        assert_eq!((told.len(), told[0].client, flights.flights.len()), (1, client(2001), before));
     }
 }

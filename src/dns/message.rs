@@ -60,8 +60,10 @@ pub(super) struct Question<'a> {
     packet: &'a [u8],
     /// Where the question ends.
     end: usize,
-    /// The name in lower case, without the last dot; `None` where it has bytes that none of our names has.
-    pub(super) name: Option<String>,
+    /// The name in lower case, without the last dot, and `?` for each byte that none of our names has.
+    pub(super) name: String,
+    /// Whether the name has no such bytes.
+    pub(super) is_plain: bool,
     /// The type asked for.
     pub(super) kind: u16,
     /// Whether it is about the Internet, the only class there is.
@@ -80,14 +82,15 @@ fn word(packet: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes([*packet.get(at)?, *packet.get(at + 1)?]))
 }
 
-/// A name that is written out, and where it ends. Nothing may refer to an earlier name: there is none.
-fn question_name(packet: &[u8]) -> Option<(Option<String>, usize)> {
+/// A name that is written out, whether it is a plain one, and where it ends. Nothing may refer to an earlier name: there is
+/// none.
+fn question_name(packet: &[u8]) -> Option<(String, bool, usize)> {
     let (mut at, mut name, mut is_plain) = (HEADER, String::new(), true);
     loop {
         let length = usize::from(*packet.get(at)?);
         at += 1;
         if length == 0 {
-            return (at - HEADER <= LONGEST_NAME).then_some((is_plain.then_some(name), at));
+            return (at - HEADER <= LONGEST_NAME).then_some((name, is_plain, at));
         }
         // The two upper bits mark references and other things that no question has.
         if length > 63 || at - HEADER > LONGEST_NAME {
@@ -99,8 +102,9 @@ fn question_name(packet: &[u8]) -> Option<(Option<String>, usize)> {
             name.push('.');
         }
         for byte in label {
-            is_plain &= byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-            name.push(char::from(byte.to_ascii_lowercase()));
+            let is_known = byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+            is_plain &= is_known;
+            name.push(if is_known { char::from(byte.to_ascii_lowercase()) } else { '?' });
         }
     }
 }
@@ -154,11 +158,11 @@ impl<'a> Question<'a> {
         if word(packet, 4) != Some(1) {
             return Err(malformed);
         }
-        let (name, end) = question_name(packet).ok_or(malformed)?;
+        let (name, is_plain, end) = question_name(packet).ok_or(malformed)?;
         let kind = word(packet, end).ok_or(malformed)?;
         let class = word(packet, end + 2).ok_or(malformed)?;
         let edns = edns(packet, end + 4).ok_or(malformed)?;
-        Ok(Self { packet, end: end + 4, name, kind, is_internet: matches!(class, 1 | 255), edns })
+        Ok(Self { packet, end: end + 4, name, is_plain, kind, is_internet: matches!(class, 1 | 255), edns })
     }
 
     /// Whether the client speaks a version of EDNS that is not the only one there is.
@@ -340,7 +344,10 @@ pub(super) mod tests {
     fn a_question_is_read_in_lower_case_and_repeated_as_it_came() {
         let packet = question("Web.Front", kind::A, None);
         let read = Question::parse(&packet).unwrap();
-        assert_eq!((read.name.as_deref(), read.kind, read.is_internet), (Some("web.front"), 1, true));
+        assert_eq!(
+            (read.name.as_str(), read.is_plain, read.kind, read.is_internet),
+            ("web.front", true, 1, true)
+        );
         let addresses = [Answer::Address([10, 0, 0, 2].into()), Answer::Address([10, 0, 0, 3].into())];
         let reply = read.answer(Code::NoError, &addresses, read.udp_limit());
         assert_eq!(&reply[..12], [0x12, 0x34, 0x85, 0x80, 0, 1, 0, 2, 0, 0, 0, 0]);
@@ -395,7 +402,8 @@ pub(super) mod tests {
         // A point inside a label is no separator.
         let mut pointed = question("web-front", kind::A, None);
         pointed[16] = b'.';
-        assert_eq!(Question::parse(&pointed).unwrap().name, None);
+        let read = Question::parse(&pointed).unwrap();
+        assert_eq!((read.name.as_str(), read.is_plain), ("web?front", false));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The sockets, and one turn of whoever watches them.
 
+use std::cmp::Reverse;
 use std::io;
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -14,7 +15,7 @@ use super::stream::{Client, Sources};
 
 /// How many questions are answered before somebody else has a turn.
 const PER_TURN: usize = 16;
-/// How many clients may ask by TCP at once; with one more, the one that was silent longest is closed.
+/// How many clients may ask by TCP at once; with one more, the one that was silent longest is closed, of whoever has most.
 const CLIENTS: usize = 8;
 /// How long no further client is accepted when there is no descriptor for one.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -164,6 +165,7 @@ impl Server {
                     let sources =
                         Sources { directory: &*self.directory, servers: &self.servers, turn: self.turn };
                     let (whom, unreached) = sources.outside(client.ip());
+                    let client = (client, self.directory.asker(client));
                     let replies = self.flights.begin(packet, client, (&whom, unreached), &self.servers);
                     self.tell(replies);
                 }
@@ -178,12 +180,14 @@ impl Server {
                     return;
                 }
                 self.serial += 1;
-                self.clients.extend(Client::new(self.serial, stream, client.ip()));
+                self.clients.extend(Client::new(self.serial, stream, client));
                 if self.clients.len() > CLIENTS {
-                    let oldest = self.clients.iter().enumerate().min_by_key(|(_, client)| client.deadline);
-                    if let Some((place, _)) = oldest {
-                        self.clients.remove(place);
-                    }
+                    let askers: Vec<SocketAddr> =
+                        self.clients.iter().map(|client| self.directory.asker(client.peer)).collect();
+                    let held = |place: usize| askers.iter().filter(|asker| **asker == askers[place]).count();
+                    let crowding = (0..askers.len())
+                        .max_by_key(|&place| (held(place), Reverse(self.clients[place].deadline)));
+                    crowding.map(|place| self.clients.remove(place));
                 }
             }
             Err(error)

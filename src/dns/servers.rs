@@ -53,7 +53,7 @@ impl Servers {
             Self::Given { servers, .. } => {
                 // It would be asked by itself, without end.
                 let mut others = servers.clone();
-                others.retain(|server| *server != IpAddr::V4(ADDRESS));
+                others.retain(|server| server.to_canonical() != IpAddr::V4(ADDRESS));
                 at_port(&others)
             }
         };
@@ -90,9 +90,10 @@ impl Servers {
     }
 }
 
-/// The first of these servers, at the port of name servers.
+/// The first of these servers, at the port of name servers. An IPv4 address that is written as an IPv6 one is that IPv4
+/// address: whoever is not to be asked is not asked by it either.
 pub(super) fn at_port(servers: &[IpAddr]) -> Vec<SocketAddr> {
-    servers.iter().take(MOST).map(|server| SocketAddr::new(*server, PORT)).collect()
+    servers.iter().take(MOST).map(|server| SocketAddr::new(server.to_canonical(), PORT)).collect()
 }
 
 /// The servers that a resolv.conf names.
@@ -113,7 +114,7 @@ pub(super) fn listed(text: &str) -> Vec<SocketAddr> {
 /// A server as it is listed: an address, with the device that leads to it where it is of that link only.
 fn server(text: &str) -> Option<SocketAddr> {
     match text.split_once('%') {
-        None => text.parse().ok().map(|ip| SocketAddr::new(ip, PORT)),
+        None => text.parse().ok().map(|ip: IpAddr| SocketAddr::new(ip.to_canonical(), PORT)),
         Some((ip, device)) => {
             let ip: Ipv6Addr = ip.parse().ok()?;
             let index = nix::net::if_::if_nametoindex(device).ok()?;
@@ -135,6 +136,8 @@ mod tests {
             "# nameserver 1.1.1.1\nsearch a\n nameserver\t127.0.0.53 # x\nnameserver ::1\nnameserver x\n";
         assert_eq!(addresses(text), ["127.0.0.53", "::1"]);
         assert_eq!(addresses("search a\n"), ["127.0.0.1"]);
+        assert_eq!(addresses("nameserver ::ffff:10.0.0.1\n"), ["10.0.0.1"]);
+        assert_eq!(at_port(&["::ffff:10.0.0.1".parse().unwrap()])[0].to_string(), "10.0.0.1:53");
         assert_eq!(listed("nameserver fe80::1%lo\n")[0].to_string(), "[fe80::1%1]:53");
         assert_eq!(addresses("nameserver fe80::1%nodevice\n"), ["127.0.0.1"]);
     }

@@ -28,7 +28,7 @@ const LONGEST_ANSWER: usize = 2048;
 pub(super) struct Client {
     pub(super) serial: u64,
     stream: TcpStream,
-    peer: IpAddr,
+    pub(super) peer: SocketAddr,
     /// What it has sent and was not looked at.
     input: Vec<u8>,
     /// What it has not taken yet.
@@ -63,11 +63,13 @@ pub(super) struct Sources<'a> {
 
 impl Sources<'_> {
     /// Whom a client's question may be passed on to, and the code of one that nobody could be asked: where nothing outside
-    /// is reached, there are no other names.
+    /// is reached, there are no other names. What comes from an address of our own was passed on by one of our own servers:
+    /// two that have each other for a server would ask for ever.
     pub(super) fn outside(&self, client: IpAddr) -> (Vec<SocketAddr>, Code) {
         let reaches = self.directory.reaches_outside(client);
         let unreached = if reaches { Code::ServFail } else { Code::NxDomain };
-        if !reaches && self.servers.are_hosts() {
+        let is_closed = !reaches && self.servers.are_hosts();
+        if is_closed || !self.directory.passes_on() || self.directory.is_here(client) {
             return (Vec::new(), unreached);
         }
         let mut servers = match self.directory.servers_for(client) {
@@ -80,7 +82,7 @@ impl Sources<'_> {
 }
 
 impl Client {
-    pub(super) fn new(serial: u64, stream: TcpStream, peer: IpAddr) -> io::Result<Self> {
+    pub(super) fn new(serial: u64, stream: TcpStream, peer: SocketAddr) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         let deadline = Instant::now() + IDLE;
         let (input, output) = (Vec::new(), Vec::new());
@@ -172,11 +174,12 @@ impl Client {
             }
             let message: Vec<u8> = self.input.drain(..2 + length).collect();
             self.deadline = Instant::now() + IDLE;
-            match decide(&message[2..], sources.directory, self.peer, Some(LONGEST_ANSWER), sources.turn) {
+            match decide(&message[2..], sources.directory, self.peer.ip(), Some(LONGEST_ANSWER), sources.turn)
+            {
                 Verdict::Answer(reply) => self.queue(&reply),
                 Verdict::Nothing => {}
                 Verdict::Forward(_) => {
-                    let (next, unreached) = sources.outside(self.peer);
+                    let (next, unreached) = sources.outside(self.peer.ip());
                     self.pass_on(message, next.into(), sources, unreached);
                 }
             }

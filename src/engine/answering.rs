@@ -10,6 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 
 use super::launch::{Job, Supervisors};
+use super::supervise::refuse;
 use super::{EngineError, resolver};
 use crate::container::life::protocol::{Message as _, Reply};
 use crate::container::life::supervisor::SupervisorError;
@@ -20,7 +21,7 @@ use crate::network::{Neighbour, Networks, Patrons};
 use crate::sys;
 
 /// The domain of all names, which Podman has its containers search.
-const DOMAIN: &str = "dns.podman";
+pub const NAMES_DOMAIN: &str = "dns.podman";
 /// Room for a question or an answer by UDP. A longer answer is one that the client has to ask for by TCP.
 const BUFFER: usize = 4096;
 
@@ -52,18 +53,18 @@ pub(super) fn answer(
     client: UnixStream,
     on_start: impl Fn() -> Result<(), SupervisorError>,
 ) -> Result<(), EngineError> {
+    if let Err(error) = settle_in(on_start) {
+        refuse(&client, &error);
+        return Err(error);
+    }
     let mut started = Vec::new();
     Reply::Started.encode(&mut started);
     // Who has been killed meanwhile needs no answer.
     std::io::Write::write_all(&mut &client, &started).ok();
     drop(client);
-    on_start()?;
-    // It reads records and sends packets; nothing of that takes more than being root's.
-    capability::reduce_to_relays().map_err(RuntimeError::from)?;
-    let failed = |errno: Errno| EngineError::Io { action: "wait for questions", source: errno.into() };
-    SigSet::all().thread_unblock().map_err(failed)?;
     // Only memory is at stake.
     sys::shrink_memory().ok();
+    let failed = |errno: Errno| EngineError::Io { action: "wait for questions", source: errno.into() };
     let mut buffer = vec![0; BUFFER];
     while !servers.is_empty() {
         for (place, watched) in wait(&servers).map_err(failed)? {
@@ -72,6 +73,15 @@ pub(super) fn answer(
         servers.iter_mut().for_each(Server::expire);
     }
     Ok(())
+}
+
+/// Everything that may fail before questions are answered.
+fn settle_in(on_start: impl Fn() -> Result<(), SupervisorError>) -> Result<(), EngineError> {
+    on_start()?;
+    // It reads records and sends packets; nothing of that takes more than being root's.
+    capability::give_up_all().map_err(RuntimeError::from)?;
+    let unblocked = SigSet::all().thread_unblock();
+    unblocked.map_err(|errno| EngineError::Io { action: "receive signals", source: errno.into() })
 }
 
 /// Waits until something has happened, and returns which server it concerns, and what it is.
@@ -112,7 +122,7 @@ impl Directory for Book {
 
     fn name_of(&self, address: IpAddr, client: IpAddr) -> Pointer {
         match self.patrons.holder(address, client) {
-            Neighbour::Container(name, _) => Pointer::Name(format!("{name}.{DOMAIN}")),
+            Neighbour::Container(name, _) => Pointer::Name(format!("{name}.{NAMES_DOMAIN}")),
             Neighbour::Nobody => Pointer::Nobody,
             Neighbour::Elsewhere => Pointer::Elsewhere,
         }
@@ -127,7 +137,7 @@ impl Directory for Book {
     }
 
     fn is_own(&self, name: &str) -> bool {
-        name == DOMAIN || below_domain(name).is_some()
+        name == NAMES_DOMAIN || below_domain(name).is_some()
     }
 
     fn servers_for(&self, client: IpAddr) -> Option<Vec<IpAddr>> {
@@ -137,11 +147,22 @@ impl Directory for Book {
     fn is_here(&self, address: IpAddr) -> bool {
         self.patrons.is_gateway(address)
     }
+
+    /// From a network that leads nowhere, no question gets out either. Whoever asks could write any address of the network
+    /// into a packet, also that of a container that has another network.
+    fn passes_on(&self) -> bool {
+        self.patrons.lead_out()
+    }
+
+    /// A container is one client, however many sockets it opens.
+    fn asker(&self, client: SocketAddr) -> SocketAddr {
+        SocketAddr::new(client.ip(), 0)
+    }
 }
 
 /// What stands before the domain.
 fn below_domain(name: &str) -> Option<&str> {
-    name.strip_suffix(DOMAIN)?.strip_suffix('.')
+    name.strip_suffix(NAMES_DOMAIN)?.strip_suffix('.')
 }
 
 #[cfg(test)]

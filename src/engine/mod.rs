@@ -121,6 +121,7 @@ pub use crate::network::{Endpoint, ExposedPort, Family, MacAddress, Mode, PortMa
 pub use crate::network::{compact as compact_ports, unpublished as unpublished_ports};
 pub use crate::registry::{Credentials, Options as RegistryOptions, RegistryError};
 pub use crate::volume::Wanted as WantedVolume;
+pub use answering::NAMES_DOMAIN;
 pub use attach::{Attachment, Left};
 pub use attachments::Attacher;
 pub use boot::BootPlan;

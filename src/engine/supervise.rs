@@ -492,7 +492,7 @@ fn exit_of_failure(error: &EngineError) -> Exit {
 }
 
 /// Sends the client the reason why there will be no container.
-fn refuse(client: &UnixStream, error: &EngineError) {
+pub(super) fn refuse(client: &UnixStream, error: &EngineError) {
     let failure = Failure { code: error.run_status(), message: one_line(error), hint: error.hint() };
     // If the client has gone or cannot be written to, there is no one else to report to.
     client.set_nonblocking(false).ok();

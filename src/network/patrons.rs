@@ -8,9 +8,8 @@ use super::name_files::holders;
 use super::name_server;
 use super::neighbours::{Neighbour, without_suffix};
 use super::owner::Owner;
-use super::record::Network;
+use super::record::{self, Network};
 use super::remembered::{Evidence, Remembered};
-use super::subnet::Family;
 use crate::names::NetworkName;
 use crate::store::Layout;
 
@@ -105,13 +104,20 @@ impl Patrons {
         }
     }
 
-    /// Whether a route leads the client out of its networks.
+    /// Whether the network leads anywhere else.
+    #[must_use]
+    pub fn lead_out(&self) -> bool {
+        !self.network.internal
+    }
+
+    /// Whether the client reaches anything outside of its networks, by this one or another.
     #[must_use]
     pub fn reach_outside(&self, client: IpAddr) -> bool {
-        let endpoints = self.endpoints(client, &mut Evidence::new());
-        let leads_out =
-            |endpoint: &Endpoint| Family::ALL.into_iter().any(|family| endpoint.gateway(family).is_some());
-        if endpoints.is_empty() { !self.network.internal } else { endpoints.iter().any(leads_out) }
+        let leads_out = |endpoint: &Endpoint| {
+            let loaded = record::load(&self.layout, &endpoint.network).ok().flatten();
+            loaded.is_some_and(|loaded| !loaded.network.internal)
+        };
+        self.lead_out() || self.endpoints(client, &mut Evidence::new()).iter().any(leads_out)
     }
 
     /// The servers that are asked for the client: its own, else those of the network; `None` for the host's.

@@ -6,7 +6,7 @@ use crate::host::Host;
 use crate::program::eventually;
 
 /// What a reboot leaves: no process, no mount, no network, nothing that does not survive one; and another boot.
-fn reboot(host: &Host) {
+pub(crate) fn reboot(host: &Host) {
     host.clean_up();
     let bridges = "for link in $(ls /sys/class/net); do test -d /sys/class/net/$link/bridge && ip link delete $link; done";
     host.space.ok(&["sh", "-c", &format!("nft flush ruleset; rm -rf /run/netns; {bridges}; true")]);

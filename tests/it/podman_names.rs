@@ -309,3 +309,157 @@ fn from_a_network_that_leads_nowhere_only_its_names_are_known() {
     program_at("53").ok();
     call(&host, &program, &["teardown", "/run/netns/inside"], &input).ok();
 }
+
+/// How many packets a host has sent by UDP.
+fn sent(host: &Host) -> u64 {
+    let text = host.space.ok(&["cat", "/proc/net/snmp"]);
+    let udp: Vec<Vec<&str>> =
+        text.lines().filter(|line| line.starts_with("Udp:")).map(|line| line.split(' ').collect()).collect();
+    let place = udp[0].iter().position(|name| *name == "OutDatagrams").expect("a count");
+    udp[1][place].parse().expect("a number")
+}
+
+#[test]
+fn two_name_servers_that_ask_each_other_do_so_once() {
+    let host = Host::new();
+    let program = netavark(&host);
+    let (one, two) = (pod(&host, "one"), pod(&host, "two"));
+    // Addresses that are not translated on their way from the host to itself.
+    let public = |id: &str, last: u8, name: &str, number: u8, server: &str| {
+        let mut input = container(id, last, &[(name, number)]);
+        let info = &mut input["network_info"][name];
+        info["subnets"][1] = json!({
+            "subnet": format!("2001:db8:{number}::/64"), "gateway": format!("2001:db8:{number}::1"),
+        });
+        info["network_dns_servers"] = json!([server]);
+        input["networks"][name]["static_ips"][1] = format!("2001:db8:{number}::{last}").into();
+        input
+    };
+    let inputs =
+        [public("a", 2, "front", 92, "2001:db8:93::1"), public("b", 3, "back", 93, "2001:db8:92::1")];
+    call(&host, &program, &["setup", "/run/netns/one"], &inputs[0]).ok();
+    call(&host, &program, &["setup", "/run/netns/two"], &inputs[1]).ok();
+    // What one knows, it tells the other.
+    assert_eq!(short(&one, "10.92.0.1", &["b-name"]), ["10.93.0.3"]);
+    assert_eq!(short(&two, "10.93.0.1", &["a-name", "AAAA"]), ["2001:db8:92::2"]);
+    for (space, gateway) in [(&one, "10.92.0.1"), (&two, "10.93.0.1"), (&one, "2001:db8:92::1")] {
+        for words in [&["example.org"][..], &["example.org", "+tcp"]] {
+            let before = sent(&host);
+            assert_eq!(code(space, gateway, words), "SERVFAIL", "{gateway} {words:?}");
+            let packets = sent(&host) - before;
+            assert!(packets < 20, "{packets} packets for one question to {gateway}");
+        }
+    }
+    // Nor is its own gateway a container's server, however it is written.
+    let mut own = public("c", 4, "front", 92, "2001:db8:93::1");
+    own["dns_servers"] = json!(["::ffff:10.92.0.1"]);
+    let three = pod(&host, "three");
+    call(&host, &program, &["setup", "/run/netns/three"], &own).ok();
+    let before = sent(&host);
+    assert_eq!(code(&three, "10.92.0.1", &["example.org"]), "SERVFAIL");
+    assert!(sent(&host) - before < 20);
+    let mut circle = container("d", 5, &[("other", 94)]);
+    circle["network_info"]["other"]["network_dns_servers"] = json!(["::ffff:10.94.0.1"]);
+    failed(&call(&host, &program, &["setup", "/run/netns/three"], &circle), &["10.94.0.1", "gateway"]);
+    for (name, input) in [("one", &inputs[0]), ("two", &inputs[1]), ("three", &own)] {
+        call(&host, &program, &["teardown", &format!("/run/netns/{name}")], input).ok();
+    }
+    assert!(server(&host, "front").is_none() && server(&host, "back").is_none());
+}
+
+#[test]
+fn an_internal_networks_server_asks_nobody_for_whoever_it_is() {
+    let host = Host::new();
+    let program = netavark(&host);
+    let _list = servers(&host, "nameserver 127.0.0.53\n");
+    let upstream = Upstream::start(&host.space, "127.0.0.53", Answers::Address([203, 0, 113, 99]));
+    let both = pod(&host, "both");
+    let mut input = container("a", 2, &[("front", 92), ("inner", 94)]);
+    input["network_info"]["inner"]["internal"] = true.into();
+    input["network_info"]["front"]["options"] = json!({ "no_default_route": "true" });
+    call(&host, &program, &["setup", "/run/netns/both"], &input).ok();
+    // The server of its other network is to be asked, which "unknown" would keep it from.
+    for words in [&["example.org"][..], &["example.org", "+tcp"]] {
+        assert_eq!(code(&both, "10.94.0.1", words), "SERVFAIL", "{words:?}");
+    }
+    assert_eq!(upstream.count(), 0);
+    assert_eq!(short(&both, "10.92.0.1", &["example.org"]), ["203.0.113.99"]);
+    assert_eq!(upstream.count(), 1);
+    // Names that only Podman has are asked for nowhere else, whatever stands in them.
+    for name in ["*.dns.podman", "w?b.dns.podman", "dns.podman", "a\\032b.dns.podman"] {
+        assert_eq!(code(&both, "10.92.0.1", &[name]), "NXDOMAIN", "{name}");
+    }
+    assert_eq!(code(&both, "10.92.0.1", &["nobody.dns.podman", "-c", "CH"]), "NXDOMAIN");
+    assert_eq!(upstream.count(), 1);
+    call(&host, &program, &["teardown", "/run/netns/both"], &input).ok();
+}
+
+#[test]
+fn a_network_from_before_a_reboot_has_its_names_again() {
+    let host = Host::new();
+    let program = netavark(&host);
+    let before = pod(&host, "one");
+    let input = container("a", 2, &[("front", 92)]);
+    call(&host, &program, &["setup", "/run/netns/one"], &input).ok();
+    kill_hard(server(&host, "front").expect("a name server"));
+    drop(before);
+    end(&host, "one");
+    host.space.ok(&["umount", "/run/netns"]);
+    crate::boot::reboot(&host);
+    let after = pod(&host, "one");
+    call(&host, &program, &["setup", "/run/netns/one"], &input).ok();
+    assert_eq!(short(&after, "10.92.0.1", &["a-name"]), ["10.92.0.2"]);
+    call(&host, &program, &["teardown", "/run/netns/one"], &input).ok();
+    assert!(server(&host, "front").is_none());
+}
+
+#[test]
+fn a_container_that_opens_many_connections_closes_its_own() {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpStream;
+    let host = Host::new();
+    let program = netavark(&host);
+    let (calm, loud) = (pod(&host, "calm"), pod(&host, "loud"));
+    let inputs = [container("a", 2, &[("front", 92)]), container("b", 3, &[("front", 92)])];
+    call(&host, &program, &["setup", "/run/netns/calm"], &inputs[0]).ok();
+    call(&host, &program, &["setup", "/run/netns/loud"], &inputs[1]).ok();
+    let connect =
+        |space: &Namespace| space.run(|| TcpStream::connect(("10.92.0.1", 53)).expect("a connection"));
+    let mut first = connect(&calm);
+    let _many: Vec<TcpStream> = (0..12).map(|_| connect(&loud)).collect();
+    // The newest of them has been dealt with once it is answered, and so have all before it.
+    assert_eq!(short(&loud, "10.92.0.1", &["a-name", "+tcp"]), ["10.92.0.2"]);
+    let question =
+        [&[0, 24, 0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 6][..], b"a-name", &[0, 0, 1, 0, 1]].concat();
+    first.write_all(&question).unwrap();
+    let mut answer = [0; 14];
+    first.read_exact(&mut answer).expect("an answer on the first connection");
+    assert_eq!(answer[2..4], [0x12, 0x34]);
+    for (name, input) in [("calm", &inputs[0]), ("loud", &inputs[1])] {
+        call(&host, &program, &["teardown", &format!("/run/netns/{name}")], input).ok();
+    }
+}
+
+#[test]
+fn a_container_that_comes_while_the_last_one_goes_has_names() {
+    let host = Host::new();
+    let program = netavark(&host);
+    let pods = ["one", "two"].map(|name| pod(&host, name));
+    let inputs = [container("a", 2, &[("front", 92)]), container("b", 3, &[("front", 92)])];
+    let run = |verb: &str, at: usize| {
+        let netns = format!("/run/netns/{}", ["one", "two"][at]);
+        call(&host, &program, &[verb, &netns], &inputs[at]).ok();
+    };
+    run("setup", 0);
+    for round in 0..6 {
+        let (goes, comes) = (round % 2, (round + 1) % 2);
+        std::thread::scope(|scope| {
+            scope.spawn(|| run("teardown", goes));
+            scope.spawn(|| run("setup", comes));
+        });
+        let name = ["a-name", "b-name"][comes];
+        assert_eq!(short(&pods[comes], "10.92.0.1", &[name]), [format!("10.92.0.{}", comes + 2)], "{round}");
+    }
+    run("teardown", 0);
+    assert!(server(&host, "front").is_none() && !host.devices_now().contains("front0"));
+}

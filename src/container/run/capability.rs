@@ -123,6 +123,14 @@ pub fn reduce_to_relays() -> Result<(), CapabilityError> {
     reduce(|capability| capability == Capability::CAP_KILL)
 }
 
+/// Gives up, for good, every capability.
+///
+/// # Errors
+/// [`CapabilityError`]; then nothing but part of the bounding set was given up.
+pub fn give_up_all() -> Result<(), CapabilityError> {
+    reduce(|_| false)
+}
+
 fn reduce(keep: impl Fn(Capability) -> bool) -> Result<(), CapabilityError> {
     let error = |source| CapabilityError::Own { action: "give up", source };
     let read = |set| caps::read(None, set).map_err(error);

@@ -3,12 +3,10 @@
 use std::net::IpAddr;
 
 use super::{Container, Failure, Plan};
-use crate::engine::{Attacher, CreateNetwork, Network, Origin, OtherEngine};
+use crate::engine::{Attacher, CreateNetwork, NAMES_DOMAIN, Network, Origin, OtherEngine};
 use crate::names::NameError;
 use crate::plugin::json::Object;
 
-/// The domain that Podman's containers search.
-const DOMAIN: &str = "dns.podman";
 /// How many digits of a container's id are a name.
 const SHORT_ID: usize = 12;
 /// Where Podman says that name servers are to have another port than 53.
@@ -55,6 +53,7 @@ pub(super) fn of_network(network: &CreateNetwork, info: &Object<'_>) -> Result<O
 pub(super) fn servers(object: &Object<'_>, member: &str) -> Result<Vec<IpAddr>, Failure> {
     let texts = object.texts(member)?;
     let parsed: Result<Vec<IpAddr>, _> = texts.into_iter().map(str::parse).collect();
+    let parsed = parsed.map(|all| all.iter().map(IpAddr::to_canonical).collect());
     parsed.map_err(|_| object.unexpected(member, "a list of addresses").into())
 }
 
@@ -79,7 +78,7 @@ pub(super) fn gateways(network: &Network, has_names: bool) -> Vec<String> {
 
 /// What they search.
 pub(super) fn domains(has_names: bool) -> Vec<&'static str> {
-    has_names.then_some(DOMAIN).into_iter().collect()
+    has_names.then_some(NAMES_DOMAIN).into_iter().collect()
 }
 
 /// Has the name server of a network ask other servers for the names that it does not know. Without a list, nothing is to
