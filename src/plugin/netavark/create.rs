@@ -38,17 +38,22 @@ pub(super) fn create(input: &Value, attacher: &mut Attacher) -> Result<String, F
     // One that has this name here is this very network, of which Podman has lost its own record.
     let mut known = attacher.networks()?;
     known.retain(|known| known.origin.as_ref() != Some(&origin));
+    let choices = Choices::read(&used, &options, &known)?;
     let mut made: Map<String, Value> =
         network.members().map(|(name, value)| (name.to_owned(), value.clone())).collect();
     let mut set = |name: &str, value: Value| made.insert(name.to_owned(), value);
-    set("network_interface", bridge(&network, &used, &options, &known)?.to_string().into());
-    let subnets = subnets(&network, &used, &options, &known)?;
+    set("network_interface", choices.bridge(&network)?.to_string().into());
+    if let Some(options) = network.object("options")? {
+        set("options", options_of(&options).into());
+    }
+    let subnets = choices.subnets(&network)?;
     let is_v6 = |subnet: &Value| subnet["subnet"].as_str().is_some_and(|text| text.contains(':'));
     set("ipv6_enabled", (network.flag("ipv6_enabled")? || subnets.iter().any(is_v6)).into());
     set("subnets", subnets.into());
     set("internal", network.flag("internal")?.into());
     set("dns_enabled", network.flag("dns_enabled")?.into());
-    if network.object("ipam_options")?.is_none_or(|ipam| !ipam.has("driver")) {
+    let ipam = network.object("ipam_options")?.map(|ipam| ipam.text("driver")).transpose()?.flatten();
+    if ipam.is_none_or(str::is_empty) {
         set("ipam_options", json!({ "driver": "host-local" }));
     }
     if network.text("created")?.is_none() {
@@ -87,74 +92,126 @@ fn name(network: &Object<'_>, used: &Object<'_>) -> Result<ForeignName, Failure>
     }
 }
 
-/// The bridge that is asked for, or the first one that nobody has.
-fn bridge(
-    network: &Object<'_>,
-    used: &Object<'_>,
-    options: &Object<'_>,
-    known: &[Network],
-) -> Result<IfName, Failure> {
-    let taken = used.texts("interfaces")?;
-    let is_taken =
-        |name: &IfName| taken.contains(&name.as_str()) || known.iter().any(|known| known.bridge == *name);
-    if let Some(name) = network.parsed::<IfName>("network_interface", "a name of a device")? {
-        return if is_taken(&name) { refuse(format!("bridge name {name} already in use")) } else { Ok(name) };
+/// What Docker calls the name of a bridge, and its MTU, among a network's options: Podman takes them as well.
+const DOCKERS_BRIDGE: &str = "com.docker.network.bridge.name";
+const DOCKERS_MTU: &str = "com.docker.network.driver.mtu";
+
+/// A network's options as Podman keeps them.
+fn options_of(options: &Object<'_>) -> Map<String, Value> {
+    let mut kept = Map::new();
+    for (name, value) in options.members().filter(|(name, _)| *name != DOCKERS_BRIDGE) {
+        kept.insert(if name == DOCKERS_MTU { "mtu" } else { name }.to_owned(), value.clone());
     }
-    let prefix = options.text("default_interface_name")?.unwrap_or(BRIDGE);
-    for number in 0..BRIDGES {
-        let Ok(name) = format!("{prefix}{number}").parse::<IfName>() else {
-            return Err(options
-                .unexpected("default_interface_name", "the beginning of a name of a device")
-                .into());
-        };
-        if !is_taken(&name) && nix::net::if_::if_nametoindex(name.as_str()).is_err() {
-            return Ok(name);
-        }
-    }
-    refuse(format!("all bridges from {prefix}0 to {prefix}{} are in use", BRIDGES - 1))
+    kept
 }
 
-/// The subnets that are asked for, and free ones where there are none.
-fn subnets(
-    network: &Object<'_>,
-    used: &Object<'_>,
-    options: &Object<'_>,
-    known: &[Network],
-) -> Result<Vec<Value>, Failure> {
-    let elsewhere: Vec<IpNet> = nets(used, "subnets")?;
-    let own: Vec<IpNet> = known.iter().flat_map(Network::blocks).map(|block| block.subnet.net()).collect();
-    let check_used = options.flag("check_used_subnets")?;
-    let mut given: Vec<IpNet> = Vec::new();
-    let mut made = Vec::new();
-    for subnet in network.objects("subnets")? {
-        let net = subnet.required::<IpNet>("subnet", "a subnet")?.trunc();
+/// What can be chosen from.
+struct Choices<'a> {
+    /// The bridges that Podman knows.
+    interfaces: Vec<&'a str>,
+    /// The networks that Podman knows. A bridge gets none of their names unless that is asked for.
+    networks: Vec<&'a str>,
+    /// Subnets that Podman knows.
+    elsewhere: Vec<IpNet>,
+    /// Whether a subnet that overlaps another is refused.
+    checks_used: bool,
+    /// How bridges are called, but for their number.
+    prefix: &'a str,
+    options: &'a Object<'a>,
+    known: &'a [Network],
+}
+
+impl<'a> Choices<'a> {
+    fn read(used: &'a Object<'a>, options: &'a Object<'a>, known: &'a [Network]) -> Result<Self, Failure> {
+        let networks = used.object("names")?;
+        Ok(Self {
+            interfaces: used.texts("interfaces")?,
+            networks: networks.iter().flat_map(Object::members).map(|(name, _)| name).collect(),
+            elsewhere: nets(used, "subnets")?,
+            checks_used: options.flag("check_used_subnets")?,
+            prefix: options.text("default_interface_name")?.unwrap_or(BRIDGE),
+            options,
+            known,
+        })
+    }
+
+    /// The bridge that is asked for, or the first one that nobody has.
+    fn bridge(&self, network: &Object<'_>) -> Result<IfName, Failure> {
+        let is_taken = |name: &IfName| {
+            self.interfaces.contains(&name.as_str()) || self.known.iter().any(|known| known.bridge == *name)
+        };
+        let dockers =
+            network.object("options")?.map(|options| options.parsed(DOCKERS_BRIDGE, "a name of a device"));
+        let given: Option<IfName> = match dockers.transpose()?.flatten() {
+            None => network.parsed("network_interface", "a name of a device")?,
+            dockers => dockers,
+        };
+        if let Some(name) = given {
+            let taken = || refuse(format!("bridge name {name} already in use"));
+            return if is_taken(&name) { taken() } else { Ok(name) };
+        }
+        let prefix = self.prefix;
+        // Number 0 is that of the network which is always there.
+        for number in 1..BRIDGES {
+            let Ok(name) = format!("{prefix}{number}").parse::<IfName>() else {
+                let wanted = "the beginning of a name of a device";
+                return Err(self.options.unexpected("default_interface_name", wanted).into());
+            };
+            let is_networks = self.networks.contains(&name.as_str());
+            if !is_networks && !is_taken(&name) && nix::net::if_::if_nametoindex(name.as_str()).is_err() {
+                return Ok(name);
+            }
+        }
+        refuse(format!("all bridges from {prefix}1 to {prefix}{} are in use", BRIDGES - 1))
+    }
+
+    /// The subnets that are asked for, and free ones where there are none.
+    fn subnets(&self, network: &Object<'_>) -> Result<Vec<Value>, Failure> {
+        let own: Vec<IpNet> =
+            self.known.iter().flat_map(Network::blocks).map(|block| block.subnet.net()).collect();
+        let mut given: Vec<IpNet> = Vec::new();
+        let mut made = Vec::new();
+        for subnet in network.objects("subnets")? {
+            let net = subnet.required::<IpNet>("subnet", "a subnet")?.trunc();
+            self.check(net, &own)?;
+            if let Some(other) = given.iter().find(|other| is_v4(other) == is_v4(&net)) {
+                return refuse(format!(
+                    "mydocker does not support several subnets of one family: {other} and {net}"
+                ));
+            }
+            given.push(net);
+            made.push(subnet_of(&subnet, net, network)?);
+        }
+        let taken = [self.elsewhere.as_slice(), &own].concat();
+        let empty = Value::Object(Map::new());
+        let mut add = |net: IpNet| -> Result<(), Failure> {
+            made.push(subnet_of(&Object::of(&empty, "subnet")?, net, network)?);
+            Ok(())
+        };
+        // With IPv6 means with both.
+        let wants_v6 = network.flag("ipv6_enabled")?;
+        if given.is_empty() || wants_v6 && !given.iter().any(is_v4) {
+            add(free(self.options, &taken)?)?;
+        }
+        if wants_v6 && given.iter().all(is_v4) {
+            add(unique_local(&taken)?)?;
+        }
+        Ok(made)
+    }
+
+    /// Refuses a subnet that is used, unless that is not to be asked.
+    fn check(&self, net: IpNet, own: &[IpNet]) -> Result<(), Failure> {
+        if !self.checks_used {
+            return Ok(());
+        }
         if let Some(other) = own.iter().find(|other| overlap(other, &net)) {
             return refuse(format!("subnet {net} is already used: a network of mydocker has {other}"));
         }
-        if check_used && elsewhere.iter().any(|other| overlap(other, &net)) {
+        if self.elsewhere.iter().any(|other| overlap(other, &net)) {
             return refuse(format!("subnet {net} is already used on the host or by another network"));
         }
-        if let Some(other) = given.iter().find(|other| is_v4(other) == is_v4(&net)) {
-            return refuse(format!(
-                "mydocker does not support several subnets of one family: {other} and {net}"
-            ));
-        }
-        given.push(net);
-        made.push(subnet_of(&subnet, net, network)?);
-    }
-    let taken = [elsewhere, own].concat();
-    let empty = Value::Object(Map::new());
-    let mut add = |net: IpNet| -> Result<(), Failure> {
-        made.push(subnet_of(&Object::of(&empty, "subnet")?, net, network)?);
         Ok(())
-    };
-    if given.is_empty() {
-        add(free(options, &taken)?)?;
     }
-    if network.flag("ipv6_enabled")? && given.iter().all(is_v4) {
-        add(unique_local(&taken)?)?;
-    }
-    Ok(made)
 }
 
 /// One subnet as Podman keeps it, with its gateway, unless nobody would use that.
@@ -167,10 +224,15 @@ fn subnet_of(subnet: &Object<'_>, net: IpNet, network: &Object<'_>) -> Result<Va
         if net.contains(&address) { Ok(()) } else { refused() }
     };
     if let Some(range) = subnet.object("lease_range")? {
-        for member in ["start_ip", "end_ip"] {
-            if let Some(address) = range.parsed(member, "an IP address")? {
-                within(&format!("lease range {member}"), address)?;
-            }
+        let mut ends = [None::<IpAddr>; 2];
+        for (member, end) in ["start_ip", "end_ip"].into_iter().zip(&mut ends) {
+            *end = range.parsed(member, "an IP address")?;
+            end.map_or(Ok(()), |address| within(&format!("lease range {member}"), address))?;
+        }
+        if let [Some(start), Some(end)] = ends
+            && end < start
+        {
+            return refuse(format!("lease range end_ip {end} is before start_ip {start}"));
         }
     }
     match subnet.parsed::<IpAddr>("gateway", "an IP address")? {
@@ -257,19 +319,20 @@ mod tests {
     #[test]
     fn what_is_left_out_is_filled_in() {
         let network = created(|_| {}).unwrap();
-        assert_eq!(network["network_interface"], "unlikely0");
+        assert_eq!(network["network_interface"], "unlikely1");
         assert_eq!(network["subnets"], json!([{ "subnet": "10.89.0.0/24", "gateway": "10.89.0.1" }]));
         assert_eq!(network["ipam_options"], json!({ "driver": "host-local" }));
         assert!(chrono::DateTime::parse_from_rfc3339(network["created"].as_str().unwrap()).is_ok());
         let network = created(|input| {
-            input["used"]["interfaces"] = json!(["unlikely0", "unlikely1"]);
+            input["used"]["interfaces"] = json!(["unlikely1"]);
+            input["used"]["names"] = json!({ "unlikely2": "b" });
             input["used"]["subnets"] = json!(["10.89.0.0/23", "10.89.2.128/30"]);
             input["network"]["ipv6_enabled"] = true.into();
             input["network"]["labels"] = json!({ "a": "b" });
             input["network"]["options"] = json!({ "mtu": "1400", "isolate": "strict" });
         })
         .unwrap();
-        assert_eq!(network["network_interface"], "unlikely2");
+        assert_eq!(network["network_interface"], "unlikely3");
         assert_eq!(network["subnets"][0]["subnet"], "10.89.3.0/24");
         let v6 = network["subnets"][1]["subnet"].as_str().unwrap();
         assert!(v6.starts_with("fd") && v6.ends_with("::/64"), "{v6}");
@@ -302,6 +365,21 @@ mod tests {
             (&json!(true), &json!("fdcc::1"))
         );
         assert_eq!(network["subnets"].as_array().unwrap().len(), 1);
+        // With IPv6 means with both; Docker's words for options; an empty driver is none.
+        let network = created(|input| {
+            input["network"]["subnets"] = json!([{ "subnet": "fdcc::/64" }]);
+            input["network"]["ipv6_enabled"] = true.into();
+            input["network"]["ipam_options"] = json!({ "driver": "" });
+            input["network"]["options"] =
+                json!({ "com.docker.network.driver.mtu": "1400", "com.docker.network.bridge.name": "br7" });
+        })
+        .unwrap();
+        assert_eq!(network["subnets"][1]["subnet"], "10.89.0.0/24");
+        assert_eq!(network["options"], json!({ "mtu": "1400" }));
+        assert_eq!(
+            (&network["network_interface"], &network["ipam_options"]["driver"]),
+            (&json!("br7"), &json!("host-local"))
+        );
         let inner = |dns: bool| {
             created(|input| {
                 (input["network"]["internal"], input["network"]["dns_enabled"]) = (true.into(), dns.into());
@@ -339,6 +417,11 @@ mod tests {
         assert!(
             subnet(json!({ "subnet": "10.100.0.0/24", "lease_range": { "start_ip": "10.200.0.1" } }))
                 .contains("start_ip 10.200.0.1 not in subnet")
+        );
+        assert!(
+            subnet(json!({ "subnet": "10.100.0.0/24",
+                "lease_range": { "start_ip": "10.100.0.70", "end_ip": "10.100.0.60" } }))
+            .contains("end_ip 10.100.0.60 is before start_ip 10.100.0.70")
         );
         let two = json!([{ "subnet": "10.100.0.0/24" }, { "subnet": "10.101.0.0/24" }]);
         assert!(refused("subnets", two).contains("several subnets"));
