@@ -280,6 +280,12 @@ pub enum EngineError {
 }
 
 impl EngineError {
+    /// Whether a network that was there a moment ago is not there any more.
+    #[must_use]
+    pub fn is_network_gone(&self) -> bool {
+        matches!(self, Self::Network(NetworkError::NotFound(_)))
+    }
+
     /// What the user can do about it, where there is something.
     #[must_use]
     pub fn hint(&self) -> Option<String> {

@@ -259,7 +259,28 @@ impl Attachments<'_> {
             links.forget(&link.network, &[link.address]).map_err(|source| no_links(&id, source))?;
         }
         links.remove_directory().map_err(|source| no_links(&id, source))?;
+        self.forget_common_links(key)?;
         Ok(any)
+    }
+
+    /// Those of a killed command, by which a container's other networks would be looked for.
+    fn forget_common_links(&self, key: &AttachmentKey) -> Result<(), NetworkError> {
+        let id = key.container_words_id();
+        let links = Links::of_other_engines(&self.0.records.layout, key);
+        let list = || links.list().map_err(|source| no_links(&id, source));
+        if list()?.is_empty() {
+            return Ok(());
+        }
+        // Who writes one has the lock, and has written the record before.
+        let _lock = self.0.records.addresses()?;
+        for link in list()? {
+            let holder = self.0.records.holder(&link.network, link.address)?;
+            let attachment = holder.as_ref().and_then(|holder| holder.owner.attachment());
+            if attachment.is_none_or(|attachment| attachment.key.container != key.container) {
+                links.forget(&link.network, &[link.address]).map_err(|source| no_links(&id, source))?;
+            }
+        }
+        Ok(())
     }
 
     /// Ports, interface, addresses, record, in this order. What is gone already is no error.

@@ -77,13 +77,18 @@ impl NameServers<'_> {
     /// Writes down that a network has a name server, which asks these others. Returns whether it still has to be started.
     ///
     /// # Errors
-    /// The record cannot be read or written.
+    /// There is no such network, or the record cannot be read or written.
     pub fn wanted(&self, network: &NetworkName, servers: &[IpAddr]) -> Result<bool, NetworkError> {
         let known = load(&self.0.layout, network)?;
         if let Some(known) = known.filter(|known| known.servers == servers) {
             return Ok(!known.runs());
         }
         let _lock = self.0.addresses()?;
+        // One that is being removed has lost its name server already: nobody would come for another one.
+        let ready = self.0.load(network)?.filter(|loaded| loaded.network.phase == Phase::Ready);
+        if ready.is_none() {
+            return Err(NetworkError::NotFound(network.to_string()));
+        }
         let process = load(&self.0.layout, network)?.and_then(|known| known.process);
         let wanted = NameServer { process, servers: servers.to_vec() };
         save(&self.0.layout, network, &wanted)?;
@@ -199,6 +204,7 @@ fn kill(process: Process) -> io::Result<Option<std::os::fd::OwnedFd>> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::record;
     use super::*;
 
     fn records(directory: &tempfile::TempDir) -> Records {
@@ -215,6 +221,14 @@ mod tests {
         let servers = NameServers(&records);
         let front: NetworkName = "front".parse().unwrap();
         let others: Vec<IpAddr> = vec!["198.51.100.1".parse().unwrap()];
+        // Not while it is being made, and not while it is being removed.
+        let network = record::tests::network("front", "172.18.0.0/24");
+        assert!(servers.wanted(&front, &[]).is_err());
+        for phase in [Phase::Creating, Phase::Removing] {
+            records.save_as(&network, phase).unwrap();
+            assert!(servers.wanted(&front, &[]).is_err(), "{phase:?}");
+        }
+        records.save_as(&network, Phase::Ready).unwrap();
         servers.redirect(&front, &others).unwrap();
         assert!(!servers.is_missing(&front).unwrap() && servers.missing().unwrap().is_empty());
         for _ in 0..2 {
@@ -242,7 +256,7 @@ mod tests {
         let records = records(&directory);
         let servers = NameServers(&records);
         let front: NetworkName = "front".parse().unwrap();
-        servers.wanted(&front, &[]).unwrap();
+        save(&records.layout, &front, &NameServer::default()).unwrap();
         let open = |_| -> io::Result<()> { panic!("nothing is to be opened") };
         assert!(servers.become_one(&front, open).unwrap().is_none());
     }

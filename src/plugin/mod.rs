@@ -96,7 +96,7 @@ impl Role {
         input: impl Read,
     ) -> Answer {
         match self {
-            Self::Driver => netavark::answer_as_driver(roots, arguments, || read(input)),
+            Self::Driver => netavark::answer_as_driver(roots, arguments, &environment, || read(input)),
             Self::Netavark => netavark::answer(roots, arguments, &environment, || read(input)),
             Self::Cni(plugin) => cni::answer(plugin, roots, &environment, || read(input)),
         }

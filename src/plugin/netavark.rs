@@ -342,7 +342,7 @@ impl Plan {
         Ok(Self { names: names::of_network(&network, info)?, network, wanted })
     }
 
-    /// Attaches a container, and returns what Podman is told of it.
+    /// Attaches a container, and returns what Podman is told of it. What fails leaves nothing of it.
     fn carry_out(
         &self,
         membership: &Membership<'_>,
@@ -350,12 +350,35 @@ impl Plan {
         ports: &[PortRequest],
         attacher: &mut Attacher,
     ) -> Result<Value, Failure> {
-        let network = attacher.network(&self.network)?;
-        let mut names = Vec::new();
-        if let Some(servers) = &self.names {
-            attacher.answer_names(&network.name, servers)?;
-            names = names::of_container(&membership.own, container)?;
+        let attached = match self.attach(membership, container, ports, attacher) {
+            // The last container of before has taken its network along meanwhile.
+            Err(Failure::Engine(error)) if error.is_network_gone() => {
+                self.attach(membership, container, ports, attacher)?
+            }
+            attached => attached?,
+        };
+        // After that: a network with something attached to it stays.
+        if let Some(servers) = &self.names
+            && let Err(error) = attacher.answer_names(&attached.network.name, servers)
+        {
+            attacher.detach(&membership.key).ok();
+            return Err(error.into());
         }
+        Ok(status(&attached, self.names.is_some()))
+    }
+
+    fn attach(
+        &self,
+        membership: &Membership<'_>,
+        container: &Container<'_>,
+        ports: &[PortRequest],
+        attacher: &mut Attacher,
+    ) -> Result<Attached, Failure> {
+        let network = attacher.network(&self.network)?;
+        let names = match self.names {
+            Some(_) => names::of_container(&membership.own, container)?,
+            None => Vec::new(),
+        };
         let request = AttachRequest {
             key: &membership.key,
             name: container.name.as_ref(),
@@ -366,7 +389,7 @@ impl Plan {
             names: &names,
             servers: &container.servers,
         };
-        Ok(status(&attacher.attach(&request)?, self.names.is_some()))
+        Ok(attacher.attach(&request)?)
     }
 }
 
@@ -508,7 +531,7 @@ mod tests {
         let words = ["setup".into(), OsString::from_vec(b"/run/netns/\xff".to_vec())];
         let answers = [
             super::answer(roots(), &words, &|_| None, || Ok(b"{}".to_vec())),
-            answer_as_driver(roots(), &words, || Ok(b"{}".to_vec())),
+            answer_as_driver(roots(), &words, &|_| None, || Ok(b"{}".to_vec())),
         ];
         assert!(answers.iter().all(|answer| answer.result.contains("not UTF-8")), "{answers:?}");
     }

@@ -6,7 +6,8 @@ use std::io;
 use serde_json::{Value, json};
 
 use super::{
-    Container, Failure, Membership, Plan, attacher, container_id, printed, remove_network, take_down, words,
+    Container, Failure, Membership, Plan, attacher, container_id, names, printed, remove_network, take_down,
+    words,
 };
 use crate::engine::{Origin, OtherEngine, Wanted};
 use crate::plugin::json::Object;
@@ -19,14 +20,16 @@ const DRIVER_API: &str = "1.0.0";
 pub(in crate::plugin) fn answer(
     roots: Roots,
     arguments: &[OsString],
+    environment: &dyn Fn(&str) -> Option<String>,
     input: impl FnOnce() -> io::Result<Vec<u8>>,
 ) -> Answer {
-    printed(drive(roots, arguments, input))
+    printed(drive(roots, arguments, environment, input))
 }
 
 fn drive(
     roots: Roots,
     arguments: &[OsString],
+    environment: &dyn Fn(&str) -> Option<String>,
     input: impl FnOnce() -> io::Result<Vec<u8>>,
 ) -> Result<String, Failure> {
     let words = words(arguments)?;
@@ -51,6 +54,7 @@ fn drive(
             let input = read()?;
             let (membership, options) = driven(&input)?;
             let plan = Plan::read(&membership)?;
+            names::port(environment).check(&plan)?;
             let container = Container::read(&options, netns)?;
             let mut attacher = attacher(roots);
             match plan.carry_out(&membership, &container, &container.ports, &mut attacher) {
