@@ -28,8 +28,10 @@ pub(super) fn reload(
         }
     }
     networks.renew_names()?;
+    // One that cannot start keeps nothing else from being mended.
+    let mut answered = Ok(());
     for network in networks.name_servers().missing()? {
-        answering::start(supervisors, &network)?;
+        answered = answered.and(answering::start(supervisors, &network));
     }
     // What is below this root directory, or belongs to one of its containers, cannot be another program's.
     for path in leaks::mounts(layout, &known)? {
@@ -42,7 +44,7 @@ pub(super) fn reload(
             netns::unpin(&path)?;
         }
     }
-    Ok(restored)
+    answered.map(|()| restored)
 }
 
 /// The running containers that their networks know by another name: a `rename` was killed.

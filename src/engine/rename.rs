@@ -27,8 +27,8 @@ pub(super) fn rename(
         }
     };
     events::container(layout, &record, "rename", &[("oldName", &format!("/{old}"))]);
-    // It may have been started in between.
-    follow(layout, networks, &id, name)
+    // It may have been started in between, or renamed once more.
+    follow(layout, networks, &id, &Record::load(layout, &id)?.name)
 }
 
 /// Lets a container that runs be found by this name in its networks.
