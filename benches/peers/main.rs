@@ -20,6 +20,7 @@
 //! | variable | meaning |
 //! |---|---|
 //! | `MYDOCKER_BENCH_ROUNDS` | how many rounds (default: 20), and a quarter of them to publish 1,000 ports |
+//! | `MYDOCKER_BENCH_PARTS` | some of `attach up datapath publish jobs ports many`, where not all are wanted (`datapath` alone measures `up` once) |
 //! | `MYDOCKER_BENCH_LIMIT` | seconds after which a command is given up (default: 300) |
 //! | `MYDOCKER_BENCH_RESULTS` | where the samples, the table and the plot are written (default: nowhere) |
 //! | `MYDOCKER_BENCH_TABLES_OF` | a file of samples: its tables are printed, and nothing is measured |
@@ -88,45 +89,59 @@ fn main() {
 fn measure(place: &Place) {
     let rounds = command::number("MYDOCKER_BENCH_ROUNDS", 20);
     let mut results = Results::new(tools::versions(place));
+    let parts = std::env::var("MYDOCKER_BENCH_PARTS").unwrap_or_default();
+    let is_wanted =
+        |part: &str| parts.is_empty() || parts.split_ascii_whitespace().any(|wanted| wanted == part);
     for present in [0, 500, 2_000] {
-        let next_to = format!("next to {present} ports");
-        attach_and_detach(
-            &mut results,
-            [format!("attach {next_to}"), format!("detach {next_to}")],
-            tools::attaching(place),
-            present,
-            rounds,
-        );
-        let ready = attach_and_detach(
-            &mut results,
-            [format!("up {next_to}"), format!("gone {next_to}")],
-            tools::engines(place),
-            present,
-            rounds,
-        );
-        if present != 500 {
-            datapath::measure(&mut results, ready, &next_to, rounds);
-        }
+        next_to(&mut results, place, present, rounds, &is_wanted);
         results.save();
     }
-    publish(&mut results, place, rounds.div_ceil(4));
-    results.save();
-    with_engines(
-        &mut results,
-        place,
-        rounds,
-        &[
+    if is_wanted("publish") {
+        publish(&mut results, place, rounds.div_ceil(4));
+        results.save();
+    }
+    if is_wanted("jobs") {
+        let jobs: [Job<'_>; 4] = [
             ("first byte", &first_byte),
             ("true", &|engine| engine.run_and_remove(PORT)),
             ("stop", &|engine| engine.stop(MEASURED)),
             ("exec", &exec),
-        ],
-    );
-    results.save();
-    with_engines(&mut results, place, rounds.div_ceil(4), &[("run with 1000 ports", &thousand_ports)]);
-    results.save();
-    many::measure(&mut results, place, rounds);
+        ];
+        with_engines(&mut results, place, rounds, &jobs);
+        results.save();
+    }
+    if is_wanted("ports") {
+        with_engines(&mut results, place, rounds.div_ceil(4), &[("run with 1000 ports", &thousand_ports)]);
+        results.save();
+    }
+    if is_wanted("many") {
+        many::measure(&mut results, place, rounds);
+    }
     results.report();
+}
+
+/// Whatever may depend on how many ports are published already.
+fn next_to(
+    results: &mut Results,
+    place: &Place,
+    present: u16,
+    rounds: u32,
+    is_wanted: &dyn Fn(&str) -> bool,
+) {
+    let next_to = format!("next to {present} ports");
+    let jobs = |there: &str, gone: &str| [format!("{there} {next_to}"), format!("{gone} {next_to}")];
+    if is_wanted("attach") {
+        attach_and_detach(results, jobs("attach", "detach"), tools::attaching(place), present, rounds);
+    }
+    let is_datapath_wanted = present != 500 && is_wanted("datapath");
+    if is_wanted("up") || is_datapath_wanted {
+        // Traffic alone does not need them again and again.
+        let ups = if is_wanted("up") { rounds } else { 1 };
+        let ready = attach_and_detach(results, jobs("up", "gone"), tools::engines(place), present, ups);
+        if is_datapath_wanted {
+            datapath::measure(results, ready, &next_to, rounds);
+        }
+    }
 }
 
 /// As many ports, none next to another: neighbours could be published as one range.
