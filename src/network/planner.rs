@@ -223,8 +223,11 @@ impl Planner<'_> {
             // The ports of those that have ended are taken away from them.
             let dead = self.0.ports().dead_with(&publishing.publisher.ports)?;
             let elements = self.elements_there(&dead)?;
+            if elements.is_empty() {
+                return Err(conflict);
+            }
             taken.retain(|taken| !is_one_of(taken, &dead));
-            if elements.is_empty() || publishing.conflict(&taken).is_some() {
+            if let Some(conflict) = publishing.conflict(&taken) {
                 return Err(conflict);
             }
             plan.push(Step::Delete(elements));

@@ -13,7 +13,7 @@ use super::endpoint::Endpoint;
 use super::error::NetworkError;
 use super::port::{PortMapping, PortRange, same_address};
 use super::publisher::{Publisher, publisher_of};
-use super::publishing::{Changes, Publishing, port_in_range, published};
+use super::publishing::{Changes, Publishing, conflict, port_in_range, published};
 use super::records::Records;
 use super::roots;
 use super::subnet::Family;
@@ -162,7 +162,7 @@ impl Ports<'_> {
                 return Ok(true);
             }
         }
-        Err(published(mapping, publisher, holder))
+        Err(conflict(publisher, &taken).unwrap_or_else(|| published(mapping, publisher, holder)))
     }
 
     /// The transaction that replaces the comments of an endpoint's ports. If one of the ports is gone meanwhile,

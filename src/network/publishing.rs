@@ -118,10 +118,7 @@ impl Publishing {
 
     /// The error for a port that somebody else has, where one does.
     pub(super) fn conflict(&self, taken: &[TakenPort]) -> Option<NetworkError> {
-        self.publisher.ports.iter().find_map(|mapping| {
-            let taken = taken.iter().find(|taken| overlaps(mapping, taken))?;
-            Some(published(mapping, &self.publisher, Some(taken)))
-        })
+        conflict(&self.publisher, taken)
     }
 
     /// Warns of ports that lead into an internal network: they are reserved, and work once the container is connected
@@ -152,15 +149,25 @@ pub(super) fn published(
     NetworkError::PortPublished { mapping: mapping.clone(), who, taken, holder }
 }
 
+/// The error for the first of the ports that somebody else has. Of several, the kernel refuses any.
+pub(super) fn conflict(publisher: &Publisher, taken: &[TakenPort]) -> Option<NetworkError> {
+    let own = publisher.owner.comment();
+    publisher.ports.iter().find_map(|mapping| {
+        let is_others =
+            |taken: &&TakenPort| overlaps(mapping, taken) && taken.holder.as_deref() != Some(&own);
+        Some(published(mapping, publisher, Some(taken.iter().find(is_others)?)))
+    })
+}
+
 /// The error for a range that is published as one element and has another container's port in it: single ports of
 /// every address are in no claim that the kernel could compare it with.
 pub(super) fn port_in_range(publisher: &Publisher, taken: &[TakenPort]) -> Option<NetworkError> {
-    publisher.ports.iter().filter(|mapping| mapping.is_interval()).find_map(|mapping| {
-        let in_range = |taken: &&TakenPort| {
-            overlaps(mapping, taken) && taken.holder.as_deref() != Some(&publisher.owner.comment())
-        };
-        Some(published(mapping, publisher, Some(taken.iter().find(in_range)?)))
-    })
+    let own = publisher.owner.comment();
+    let in_a_range = |taken: &TakenPort| {
+        let mut ranges = publisher.ports.iter().filter(|mapping| mapping.is_interval());
+        taken.holder.as_deref() != Some(&own) && ranges.any(|range| overlaps(range, taken))
+    };
+    taken.iter().any(in_a_range).then(|| conflict(publisher, taken)).flatten()
 }
 
 /// What a transaction changes that publishes ports.

@@ -228,6 +228,20 @@ fn a_plan_has_the_addresses_and_the_refusals_of_the_command() {
             request(&["run"], &["-d", "--pull", "never", "--name", "first", "nosuchimage", "true"]),
         ),
         ("another's port", run(&["--name", "out", "--net", "both", "-p", "7003:80"])),
+        (
+            "two ports of others: the first is named",
+            request(
+                &["network", "connect"],
+                &["--netns", "lab", "-p", "7003-7004:81-82", "-p", "7010-7010:7010-7010/udp", "six"],
+            ),
+        ),
+        (
+            "the same the other way round",
+            request(
+                &["network", "connect"],
+                &["--netns", "lab", "-p", "7008-7010:7008-7010/udp", "-p", "7003:81", "six"],
+            ),
+        ),
         ("another's range", run(&["--name", "out", "--net", "both", "-p", "7009:80/udp"])),
         (
             "connecting with an address outside",
