@@ -106,12 +106,13 @@ pub(super) fn run(args: Args, context: &mut Context) -> Result<ExitCode, Command
     let now = Utc::now();
     let rows: Vec<Value> = containers
         .iter()
-        .map(|container| {
+        .zip(engine.endpoints_of_each(&containers))
+        .map(|(container, endpoints)| {
             // An image that is a directory may be all of the host: nobody waits for that in a listing.
             let image = !container.record.config.image.starts_with(['/', '.']);
             let disk = args.size.then(|| engine.disk_usage(&container.record, image));
             // It is listed all the same.
-            let endpoints = engine.endpoints(container).unwrap_or_else(|error| {
+            let endpoints = endpoints.unwrap_or_else(|error| {
                 CommandError::from(error).warn(format);
                 Vec::new()
             });

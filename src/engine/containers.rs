@@ -1,6 +1,7 @@
 //! Containers are found and listed: their records, and their states as they are now.
 
 use std::path::PathBuf;
+use std::thread;
 use std::time::Duration;
 
 use super::connection::Connection;
@@ -18,6 +19,9 @@ use crate::store::Layout;
 
 /// How long a process that was killed may take to end before a command goes on without waiting for it.
 const SURVIVOR_PATIENCE: Duration = Duration::from_secs(10);
+
+/// From so many containers on, reading what is known of them takes longer than starting a thread.
+const ENOUGH: usize = 32;
 
 /// A container's record, with the engine's part in it.
 pub type Record = record::Record<Connection>;
@@ -120,13 +124,36 @@ pub(super) fn records(layout: &Layout) -> Result<Vec<Record>, EngineError> {
 }
 
 /// Reads something of each container; those that were removed since the listing are left out.
-fn each<T>(
+fn each<T: Send>(
     layout: &Layout,
-    read: impl Fn(&ContainerId) -> Result<T, EngineError>,
+    read: impl Fn(&ContainerId) -> Result<T, EngineError> + Sync,
 ) -> Result<Vec<Result<T, EngineError>>, EngineError> {
     let is_there =
         |found: &Result<T, _>| !matches!(found, Err(EngineError::Record(RecordError::NotFound(_))));
-    Ok(index::list(layout)?.iter().map(read).filter(is_there).collect())
+    Ok(on_all_processors(&index::list(layout)?, read).into_iter().filter(is_there).collect())
+}
+
+/// Does the same with each of them, many on all processors. The results are in their order.
+fn on_all_processors<I: Sync, T: Send>(items: &[I], work: impl Fn(&I) -> T + Sync) -> Vec<T> {
+    let enough_for = items.len() / ENOUGH;
+    let threads = if enough_for < 2 {
+        1
+    } else {
+        thread::available_parallelism().map_or(1, usize::from).min(enough_for)
+    };
+    if threads < 2 {
+        return items.iter().map(work).collect();
+    }
+    let work = &work;
+    thread::scope(|scope| {
+        let parts = items.chunks(items.len().div_ceil(threads));
+        let threads: Vec<_> =
+            parts.map(|part| scope.spawn(move || part.iter().map(work).collect::<Vec<T>>())).collect();
+        let join = |thread: thread::ScopedJoinHandle<'_, Vec<T>>| {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        };
+        threads.into_iter().flat_map(join).collect()
+    })
 }
 
 /// The container and its first process, if it runs and is not paused.
@@ -153,4 +180,27 @@ pub(super) fn endpoints(
         return Ok(Vec::new());
     }
     Ok(networks.endpoints_of_container(&record.id, &record.network.earlier())?.made)
+}
+
+/// The same of many.
+pub(super) fn endpoints_of_each(
+    layout: &Layout,
+    snapshots: &[Snapshot],
+) -> Vec<Result<Vec<Endpoint>, EngineError>> {
+    // What reads records opens nothing else.
+    on_all_processors(snapshots, |snapshot| endpoints(&Networks::new(layout.clone()), snapshot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_are_read_in_their_order_on_whatever_processors_there_are() {
+        for count in [0, 1, ENOUGH, 2 * ENOUGH, 10 * ENOUGH + 7] {
+            let items: Vec<usize> = (0..count).collect();
+            let doubled: Vec<usize> = items.iter().map(|item| item * 2).collect();
+            assert_eq!(on_all_processors(&items, |item| item * 2), doubled, "{count}");
+        }
+    }
 }

@@ -73,6 +73,12 @@ impl Engine {
         containers::endpoints(&self.networks, snapshot)
     }
 
+    /// The same of many, in their order.
+    #[must_use]
+    pub fn endpoints_of_each(&self, snapshots: &[Snapshot]) -> Vec<Result<Vec<Endpoint>, EngineError>> {
+        containers::endpoints_of_each(&self.layout, snapshots)
+    }
+
     /// What is mounted in a container when it runs.
     #[must_use]
     pub fn mounts(&self, record: &Record) -> Vec<MountView> {
