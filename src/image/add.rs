@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::layer::{self, Temporary};
+use super::layer::{self, BOOT, Temporary};
 use super::store::{Images, write_config_bytes};
 use super::{ImageConfig, ImageError, Pinned, Reference, Users};
 use crate::names::Digest;
@@ -27,9 +27,6 @@ pub const CONFIG_MAX: usize = 8 << 20;
 
 /// How long a parked layer is kept for the next attempt.
 const PARKED: Duration = Duration::from_secs(24 * 3600);
-
-/// In a parked layer: the boot that it was made in.
-const BOOT: &str = "boot";
 
 /// The file of a layer with what registries have it as.
 const BLOBS: &str = "blobs.json";

@@ -22,6 +22,9 @@ const VERSION: u32 = 2;
 /// What is kept of its tar stream beside its files.
 const SPLIT: &str = "layer.split";
 
+/// In a layer that is not yet in its place: the boot that it was made in.
+pub(super) const BOOT: &str = "boot";
+
 /// How many letters a link's name has. Every letter is one that a mount of many layers cannot spend; a name
 /// that is taken shows when it is made.
 const LINK_LENGTH: usize = 6;
@@ -290,6 +293,8 @@ pub(super) fn sweep(
     mounted: &HashSet<PathBuf>,
 ) -> Result<(Vec<Temporary>, Vec<Digest>), ImageError> {
     let (mut garbage, mut removed) = (Vec::new(), Vec::new());
+    // Temporary files beside the list of images go with the listing.
+    list(&layout.images())?;
     let temporary = layout.image_temporary();
     for name in list(&temporary)? {
         if owner(&name).is_none_or(|owner| !owner.is_alive()) {
@@ -300,12 +305,13 @@ pub(super) fn sweep(
         let Ok(diff) = format!("sha256:{hex}").parse::<Digest>() else { continue };
         let link = record(layout, &diff).map(|record| layout.image_links().join(record.link));
         let is_mounted = link.as_ref().is_ok_and(|link| mounted.contains(link));
+        let place = layout.image_layer(&diff);
         if wanted.contains(&diff) || is_mounted {
+            tidy(&place)?;
             continue;
         }
         make_directory(&temporary)?;
         let path = temporary_path(layout)?;
-        let place = layout.image_layer(&diff);
         std::fs::rename(&place, &path).map_err(FileError::of("remove", &place))?;
         garbage.push(Temporary(path));
         removed.push(diff);
@@ -317,6 +323,15 @@ pub(super) fn sweep(
         }
     }
     Ok((garbage, removed))
+}
+
+/// Removes what killed processes have left in a layer that stays: temporary files, and the mark of its way here.
+fn tidy(place: &Path) -> Result<(), ImageError> {
+    if list(place)?.iter().any(|name| name == BOOT) {
+        let mark = place.join(BOOT);
+        store::remove_if_exists(&mark).map_err(FileError::of("remove", mark))?;
+    }
+    Ok(())
 }
 
 pub(super) fn list(directory: &Path) -> Result<Vec<String>, ImageError> {

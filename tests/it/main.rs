@@ -169,6 +169,8 @@ mod program;
 #[cfg(test)]
 mod pull;
 #[cfg(test)]
+mod pull_sweep;
+#[cfg(test)]
 mod readme;
 #[cfg(test)]
 mod registry;

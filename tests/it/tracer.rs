@@ -121,6 +121,20 @@ pub(crate) fn trace_plugin(host: &Host, environment: &[(&str, &str)], kill: Opti
     trace_with(host, &[], environment, Until::End, Plan { kill, ..Plan::default() })
 }
 
+/// As [`trace`], followed to its end, with more in its environment. It is killed with all of its threads at the first step
+/// that `choose` is true of; nobody who is traced gets any further than to his next call while it decides.
+#[track_caller]
+pub(crate) fn trace_chosen(
+    host: &Host,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    moment: Moment,
+    choose: impl FnMut(&Step) -> bool + Send + 'static,
+) -> Trace {
+    let choice = Choice { moment, choose: Box::new(choose) };
+    trace_with(host, arguments, environment, Until::End, Plan { choice: Some(choice), ..Plan::default() })
+}
+
 /// Runs mydocker in the host and notes at each step which files are locked.
 #[track_caller]
 pub(crate) fn trace_locks(host: &Host, arguments: &[&str]) -> Trace {
@@ -168,8 +182,15 @@ fn locked_by(pid: i32) -> Vec<PathBuf> {
 #[derive(Default)]
 struct Plan {
     kill: Option<Kill>,
+    choice: Option<Choice>,
     stop: Option<Stop>,
     locks: bool,
+}
+
+/// The step of a kill, which is known when it is met.
+struct Choice {
+    moment: Moment,
+    choose: Box<dyn FnMut(&Step) -> bool + Send>,
 }
 
 /// Where the tracer itself waits.
@@ -188,7 +209,7 @@ fn trace_with(
     until: Until,
     plan: Plan,
 ) -> Trace {
-    let is_to_kill = plan.kill.is_some();
+    let is_to_kill = plan.kill.is_some() || plan.choice.is_some();
     let supervisors = host.supervisors();
     // The inner shell waits until it is seized, and becomes mydocker then. The outer one is its parent: were it
     // our own child, the tracing thread would take its status away from us.
@@ -215,7 +236,8 @@ fn trace_with(
     let output = running.wait();
     let tracer = thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     note_ids(&host.ids, &host.root("containers"));
-    Trace { killed: is_to_kill && tracer.plan.kill.is_none(), steps: tracer.steps, output }
+    let killed = is_to_kill && tracer.plan.kill.is_none() && tracer.plan.choice.is_none();
+    Trace { killed, steps: tracer.steps, output }
 }
 
 /// A traced thread.
@@ -423,6 +445,9 @@ impl Tracer {
             // Nobody who is traced gets any further than to his next call meanwhile.
             stop.reached.send(()).expect("the test waits for this");
             stop.is_released.recv().ok();
+        }
+        if let Some(chosen) = self.plan.choice.take_if(|choice| (choice.choose)(&self.steps[step])) {
+            self.plan.kill = Some(Kill { step, moment: chosen.moment, victims: Victims::All });
         }
         self.kill_at(step, Moment::Before, process);
     }
