@@ -10,6 +10,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, readlinkat};
+use nix::libc::nlink_t;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, major, minor};
 use nix::sys::statfs::{self, fstatfs};
@@ -121,7 +122,7 @@ pub struct Packer<'a, W> {
     writer: Writer<W>,
     purpose: Purpose,
     /// The first name of each file that has more than one, and how many were not met yet.
-    names: HashMap<(u64, u64), (OsString, u64)>,
+    names: HashMap<(u64, u64), (OsString, nlink_t)>,
     limits: Limits,
     /// How much the names of directories take.
     names_bytes: usize,
@@ -205,7 +206,7 @@ impl<'a, W: Write> Packer<'a, W> {
     }
 
     /// Remembers the first name of a file that has others.
-    fn remember(&mut self, key: (u64, u64), path: &OsStr, others: u64) {
+    fn remember(&mut self, key: (u64, u64), path: &OsStr, others: nlink_t) {
         let Some(bytes) = self.links_bytes.map(|bytes| bytes + path.len() + 2 * OVERHEAD) else { return };
         if bytes > self.limits.links {
             tracing::warn!(
