@@ -77,7 +77,7 @@ pub enum VolumeError {
         problem: String,
     },
     /// The kernel's random number generator cannot be read.
-    #[error("cannot make up a name for a volume")]
+    #[error("cannot generate a random name for a volume")]
     Random(#[source] io::Error),
 }
 
@@ -144,14 +144,12 @@ impl Wanted {
             return Ok(None);
         }
         if let Some(kind) = of("type").filter(|kind| !["none", "bind"].contains(kind)) {
-            return Err(refused(format!(
-                "the type \"{kind}\" is none of mydocker's: there is none (or bind)"
-            )));
+            return Err(refused(format!("type \"{kind}\" is not supported: expected none or bind")));
         }
         let flags: Vec<&str> = of("o").unwrap_or_default().split(',').collect();
         if let Some(flag) = flags.iter().find(|flag| !["bind", "rbind", "rw", ""].contains(flag)) {
             let hint = if *flag == "ro" { "; give :ro where it is used" } else { "" };
-            return Err(refused(format!("o={flag} is none of mydocker's: there are bind and rbind{hint}")));
+            return Err(refused(format!("o={flag} is not supported: expected bind or rbind{hint}")));
         }
         if !flags.iter().any(|flag| ["bind", "rbind"].contains(flag)) && of("type") != Some("bind") {
             return Err(refused("o=bind is missing".to_owned()));

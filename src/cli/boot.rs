@@ -6,7 +6,7 @@ use crate::cli::{CommandError, Context, failed, start_each, stop_each};
 
 /// Start the containers that are to run after a boot
 ///
-/// Those are the ones with --restart always, and with unless-stopped if they were not stopped.
+/// Those are the containers with --restart always, and those with unless-stopped that nobody has stopped.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker boot --stop")]
 pub(super) struct Args {

@@ -22,7 +22,7 @@ pub(super) struct Args {
     #[arg(long, short)]
     tty: bool,
     /// Set an environment variable in addition to the container's; NAME alone takes the value of your own,
-    /// and takes the variable away where you have none
+    /// and unsets the variable if you have none
     #[arg(long, short, value_name = "NAME=VALUE")]
     env: Vec<String>,
     /// Read environment variables from a file, one on each line; may be given more than once
@@ -41,7 +41,7 @@ pub(super) struct Args {
     #[arg(long, value_name = "KEYS", default_value_t)]
     detach_keys: DetachKeys,
     /// The container by name or id, then the command and its arguments
-    #[arg(value_name = "CONTAINER", required = true, num_args = 2..)]
+    #[arg(value_names = ["CONTAINER", "COMMAND"], required = true, num_args = 2..)]
     container_and_command: Vec<String>,
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Args {
     /// Print the ids only
     #[arg(long, short)]
     quiet: bool,
-    /// Show what registries call the images by their contents
+    /// Show the digests by which registries know the images
     #[arg(long)]
     digests: bool,
     /// Do not shorten ids

@@ -20,7 +20,7 @@ pub(super) struct Args {
     /// Of images for several platforms, load the one for OS/ARCHITECTURE[/VARIANT] (default: this machine's)
     #[arg(long, value_name = "PLATFORM", value_parser = platform)]
     platform: Option<Platform>,
-    /// Print only what was loaded, which is all that is ever printed
+    /// Accepted for compatibility: no progress is shown anyway
     #[arg(long, short)]
     quiet: bool,
 }

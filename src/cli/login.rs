@@ -12,7 +12,7 @@ const PASSWORD_MAX: u64 = 64 * 1024;
 
 /// Log in to a registry
 ///
-/// What the registry takes is written where Docker keeps it.
+/// If the registry accepts them, the credentials are saved in Docker's configuration file.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker login -u me --password-stdin registry.example:5000 < token")]
 pub(super) struct Args {
@@ -27,7 +27,7 @@ pub(super) struct Args {
     password_stdin: bool,
     #[command(flatten)]
     tls: TlsOptions,
-    /// The registry (default: Docker Hub)
+    /// The registry; docker.io is Docker Hub
     #[arg(value_name = "HOST[:PORT]", default_value = "docker.io", value_parser = registry)]
     registry: String,
 }
@@ -36,7 +36,7 @@ pub(super) struct Args {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker logout registry.example:5000")]
 pub(super) struct LogoutArgs {
-    /// The registry (default: Docker Hub)
+    /// The registry; docker.io is Docker Hub
     #[arg(value_name = "HOST[:PORT]", default_value = "docker.io", value_parser = registry)]
     registry: String,
 }

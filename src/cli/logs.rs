@@ -12,7 +12,7 @@ use crate::engine::{LogRequest, Stream};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker logs -f --since 10m --tail 100 web")]
 pub(super) struct Args {
-    /// Keep printing until the container ends; a restart is no end
+    /// Keep printing until the container ends, across restarts
     #[arg(long, short)]
     follow: bool,
     /// Start this many lines before the end; all for the whole log
@@ -27,7 +27,7 @@ pub(super) struct Args {
     /// Print the time in front of each line
     #[arg(long, short)]
     timestamps: bool,
-    /// Print the labels and variables in front of each line that are kept beside it (--log-opt)
+    /// Print before each line the labels and variables that were logged with it (--log-opt)
     #[arg(long)]
     details: bool,
     /// The container, by name or id

@@ -126,7 +126,7 @@ struct Options {
     /// How much to log to standard error: off, error, warn, info, debug or trace
     #[arg(long, value_name = "LEVEL", env = "MYDOCKER_LOG", default_value = "warn")]
     log_level: LevelFilter,
-    /// Log all that helps to find a fault, as --log-level debug
+    /// Same as --log-level debug
     #[arg(long, short = 'D')]
     debug: bool,
     /// The format of the log: plain lines, or JSON objects with level, msg and time

@@ -34,8 +34,8 @@ pub(super) struct Args {
 /// How registries are trusted
 #[derive(Debug, clap::Args)]
 pub(super) struct TlsOptions {
-    /// Whether the registry has to prove who it is by its certificate; false also takes one without TLS. Registries on
-    /// this very machine need none
+    /// Require a valid TLS certificate of the registry; false also allows plain HTTP. Registries on this machine's
+    /// loopback are exempt
     #[arg(long, value_name = "BOOL", default_value_t = true, num_args = 0..=1, require_equals = true,
           default_missing_value = "true", action = clap::ArgAction::Set)]
     tls_verify: bool,

@@ -10,7 +10,7 @@ use crate::engine::{Platform, RemoteName};
 /// Push an image to the registry that its name begins with
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Example:\n  mydocker tag web registry.example:5000/team/web:v1\n  mydocker push registry.example:5000/team/web:v1"
+    after_help = "Examples:\n  mydocker tag web registry.example:5000/team/web:v1\n  mydocker push registry.example:5000/team/web:v1"
 )]
 pub(super) struct Args {
     /// Push all tags of the repository

@@ -11,7 +11,7 @@ pub(super) struct Args {
     /// Print what would change in the firewall table, as text for nft -f, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Kill containers that are running, and remove them; it is no failure if one does not exist
+    /// Kill containers that are running, and remove them; do not fail if one does not exist
     #[arg(long, short)]
     force: bool,
     /// Also remove the containers' anonymous volumes

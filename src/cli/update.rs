@@ -16,7 +16,7 @@ pub(super) struct Args {
     #[command(flatten)]
     limits: AdjustableLimits,
     /// The containers, by name or id
-    #[arg(value_name = "CONTAINER", required = true)]
+    #[arg(value_name = "CONTAINER", required = true, help_heading = "Arguments")]
     containers: Vec<String>,
 }
 

@@ -12,7 +12,7 @@ pub(super) struct Args {
     /// The containers, by name or id
     #[arg(value_name = "CONTAINER", required = true)]
     containers: Vec<String>,
-    /// What to wait for; of a container that is checked, how it is, which is printed then
+    /// What to wait for: the end, or a health status, which is printed then
     #[arg(long, value_name = "CONDITION", value_enum, default_value_t)]
     condition: Condition,
 }

@@ -101,7 +101,10 @@ impl Flights {
             }
         }
         while self.flights.len() > MOST || self.bytes() > MOST_BYTES {
-            let Some(oldest) = self.crowding().and_then(|place| self.flights.remove(place)) else { break };
+            let Some(oldest) = self.oldest_of_busiest_client().and_then(|place| self.flights.remove(place))
+            else {
+                break;
+            };
             let told = failure(&oldest.query, Code::ServFail);
             replies.extend(told.map(|bytes| Reply { client: oldest.client, bytes }));
         }
@@ -110,7 +113,7 @@ impl Flights {
 
     /// The oldest question of the client that has most of them on their way: one that asks without end gives its own
     /// up, not those of others.
-    fn crowding(&self) -> Option<usize> {
+    fn oldest_of_busiest_client(&self) -> Option<usize> {
         // Of equal ones it takes the last that it sees.
         (0..self.flights.len()).rev().max_by_key(|&place| self.of(self.flights[place].asker))
     }
@@ -263,7 +266,7 @@ mod tests {
                 next,
                 deadline,
             });
-            flights.crowding().map(|place| flights.flights[place].serial)
+            flights.oldest_of_busiest_client().map(|place| flights.flights[place].serial)
         };
         assert_eq!(ask(1, 1000), Some(1));
         // As many of each: the oldest of all.

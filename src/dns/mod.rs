@@ -1,7 +1,7 @@
-//! Names in DNS: a server that knows some names itself and passes every other question on as it came.
+//! Names in DNS: a server that knows some names itself and forwards every other question as it came.
 //!
-//! It is no process of its own and has no threads: whoever watches descriptors watches its own as well, and calls it when
-//! something has happened. It knows nothing of containers; who has which name says a [`Directory`].
+//! It is no process of its own and has no threads: the caller polls its descriptors with its own, and calls it when one is
+//! ready. It knows nothing of containers: a [`Directory`] maps names to addresses.
 //!
 //! ```text
 //! client ──► Sockets ──► decide ──┬─► Directory: the answer, at once            (message)

@@ -17,7 +17,7 @@ use crate::container::life::supervisor::SupervisorError;
 use crate::container::run::{capability, runtime::RuntimeError};
 use crate::dns::{self, Directory, Pointer, Server, Servers, Sockets, Watched};
 use crate::names::NetworkName;
-use crate::network::{Neighbour, Networks, Patrons};
+use crate::network::{NameServerClients, Neighbour, Networks};
 use crate::sys;
 
 /// The domain of all names, which Podman has its containers search.
@@ -41,7 +41,11 @@ pub(super) fn open(networks: &Networks, network: &NetworkName) -> Result<Vec<Ser
     };
     let server = |sockets| {
         let servers = Servers::OfHost { list: resolver::RESOLV_CONF.into() };
-        Server::new(sockets, Box::new(Book { patrons: networks.patrons_of(network.clone()) }), servers)
+        Server::new(
+            sockets,
+            Box::new(Book { clients: networks.clients_of_name_server(network.clone()) }),
+            servers,
+        )
     };
     Ok(opened.into_iter().map(server).collect())
 }
@@ -53,7 +57,7 @@ pub(super) fn answer(
     client: UnixStream,
     on_start: impl Fn() -> Result<(), SupervisorError>,
 ) -> Result<(), EngineError> {
-    if let Err(error) = settle_in(on_start) {
+    if let Err(error) = prepare(on_start) {
         refuse(&client, &error);
         return Err(error);
     }
@@ -76,7 +80,7 @@ pub(super) fn answer(
 }
 
 /// Everything that may fail before questions are answered.
-fn settle_in(on_start: impl Fn() -> Result<(), SupervisorError>) -> Result<(), EngineError> {
+fn prepare(on_start: impl Fn() -> Result<(), SupervisorError>) -> Result<(), EngineError> {
     on_start()?;
     // It reads records and sends packets; nothing of that takes more than being root's.
     capability::give_up_all().map_err(RuntimeError::from)?;
@@ -112,16 +116,16 @@ fn wait(servers: &[Server]) -> Result<Vec<(usize, Watched)>, Errno> {
 /// The names that those who ask at a gateway know.
 #[derive(Debug)]
 struct Book {
-    patrons: Patrons,
+    clients: NameServerClients,
 }
 
 impl Directory for Book {
     fn addresses(&self, name: &str, client: IpAddr) -> Option<Vec<IpAddr>> {
-        self.patrons.addresses(below_domain(name).unwrap_or(name), client)
+        self.clients.addresses(below_domain(name).unwrap_or(name), client)
     }
 
     fn name_of(&self, address: IpAddr, client: IpAddr) -> Pointer {
-        match self.patrons.holder(address, client) {
+        match self.clients.holder(address, client) {
             Neighbour::Container(name, _) => Pointer::Name(format!("{name}.{NAMES_DOMAIN}")),
             Neighbour::Nobody => Pointer::Nobody,
             Neighbour::Elsewhere => Pointer::Elsewhere,
@@ -129,11 +133,11 @@ impl Directory for Book {
     }
 
     fn reaches_outside(&self, client: IpAddr) -> bool {
-        self.patrons.reach_outside(client)
+        self.clients.reaches_outside(client)
     }
 
     fn serves(&self, client: IpAddr) -> bool {
-        self.patrons.has(client)
+        self.clients.has(client)
     }
 
     fn is_own(&self, name: &str) -> bool {
@@ -141,17 +145,17 @@ impl Directory for Book {
     }
 
     fn servers_for(&self, client: IpAddr) -> Option<Vec<IpAddr>> {
-        self.patrons.servers(client)
+        self.clients.servers(client)
     }
 
     fn is_here(&self, address: IpAddr) -> bool {
-        self.patrons.is_gateway(address)
+        self.clients.is_gateway(address)
     }
 
     /// From a network that leads nowhere, no question gets out either. Whoever asks could write any address of the network
     /// into a packet, also that of a container that has another network.
     fn passes_on(&self) -> bool {
-        self.patrons.lead_out()
+        self.clients.leads_outside()
     }
 
     /// A container is one client, however many sockets it opens.

@@ -162,14 +162,14 @@ impl Attacher {
     ///
     /// # Errors
     /// A missing privilege, or the kernel or the file system refuses something.
-    pub fn keep(
+    pub fn remove_all_but(
         &mut self,
         origin: &Origin,
         network: &NetworkName,
         kept: Option<&BTreeSet<(String, String)>>,
     ) -> Result<(), EngineError> {
         privileges::for_namespaces()?;
-        Ok(self.networks.attachments().keep(origin, network, kept)?)
+        Ok(self.networks.attachments().remove_all_but(origin, network, kept)?)
     }
 
     /// Publishes further ports of what is attached.

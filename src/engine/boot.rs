@@ -70,5 +70,5 @@ pub(super) fn stop(layout: &Layout, networks: &mut Networks, reference: &str) ->
     let patience = Duration::from_secs(record.config.stop_timeout.into()) + CLEANUP_PATIENCE;
     signal::wait(supervisor, Some(patience))?;
     let Record { name, id, .. } = &record;
-    orphan::outlive(layout, networks, name, id, supervisor)
+    orphan::wait_and_clean_up(layout, networks, name, id, supervisor)
 }

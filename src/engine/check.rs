@@ -57,7 +57,7 @@ impl fmt::Display for Finding {
             Self::Record(error) => f.write_str(&one_line(error)),
             Self::Name(fault) => fault.fmt(f),
             Self::Renamed(name) => {
-                write!(f, "container {name} is found by an earlier name only: its renaming was killed")
+                write!(f, "container {name} is found by its old name only: a rename was killed")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What an image says about its containers: whether it makes sense.
+//! Checks the defaults for containers that an image's configuration names.
 
 use std::path::Path;
 

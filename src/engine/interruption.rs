@@ -1,4 +1,4 @@
-//! What an interrupted command (Ctrl-C, SIGTERM, SIGHUP) has made goes at once, and not only with the next command.
+//! Cleans up at once after an interrupted command (Ctrl-C, SIGTERM, SIGHUP), and not only with the next command.
 //!
 //! A thread waits for the signal and replaces the process by our own binary. That ends all other threads, whatever they
 //! are waiting for, and gives all locks back; and the process stays the one whose name temporary directories carry. When

@@ -1,4 +1,4 @@
-//! Who one is at registries.
+//! Logging in to and out of registries.
 
 use std::io;
 use std::os::fd::AsFd;

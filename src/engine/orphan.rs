@@ -47,7 +47,7 @@ pub(super) fn take_down(
 
 /// Waits until a supervisor that is about to end has ended, and takes down what it did not: it may have been
 /// killed, and then the record only shows it once the process is gone.
-pub(super) fn outlive(
+pub(super) fn wait_and_clean_up(
     layout: &Layout,
     networks: &mut Networks,
     name: &ContainerName,

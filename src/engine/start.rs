@@ -137,7 +137,7 @@ fn clean_up_start(layout: &Layout, networks: &mut Networks, record: &Record) -> 
     let record = Record::load(layout, &record.id)?;
     // Its end of the connection is closed before a killed process is gone.
     if let State::Starting { supervisor, .. } | State::Running { supervisor, .. } = record.state {
-        orphan::outlive(layout, networks, &record.name, &record.id, supervisor)?;
+        orphan::wait_and_clean_up(layout, networks, &record.name, &record.id, supervisor)?;
     }
     Ok(())
 }

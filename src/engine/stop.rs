@@ -140,7 +140,7 @@ pub(super) fn end(
         Err(EngineError::Record(RecordError::NotFound(_))) => return Ok(false),
         Err(error) => return Err(error),
     };
-    orphan::outlive(layout, networks, &record.name, id, supervisor).map(|()| true)
+    orphan::wait_and_clean_up(layout, networks, &record.name, id, supervisor).map(|()| true)
 }
 
 fn is_starting(layout: &Layout, id: &ContainerId, by: Process) -> Result<bool, EngineError> {

@@ -1,4 +1,4 @@
-//! How far the layers are that come or go.
+//! The progress of pulls and pushes, layer by layer.
 
 use crate::names::Digest;
 

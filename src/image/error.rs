@@ -182,7 +182,7 @@ pub enum ImageError {
     #[error("cannot write the images")]
     Save(#[source] ArchiveError),
     /// The kernel's random number generator cannot be read.
-    #[error("cannot make up a name for a layer")]
+    #[error("cannot generate a random name for a layer")]
     Random(#[source] io::Error),
 }
 

@@ -1,7 +1,7 @@
 //! Other engines attach their containers to networks and take them away again.
 //!
 //! Nothing is listed on the way: a network is found by its name, an attachment by the id that follows from its names. Only
-//! [`Attachments::keep`] looks at all attachments of a network.
+//! [`Attachments::remove_all_but`] looks at all attachments of a network.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -133,7 +133,7 @@ impl Attachments<'_> {
     /// It is attached already, the namespace has an interface of that name, or whatever keeps containers from being
     /// connected; nothing is left behind.
     pub fn add(&mut self, request: &AttachRequest<'_>) -> Result<Attached, NetworkError> {
-        let network = self.0.usable(request.network)?;
+        let network = self.0.repaired(request.network)?;
         let (netns, namespace) = foreign::open(request.netns)?;
         let error = |source| NetworkError::Namespace { path: request.netns.to_owned(), source };
         let _lock = self.lock(request.key)?;
@@ -180,7 +180,7 @@ impl Attachments<'_> {
     pub fn publish(&mut self, key: &AttachmentKey, ports: &[PortRequest]) -> Result<(), NetworkError> {
         let _lock = self.lock(key)?;
         let endpoint = self.find(key)?.ok_or_else(|| not_connected(key))?;
-        self.0.usable(&endpoint.network)?;
+        self.0.repaired(&endpoint.network)?;
         let before = [endpoint.clone()];
         let kept = endpoint.ports.iter().map(request_of);
         let all: Vec<PortRequest> = kept.chain(ports.iter().cloned()).collect();
@@ -194,7 +194,7 @@ impl Attachments<'_> {
     pub fn isolate(&mut self, key: &AttachmentKey) -> Result<(), NetworkError> {
         let _lock = self.lock(key)?;
         let endpoint = self.find(key)?.ok_or_else(|| not_connected(key))?;
-        self.0.usable(&endpoint.network)?;
+        self.0.repaired(&endpoint.network)?;
         let _networks = self.0.records.lock()?;
         // Only now does it stay as it is: what has been removed meanwhile must not come back.
         let loaded = self.0.records.load(&endpoint.network)?.map(|loaded| loaded.network);
@@ -309,7 +309,7 @@ impl Attachments<'_> {
     ///
     /// # Errors
     /// The kernel or the file system refused something.
-    pub fn keep(
+    pub fn remove_all_but(
         &mut self,
         origin: &Origin,
         network: &NetworkName,

@@ -35,7 +35,7 @@ impl Networks {
     /// # Errors
     /// Anything that is wrong with the request or that the kernel refuses; nothing is left behind.
     pub fn connect(&mut self, request: &ConnectRequest<'_>, netns: &NetNs) -> Result<Endpoint, NetworkError> {
-        let network = self.usable(request.network)?;
+        let network = self.repaired(request.network)?;
         let endpoint = self.reserve(&network, request)?;
         Ok(self.attach_or_undo(&network, endpoint, request.others, netns)?.0)
     }
@@ -172,7 +172,7 @@ impl Networks {
         let mark = directory.join(&network.name);
         let error =
             |source| NetworkError::Io { action: format!("note the use of network {}", network.name), source };
-        if !plan::is_usual(network, endpoint) {
+        if !plan::mac_follows_from_address(network, endpoint) {
             store::make_directories(&directory).map_err(error)?;
             store::write_atomic(&mark, b"", Durability::Process).map_err(error)?;
         } else if !mark.exists() {

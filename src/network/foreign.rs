@@ -2,8 +2,8 @@
 //! netns` and of other runtimes.
 //!
 //! Everybody who does so holds a lock meanwhile: a file of ours, as whoever is in the namespace could hold the namespace
-//! itself. Ports lead to the network they were asked
-//! for with, whatever else the namespace is connected to: replies leave by the way that the packets came.
+//! itself. Ports lead to the network they were asked for with, whatever else the namespace is connected to: replies leave
+//! by the way that the packets came.
 
 use std::io;
 use std::path::Path;
@@ -51,7 +51,7 @@ impl Namespaces<'_> {
     /// [`NetworkError::AlreadyConnected`], and whatever keeps containers from being connected; nothing is left
     /// behind.
     pub fn connect(&mut self, request: &NamespaceRequest<'_>) -> Result<Endpoint, NetworkError> {
-        let network = self.0.usable(request.network)?;
+        let network = self.0.repaired(request.network)?;
         let (netns, namespace) = open(request.path)?;
         let error = |source| NetworkError::Namespace { path: request.path.to_owned(), source };
         let _lock = self.lock_namespace(&namespace).map_err(error)?;

@@ -92,7 +92,7 @@ impl Networks {
         let name = NetworkName::of_default();
         // Another command may have made it while this one waited.
         if let Some(loaded) = self.records.load(&name)?
-            && let Some(network) = self.settle(loaded.network)?
+            && let Some(network) = self.finish_interrupted(loaded.network)?
         {
             return Ok(network);
         }
@@ -102,7 +102,7 @@ impl Networks {
     fn create_locked(&mut self, request: &CreateRequest) -> Result<Network, NetworkError> {
         if let Some(loaded) = self.records.load(&request.name)? {
             // What a killed command has left of it is not in the way.
-            self.settle(loaded.network)?;
+            self.finish_interrupted(loaded.network)?;
         }
         let creation = self.design(request)?;
         let network = self.records.save_as(&creation.network, Phase::Creating)?;
@@ -123,7 +123,7 @@ impl Networks {
         let name = &request.name;
         let recorded = self.records.load(name)?;
         if let Some(loaded) = &recorded
-            && self.records.stays(&loaded.network)?
+            && self.records.survives_cleanup(&loaded.network)?
         {
             return Err(NetworkError::NameTaken(name.clone()));
         }

@@ -1,7 +1,7 @@
 //! Networks: what they are, who is connected to them, and how that becomes devices and set elements.
 //!
-//! [`Networks`] is what the engine calls. It has three parts, each with an owner, and does with them what concerns more
-//! than one. Pure values decide ([`Subnet`], [`PortRequest`], `place`, `Request`, [`Plan`]).
+//! [`Networks`] is what the engine calls. It owns three parts, and does what involves more than one of
+//! them. Pure values decide ([`Subnet`], [`PortRequest`], `place`, `Request`, [`Plan`]).
 //!
 //! ```text
 //! Networks ─┬─ records   what is written down      ROOT/network/network/NAME, RUN_ROOT/network/endpoints/NETWORK/ADDRESS
@@ -12,7 +12,7 @@
 //! connect   endpoints come and go                  ports       published, moved, taken away; publishing decides
 //! restore   after a reboot, a flush, a kill        reload      everything as the records say
 //! planner   what a command would change: Plan      check       what is wrong
-//! name_files, neighbours   which container has which name    name_server, patrons   who answers at a gateway, and whom
+//! name_files, neighbours   which container has which name    name_server, name_server_clients   who answers at a gateway, and its clients
 //! foreign   namespaces that are no container's     wanted      what somebody asks for in a network
 //! attachment, attachments   what other engines attach     expected   compared with what they expect
 //! roots     two sets of records do not share a table
@@ -56,10 +56,10 @@ mod manage;
 mod name_faults;
 mod name_files;
 mod name_server;
+mod name_server_clients;
 mod namespace;
 mod neighbours;
 mod owner;
-mod patrons;
 mod plan;
 mod planner;
 mod port;
@@ -109,10 +109,10 @@ pub use manage::{Inspection, Usage};
 pub use name_faults::NameFault;
 pub use name_files::is_name;
 pub use name_server::NameServers;
+pub use name_server_clients::NameServerClients;
 pub use namespace::{Namespace, Running};
 pub use neighbours::{Neighbour, Neighbours};
 pub use owner::{Holder, Owner};
-pub use patrons::Patrons;
 pub use plan::Plan;
 pub use planner::{Planner, StartRequest};
 pub use port::{
@@ -186,8 +186,8 @@ impl Networks {
 
     /// What those who ask the name server of a network can know.
     #[must_use]
-    pub fn patrons_of(&self, network: Network) -> Patrons {
-        Patrons::new(self.records.layout.clone(), network)
+    pub fn clients_of_name_server(&self, network: Network) -> NameServerClients {
+        NameServerClients::new(self.records.layout.clone(), network)
     }
 
     /// The name servers that networks have, beside those of containers.

@@ -80,7 +80,7 @@ impl Whole {
         skeleton: Skeleton,
     ) -> Result<Self, ElementError> {
         let mut elements: Vec<Element> = networks.iter().flat_map(network_elements).collect();
-        for endpoint in without_twice(endpoints) {
+        for endpoint in without_duplicate_ports(endpoints) {
             elements.extend(Publisher::from(&endpoint).elements()?);
         }
         Ok(Self { skeleton, elements })
@@ -152,7 +152,7 @@ impl fmt::Display for Plan {
 /// The endpoints, where each port is one endpoint's alone: while the ports of a container move from one of its
 /// endpoints to another, both have them in their records for a moment. The later one is to have them.
 #[must_use]
-fn without_twice(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
+fn without_duplicate_ports(mut endpoints: Vec<Endpoint>) -> Vec<Endpoint> {
     endpoints.sort_by_key(|endpoint| std::cmp::Reverse(endpoint.position));
     // Nearly all containers are in one network, and cannot have a port twice.
     let later: Vec<_> = endpoints.iter().filter(|e| e.position > 0 && !e.ports.is_empty()).cloned().collect();
@@ -209,10 +209,9 @@ pub(super) fn interface_parameters(endpoint: &Endpoint) -> Vec<Parameter> {
     }
 }
 
-/// The parameters with which an interface announces its addresses whenever its Ethernet address is set.
-#[must_use]
 /// In a network that checks sources: routers are not changed by what arrives. (The kernel accepts an IPv4 redirect if
 /// one of `all` and the interface does; in somebody else's namespace `all` is not ours to change.)
+#[must_use]
 pub(super) fn no_redirects(endpoint: &Endpoint) -> Vec<Parameter> {
     let device = endpoint.container_if.as_str();
     let mut parameters: Vec<Parameter> = [("ipv4", device), ("ipv6", device)]
@@ -224,6 +223,8 @@ pub(super) fn no_redirects(endpoint: &Endpoint) -> Vec<Parameter> {
     parameters
 }
 
+/// The parameters with which an interface announces its addresses whenever its Ethernet address is set.
+#[must_use]
 pub(super) fn announcing_parameters(endpoint: &Endpoint) -> Vec<Parameter> {
     let device = endpoint.container_if.as_str();
     let ipv4 = endpoint.ipv4().map(|_| (format!("net/ipv4/conf/{device}/arp_notify"), "1"));
@@ -234,7 +235,7 @@ pub(super) fn announcing_parameters(endpoint: &Endpoint) -> Vec<Parameter> {
 /// Whether the endpoint's addresses are always found at its Ethernet address: that follows from the first one,
 /// and the second has the same number in its subnet.
 #[must_use]
-pub(super) fn is_usual(network: &Network, endpoint: &Endpoint) -> bool {
+pub(super) fn mac_follows_from_address(network: &Network, endpoint: &Endpoint) -> bool {
     let number = |address: &InterfaceAddress| {
         network.block(address.family()).and_then(|block| block.subnet.number(address.address()))
     };

@@ -117,7 +117,7 @@ impl Planner<'_> {
         let (mut known, mut new) = (Vec::new(), Vec::new());
         for ConnectRequest { network, .. } in request.networks {
             match self.0.records.get(network.as_str()) {
-                Ok(network) if self.0.records.stays(&network)? => known.push(network),
+                Ok(network) if self.0.records.survives_cleanup(&network)? => known.push(network),
                 // It is there by being asked for.
                 Ok(_) | Err(NetworkError::NotFound(_)) if **network == NetworkName::of_default() => {
                     new.push(self.0.design(&CreateRequest::new((*network).clone()))?);
@@ -284,7 +284,7 @@ impl Planner<'_> {
     fn staying(&self) -> Result<Vec<Network>, NetworkError> {
         let mut staying = Vec::new();
         for network in self.0.records.networks()? {
-            if self.0.records.stays(&network)? {
+            if self.0.records.survives_cleanup(&network)? {
                 staying.push(network);
             }
         }

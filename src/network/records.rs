@@ -230,7 +230,7 @@ impl Records {
 
     /// Whether there is a network afterwards, once what a killed command has begun is ended: one that is half-made or
     /// half-removed goes, unless something is connected to it.
-    pub(super) fn stays(&self, network: &Network) -> Result<bool, RecordError> {
+    pub(super) fn survives_cleanup(&self, network: &Network) -> Result<bool, RecordError> {
         Ok(network.phase == Phase::Ready || !self.living(&network.name)?.is_empty())
     }
 

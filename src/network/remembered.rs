@@ -1,4 +1,4 @@
-//! Answers that are given again for as long as nothing has changed that they follow from.
+//! A cache of name lookups, each valid while the files that it came from are unchanged.
 //!
 //! Nobody tells a name server that a name has come or gone: it is in the files, and whoever asks gets what they say at that
 //! moment. To see that they are still the same, and that the processes in them still run, costs a fraction of reading

@@ -66,7 +66,7 @@ impl Networks {
     ///
     /// # Errors
     /// [`NetworkError::NotFound`], or the kernel refuses.
-    pub(super) fn usable(&mut self, name: &NetworkName) -> Result<Network, NetworkError> {
+    pub(super) fn repaired(&mut self, name: &NetworkName) -> Result<Network, NetworkError> {
         self.prepare()?;
         let not_found = || NetworkError::NotFound(name.to_string());
         let loaded = self.records.load(name)?.ok_or_else(not_found)?;
@@ -79,7 +79,7 @@ impl Networks {
             // A command that is making or removing it has the lock.
             let _lock = self.records.lock()?;
             let loaded = self.records.load(name)?.ok_or_else(not_found)?;
-            network = self.settle(loaded.network)?.ok_or_else(not_found)?;
+            network = self.finish_interrupted(loaded.network)?.ok_or_else(not_found)?;
         }
         refuse_others(&self.records.layout, &mut self.table)?;
         if !self.is_intact(&network)? {
@@ -142,7 +142,7 @@ impl Networks {
         tracing::debug!("restoring the kernel's state from the records");
         let mut networks = Vec::new();
         for network in self.records.networks()? {
-            networks.extend(self.settle(network)?);
+            networks.extend(self.finish_interrupted(network)?);
         }
         if networks.is_empty() {
             if roots::others(&self.records.layout, &mut self.table)?.is_none() {
@@ -243,8 +243,8 @@ impl Networks {
     ///
     /// # Errors
     /// The kernel refuses, or a record cannot be read or written.
-    pub(super) fn settle(&mut self, network: Network) -> Result<Option<Network>, NetworkError> {
-        if !self.records.stays(&network)? {
+    pub(super) fn finish_interrupted(&mut self, network: Network) -> Result<Option<Network>, NetworkError> {
+        if !self.records.survives_cleanup(&network)? {
             self.tear_down(&network)?;
             return Ok(None);
         }

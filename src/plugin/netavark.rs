@@ -43,11 +43,11 @@ struct Arguments {
 enum Failure {
     #[error("{0}")]
     Refused(String),
-    #[error("cannot read what is to be done")]
+    #[error("cannot read the request")]
     Input(#[source] io::Error),
-    #[error("cannot understand what is to be done")]
+    #[error("malformed request")]
     Json(#[from] serde_json::Error),
-    #[error("cannot understand what is to be done: {0}")]
+    #[error("malformed request: {0}")]
     Unexpected(#[from] Unexpected),
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -543,7 +543,7 @@ mod tests {
             assert_eq!((status, answer.as_object().unwrap().len()), (1, 1));
             answer["error"].as_str().unwrap().to_owned()
         };
-        assert!(setup("{").contains("cannot understand"));
+        assert!(setup("{").contains("malformed request"));
         assert!(setup(r#"{"container_id":"../x"}"#).contains("container_id"));
         let network = |info: &str| {
             format!(

@@ -125,7 +125,7 @@ pub enum RegistryError {
         what: String,
     },
     /// The registry sends somewhere where credentials or images would travel unprotected.
-    #[error("registry {host} leads to {url}, which is not protected by TLS")]
+    #[error("registry {host} redirects to {url}, which does not use TLS")]
     Downgrade {
         /// The registry.
         host: String,
@@ -166,7 +166,7 @@ pub enum RegistryError {
         what: &'static str,
     },
     /// Only whole blobs can be had.
-    #[error("registry {host} does not send parts of what it has")]
+    #[error("registry {host} does not support range requests")]
     NoRanges {
         /// The registry.
         host: String,
@@ -259,7 +259,7 @@ impl RegistryError {
                 }
                 cause => match (proxy, cause) {
                     (Some(proxy), _) => format!(
-                        "the way leads through the proxy that {proxy} names; NO_PROXY lists hosts that are asked directly"
+                        "requests go through the proxy that {proxy} names; hosts in NO_PROXY are connected to directly"
                     ),
                     (None, ureq::Error::HostNotFound) => {
                         "is the name right, and does /etc/resolv.conf name a server?".to_owned()

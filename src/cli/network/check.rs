@@ -10,9 +10,10 @@ use crate::engine::Finding;
 
 /// Find out what is wrong with the networks of this host, and say what to do about it
 ///
-/// Missing capabilities, kernel features and control groups; forwarding; the table, its elements, bridges, addresses and
+/// Looks for: missing capabilities, kernel features and control groups; forwarding; the table, its elements, bridges, addresses and
 /// interfaces; other firewalls that drop what containers send; connection tracking that is nearly full; what killed
-/// commands have left behind. Nothing is changed. The exit status is 1 if anything is wrong; a note is not.
+/// commands have left behind. Nothing is changed. The exit status is 1 if anything is wrong; notes do not
+/// count.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  mydocker network check --format json")]
 pub(in crate::cli) struct Args {

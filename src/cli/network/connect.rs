@@ -12,8 +12,8 @@ use crate::engine::{MacAddress, PortRequest, Wanted};
 /// Connect a container, running or not, or any network namespace to a network
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "A running container gets one more interface (eth1, eth2, …) at once. Default route and published ports use the
-first network, in the order of connecting, that is not internal, for IPv4 and IPv6 separately.
+    after_help = "A running container gets one more interface (eth1, eth2, …) at once. Default route and published
+ports use the first network, in the order of connecting, that is not internal, for IPv4 and IPv6 separately.
 
 With --netns the address is printed, IPv4 first, each on a line of its own. The connection ends with
 `network disconnect --netns`, or when the namespace is gone from that path.

@@ -11,7 +11,7 @@ pub(in crate::cli) struct Args {
     /// Print what would change in the firewall table, as text for nft -f, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// A network that does not exist is no failure
+    /// Do not fail if a network does not exist
     #[arg(long, short)]
     force: bool,
     /// The networks

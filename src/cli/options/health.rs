@@ -8,7 +8,7 @@ use crate::engine::{EngineError, HealthCheck, OnFailure, Settings};
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Health")]
 pub(super) struct HealthOptions {
-    /// A line for the container's shell that fails where the container does not work (default: the image's)
+    /// The shell command that checks the health: status 0 is healthy, any other is not (default: the image's)
     #[arg(long, value_name = "COMMAND")]
     health_cmd: Option<String>,
     /// The time between two checks, such as 10s or 1m30s (default: 30s)

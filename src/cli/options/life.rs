@@ -10,7 +10,7 @@ use crate::engine::{EngineError, FileError, RestartPolicy, Settings};
 
 /// How a container is started, watched and started again
 #[derive(Debug, clap::Args)]
-#[command(next_help_heading = "Life")]
+#[command(next_help_heading = "Lifecycle")]
 pub(in crate::cli) struct LifeOptions {
     /// Connect only this stream; may be given more than once
     #[arg(long, short, value_name = "STREAM", value_enum, ignore_case = true)]

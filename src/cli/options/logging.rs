@@ -12,8 +12,8 @@ pub(super) struct LoggingOptions {
     #[arg(long, value_name = "DRIVER", default_value_t)]
     log_driver: LogDriver,
     /// How much output to keep: max-size of one file (default: 50m, of local 20m; -1 for no limit), max-file (default: 2, of
-    /// local 5), compress (of local; default: true); and, but for local, what to put beside each entry: tag, labels and env
-    /// with names of those of the container, such as labels=team,role
+    /// local 5), compress (of local; default: true); and, except with local, what to add to each entry: tag, or the
+    /// container's labels or environment variables by name, such as labels=team,role
     #[arg(long = "log-opt", value_name = "NAME=VALUE", value_parser = key_value)]
     log_options: Vec<(String, String)>,
 }

@@ -91,7 +91,7 @@ pub(super) struct ContainerOptions {
     #[command(flatten)]
     logging: logging::LoggingOptions,
     /// The image, then the command and its arguments
-    #[arg(value_name = "IMAGE", required = true, num_args = 1..)]
+    #[arg(value_name = "IMAGE", required = true, num_args = 1.., help_heading = "Arguments")]
     image_and_command: Vec<String>,
 }
 

@@ -63,7 +63,7 @@ pub enum IndexError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The kernel's random number generator cannot be read.
-    #[error("cannot make up a name")]
+    #[error("cannot generate a random name")]
     Random(#[source] io::Error),
 }
 

@@ -34,7 +34,7 @@ pub enum LimitError {
     #[error("\"{0}\" is not a device with a rate: expected /dev/NAME:RATE")]
     Rate(String),
     /// Less memory than a container needs.
-    #[error("--memory {0}: the least is 6 MiB (a number without k, m or g is bytes)")]
+    #[error("--memory {0}: the minimum is 6 MiB (a number without k, m or g is bytes)")]
     MemoryTooSmall(Bytes),
     /// Swap without memory.
     #[error("--memory-swap {0}: it limits memory and swap together and needs --memory")]
@@ -58,7 +58,7 @@ pub enum LimitError {
         memory: Bytes,
     },
     /// A goal below what a container needs.
-    #[error("--memory-reservation {0}: the least is 6 MiB (a number without k, m or g is bytes)")]
+    #[error("--memory-reservation {0}: the minimum is 6 MiB (a number without k, m or g is bytes)")]
     ReservationTooSmall(Bytes),
     /// Two ways to say the same.
     #[error(

@@ -216,7 +216,7 @@ fn collect_garbage(basics: &Basics, attacher: &mut Attacher) -> Result<String, F
         }
     }
     for network in networks {
-        attacher.keep(&basics.network, &network, kept.as_ref())?;
+        attacher.remove_all_but(&basics.network, &network, kept.as_ref())?;
     }
     Ok(String::new())
 }

@@ -80,7 +80,7 @@ impl Compressor {
     }
 
     /// Starts a process if there is something to do and none is at it. False if none was started.
-    pub fn go(&mut self) -> bool {
+    pub fn start_if_needed(&mut self) -> bool {
         if !self.is_due || self.running.is_some() {
             return false;
         }

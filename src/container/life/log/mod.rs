@@ -85,7 +85,7 @@ impl Sink {
     /// Has full files compressed, if that is wanted and nobody is at it. False if nothing was started.
     pub fn compress(&mut self) -> bool {
         match self {
-            Self::Files(writer) => writer.compressor().is_some_and(Compressor::go),
+            Self::Files(writer) => writer.compressor().is_some_and(Compressor::start_if_needed),
             Self::Journal(_) => false,
         }
     }

@@ -86,7 +86,7 @@ impl Client {
     }
 
     /// Puts the output of a client that takes nothing into a file in `directory` if it is time to.
-    pub(super) fn relieve(&mut self, directory: &Path) {
+    pub(super) fn spool_to_file(&mut self, directory: &Path) {
         if self.stall_deadline().is_some_and(|deadline| Instant::now() >= deadline)
             && self.outbox.spool(directory).is_err()
         {
@@ -308,10 +308,10 @@ mod tests {
             client.flush();
         }
         let deadline = client.stall_deadline().unwrap();
-        client.relieve(directory.path());
+        client.spool_to_file(directory.path());
         assert!(!client.has_room() || Instant::now() >= deadline, "not yet");
         std::thread::sleep(deadline.saturating_duration_since(Instant::now()));
-        client.relieve(directory.path());
+        client.spool_to_file(directory.path());
         assert!(client.has_room() && client.has_mail() && client.stall_deadline().is_none());
     }
 

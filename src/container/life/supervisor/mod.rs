@@ -270,7 +270,7 @@ impl Supervisor {
     /// poll(2) fails, for lack of memory.
     pub fn finish(mut self, code: u8) -> Result<(), SupervisorError> {
         self.say_goodbye(code);
-        while self.see_off(PollTimeout::NONE)? == Left::Clients {}
+        while self.wait_for_clients(PollTimeout::NONE)? == Left::Clients {}
         Ok(())
     }
 
@@ -291,7 +291,7 @@ impl Supervisor {
             }
             // Rounded up, so that the last turn does not spin.
             let left = PollTimeout::try_from(left + Duration::from_millis(1)).unwrap_or(PollTimeout::MAX);
-            if self.see_off(left)? == Left::AskedToEnd {
+            if self.wait_for_clients(left)? == Left::AskedToEnd {
                 return Ok(false);
             }
         }
@@ -308,7 +308,7 @@ impl Supervisor {
 
     /// Waits until clients can read more, or a signal comes. Without clients and without a timeout it returns at
     /// once.
-    fn see_off(&mut self, timeout: PollTimeout) -> Result<Left, SupervisorError> {
+    fn wait_for_clients(&mut self, timeout: PollTimeout) -> Result<Left, SupervisorError> {
         self.clients.retain(Client::has_mail);
         if self.clients.is_empty() && timeout == PollTimeout::NONE {
             return Ok(Left::Nobody);
@@ -355,7 +355,7 @@ impl Supervisor {
             }
         }
         for client in &mut self.clients {
-            client.relieve(&self.spool);
+            client.spool_to_file(&self.spool);
         }
         if self.stdin_once && self.clients.iter().any(|client| client.is_gone() && client.feeds) {
             self.close_stdin();

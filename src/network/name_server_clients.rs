@@ -15,13 +15,13 @@ use crate::store::Layout;
 
 /// The view of the name server of one network. Every answer is of this moment; what cannot be read counts as not there.
 #[derive(Debug)]
-pub struct Patrons {
+pub struct NameServerClients {
     layout: Layout,
     network: Network,
     names: Remembered<Vec<IpAddr>>,
 }
 
-impl Patrons {
+impl NameServerClients {
     pub(super) fn new(layout: Layout, network: Network) -> Self {
         Self { layout, network, names: Remembered::default() }
     }
@@ -106,18 +106,18 @@ impl Patrons {
 
     /// Whether the network leads anywhere else.
     #[must_use]
-    pub fn lead_out(&self) -> bool {
+    pub fn leads_outside(&self) -> bool {
         !self.network.internal
     }
 
     /// Whether the client reaches anything outside of its networks, by this one or another.
     #[must_use]
-    pub fn reach_outside(&self, client: IpAddr) -> bool {
+    pub fn reaches_outside(&self, client: IpAddr) -> bool {
         let leads_out = |endpoint: &Endpoint| {
             let loaded = record::load(&self.layout, &endpoint.network).ok().flatten();
             loaded.is_some_and(|loaded| !loaded.network.internal)
         };
-        self.lead_out() || self.endpoints(client, &mut Evidence::new()).iter().any(leads_out)
+        self.leads_outside() || self.endpoints(client, &mut Evidence::new()).iter().any(leads_out)
     }
 
     /// The servers that are asked for the client: its own, else those of the network; `None` for the host's.
