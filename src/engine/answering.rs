@@ -9,8 +9,7 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 
-use super::launch::{Job, Supervisors};
-use super::supervise::refuse;
+use super::launch::{Job, Supervisors, refuse};
 use super::{EngineError, resolver};
 use crate::container::life::protocol::{Message as _, Reply};
 use crate::container::life::supervisor::SupervisorError;

@@ -9,11 +9,11 @@ use std::os::unix::net::UnixStream;
 use nix::sys::signal::Signal as NixSignal;
 use serde::{Deserialize, Serialize};
 
-use super::EngineError;
 use super::attach::{self, Attachment, Left};
 use super::host::hierarchy;
+use super::{EngineError, one_line};
 use crate::container::life::attach::{self as client, Outcome};
-use crate::container::life::protocol::Order;
+use crate::container::life::protocol::{Failure, Order};
 use crate::container::run::cgroup::Groups;
 use crate::container::run::exec;
 use crate::container::run::runtime::RuntimeError;
@@ -121,4 +121,12 @@ impl Supervisors {
         order.send(&ours)?;
         Ok(ours)
     }
+}
+
+/// Sends the client the reason why what it asked for is not done.
+pub(super) fn refuse(client: &UnixStream, error: &EngineError) {
+    let failure = Failure { code: error.run_status(), message: one_line(error), hint: error.hint() };
+    // If the client has gone or cannot be written to, there is no one else to report to.
+    client.set_nonblocking(false).ok();
+    failure.send(client).ok();
 }

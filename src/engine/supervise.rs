@@ -18,13 +18,13 @@ use std::time::Duration;
 
 use super::containers::Record;
 use super::host::hierarchy;
-use super::launch::{Job, Supervisors};
+use super::launch::{Job, Supervisors, refuse};
 use super::{
     EngineError, answering, etc_files, events, forget, health, interruption, join, logs, mounts, one_line,
     orphan, resolver, sharing, update,
 };
 use crate::container::life::attach;
-use crate::container::life::protocol::{Failure, Order};
+use crate::container::life::protocol::Order;
 use crate::container::life::record::{Exit, RecordError, State};
 use crate::container::life::restart::{self, Life};
 use crate::container::life::supervisor::{self, Ended, Options, Stop, Supervisor, SupervisorError};
@@ -489,12 +489,4 @@ fn exit_of_failure(error: &EngineError) -> Exit {
         error: Some(one_line(error)),
         out_of_memory: false,
     }
-}
-
-/// Sends the client the reason why there will be no container.
-pub(super) fn refuse(client: &UnixStream, error: &EngineError) {
-    let failure = Failure { code: error.run_status(), message: one_line(error), hint: error.hint() };
-    // If the client has gone or cannot be written to, there is no one else to report to.
-    client.set_nonblocking(false).ok();
-    failure.send(client).ok();
 }
