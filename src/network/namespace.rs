@@ -24,6 +24,10 @@ pub struct Namespace {
     inode: u64,
     /// When its inode was made, in nanoseconds: no two of one number have the same.
     born: i64,
+    /// The process that the path names. As long as nothing else holds the namespace, the kernel makes its inode anew for
+    /// whoever looks at it, so it is recognised by its process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    process: Option<Process>,
 }
 
 impl Namespace {
@@ -38,7 +42,7 @@ impl Namespace {
 
     fn new(path: &Path, inode: u64, seconds: i64, nanoseconds: i64) -> Self {
         let born = seconds.saturating_mul(1_000_000_000).saturating_add(nanoseconds);
-        Self { path: path.to_owned(), inode, born }
+        Self { path: path.to_owned(), inode, born, process: process_of(path).ok().flatten() }
     }
 
     /// Where it was found.
@@ -63,7 +67,8 @@ impl Namespace {
     /// Whether both are one namespace, by whatever path.
     #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {
-        self.inode == other.inode && self.born == other.born
+        let is_of_same_process = self.process.is_some() && self.process == other.process;
+        self.inode == other.inode && (self.born == other.born || is_of_same_process)
     }
 
     /// Whether it is that of the calling thread.
@@ -74,12 +79,16 @@ impl Namespace {
     /// The process that the path names, where it is `/proc/PID/ns/net`. It answers for the namespace then: that
     /// path is another namespace's when the process has ended.
     pub(super) fn process(&self) -> io::Result<Option<Process>> {
-        let mut parts = self.path.strip_prefix("/proc").into_iter().flat_map(Path::iter);
-        let pid = parts.next().and_then(|pid| pid.to_str()?.parse().ok());
-        match pid.filter(|_| parts.eq(["ns", "net"])) {
-            Some(pid) => Process::of(pid).map(Some),
-            None => Ok(None),
-        }
+        process_of(&self.path)
+    }
+}
+
+fn process_of(path: &Path) -> io::Result<Option<Process>> {
+    let mut parts = path.strip_prefix("/proc").into_iter().flat_map(Path::iter);
+    let pid = parts.next().and_then(|pid| pid.to_str()?.parse().ok());
+    match pid.filter(|_| parts.eq(["ns", "net"])) {
+        Some(pid) => Process::of(pid).map(Some),
+        None => Ok(None),
     }
 }
 
@@ -108,8 +117,22 @@ mod tests {
     }
 
     #[test]
+    fn the_namespace_of_a_process_is_recognised_although_its_inode_is_made_anew() {
+        let own = format!("/proc/{}/ns/net", std::process::id());
+        let first = namespace(own.as_ref());
+        let later = Namespace { born: first.born + 1, ..first.clone() };
+        assert!(later.is_same_as(&first) && later.is_there());
+        let stored = serde_json::to_string(&later).unwrap();
+        assert_eq!(serde_json::from_str::<Namespace>(&stored).unwrap(), later);
+        let process = first.process.map(|process| Process { start_time: process.start_time + 1, ..process });
+        let next = Namespace { process, ..later.clone() };
+        assert!(!next.is_same_as(&first) && !next.is_there(), "the pid may be another process's by now");
+        assert!(!Namespace { inode: 1, ..later }.is_same_as(&first));
+    }
+
+    #[test]
     fn only_the_path_of_a_process_names_one() {
-        let of = |path: &str| Namespace { path: path.into(), inode: 1, born: 1 }.process();
+        let of = |path: &str| process_of(path.as_ref());
         let own = std::process::id();
         assert_eq!(of(&format!("/proc/{own}/ns/net")).unwrap(), Some(Process::current().unwrap()));
         for other in ["/run/netns/1", "/proc/self/ns/net", "/proc/1/fd/3", "/proc/1/ns/net/x", "/proc"] {

@@ -2,6 +2,7 @@
 
 use crate::host::{HOST, HOST6, Host, OUTSIDE, OUTSIDE6};
 use crate::leftovers::Scope;
+use crate::program::eventually;
 use crate::space::Namespace;
 use crate::tracer::{Kill, Moment, Until, Victims, trace};
 use crate::wire::{Server, ping, tcp};
@@ -119,6 +120,29 @@ fn a_namespace_that_has_vanished_gives_back_what_it_had() {
     assert_eq!(host.mydocker(&connect).ok(), "172.18.0.2");
     let _server = Server::tcp(&lab, "0.0.0.0:80");
     assert_eq!(tcp(&host.outside, &format!("{HOST}:8080")).seen_as(), OUTSIDE);
+}
+
+/// As long as nobody holds it open, the kernel makes the inode of such a path anew for whoever looks at it.
+#[test]
+fn the_namespace_of_a_process_is_known_by_the_process() {
+    let host = Host::new();
+    dual(&host);
+    let program = host.program(&["unshare", "-n", "sleep", "1000"]).start_in(&host.space);
+    eventually("the namespace", || {
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", program.pid())).ok()?;
+        (name == "sleep\n").then_some(())
+    });
+    let path = format!("/proc/{}/ns/net", program.pid());
+    for network in ["front", "back"] {
+        host.mydocker(&["network", "connect", "--netns", &path, network]).ok();
+    }
+    host.mydocker(&["network", "connect", "--netns", &path, "front"]).refused(FAILED, &[&path, "front"]);
+    for network in ["front", "back"] {
+        host.mydocker(&["network", "disconnect", "--netns", &path, network]).ok();
+        assert_eq!(host.inspect_network(network)["Containers"], serde_json::json!({}));
+    }
+    program.signal(nix::sys::signal::Signal::SIGTERM);
+    program.wait();
 }
 
 #[test]
