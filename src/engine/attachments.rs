@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use super::launch::Supervisors;
-use super::{EngineError, answering, privileges};
+use super::{EngineError, answering, privileges, reload};
 use crate::names::NetworkName;
 use crate::needs::Weight;
 use crate::netns::NetNs;
@@ -19,6 +19,7 @@ use crate::store::Layout;
 /// What other engines can do below one pair of root directories.
 #[derive(Debug)]
 pub struct Attacher {
+    layout: Layout,
     networks: Networks,
     supervisors: Supervisors,
 }
@@ -33,7 +34,15 @@ impl Attacher {
     /// The same, where name servers may be started: by our own binary with these arguments.
     #[must_use]
     pub fn with_name_servers(layout: Layout, words: Vec<OsString>) -> Self {
-        Self { networks: Networks::new(layout), supervisors: Supervisors::new(words) }
+        Self { networks: Networks::new(layout.clone()), layout, supervisors: Supervisors::new(words) }
+    }
+
+    /// Restores all networks and what is attached to them, as the records have them.
+    ///
+    /// # Errors
+    /// A missing privilege, or the kernel refuses.
+    pub fn reload(&mut self) -> Result<(), EngineError> {
+        reload::reload(&self.layout, &mut self.networks, &self.supervisors).map(drop)
     }
 
     /// Has somebody answer questions for names at the gateways of a network, who asks these other servers, or else the

@@ -106,10 +106,17 @@ impl Batch {
         self.push(ADD_DEFAULT_ROUTE, RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL);
     }
 
-    /// Adds a route, through a gateway or to who is on the link. There must be none of the same metric yet.
-    pub fn add_route(&mut self, link: u32, to: IpNet, gateway: Option<IpAddr>, metric: Option<u32>) {
+    /// Adds a route, through a gateway or to who is on the link; without a link, through the one that leads to the gateway.
+    /// There must be none of the same metric yet.
+    pub fn add_route(&mut self, link: Option<u32>, to: IpNet, gateway: Option<IpAddr>, metric: Option<u32>) {
         let message = route(link, to, gateway, metric);
         self.push("add a route", RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL);
+    }
+
+    /// Deletes a route through a gateway, whichever link it leads through.
+    pub fn delete_route(&mut self, to: IpNet, gateway: IpAddr, metric: Option<u32>) {
+        let message = route(None, to, Some(gateway), metric);
+        self.push("delete a route", RouteNetlinkMessage::DelRoute(message), 0);
     }
 
     /// Deletes the default route of the gateway's family if it leads there.
@@ -165,12 +172,11 @@ fn default_route(link: u32, gateway: IpAddr, table: u32) -> RouteMessage {
     }
 }
 
-fn route(link: u32, to: IpNet, gateway: Option<IpAddr>, metric: Option<u32>) -> RouteMessage {
+fn route(link: Option<u32>, to: IpNet, gateway: Option<IpAddr>, metric: Option<u32>) -> RouteMessage {
     let mut message = match to {
         IpNet::V4(net) => {
             let route = RouteMessageBuilder::<std::net::Ipv4Addr>::new()
                 .table_id(MAIN_TABLE)
-                .output_interface(link)
                 .destination_prefix(net.network(), net.prefix_len());
             match gateway {
                 Some(IpAddr::V4(gateway)) => route.gateway(gateway).build(),
@@ -180,7 +186,6 @@ fn route(link: u32, to: IpNet, gateway: Option<IpAddr>, metric: Option<u32>) -> 
         IpNet::V6(net) => {
             let route = RouteMessageBuilder::<std::net::Ipv6Addr>::new()
                 .table_id(MAIN_TABLE)
-                .output_interface(link)
                 .destination_prefix(net.network(), net.prefix_len());
             match gateway {
                 Some(IpAddr::V6(gateway)) => route.gateway(gateway).build(),
@@ -188,6 +193,7 @@ fn route(link: u32, to: IpNet, gateway: Option<IpAddr>, metric: Option<u32>) -> 
             }
         }
     };
+    message.attributes.extend(link.map(RouteAttribute::Oif));
     message.attributes.extend(metric.map(RouteAttribute::Priority));
     message
 }

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use super::driver::{DriverError, Fault, NetworkDriver, PortState};
 use super::endpoint::Endpoint;
 use super::inside::{
-    announce_addresses, configure_container, delete_source_rules, redirect_routes, set_parameters,
+    announce_addresses, configure_container, delete_rules_and_routes, redirect_routes, set_parameters,
 };
 use super::plan;
 use super::record::{AddressBlock, Network};
@@ -331,7 +331,7 @@ impl NetworkDriver for BridgeDriver {
             self.untie_addresses(endpoint)?;
         }
         let deleted = netns
-            .run(|| delete_source_rules(endpoint))
+            .run(|| delete_rules_and_routes(endpoint))
             .map_err(DriverError::from)
             .and_then(|deleted| deleted);
         if let Err(error) = deleted {

@@ -166,6 +166,15 @@ impl Endpoint {
         current.is_of(self.owner.id()) && (!is_attachment || current.owner.is_same_run(&self.owner))
     }
 
+    /// The gateway of a route that does not lead through the endpoint's own interface: it is in none of its subnets.
+    pub(super) fn elsewhere(&self, route: &Route) -> Option<IpAddr> {
+        let is_near = |gateway: &IpAddr| {
+            let is_local = matches!(gateway, IpAddr::V6(address) if address.is_unicast_link_local());
+            is_local || self.addresses.iter().any(|address| address.net.contains(gateway))
+        };
+        route.gateway.filter(|gateway| !is_near(gateway))
+    }
+
     /// Whether it is worth a closer look if the owner has ended (see `ended`): what answers for it is not there, or its
     /// namespace is not at its path.
     pub(super) fn may_have_ended(&self) -> bool {

@@ -66,7 +66,9 @@ pub(super) fn configure_container(
         }
     }
     for route in &endpoint.routes {
-        batch.add_route(index, route.to, route.gateway, route.metric);
+        // Who is not on the link may be on another one that the namespace has.
+        let link = endpoint.elsewhere(route).is_none().then_some(index);
+        batch.add_route(link, route.to, route.gateway, route.metric);
     }
     let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
     let mut made = Vec::new();
@@ -143,12 +145,21 @@ pub(super) fn redirect_routes(
     Ok(())
 }
 
-/// Deletes the rules that lead what is sent from the endpoint's addresses through its interface.
-pub(super) fn delete_source_rules(endpoint: &Endpoint) -> Result<(), DriverError> {
+/// Deletes what does not go with the endpoint's interface: the rules that lead what is sent from its addresses there, and
+/// routes that lead through others.
+pub(super) fn delete_rules_and_routes(endpoint: &Endpoint) -> Result<(), DriverError> {
     let mut socket = RouteSocket::open().map_err(DriverError::Socket)?;
-    for address in &endpoint.addresses {
+    let rules = endpoint.addresses.iter().map(|address| {
         let mut batch = Batch::new();
         batch.delete_source_rule(address.address());
+        batch
+    });
+    let routes = endpoint.routes.iter().filter_map(|route| {
+        let mut batch = Batch::new();
+        batch.delete_route(route.to, endpoint.elsewhere(route)?, route.metric);
+        Some(batch)
+    });
+    for batch in rules.chain(routes) {
         match socket.run(&batch) {
             Err(error) if !error.is_already_gone() && error.errno() != Errno::EOPNOTSUPP => {
                 return Err(error.into());

@@ -28,6 +28,9 @@ use crate::names::{ForeignName, NameError};
 
 pub(super) use driver::answer as answer_as_driver;
 
+/// What Podman shows of its back end.
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-mydocker");
+
 /// What is asked for, and the options that change it.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Arguments {
@@ -103,7 +106,7 @@ fn carry_out(
         let first = arguments.operands.first();
         first.cloned().ok_or_else(|| Failure::Refused(format!("the command needs {what}")))
     };
-    if arguments.is_rootless && arguments.command.as_deref() != Some("version") {
+    if arguments.is_rootless && !matches!(arguments.command.as_deref(), Some("version" | "--version")) {
         return Err(Failure::Refused("rootless networks are not supported by mydocker".to_owned()));
     }
     match arguments.command.as_deref() {
@@ -117,10 +120,12 @@ fn carry_out(
             names::update(&network, arguments.servers.as_deref(), || attacher(roots))
         }
         Some("create") => create::create(&read()?, &mut attacher(roots)),
+        Some("firewall-reload") => Ok(attacher(roots).reload().map(|()| String::new())?),
         Some("version") => Ok(version()),
+        Some("--version") => Ok(format!("netavark {VERSION}\n")),
         Some(other) => Err(Failure::Refused(format!("mydocker does not have netavark's command {other}"))),
         None => Err(Failure::Refused(
-            "a command is missing: setup, teardown, update, create or version".to_owned(),
+            "a command is missing: setup, teardown, update, create, firewall-reload or version".to_owned(),
         )),
     }
 }
@@ -141,7 +146,7 @@ fn parse(arguments: &[OsString]) -> Result<Arguments, Failure> {
             None => (word, None),
         };
         if matches!(name.as_str(), "--version" | "-V") {
-            parsed.command = Some("version".to_owned());
+            parsed.command = Some("--version".to_owned());
             continue;
         }
         let value = value.or_else(|| words.next());
@@ -169,7 +174,7 @@ fn words(arguments: &[OsString]) -> Result<Vec<String>, Failure> {
 
 fn version() -> String {
     let version = json!({
-        "version": concat!(env!("CARGO_PKG_VERSION"), "-mydocker"),
+        "version": VERSION,
         "commit": "",
         "build_time": "",
         "target": std::env::consts::ARCH,
@@ -185,14 +190,17 @@ struct Membership<'a> {
     own: Object<'a>,
     /// How the network is to be.
     info: Option<Object<'a>>,
+    /// Whether a network that says nothing of it is isolated.
+    isolates: bool,
 }
 
 /// The networks of a container, in the order of its interfaces.
 fn memberships<'a>(options: &Object<'a>, container: &ForeignName) -> Result<Vec<Membership<'a>>, Failure> {
     let infos = options.object("network_info")?;
     let mut named: Vec<(String, Object<'a>)> = Vec::new();
+    // Podman 6 says in which order, and its networks are isolated unless they say otherwise.
+    let is_podman6 = matches!(options.member("networks"), Some(Value::Array(_)));
     match options.member("networks") {
-        // Podman 6 says in which order.
         Some(Value::Array(_)) => {
             for own in options.objects("networks")? {
                 named.push((own.required("name", "the name of a network")?, own));
@@ -208,7 +216,7 @@ fn memberships<'a>(options: &Object<'a>, container: &ForeignName) -> Result<Vec<
     let described = |(name, own): (String, Object<'a>)| {
         let network = name.parse().map_err(|error: NameError| Failure::Refused(error.to_string()))?;
         let info = infos.as_ref().map(|infos| infos.object(&name)).transpose()?.flatten();
-        Membership::new(network, container, own, info)
+        Ok(Membership { isolates: is_podman6, ..Membership::new(network, container, own, info)? })
     };
     named.into_iter().map(described).collect()
 }
@@ -225,7 +233,7 @@ impl<'a> Membership<'a> {
             container: container.clone(),
             interface: own.required("interface_name", "a name of a device")?,
         };
-        Ok(Self { key, own, info })
+        Ok(Self { key, own, info, isolates: false })
     }
 }
 
@@ -242,6 +250,7 @@ fn set_up(input: &Value, netns: &str, port: names::Port, attacher: &mut Attacher
     for membership in &memberships {
         let plan = Plan::read(membership)?;
         port.check(&plan)?;
+        names::refuse_circle(&plan, &container)?;
         plans.push((membership, plan));
     }
     // Its ports lead to its first network that forwards anything.
@@ -299,10 +308,15 @@ impl Plan {
         let origin = &membership.key.network;
         let missing = || Failure::Refused(format!("network {} is not described", origin.name));
         let info = membership.info.as_ref().ok_or_else(missing)?;
-        Self::of_network(origin, info, wanted(&membership.own)?)
+        Self::of_network(origin, info, wanted(&membership.own)?, membership.isolates)
     }
 
-    fn of_network(origin: &Origin, info: &Object<'_>, mut wanted: Wanted) -> Result<Self, Failure> {
+    fn of_network(
+        origin: &Origin,
+        info: &Object<'_>,
+        mut wanted: Wanted,
+        isolates: bool,
+    ) -> Result<Self, Failure> {
         let name = &origin.name;
         let refuse =
             |what: String| Failure::Refused(format!("network {name}: mydocker does not support {what}"));
@@ -319,6 +333,7 @@ impl Plan {
             CreateNetwork::for_engine(origin).map_err(|error| Failure::Refused(error.to_string()))?;
         network.bridge = info.parsed("network_interface", "a name of a device")?;
         network.internal = info.flag("internal")?;
+        network.isolated = isolates;
         for subnet in info.objects("subnets")? {
             let net: IpNet = subnet.required("subnet", "a subnet")?;
             let parsed = Subnet::new(net).map_err(|error| Failure::Refused(error.to_string()))?;
@@ -328,11 +343,12 @@ impl Plan {
             let value = value.as_str().unwrap_or_default();
             match (option, value) {
                 ("isolate", "true" | "strict") => network.isolated = true,
+                ("isolate", "false") => network.isolated = false,
                 ("no_default_route", "true" | "1") => wanted.no_default_route = true,
                 ("mtu", mtu) => {
                     network.mtu = mtu.parse().map_err(|_| refuse(format!("the MTU {mtu}")))?;
                 }
-                ("isolate" | "no_default_route", "false" | "0" | "") | ("mode", "managed") => {}
+                ("no_default_route", "false" | "0" | "") | ("isolate", "" | "0") | ("mode", "managed") => {}
                 (option, value) => return Err(refuse(format!("the option {option}={value}"))),
             }
         }

@@ -108,11 +108,12 @@ fn containers_of_podman_come_and_go_with_their_network() {
 fn two_networks_are_joined_in_order_and_all_of_it_is_undone_together() {
     let host = Host::new();
     let program = netavark(&host);
-    let front = info(
+    let mut front = info(
         "front",
         "front0",
         &json!([{ "subnet": "10.90.0.0/24", "gateway": "10.90.0.1" }, { "subnet": "fd00:90::/64", "gateway": "fd00:90::1" }]),
     );
+    front["options"] = json!({ "isolate": "false" });
     let mut back = info("back", "back0", &json!([{ "subnet": "10.91.0.0/24", "gateway": "10.91.0.1" }]));
     back["options"] = json!({ "isolate": "strict", "mtu": "1400" });
     let own = |name: &str, interface: &str, addresses: &[&str]| json!({ "name": name, "interface_name": interface, "static_ips": addresses });
@@ -157,6 +158,80 @@ fn two_networks_are_joined_in_order_and_all_of_it_is_undone_together() {
         failed(&call(&host, &program, &["setup", "/run/netns/web"], &changed), &[needle, "front"]);
     }
     assert_eq!((host.leftovers(Scope::All), host.table()), before);
+}
+
+/// Which gateways a network's routes have is the user's affair: one may be in another network of the container.
+#[test]
+fn routes_may_lead_through_another_interface_and_go_with_the_network() {
+    let host = Host::new();
+    let program = netavark(&host);
+    let web = pod(&host, "web");
+    web.ip("link add other0 type veth peer name other1\naddr add 10.91.0.10/24 dev other0\naddr add fd00:91::10/64 dev other0 nodad\nlink set other0 up\nlink set other1 up");
+    let mut input = one("web", "10.88.0.2", 8080);
+    input["network_info"]["podman"]["routes"] = json!([
+        { "destination": "10.92.0.0/24", "gateway": "10.91.0.1" }, { "destination": "10.93.0.0/24", "gateway": "10.88.0.7" },
+        { "destination": "fd00:92::/64", "gateway": "fd00:91::1", "metric": 7 },
+    ]);
+    call(&host, &program, &["setup", "/run/netns/web"], &input).json();
+    let routes = || format!("{}{}", web.ok(&["ip", "route"]), web.ok(&["ip", "-6", "route"]));
+    for expected in [
+        "10.92.0.0/24 via 10.91.0.1 dev other0",
+        "10.93.0.0/24 via 10.88.0.7 dev eth0",
+        "fd00:92::/64 via fd00:91::1 dev other0",
+    ] {
+        assert!(routes().contains(expected), "{expected} is missing: {}", routes());
+    }
+    host.mydocker(&["network", "check"]).ok();
+    call(&host, &program, &["teardown", "/run/netns/web"], &input).ok();
+    let rest = routes();
+    let gone = ["10.92.0.0", "10.93.0.0", "fd00:92::"];
+    assert!(rest.contains("10.91.0.0/24") && !gone.iter().any(|it| rest.contains(it)), "{rest}");
+}
+
+#[test]
+fn networks_of_podman_6_are_isolated_unless_they_say_otherwise() {
+    let host = Host::new();
+    let program = netavark(&host);
+    host.network("other", "172.18.0.0/24", &[]);
+    let other = host.container("db", "other", &[]);
+    let web = pod(&host, "web");
+    let earlier = one("web", "10.88.0.2", 8080);
+    let mut later = earlier.clone();
+    later["networks"] =
+        json!([{ "name": "podman", "interface_name": "eth0", "static_ips": ["10.88.0.2"], "aliases": [] }]);
+    let mut open = later.clone();
+    open["network_info"]["podman"]["options"] = json!({ "isolate": "false" });
+    for (input, is_isolated) in [(&earlier, false), (&later, true), (&open, false)] {
+        call(&host, &program, &["setup", "/run/netns/web"], input).json();
+        if is_isolated {
+            ping_dropped(&other.space, "10.88.0.2");
+        } else {
+            assert!(ping(&other.space, "10.88.0.2"), "{input}");
+        }
+        let _server = Server::tcp(&web, "0.0.0.0:80");
+        assert_eq!(tcp(&host.outside, &format!("{HOST}:8080")).seen_as(), OUTSIDE);
+        call(&host, &program, &["teardown", "/run/netns/web"], input).ok();
+    }
+}
+
+#[test]
+fn rules_that_were_flushed_are_back_with_firewall_reload() {
+    let host = Host::new();
+    let program = netavark(&host);
+    let web = pod(&host, "web");
+    let input = one("web", "10.88.0.2", 8080);
+    call(&host, &program, &["setup", "/run/netns/web"], &input).json();
+    let table = host.table();
+    host.space.ok(&["nft", "flush", "ruleset"]);
+    let words = [program.to_str().unwrap(), "--rootless=false", "firewall-reload"];
+    assert_eq!(host.program(&words).run_in(&host.space).ok(), "");
+    assert_eq!(host.table(), table);
+    let _server = Server::tcp(&web, "0.0.0.0:80");
+    assert_eq!(tcp(&host.outside, &format!("{HOST}:8080")).seen_as(), OUTSIDE);
+    call(&host, &program, &["teardown", "/run/netns/web"], &input).ok();
+    // Podman shows this of its back end.
+    let version = host.program(&[program.to_str().unwrap(), "--version"]).run_in(&host.space).ok();
+    assert!(version.starts_with("netavark ") && !version.contains('{'), "{version}");
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub(super) fn create(input: &Value, attacher: &mut Attacher) -> Result<String, F
     }
     let made = Value::Object(made);
     // What cannot be made is refused now, and not with the first container.
-    Plan::of_network(&origin, &Object::of(&made, "network")?, Wanted::default())?;
+    Plan::of_network(&origin, &Object::of(&made, "network")?, Wanted::default(), false)?;
     Ok(format!("{made}\n"))
 }
 

@@ -47,7 +47,7 @@ fn drive(
             let info = Object::of(&network, "")?;
             let name = info.required("name", "the name of a network")?;
             let origin = Origin { engine: OtherEngine::Podman, name };
-            Plan::of_network(&origin, &info, Wanted::default())?;
+            Plan::of_network(&origin, &info, Wanted::default(), false)?;
             Ok(format!("{network}\n"))
         }
         ["setup", netns] => {
@@ -56,6 +56,7 @@ fn drive(
             let plan = Plan::read(&membership)?;
             names::port(environment).check(&plan)?;
             let container = Container::read(&options, netns)?;
+            names::refuse_circle(&plan, &container)?;
             let mut attacher = attacher(roots);
             match plan.carry_out(&membership, &container, &container.ports, &mut attacher) {
                 Ok(status) => Ok(format!("{status}\n")),
