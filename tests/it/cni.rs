@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::host::{HOST, Host, OUTSIDE};
 use crate::leftovers::Scope;
-use crate::program::{Output, forget_closed_descriptors};
+use crate::program::{Output, eventually, forget_closed_descriptors};
 use crate::space::Namespace;
 use crate::tracer::{Kill, Moment, Victims, trace_plugin};
 use crate::wire::{Server, ping, ping_dropped, tcp};
@@ -562,11 +562,63 @@ fn lists_of_plugins_that_people_have_work_with_one_table() {
     assert_eq!(result["ips"][0]["address"], "127.0.0.1/8");
     assert!(ping(&web, "127.0.0.1"));
     call(&host, &path("loopback"), "DEL", "web", "/run/netns/web", &lo).ok();
-    // What a plugin is asked in vain is told; nerdctl reads the version from this.
+    // Nerdctl reads the version from this.
     let about = host.program(&[&path("firewall")]).run_in(&host.space);
     assert!(about.ok().is_empty() && about.stderr.starts_with("CNI firewall plugin v"), "{about}");
-    let tuned = json!({ "cniVersion": "1.0.0", "name": "bridge", "type": "tuning", "prevResult": {}, "sysctl": { "net.core.somaxconn": "500" } });
-    assert_eq!(failed(&call(&host, &path("tuning"), "ADD", "web", "/run/netns/web", &tuned), &["sysctl"]), 2);
+}
+
+#[test]
+fn what_another_plugin_has_done_is_no_fault_and_what_is_asked_in_vain_is_told() {
+    let host = Host::new();
+    let directory = links(&host, "plugins", &PLUGINS);
+    let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
+    let _web = pod(&host, "web");
+    // An Ethernet address that the plugin before has set is none that is set in vain.
+    let mac = "02:11:22:33:44:55";
+    let interface = json!({ "name": "eth0", "mac": mac, "sandbox": "/run/netns/web" });
+    let tuned = |more: Value| {
+        let mut conf = json!({ "cniVersion": "1.0.0", "name": "bridge", "type": "tuning",
+            "prevResult": { "interfaces": [interface] } });
+        conf.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        call(&host, &path("tuning"), "ADD", "web", "/run/netns/web", &conf)
+    };
+    for (more, needle) in [
+        (json!({ "sysctl": { "net.core.somaxconn": "500" } }), "sysctl"),
+        (json!({ "promisc": false, "args": { "cni": { "promisc": true } } }), "promisc"),
+        (json!({ "mac": mac, "args": { "cni": { "mac": "02:11:22:33:44:56" } } }), "02:11:22:33:44:56"),
+        (json!({ "runtimeConfig": { "mac": "02:11:22:33:44:57" } }), "02:11:22:33:44:57"),
+    ] {
+        assert_eq!(failed(&tuned(more), &[needle]), 2);
+    }
+    let same = json!({ "mac": "02:11:22:33:44:56", "runtimeConfig": { "mac": mac } });
+    assert_eq!(tuned(same).json()["interfaces"][0]["mac"], mac);
+    // What another plugin has attached is let through, and nothing of it is looked at.
+    let mut conf = json!({ "cniVersion": "1.0.0", "name": "other", "type": "firewall",
+        "prevResult": { "interfaces": [interface] } });
+    call(&host, &path("firewall"), "ADD", "web", "/run/netns/web", &conf).json();
+    assert_eq!(call(&host, &path("firewall"), "CHECK", "web", "/run/netns/web", &conf).ok(), "");
+    conf["ingressPolicy"] = "same-bridge".into();
+    failed(&call(&host, &path("firewall"), "CHECK", "web", "/run/netns/web", &conf), &["other"]);
+}
+
+/// As nerdctl names it: nobody else holds the namespace, and the kernel makes the inode of its path anew for each look.
+#[test]
+fn the_namespace_of_a_process_is_known_by_the_process() {
+    let host = Host::new();
+    let program = host.program(&["unshare", "-n", "sleep", "1000"]).start_in(&host.space);
+    eventually("the namespace", || {
+        let name = std::fs::read_to_string(format!("/proc/{}/comm", program.pid())).ok()?;
+        (name == "sleep\n").then_some(())
+    });
+    let path = format!("/proc/{}/ns/net", program.pid());
+    let mut conf = pods();
+    conf["prevResult"] = call(&host, MYDOCKER, "ADD", "web", &path, &conf).json();
+    assert_eq!(call(&host, MYDOCKER, "CHECK", "web", &path, &conf).ok(), "");
+    failed(&call(&host, MYDOCKER, "ADD", "web", &path, &conf), &["connected already"]);
+    delete(&host, "web", &path, &conf);
+    assert_eq!(containers(&host, "pods"), 0);
+    program.signal(nix::sys::signal::Signal::SIGTERM);
+    program.wait();
 }
 
 /// R5: an ADD or DEL that was killed anywhere leaves nothing that DEL does not take away.

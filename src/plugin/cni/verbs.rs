@@ -12,7 +12,8 @@ use super::call::{Call, Container, Verb};
 use super::conf::{Basics, Conf, port_requests};
 use super::reply::{self, Code, Failure};
 use crate::engine::{
-    AttachRequest, Attacher, AttachmentKey, Expected, ExpectedDevice, Family, Network, PortRequest, Wanted,
+    AttachRequest, Attacher, AttachmentKey, Expected, ExpectedDevice, Family, MacAddress, Network,
+    PortRequest, Wanted,
 };
 use crate::plugin::json::Object;
 
@@ -42,8 +43,10 @@ pub(super) fn carry_out(plugin: Plugin, call: &Call, basics: &Basics) -> Result<
                 Err(_) => Ok(reply::loopback(basics, container)),
             }
         }
-        (Plugin::Tuning, Verb::Add) => tune(basics),
-        (Plugin::Portmap | Plugin::Firewall, Verb::Check) => check(call.container()?, basics, &mut attacher),
+        (Plugin::Tuning, Verb::Add) => tune(call, basics),
+        (Plugin::Portmap | Plugin::Firewall, Verb::Check) => {
+            check_what_was_added(plugin, call.container()?, basics, &mut attacher)
+        }
         // The plugin `bridge` of the same chain does it.
         _ => Ok(String::new()),
     }
@@ -142,6 +145,28 @@ fn check(container: &Container, basics: &Basics, attacher: &mut Attacher) -> Res
     }
     let message = format!("container {} is not as it was attached", container.id);
     Err(Failure::new(Code::Fault, &message, faults.join("; ")))
+}
+
+/// What another plugin has attached is nothing to look at: `portmap` and `firewall` have added nothing to it.
+fn check_what_was_added(
+    plugin: Plugin,
+    container: &Container,
+    basics: &Basics,
+    attacher: &mut Attacher,
+) -> Result<String, Failure> {
+    let value = basics.object()?;
+    let conf = Object::of(&value, "")?;
+    let asks = match plugin {
+        Plugin::Firewall => !matches!(conf.text("ingressPolicy")?, None | Some("open")),
+        _ => match conf.object("runtimeConfig")? {
+            Some(runtime) => !runtime.list("portMappings")?.is_empty(),
+            None => false,
+        },
+    };
+    if !asks && attacher.attached(&key(container, basics))?.is_none() {
+        return Ok(String::new());
+    }
+    check(container, basics, attacher)
 }
 
 /// What the result says that there is on the host and in the container's namespace. Other namespaces are not looked at.
@@ -285,25 +310,41 @@ fn admit(container: &Container, basics: &Basics, attacher: &mut Attacher) -> Res
     Ok(reply::passed_on(basics, previous))
 }
 
-/// Nothing is tuned: what asks for nothing passes.
-fn tune(basics: &Basics) -> Result<String, Failure> {
+/// Nothing is tuned: what asks for nothing passes, and an Ethernet address that `bridge` has set already.
+fn tune(call: &Call, basics: &Basics) -> Result<String, Failure> {
     let value = basics.object()?;
     let conf = Object::of(&value, "")?;
     let previous = basics.previous()?;
-    for name in ["sysctl", "mac", "promisc", "mtu", "allmulti", "txQLen"] {
-        let asks = |value: &&Value| match value {
-            Value::Object(members) => !members.is_empty(),
-            Value::String(text) => !text.is_empty(),
-            Value::Bool(value) => *value,
-            other => other.as_u64() != Some(0),
-        };
-        if let Some(value) = conf.member(name).filter(asks) {
+    let further = conf.object("args")?.map(|args| args.object("cni")).transpose()?.flatten();
+    let asks = |value: &&Value| match value {
+        Value::Object(members) => !members.is_empty(),
+        Value::String(text) => !text.is_empty(),
+        Value::Bool(value) => *value,
+        other => other.as_u64() != Some(0),
+    };
+    for name in ["sysctl", "promisc", "mtu", "allmulti", "txQLen"] {
+        let mut asked =
+            [Some(&conf), further.as_ref()].into_iter().flatten().filter_map(|it| it.member(name));
+        if let Some(value) = asked.find(asks) {
             return Err(Failure::unsupported(name, value));
         }
     }
-    let mac = conf.object("runtimeConfig")?.and_then(|runtime| runtime.member("mac"));
-    if let Some(mac) = mac.filter(|mac| mac.as_str() != Some("")) {
-        return Err(Failure::unsupported("runtimeConfig.mac", mac));
+    let stated = |object: Option<&Object<'_>>| -> Result<Option<MacAddress>, Failure> {
+        Ok(object.map(|object| object.parsed("mac", "a MAC address")).transpose()?.flatten())
+    };
+    let runtime = stated(conf.object("runtimeConfig")?.as_ref())?;
+    let mac = runtime.or(stated(further.as_ref())?).or(call.arguments.mac).or(stated(Some(&conf))?);
+    match mac {
+        Some(mac) if !has_mac(previous, call.container()?, mac)? => {
+            Err(Failure::unsupported("mac", &mac.to_string().into()))
+        }
+        _ => Ok(reply::passed_on(basics, previous)),
     }
-    Ok(reply::passed_on(basics, previous))
+}
+
+/// Whether the container's interface has this address, by the result of the plugins before.
+fn has_mac(previous: &Map<String, Value>, container: &Container, mac: MacAddress) -> Result<bool, Failure> {
+    let previous = Value::Object(previous.clone());
+    let expected = expected(&Object::of(&previous, "prevResult")?, container)?;
+    Ok(expected.inside.iter().any(|it| it.name == container.interface && it.mac == Some(mac)))
 }
