@@ -280,10 +280,10 @@ pub enum EngineError {
 }
 
 impl EngineError {
-    /// Whether a network that was there a moment ago is not there any more.
+    /// Whether a network that was there a moment ago is not there any more, or about to go.
     #[must_use]
     pub fn is_network_gone(&self) -> bool {
-        matches!(self, Self::Network(NetworkError::NotFound(_)))
+        matches!(self, Self::Network(NetworkError::NotFound(_) | NetworkError::BeingRemoved { .. }))
     }
 
     /// What the user can do about it, where there is something.

@@ -3,6 +3,7 @@
 //! Podman chooses addresses and names of bridges itself, and calls one container after another. A network is made with the
 //! first container that is in it, and goes with the last one.
 
+mod arguments;
 mod create;
 mod driver;
 #[cfg(any(test, fuzzing, doc))]
@@ -17,6 +18,8 @@ use std::path::Path;
 use ipnet::IpNet;
 use serde_json::{Map, Value, json};
 
+use arguments::{parse, words};
+
 use super::json::{Object, Unexpected};
 use super::ports::{self, Entry};
 use super::{Answer, Roots};
@@ -28,18 +31,10 @@ use crate::names::{ForeignName, NameError};
 
 pub(super) use driver::answer as answer_as_driver;
 
+/// How often a network is made that goes with its last container meanwhile.
+const TRIES: u32 = 5;
 /// What Podman shows of its back end.
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "-mydocker");
-
-/// What is asked for, and the options that change it.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Arguments {
-    command: Option<String>,
-    operands: Vec<String>,
-    is_rootless: bool,
-    file: Option<String>,
-    servers: Option<String>,
-}
 
 /// Why something was not done. Podman shows it to its user.
 #[derive(Debug, thiserror::Error)]
@@ -130,48 +125,6 @@ fn carry_out(
     }
 }
 
-fn parse(arguments: &[OsString]) -> Result<Arguments, Failure> {
-    let mut parsed = Arguments::default();
-    let mut words = words(arguments)?.into_iter();
-    while let Some(word) = words.next() {
-        if !word.starts_with('-') {
-            match parsed.command {
-                None => parsed.command = Some(word),
-                Some(_) => parsed.operands.push(word),
-            }
-            continue;
-        }
-        let (name, value) = match word.split_once('=') {
-            Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
-            None => (word, None),
-        };
-        if matches!(name.as_str(), "--version" | "-V") {
-            parsed.command = Some("--version".to_owned());
-            continue;
-        }
-        let value = value.or_else(|| words.next());
-        let value = value.ok_or_else(|| Failure::Refused(format!("the option {name} has no value")))?;
-        match name.as_str() {
-            "--rootless" | "-r" => parsed.is_rootless = value == "true",
-            "--file" | "-f" => parsed.file = Some(value),
-            "--network-dns-servers" => parsed.servers = Some(value),
-            // Where others keep their state, and which other programs they run.
-            "--config" | "-c" | "--aardvark-binary" | "-a" | "--plugin-directory" => {}
-            _ => return Err(Failure::Refused(format!("unknown option {name}"))),
-        }
-    }
-    Ok(parsed)
-}
-
-/// The arguments as text. A path that is no text would become that of another file.
-fn words(arguments: &[OsString]) -> Result<Vec<String>, Failure> {
-    let word = |word: &OsString| {
-        let text = word.to_str().map(str::to_owned);
-        text.ok_or_else(|| Failure::Refused(format!("the argument {} is not UTF-8", word.display())))
-    };
-    arguments.iter().map(word).collect()
-}
-
 fn version() -> String {
     let version = json!({
         "version": VERSION,
@@ -250,7 +203,6 @@ fn set_up(input: &Value, netns: &str, port: names::Port, attacher: &mut Attacher
     for membership in &memberships {
         let plan = Plan::read(membership)?;
         port.check(&plan)?;
-        names::refuse_circle(&plan, &container)?;
         plans.push((membership, plan));
     }
     // Its ports lead to its first network that forwards anything.
@@ -366,12 +318,13 @@ impl Plan {
         ports: &[PortRequest],
         attacher: &mut Attacher,
     ) -> Result<Value, Failure> {
-        let attached = match self.attach(membership, container, ports, attacher) {
-            // The last container of before has taken its network along meanwhile.
-            Err(Failure::Engine(error)) if error.is_network_gone() => {
-                self.attach(membership, container, ports, attacher)?
+        let mut tries = 1..TRIES;
+        let attached = loop {
+            match self.attach(membership, container, ports, attacher) {
+                // The last container of before has taken its network along meanwhile, or is about to.
+                Err(Failure::Engine(error)) if error.is_network_gone() && tries.next().is_some() => {}
+                attached => break attached?,
             }
-            attached => attached?,
         };
         // After that: a network with something attached to it stays.
         if let Some(servers) = &self.names
@@ -515,6 +468,7 @@ fn remove_network(key: &AttachmentKey, attacher: &mut Attacher) -> Result<(), Fa
 
 #[cfg(test)]
 mod tests {
+    use super::arguments::Arguments;
     use super::*;
 
     fn ask(arguments: &[&str], input: &str) -> (u8, Value) {

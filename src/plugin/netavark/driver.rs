@@ -56,7 +56,6 @@ fn drive(
             let plan = Plan::read(&membership)?;
             names::port(environment).check(&plan)?;
             let container = Container::read(&options, netns)?;
-            names::refuse_circle(&plan, &container)?;
             let mut attacher = attacher(roots);
             match plan.carry_out(&membership, &container, &container.ports, &mut attacher) {
                 Ok(status) => Ok(format!("{status}\n")),

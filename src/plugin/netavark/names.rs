@@ -49,19 +49,6 @@ pub(super) fn of_network(network: &CreateNetwork, info: &Object<'_>) -> Result<O
     }
 }
 
-/// Refuses a container whose questions would come back to the server that passes them on.
-pub(super) fn refuse_circle(plan: &Plan, container: &Container<'_>) -> Result<(), Failure> {
-    let mut gateways = plan.network.subnets.iter().filter_map(|(_, gateway)| *gateway);
-    let circle = gateways.find(|gateway| container.servers.contains(gateway));
-    match circle.filter(|_| plan.names.is_some()) {
-        Some(gateway) => Err(Failure::Refused(format!(
-            "dns_servers has {gateway}, the gateway of a network of the container, where names are asked for already: \
-             leave it out"
-        ))),
-        None => Ok(()),
-    }
-}
-
 /// The addresses of servers in a list.
 pub(super) fn servers(object: &Object<'_>, member: &str) -> Result<Vec<IpAddr>, Failure> {
     let texts = object.texts(member)?;
