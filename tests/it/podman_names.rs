@@ -451,7 +451,7 @@ fn a_container_that_comes_while_the_last_one_goes_has_names() {
         call(&host, &program, &[verb, &netns], &inputs[at]).ok();
     };
     run("setup", 0);
-    for round in 0..6 {
+    for round in 0..10 {
         let (goes, comes) = (round % 2, (round + 1) % 2);
         std::thread::scope(|scope| {
             scope.spawn(|| run("teardown", goes));
@@ -462,4 +462,22 @@ fn a_container_that_comes_while_the_last_one_goes_has_names() {
     }
     run("teardown", 0);
     assert!(server(&host, "front").is_none() && !host.devices_now().contains("front0"));
+}
+
+#[test]
+fn a_name_server_that_cannot_start_keeps_no_other_from_it() {
+    let host = Host::new();
+    let program = netavark(&host);
+    let (one, _two) = (pod(&host, "one"), pod(&host, "two"));
+    let inputs = [container("a", 2, &[("front", 92)]), container("b", 3, &[("back", 93)])];
+    call(&host, &program, &["setup", "/run/netns/one"], &inputs[0]).ok();
+    call(&host, &program, &["setup", "/run/netns/two"], &inputs[1]).ok();
+    ["front", "back"].iter().for_each(|network| kill_hard(server(&host, network).expect("a name server")));
+    let _taken = Upstream::start(&host.space, "10.93.0.1", Answers::NotThere);
+    let reload = host.mydocker(&["network", "reload"]);
+    assert!(reload.code() == 1 && reload.stderr.contains("port 53 of 10.93.0.1"), "{reload}");
+    assert_eq!(short(&one, "10.92.0.1", &["a-name"]), ["10.92.0.2"]);
+    for (name, input) in [("one", &inputs[0]), ("two", &inputs[1])] {
+        call(&host, &program, &["teardown", &format!("/run/netns/{name}")], input).ok();
+    }
 }
