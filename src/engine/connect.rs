@@ -206,7 +206,7 @@ impl Connecting<'_> {
         };
         let lock = match Lock::exclusive_there(LockKind::Namespace, &path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return ends(),
-            lock => lock.map_err(|source| EngineError::File(FileError { action: "lock", path, source }))?,
+            lock => lock.map_err(FileError::of("lock", &path))?,
         };
         let netns = match NetNs::open(&Layout::netns(id)) {
             Err(NetNsError::Enter { source, .. }) if source.kind() == io::ErrorKind::NotFound => {

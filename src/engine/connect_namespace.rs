@@ -49,8 +49,7 @@ pub(super) fn disconnect(
 pub(super) fn path(layout: &Layout, netns: &Path) -> Result<PathBuf, EngineError> {
     let is_name = netns.components().count() == 1 && !netns.as_os_str().to_string_lossy().contains('/');
     let path = if is_name { Path::new("/run/netns").join(netns) } else { netns.to_owned() };
-    let path = std::path::absolute(&path)
-        .map_err(|source| EngineError::File(FileError { action: "find the namespace", path, source }))?;
+    let path = std::path::absolute(&path).map_err(FileError::of("find the namespace", &path))?;
     let id = path.file_name().and_then(|name| name.to_str()?.parse::<ContainerId>().ok());
     match id.filter(|id| Layout::netns(id).file_name() == path.file_name()) {
         Some(id) if layout.container_record(&id).exists() => {

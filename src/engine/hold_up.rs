@@ -37,7 +37,7 @@ impl HeldUp {
         let path = mark(layout, id);
         let written = Process::current()
             .and_then(|me| store::write_atomic(&path, me.to_string().as_bytes(), Durability::Process));
-        written.map_err(|source| EngineError::File(FileError { action: "write", path, source }))?;
+        written.map_err(FileError::of("write", &path))?;
         // Made before freezing, so that dropping it also thaws what was frozen half-way.
         let held_up = Self { layout: layout.clone(), hierarchy: hierarchy.clone(), id: id.clone(), group };
         cgroup::freeze(hierarchy, &held_up.group).map_err(RuntimeError::from)?;

@@ -112,9 +112,8 @@ impl Files {
 
     /// Whether somebody has changed what was last written. An empty file is one that was not written yet.
     fn is_resolv_conf_changed(&self) -> Result<bool, FilesError> {
-        let made = store::read_if_exists(&self.resolv_conf_made).map_err(|source| {
-            FilesError::File(FileError { action: "read", path: self.resolv_conf_made.clone(), source })
-        })?;
+        let made = store::read_if_exists(&self.resolv_conf_made)
+            .map_err(FileError::of("read", &self.resolv_conf_made))?;
         // What cannot be read, a large file among others, is not what was written.
         Ok(made.is_some_and(|made| match read_own(&self.resolv_conf) {
             Ok(now) => !now.is_empty() && now != made,
@@ -141,8 +140,7 @@ pub fn write(
     }
     let names = own_names(hostname, domainname);
     let read = |path: &str| -> Result<String, FilesError> {
-        let bytes = store::read_if_exists(Path::new(path))
-            .map_err(|source| FilesError::File(FileError { action: "read", path: path.into(), source }))?;
+        let bytes = store::read_if_exists(Path::new(path)).map_err(FileError::of("read", path))?;
         Ok(String::from_utf8_lossy(&bytes.unwrap_or_default()).into_owned())
     };
     let base = if *surroundings == Surroundings::Host { read("/etc/hosts")? } else { LOCAL_HOSTS.to_owned() };
@@ -153,11 +151,8 @@ pub fn write(
     }
     let resolv_conf = contents(&read(RESOLV_CONF)?, wanted, surroundings);
     // First: killed in between, an empty file counts as not written.
-    store::write_atomic(&files.resolv_conf_made, resolv_conf.as_bytes(), Durability::Process).map_err(
-        |source| {
-            FilesError::File(FileError { action: "write", path: files.resolv_conf_made.clone(), source })
-        },
-    )?;
+    store::write_atomic(&files.resolv_conf_made, resolv_conf.as_bytes(), Durability::Process)
+        .map_err(FileError::of("write", &files.resolv_conf_made))?;
     overwrite(&files.resolv_conf, &resolv_conf)
 }
 
@@ -184,9 +179,7 @@ pub fn change_addresses(
     here: &[IpAddr],
 ) -> Result<(), FilesError> {
     let bytes = read_own(&files.hosts);
-    let bytes = bytes.map_err(|source| {
-        FilesError::File(FileError { action: "read", path: files.hosts.clone(), source })
-    })?;
+    let bytes = bytes.map_err(FileError::of("read", &files.hosts))?;
     let before = String::from_utf8_lossy(&bytes).into_owned();
     let after = with_addresses(&before, &own_names(hostname, domainname), gone, here);
     if after == before { Ok(()) } else { overwrite(&files.hosts, &after) }
@@ -211,9 +204,7 @@ fn with_addresses(hosts: &str, own_names: &str, gone: &[IpAddr], here: &[IpAddr]
 fn renew(path: &Path) -> Result<(), FilesError> {
     match overwrite(path, "") {
         Err(FilesError::File(FileError { source, .. })) if source.kind() == io::ErrorKind::WouldBlock => {
-            store::remove_if_exists(path).map_err(|source| {
-                FilesError::File(FileError { action: "replace", path: path.to_owned(), source })
-            })?;
+            store::remove_if_exists(path).map_err(FileError::of("replace", path))?;
             overwrite(path, "")
         }
         written => written,

@@ -156,8 +156,7 @@ pub(in crate::container) fn mount_layer(
     let directory = layout.overlay(id);
     // A mark of an earlier mount that was not to be kept and has ended, which would refuse this one.
     let mark = directory.join("work/work/incompat");
-    store::remove_tree_if_exists(&mark)
-        .map_err(|source| RootfsError::File(FileError { action: "remove", path: mark, source }))?;
+    store::remove_tree_if_exists(&mark).map_err(FileError::of("remove", &mark))?;
     let [upper, work] = ["upper", "work"].map(|name| directory.join(name));
     let overlay = Overlay { lower: layers, writable: Some(Writable { upper, work, keep }), attributes };
     overlay.mount().map_err(|error| match error {
@@ -342,9 +341,7 @@ pub(in crate::container) fn prepare_layer(
             std::os::unix::fs::chown(&upper, Some(metadata.uid()), Some(metadata.gid())).and_then(|()| {
                 std::fs::set_permissions(&upper, Permissions::from_mode(metadata.mode() & 0o7777))
             });
-        copied.map_err(|source| {
-            RootfsError::File(FileError { action: "set owner and mode of", path: upper.clone(), source })
-        })?;
+        copied.map_err(FileError::of("set owner and mode of", &upper))?;
     }
     make(&work, true)
 }
