@@ -95,6 +95,14 @@ impl Attacher {
         Ok(self.networks.list()?)
     }
 
+    /// The name that an engine's network has here, even if a killed command has left it half made.
+    ///
+    /// # Errors
+    /// Its record cannot be read.
+    pub fn recorded_name(&mut self, origin: &Origin) -> Result<Option<NetworkName>, EngineError> {
+        Ok(self.networks.attachments().recorded_name(origin)?)
+    }
+
     /// The network of an engine, if there is one.
     ///
     /// # Errors

@@ -127,6 +127,20 @@ impl Attachments<'_> {
         Ok(self.find_network(origin)?.0)
     }
 
+    /// The name that an engine's network has here, be it half made or half removed by a command that was killed.
+    ///
+    /// # Errors
+    /// Its record cannot be read.
+    pub fn recorded_name(&self, origin: &Origin) -> Result<Option<NetworkName>, NetworkError> {
+        for name in origin.names()? {
+            let loaded = self.0.records.load(&name)?;
+            if loaded.is_some_and(|loaded| loaded.network.origin.as_ref() == Some(origin)) {
+                return Ok(Some(name));
+            }
+        }
+        Ok(None)
+    }
+
     /// Makes interface, addresses and routes, and publishes the ports.
     ///
     /// # Errors

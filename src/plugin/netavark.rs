@@ -455,13 +455,13 @@ fn take_down(key: &AttachmentKey, attacher: &mut Attacher) -> Result<(), Failure
 
 /// A network goes with the last container. In one that stays, names are answered.
 fn remove_network(key: &AttachmentKey, attacher: &mut Attacher) -> Result<(), Failure> {
-    let Some(network) = attacher.known_network(&key.network)? else { return Ok(()) };
-    attacher.remove_unused(&network.name)?;
+    let Some(network) = attacher.recorded_name(&key.network)? else { return Ok(()) };
+    attacher.remove_unused(&network)?;
     if attacher.known_network(&key.network)?.is_some()
-        && let Err(error) = attacher.answer_again(&network.name)
+        && let Err(error) = attacher.answer_again(&network)
     {
         // What was asked for is done.
-        tracing::warn!(network = %network.name, %error, "cannot start the name server again");
+        tracing::warn!(%network, %error, "cannot start the name server again");
     }
     Ok(())
 }

@@ -1,15 +1,19 @@
 //! Names of Podman's containers, answered at the gateways of their networks, with real packets.
 
+use std::os::unix::fs::symlink;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::cni::{end, pod};
 use crate::host::Host;
+use crate::leftovers::Scope;
 use crate::names::{Answers, Upstream, servers};
 use crate::netavark::{call, failed, info, netavark};
 use crate::program::{Output, eventually};
 use crate::space::Namespace;
+use crate::tracer::{Kill, Moment, Victims, trace_by_name};
 
 /// What `dig` says when a gateway is asked from inside a container's network.
 fn dig(space: &Namespace, server: &str, words: &[&str]) -> Output {
@@ -480,4 +484,64 @@ fn a_name_server_that_cannot_start_keeps_no_other_from_it() {
     for (name, input) in [("one", &inputs[0]), ("two", &inputs[1])] {
         call(&host, &program, &["teardown", &format!("/run/netns/{name}")], input).ok();
     }
+}
+
+/// R5: a setup or teardown that was killed anywhere, with its name server or without it, leaves nothing that the next
+/// teardown does not take away.
+#[test]
+fn r5_a_network_with_names_that_was_cut_short_is_taken_away_with_its_container() {
+    let host = Host::new();
+    let program = netavark(&host);
+    let inside = pod(&host, "inside");
+    let input = container("a", 2, &[("front", 92)]);
+    let file = host.scratch("input").join("options");
+    std::fs::write(&file, input.to_string()).unwrap();
+    let ask = |verb: &str| call(&host, &program, &[verb, "/run/netns/inside"], &input);
+    // Itself, and not the script that tells it where its files are.
+    let itself = host.scratch("names").join("netavark");
+    symlink(env!("CARGO_BIN_EXE_mydocker"), &itself).unwrap();
+    let traced = |verb: &str, kill: Option<Kill>| {
+        trace_by_name(&host, &itself, &[verb, "/run/netns/inside"], &file, kill)
+    };
+    let count = |verb: &str| {
+        let traced = traced(verb, None);
+        traced.output.ok();
+        traced.steps.len()
+    };
+    // The second time, because the first one makes directories that stay.
+    for _ in 0..2 {
+        count("setup");
+        count("teardown");
+    }
+    let steps = [("setup", count("setup")), ("teardown", count("teardown"))];
+    // All of them where the long sweeps are asked for (see `sweep`).
+    let every = if std::env::var_os("MYDOCKER_SWEEP").is_some() { 1 } else { 10 };
+    let (mut killed, mut all) = (0, 0);
+    let step_of = |(verb, steps)| (0..steps).step_by(every).map(move |step| (verb, step));
+    for (verb, step) in steps.into_iter().flat_map(step_of) {
+        if verb == "teardown" {
+            ask("setup").ok();
+        }
+        all += 1;
+        let victims = [Victims::All, Victims::Client, Victims::Doer][step % 3];
+        let traced = traced(verb, Some(Kill { step, moment: Moment::Before, victims }));
+        killed += usize::from(traced.killed);
+        let step = traced.steps.get(step).map(ToString::to_string).unwrap_or_default();
+        let what = format!("{verb}, {victims:?} killed before {step}");
+        for _ in 0..2 {
+            let output = ask("teardown");
+            assert_eq!((output.code(), output.stdout.as_str()), (0, ""), "{what}: {output}");
+        }
+        assert_eq!(inside.ok(&["ip", "-br", "link"]).lines().count(), 1, "{what}");
+        assert!(!host.devices_now().contains("front0") && server(&host, "front").is_none(), "{what}");
+        let output = ask("setup");
+        assert!(output.status.success(), "{what}: {output}");
+        assert_eq!(short(&inside, "10.92.0.1", &["a-name"]), ["10.92.0.2"], "{what}");
+        ask("teardown").ok();
+    }
+    assert!(all > 200 / every && killed > all / 2, "{killed} kills at {all} steps");
+    drop(inside);
+    end(&host, "inside");
+    host.space.ok(&["umount", "/run/netns"]);
+    host.assert_nothing_left_but_temporary_files(Scope::All);
 }

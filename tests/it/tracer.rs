@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
@@ -135,6 +135,19 @@ pub(crate) fn trace_chosen(
     trace_with(host, arguments, environment, Until::End, Plan { choice: Some(choice), ..Plan::default() })
 }
 
+/// As [`trace`], of mydocker by another name. Name servers that it starts are followed until they wait for questions.
+#[track_caller]
+pub(crate) fn trace_by_name(
+    host: &Host,
+    program: &Path,
+    arguments: &[&str],
+    input: &Path,
+    kill: Option<Kill>,
+) -> Trace {
+    let plan = Plan { kill, program: Some(program.to_owned()), ..Plan::default() };
+    trace_with(host, arguments, &[("TEST_INPUT", input.to_str().unwrap())], Until::Rest, plan)
+}
+
 /// Runs mydocker in the host and notes at each step which files are locked.
 #[track_caller]
 pub(crate) fn trace_locks(host: &Host, arguments: &[&str]) -> Trace {
@@ -185,6 +198,8 @@ struct Plan {
     choice: Option<Choice>,
     stop: Option<Stop>,
     locks: bool,
+    /// What mydocker is called as, where that is another name.
+    program: Option<PathBuf>,
 }
 
 /// The step of a kill, which is known when it is met.
@@ -214,7 +229,9 @@ fn trace_with(
     // The inner shell waits until it is seized, and becomes mydocker then. The outer one is its parent: were it
     // our own child, the tracing thread would take its status away from us.
     let script = "(read -r go && exec \"$@\" <\"${TEST_INPUT:-/dev/null}\"); exit $?";
-    let words = ["sh", "-c", script, "sh", env!("CARGO_BIN_EXE_mydocker")];
+    let program = plan.program.as_ref().map(|program| program.to_str().unwrap().to_owned());
+    let program = program.unwrap_or_else(|| env!("CARGO_BIN_EXE_mydocker").to_owned());
+    let words = ["sh", "-c", script, "sh", &program];
     let mut program = host.program(&[&words, arguments].concat());
     for (name, value) in environment {
         program = program.environment(name, value);
