@@ -11,7 +11,7 @@ use crate::names::NetworkName;
 use crate::needs::Weight;
 use crate::netns::NetNs;
 use crate::network::{
-    AttachRequest, Attached, AttachmentKey, CreateRequest, Endpoint, Expected, Network, NetworkError,
+    self, AttachRequest, Attached, AttachmentKey, CreateRequest, Endpoint, Expected, Network, NetworkError,
     Networks, Origin, PortRequest, Wanted,
 };
 use crate::store::Layout;
@@ -224,6 +224,28 @@ impl Attacher {
         privileges::for_namespaces()?;
         let netns = NetNs::open(netns)?;
         Ok(self.networks.connect_to_nothing(&netns)?)
+    }
+
+    /// Sets kernel parameters of a namespace, which are paths below `/proc/sys/net`.
+    ///
+    /// # Errors
+    /// A missing privilege, or the namespace cannot be entered, or the kernel refuses one; those before it are set.
+    pub fn tune(&self, netns: &Path, parameters: &[(String, String)]) -> Result<(), EngineError> {
+        privileges::for_namespaces()?;
+        Ok(network::tune(netns, parameters)?)
+    }
+
+    /// What is wrong with such parameters, in words.
+    ///
+    /// # Errors
+    /// A missing privilege, or the namespace cannot be entered.
+    pub fn mistuned(
+        &self,
+        netns: &Path,
+        parameters: &[(String, String)],
+    ) -> Result<Vec<String>, EngineError> {
+        privileges::for_namespaces()?;
+        Ok(network::mistuned(netns, parameters)?)
     }
 
     /// Why nothing can be attached to a network, where that is known beforehand: something that the host lacks, or that

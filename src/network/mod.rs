@@ -76,6 +76,7 @@ mod stale_flows;
 mod subnet;
 mod subnet_file;
 mod table;
+mod tuning;
 mod wanted;
 
 use crate::names::{ContainerId, NetworkName};
@@ -121,6 +122,7 @@ pub use port::{
 pub use record::{AddressBlock, DEFAULT_MTU, DriverKind, Mode, Network, Phase, RecordError};
 pub use subnet::{Family, Subnet, SubnetError};
 pub use subnet_file::{InUse, SubnetFile, SubnetFileError};
+pub use tuning::{mistuned, tune};
 pub use wanted::{ConnectRequest, Wanted};
 
 /// All networks of one layout: what is written down of them, the firewall table and the devices.

@@ -572,7 +572,7 @@ fn what_another_plugin_has_done_is_no_fault_and_what_is_asked_in_vain_is_told() 
     let host = Host::new();
     let directory = links(&host, "plugins", &PLUGINS);
     let path = |name: &str| directory.join(name).to_str().unwrap().to_owned();
-    let _web = pod(&host, "web");
+    let web = pod(&host, "web");
     // An Ethernet address that the plugin before has set is none that is set in vain.
     let mac = "02:11:22:33:44:55";
     let interface = json!({ "name": "eth0", "mac": mac, "sandbox": "/run/netns/web" });
@@ -583,12 +583,35 @@ fn what_another_plugin_has_done_is_no_fault_and_what_is_asked_in_vain_is_told() 
         call(&host, &path("tuning"), "ADD", "web", "/run/netns/web", &conf)
     };
     for (more, needle) in [
-        (json!({ "sysctl": { "net.core.somaxconn": "500" } }), "sysctl"),
         (json!({ "promisc": false, "args": { "cni": { "promisc": true } } }), "promisc"),
         (json!({ "mac": mac, "args": { "cni": { "mac": "02:11:22:33:44:56" } } }), "02:11:22:33:44:56"),
         (json!({ "runtimeConfig": { "mac": "02:11:22:33:44:57" } }), "02:11:22:33:44:57"),
     ] {
         assert_eq!(failed(&tuned(more), &[needle]), 2);
+    }
+    // Kernel parameters of the container's network, and of nothing else.
+    let sysctls = json!({ "sysctl": { "net.core.somaxconn": "500", "net/ipv4/ip_local_port_range": "20000 30000",
+        "net.ipv4.conf.IFNAME.arp_filter": "1" } });
+    let mut wrong = sysctls.clone();
+    let before = host.space.sysctl("net/core/somaxconn");
+    assert_eq!(failed(&tuned(sysctls.clone()), &["conf/eth0/arp_filter", "No such file"]), 999);
+    web.ip("link add eth0 type bridge");
+    tuned(sysctls.clone()).json();
+    assert_eq!(
+        (web.sysctl("net/core/somaxconn"), web.sysctl("net/ipv4/conf/eth0/arp_filter")),
+        ("500".to_owned(), "1".to_owned())
+    );
+    assert_eq!(host.space.sysctl("net/core/somaxconn"), before);
+    let check = |more: &Value| {
+        let mut conf = json!({ "cniVersion": "1.0.0", "name": "bridge", "type": "tuning", "prevResult": { "interfaces": [] } });
+        conf.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        call(&host, &path("tuning"), "CHECK", "web", "/run/netns/web", &conf)
+    };
+    assert_eq!(check(&sysctls).ok(), "");
+    wrong["sysctl"]["net.core.somaxconn"] = "501".into();
+    failed(&check(&wrong), &["net/core/somaxconn is 500, not 501"]);
+    for bad in ["kernel.panic", "net/../kernel/panic", "net..x"] {
+        assert_eq!(failed(&tuned(json!({ "sysctl": { bad: "1" } })), &[bad, "begin with net"]), 7, "{bad}");
     }
     let same = json!({ "mac": "02:11:22:33:44:56", "runtimeConfig": { "mac": mac } });
     assert_eq!(tuned(same).json()["interfaces"][0]["mac"], mac);

@@ -9,6 +9,7 @@ mod conf;
 pub mod fuzz;
 mod ipam;
 mod reply;
+mod tuning;
 mod verbs;
 
 use std::io;

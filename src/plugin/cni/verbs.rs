@@ -11,9 +11,9 @@ use super::Plugin;
 use super::call::{Call, Container, Verb};
 use super::conf::{Basics, Conf, port_requests};
 use super::reply::{self, Code, Failure};
+use super::tuning;
 use crate::engine::{
-    AttachRequest, Attacher, AttachmentKey, Expected, ExpectedDevice, Family, MacAddress, Network,
-    PortRequest, Wanted,
+    AttachRequest, Attacher, AttachmentKey, Expected, ExpectedDevice, Family, Network, PortRequest, Wanted,
 };
 use crate::plugin::json::Object;
 
@@ -43,7 +43,8 @@ pub(super) fn carry_out(plugin: Plugin, call: &Call, basics: &Basics) -> Result<
                 Err(_) => Ok(reply::loopback(basics, container)),
             }
         }
-        (Plugin::Tuning, Verb::Add) => tune(call, basics),
+        (Plugin::Tuning, Verb::Add) => tuning::tune(call, basics, &attacher),
+        (Plugin::Tuning, Verb::Check) => tuning::check(call.container()?, basics, &attacher),
         (Plugin::Portmap | Plugin::Firewall, Verb::Check) => {
             check_what_was_added(plugin, call.container()?, basics, &mut attacher)
         }
@@ -170,7 +171,7 @@ fn check_what_was_added(
 }
 
 /// What the result says that there is on the host and in the container's namespace. Other namespaces are not looked at.
-fn expected(previous: &Object<'_>, container: &Container) -> Result<Expected, Failure> {
+pub(super) fn expected(previous: &Object<'_>, container: &Container) -> Result<Expected, Failure> {
     let mut expected = Expected { netns: container.netns.clone().into(), ..Expected::default() };
     let interfaces = previous.objects("interfaces")?;
     let device = |name| ExpectedDevice { name, mac: None, addresses: Vec::new(), is_up: false };
@@ -308,43 +309,4 @@ fn admit(container: &Container, basics: &Basics, attacher: &mut Attacher) -> Res
         Some(other) => return Err(Failure::unsupported("ingressPolicy", &other.into())),
     }
     Ok(reply::passed_on(basics, previous))
-}
-
-/// Nothing is tuned: what asks for nothing passes, and an Ethernet address that `bridge` has set already.
-fn tune(call: &Call, basics: &Basics) -> Result<String, Failure> {
-    let value = basics.object()?;
-    let conf = Object::of(&value, "")?;
-    let previous = basics.previous()?;
-    let further = conf.object("args")?.map(|args| args.object("cni")).transpose()?.flatten();
-    let asks = |value: &&Value| match value {
-        Value::Object(members) => !members.is_empty(),
-        Value::String(text) => !text.is_empty(),
-        Value::Bool(value) => *value,
-        other => other.as_u64() != Some(0),
-    };
-    for name in ["sysctl", "promisc", "mtu", "allmulti", "txQLen"] {
-        let mut asked =
-            [Some(&conf), further.as_ref()].into_iter().flatten().filter_map(|it| it.member(name));
-        if let Some(value) = asked.find(asks) {
-            return Err(Failure::unsupported(name, value));
-        }
-    }
-    let stated = |object: Option<&Object<'_>>| -> Result<Option<MacAddress>, Failure> {
-        Ok(object.map(|object| object.parsed("mac", "a MAC address")).transpose()?.flatten())
-    };
-    let runtime = stated(conf.object("runtimeConfig")?.as_ref())?;
-    let mac = runtime.or(stated(further.as_ref())?).or(call.arguments.mac).or(stated(Some(&conf))?);
-    match mac {
-        Some(mac) if !has_mac(previous, call.container()?, mac)? => {
-            Err(Failure::unsupported("mac", &mac.to_string().into()))
-        }
-        _ => Ok(reply::passed_on(basics, previous)),
-    }
-}
-
-/// Whether the container's interface has this address, by the result of the plugins before.
-fn has_mac(previous: &Map<String, Value>, container: &Container, mac: MacAddress) -> Result<bool, Failure> {
-    let previous = Value::Object(previous.clone());
-    let expected = expected(&Object::of(&previous, "prevResult")?, container)?;
-    Ok(expected.inside.iter().any(|it| it.name == container.interface && it.mac == Some(mac)))
 }
