@@ -1,7 +1,7 @@
 //! The files of a log: which there are, in which order they were written, and how there is room for the next one.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, BufRead as _, BufReader, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -117,6 +117,16 @@ impl Files {
         })
     }
 
+    /// Whether the file of this identity has this name. One with a number keeps it.
+    pub(super) fn has_name(&self, identity: Identity, name: Name) -> io::Result<bool> {
+        let (Self::Renamed { path, .. }, Name::Age(age)) = (self, name) else { return Ok(true) };
+        match std::fs::metadata(file(path, age)) {
+            Ok(metadata) => Ok(Identity::of(&metadata) == identity),
+            Err(missing) if missing.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(refused) => Err(refused),
+        }
+    }
+
     /// Opens a file, unless it is not there (any more).
     pub(super) fn open(&self, name: Name) -> io::Result<Option<Source>> {
         match (self, name) {
@@ -212,6 +222,12 @@ pub(super) enum Identity {
     Number(u64),
 }
 
+impl Identity {
+    fn of(metadata: &Metadata) -> Self {
+        Self::Inode { device: metadata.dev(), inode: metadata.ino() }
+    }
+}
+
 enum Content {
     Plain(BufReader<File>),
     Compressed(Box<BufReader<Decoder>>),
@@ -231,8 +247,7 @@ type Decoder = zstd::Decoder<'static, BufReader<File>>;
 impl Source {
     fn plain(file: File, number: Option<u64>) -> io::Result<Self> {
         let metadata = file.metadata()?;
-        let inode = Identity::Inode { device: metadata.dev(), inode: metadata.ino() };
-        let identity = number.map_or(inode, Identity::Number);
+        let identity = number.map_or_else(|| Identity::of(&metadata), Identity::Number);
         Ok(Self {
             content: Content::Plain(BufReader::new(file)),
             identity,

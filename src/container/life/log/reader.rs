@@ -98,18 +98,38 @@ impl Reader {
         LogError { action: "read", path: self.files.path().to_owned(), source }
     }
 
-    /// The files that were begun after the current one, the newest first. They may be moving to older names
-    /// at this moment; looked at in this order, one is met twice at worst.
+    /// The files that were begun after the current one, the newest first. They may be moving to older names at this moment,
+    /// several times if nobody lets this thread go on.
     fn newer_than_current(&self) -> Result<Vec<Source>, LogError> {
+        self.find_newer().map_err(|source| self.error(source))
+    }
+
+    fn find_newer(&self) -> io::Result<Vec<Source>> {
+        let names = self.files.newest_first()?;
         let mut found: Vec<Source> = Vec::new();
-        for name in self.files.newest_first().map_err(|source| self.error(source))? {
-            let Some(source) = self.files.open(name).map_err(|source| self.error(source))? else { continue };
+        let (mut next, mut place_of_last) = (0, 0);
+        while let Some(name) = names.get(next) {
+            let Some(source) = self.files.open(*name)? else {
+                next += 1;
+                continue;
+            };
+            if let Some(last) = found.last()
+                && !self.files.has_name(last.identity(), names[place_of_last])?
+            {
+                // So this may not be the one before it, but one that is newer. Names get older only, so it is found there.
+                let mut older = (place_of_last + 1)..names.len();
+                let place = older
+                    .find(|place| self.files.has_name(last.identity(), names[*place]).unwrap_or_default());
+                // Whatever was before it has gone with it.
+                let Some(place) = place else { break };
+                (place_of_last, next) = (place, place + 1);
+                continue;
+            }
             if self.current.as_ref().is_some_and(|current| current.identity() == source.identity()) {
                 break;
             }
-            if !found.iter().any(|known| known.identity() == source.identity()) {
-                found.push(source);
-            }
+            found.push(source);
+            (place_of_last, next) = (next, next + 1);
         }
         Ok(found)
     }
