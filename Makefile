@@ -28,9 +28,10 @@ demo: ## build, then show a network, a web server and its published port (root)
 	$(MAKE) --no-print-directory build
 	tests/demo.sh $(BINARY)
 
+# A shell's background jobs ignore Ctrl-C, and so would all that the tests start from there.
 test: ## run all tests, with real packets in namespaces of their own (root)
 	.ci/dependencies test
-	cargo test --locked
+	env --default-signal=INT,QUIT cargo test --locked
 
 test-vm: ## boot Debian 12 and 13 with their own kernels in QEMU, and check the built binary there (root; 40 minutes without KVM)
 	.ci/dependencies vm

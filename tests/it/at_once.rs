@@ -166,9 +166,13 @@ fn a_name_that_is_given_twice_is_served_twice() {
 fn a_command_for_many_can_be_interrupted() {
     let host = Host::new();
     for name in ["a", "b"] {
-        create(&host, name, &[], &["sh", "-c", "trap '' TERM; while :; do sleep 0.02; done"]);
+        create(&host, name, &[], &["sh", "-c", "trap '' TERM; echo deaf; while :; do sleep 0.02; done"]);
     }
     host.mydocker(&["start", "a", "b"]).ok();
+    for name in ["a", "b"] {
+        let logs = || host.mydocker(&["logs", name]).ok();
+        eventually("it to be deaf to signals", || logs().contains("deaf").then_some(()));
+    }
     let client = host.start(&["stop", "-t", "-1", "a", "b"]);
     let tasks = || std::fs::read_dir(format!("/proc/{}/task", client.pid())).map_or(0, Iterator::count);
     eventually("it to be at work", || (tasks() >= 3).then_some(()));

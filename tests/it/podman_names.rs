@@ -1,6 +1,7 @@
 //! Names of Podman's containers, answered at the gateways of their networks, with real packets.
 
 use std::os::unix::fs::symlink;
+use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -82,6 +83,14 @@ fn kill_hard(pid: i32) {
     eventually("the end of the name server", || (!runs(pid)).then_some(()));
 }
 
+/// Sets up or tears down each of these, in the namespace of its name.
+#[track_caller]
+fn each(host: &Host, program: &Path, verb: &str, containers: &[(&str, &Value)]) {
+    for (name, input) in containers {
+        call(host, program, &[verb, &format!("/run/netns/{name}")], input).ok();
+    }
+}
+
 #[test]
 fn containers_of_podman_find_each_other_by_name_at_the_gateway() {
     let host = Host::new();
@@ -159,10 +168,7 @@ fn a_killed_name_server_is_back_with_the_next_command() {
     let program = netavark(&host);
     let pods = ["one", "two"].map(|name| pod(&host, name));
     let inputs = [container("a", 2, &[("front", 92)]), container("b", 3, &[("front", 92)])];
-    let run = |verb: &str, at: usize| {
-        let netns = format!("/run/netns/{}", ["one", "two"][at]);
-        call(&host, &program, &[verb, &netns], &inputs[at]).ok();
-    };
+    let run = |verb: &str, at: usize| each(&host, &program, verb, &[(["one", "two"][at], &inputs[at])]);
     run("setup", 0);
     let mut last = server(&host, "front").expect("a name server");
     let mut again = |what: &str, heal: &dyn Fn()| {
@@ -205,13 +211,10 @@ fn a_container_knows_the_names_in_all_its_networks_and_no_others() {
     let program = netavark(&host);
     let (both, front, back) = (pod(&host, "both"), pod(&host, "front"), pod(&host, "back"));
     let networks = [("front", 92), ("back", 93)];
-    for (name, input) in [
-        ("both", container("a", 2, &networks)),
-        ("front", container("b", 3, &networks[..1])),
-        ("back", container("c", 4, &networks[1..])),
-    ] {
-        call(&host, &program, &["setup", &format!("/run/netns/{name}")], &input).ok();
-    }
+    let inputs =
+        [container("a", 2, &networks), container("b", 3, &networks[..1]), container("c", 4, &networks[1..])];
+    let all = [("both", &inputs[0]), ("front", &inputs[1]), ("back", &inputs[2])];
+    each(&host, &program, "setup", &all);
     // Whichever server is asked: the first one of a list is asked alone.
     for gateway in ["10.92.0.1", "10.93.0.1"] {
         assert_eq!(short(&both, gateway, &["b-name"]), ["10.92.0.3"], "{gateway}");
@@ -225,13 +228,7 @@ fn a_container_knows_the_names_in_all_its_networks_and_no_others() {
     call(&host, &program, &["teardown", "/run/netns/both"], &container("a", 2, &networks[..1])).ok();
     assert_eq!(short(&both, "10.93.0.1", &["c-name"]), ["10.93.0.4"]);
     assert_eq!(code(&both, "10.93.0.1", &["b-name.dns.podman"]), "NXDOMAIN");
-    for (name, input) in [
-        ("both", container("a", 2, &networks)),
-        ("front", container("b", 3, &networks[..1])),
-        ("back", container("c", 4, &networks[1..])),
-    ] {
-        call(&host, &program, &["teardown", &format!("/run/netns/{name}")], &input).ok();
-    }
+    each(&host, &program, "teardown", &all);
     assert!(server(&host, "front").is_none() && server(&host, "back").is_none());
     drop((both, front, back));
     ["both", "front", "back"].iter().for_each(|name| end(&host, name));
@@ -251,8 +248,7 @@ fn other_names_are_asked_for_where_podman_says() {
     let (plain, own) = (pod(&host, "plain"), pod(&host, "own"));
     let mut inputs = [container("a", 2, &[("front", 92)]), container("b", 3, &[("front", 92)])];
     inputs[1]["dns_servers"] = json!(["192.0.2.53"]);
-    call(&host, &program, &["setup", "/run/netns/plain"], &inputs[0]).ok();
-    call(&host, &program, &["setup", "/run/netns/own"], &inputs[1]).ok();
+    each(&host, &program, "setup", &[("plain", &inputs[0]), ("own", &inputs[1])]);
     let asked = |space: &Namespace| short(space, "10.92.0.1", &["example.org"]).join(" ");
     assert_eq!((asked(&plain).as_str(), asked(&own).as_str()), ("203.0.113.51", "203.0.113.53"));
     let update = |servers: &str| {
@@ -278,9 +274,7 @@ fn other_names_are_asked_for_where_podman_says() {
     circle["network_info"]["back"]["network_dns_servers"] = json!(["10.93.0.1"]);
     failed(&call(&host, &program, &["setup", "/run/netns/next"], &circle), &["10.93.0.1", "gateway"]);
     assert!(!host.devices_now().contains("back0") && server(&host, "back").is_none());
-    for (name, input) in [("plain", &inputs[0]), ("own", &inputs[1]), ("next", &next)] {
-        call(&host, &program, &["teardown", &format!("/run/netns/{name}")], input).ok();
-    }
+    each(&host, &program, "teardown", &[("plain", &inputs[0]), ("own", &inputs[1]), ("next", &next)]);
     assert!(server(&host, "front").is_none());
 }
 
@@ -341,8 +335,7 @@ fn two_name_servers_that_ask_each_other_do_so_once() {
     };
     let inputs =
         [public("a", 2, "front", 92, "2001:db8:93::1"), public("b", 3, "back", 93, "2001:db8:92::1")];
-    call(&host, &program, &["setup", "/run/netns/one"], &inputs[0]).ok();
-    call(&host, &program, &["setup", "/run/netns/two"], &inputs[1]).ok();
+    each(&host, &program, "setup", &[("one", &inputs[0]), ("two", &inputs[1])]);
     // What one knows, it tells the other.
     assert_eq!(short(&one, "10.92.0.1", &["b-name"]), ["10.93.0.3"]);
     assert_eq!(short(&two, "10.93.0.1", &["a-name", "AAAA"]), ["2001:db8:92::2"]);
@@ -365,9 +358,7 @@ fn two_name_servers_that_ask_each_other_do_so_once() {
     let mut circle = container("d", 5, &[("other", 94)]);
     circle["network_info"]["other"]["network_dns_servers"] = json!(["::ffff:10.94.0.1"]);
     failed(&call(&host, &program, &["setup", "/run/netns/three"], &circle), &["10.94.0.1", "gateway"]);
-    for (name, input) in [("one", &inputs[0]), ("two", &inputs[1]), ("three", &own)] {
-        call(&host, &program, &["teardown", &format!("/run/netns/{name}")], input).ok();
-    }
+    each(&host, &program, "teardown", &[("one", &inputs[0]), ("two", &inputs[1]), ("three", &own)]);
     assert!(server(&host, "front").is_none() && server(&host, "back").is_none());
 }
 
@@ -425,8 +416,7 @@ fn a_container_that_opens_many_connections_closes_its_own() {
     let program = netavark(&host);
     let (calm, loud) = (pod(&host, "calm"), pod(&host, "loud"));
     let inputs = [container("a", 2, &[("front", 92)]), container("b", 3, &[("front", 92)])];
-    call(&host, &program, &["setup", "/run/netns/calm"], &inputs[0]).ok();
-    call(&host, &program, &["setup", "/run/netns/loud"], &inputs[1]).ok();
+    each(&host, &program, "setup", &[("calm", &inputs[0]), ("loud", &inputs[1])]);
     let connect =
         |space: &Namespace| space.run(|| TcpStream::connect(("10.92.0.1", 53)).expect("a connection"));
     let mut first = connect(&calm);
@@ -439,9 +429,7 @@ fn a_container_that_opens_many_connections_closes_its_own() {
     let mut answer = [0; 14];
     first.read_exact(&mut answer).expect("an answer on the first connection");
     assert_eq!(answer[2..4], [0x12, 0x34]);
-    for (name, input) in [("calm", &inputs[0]), ("loud", &inputs[1])] {
-        call(&host, &program, &["teardown", &format!("/run/netns/{name}")], input).ok();
-    }
+    each(&host, &program, "teardown", &[("calm", &inputs[0]), ("loud", &inputs[1])]);
 }
 
 #[test]
@@ -450,10 +438,7 @@ fn a_container_that_comes_while_the_last_one_goes_has_names() {
     let program = netavark(&host);
     let pods = ["one", "two"].map(|name| pod(&host, name));
     let inputs = [container("a", 2, &[("front", 92)]), container("b", 3, &[("front", 92)])];
-    let run = |verb: &str, at: usize| {
-        let netns = format!("/run/netns/{}", ["one", "two"][at]);
-        call(&host, &program, &[verb, &netns], &inputs[at]).ok();
-    };
+    let run = |verb: &str, at: usize| each(&host, &program, verb, &[(["one", "two"][at], &inputs[at])]);
     run("setup", 0);
     for round in 0..10 {
         let (goes, comes) = (round % 2, (round + 1) % 2);
@@ -474,16 +459,13 @@ fn a_name_server_that_cannot_start_keeps_no_other_from_it() {
     let program = netavark(&host);
     let (one, _two) = (pod(&host, "one"), pod(&host, "two"));
     let inputs = [container("a", 2, &[("front", 92)]), container("b", 3, &[("back", 93)])];
-    call(&host, &program, &["setup", "/run/netns/one"], &inputs[0]).ok();
-    call(&host, &program, &["setup", "/run/netns/two"], &inputs[1]).ok();
+    each(&host, &program, "setup", &[("one", &inputs[0]), ("two", &inputs[1])]);
     ["front", "back"].iter().for_each(|network| kill_hard(server(&host, network).expect("a name server")));
     let _taken = Upstream::start(&host.space, "10.93.0.1", Answers::NotThere);
     let reload = host.mydocker(&["network", "reload"]);
     assert!(reload.code() == 1 && reload.stderr.contains("port 53 of 10.93.0.1"), "{reload}");
     assert_eq!(short(&one, "10.92.0.1", &["a-name"]), ["10.92.0.2"]);
-    for (name, input) in [("one", &inputs[0]), ("two", &inputs[1])] {
-        call(&host, &program, &["teardown", &format!("/run/netns/{name}")], input).ok();
-    }
+    each(&host, &program, "teardown", &[("one", &inputs[0]), ("two", &inputs[1])]);
 }
 
 /// R5: a setup or teardown that was killed anywhere, with its name server or without it, leaves nothing that the next

@@ -423,7 +423,7 @@ fn misled_layers() -> Vec<Fault> {
         (
             "an unprotected way",
             of_layers(|_| Answer::new(302, &[("location", "ftp://elsewhere/x")], b"")),
-            "not protected",
+            "does not use TLS",
         ),
         (
             "a circle",
