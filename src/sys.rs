@@ -74,9 +74,15 @@ pub fn set_window_size(fd: impl AsFd, size: WindowSize) -> io::Result<()> {
 /// # Errors
 /// There is no such process (`ESRCH`).
 pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    use nix::errno::Errno;
     // SAFETY: pidfd_open(2) takes two integers and returns a new descriptor or -1.
     let result = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
-    let fd = nix::errno::Errno::result(result)?;
+    // The number can outlive the process: as that of the session or the group that it led, or as a thread's that got it
+    // since. How the kernel says so depends on its version.
+    let fd = Errno::result(result).map_err(|errno| match errno {
+        Errno::EINVAL | Errno::ENOENT => Errno::ESRCH,
+        other => other,
+    })?;
     let fd = RawFd::try_from(fd).map_err(io::Error::other)?;
     // SAFETY: the kernel just returned this descriptor to us; nobody else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })

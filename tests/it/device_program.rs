@@ -76,7 +76,9 @@ fn what_is_not_allowed_can_be_made_and_not_opened_whatever_the_capabilities() {
     );
     assert_eq!(inside(&host, &every, &own).ok(), "");
     let in_volume = own.replace("mount -t tmpfs none /var &&", "");
-    assert_eq!(inside(&host, &["-v", "data:/var"], &in_volume).ok(), "");
+    let opened = inside(&host, &["-v", "data:/var"], &in_volume).ok();
+    // Where the host mounts the volume's file system with `nodev`, as systemd does /tmp, that is asked first.
+    assert!(opened.lines().all(|line| line.ends_with("Permission denied")), "{opened}");
     host.mydocker(&["volume", "rm", "data"]).ok();
     // The same script, where nothing is denied, finds that it all can be opened or that there is no driver.
     let free = inside(&host, &["--privileged"], &made("c", LOCAL.0, LOCAL.1)).ok();

@@ -121,4 +121,21 @@ mod tests {
         assert!(wait(another, None).unwrap());
         assert!(!wait(me, Some(Duration::from_millis(5))).unwrap());
     }
+
+    #[test]
+    fn a_pid_that_became_a_threads_is_that_of_a_process_that_ended() {
+        let me = Process::current().unwrap();
+        std::thread::scope(|scope| {
+            let (send_tid, tid) = std::sync::mpsc::channel();
+            let (end, ended) = std::sync::mpsc::channel::<()>();
+            scope.spawn(move || {
+                send_tid.send(nix::unistd::gettid().as_raw()).unwrap();
+                ended.recv().ok();
+            });
+            let process = Process { pid: tid.recv().unwrap(), ..me };
+            assert!(!send(process, Signal::KILL).unwrap());
+            assert!(wait(process, None).unwrap());
+            drop(end);
+        });
+    }
 }
