@@ -38,12 +38,14 @@ test-vm: ## boot Debian 12 and 13 with their own kernels in QEMU, and check the 
 	$(MAKE) --no-print-directory build
 	tests/vm/run $(BINARY)
 
-# Groups of tests/it, SYSTEMS="debian-12 debian-13": all of it takes half a night where there is no KVM.
+# Groups of tests/it, SYSTEMS="debian-12 debian-13": all of it takes hours where there is no KVM.
 TESTS ?= ::
 SYSTEMS ?= debian-12
+# Optimised, with the checks of a debug build: emulated, that is several times as fast.
 test-vm-suite: ## run the integration tests themselves in such machines (TESTS="exec:: limits::" are those groups alone)
 	.ci/dependencies vm
-	RUSTFLAGS='-C target-feature=+crt-static' cargo test --locked --no-run --target $(TARGET) --test it
+	CARGO_PROFILE_DEV_OPT_LEVEL=2 CARGO_PROFILE_DEV_DEBUG=0 RUSTFLAGS='-C target-feature=+crt-static' \
+	  cargo test --locked --no-run --target $(TARGET) --test it
 	MYDOCKER_VM_TESTS='$(TESTS)' MYDOCKER_VM_TIMEOUT=$${MYDOCKER_VM_TIMEOUT:-43200} \
 	  MYDOCKER_VM_TEST_PROGRAM=$$(ls -t target/$(TARGET)/debug/deps/it-* | grep -v '\.d$$' | head -n 1) \
 	  tests/vm/run target/$(TARGET)/debug/mydocker $(SYSTEMS)
