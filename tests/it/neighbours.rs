@@ -1,5 +1,6 @@
 //! A container tells its neighbours and the host that an address of somebody else's is its own: with `--check-source` nobody
-//! believes it. Each attack is made in a plain network too, and works there.
+//! believes it. The attacks by address are made in a plain network too, and work there. The one by the senders of frames is not: it has
+//! not been seen to work there yet, so its test does not show that it is the option that stops it.
 
 use std::net::IpAddr;
 
@@ -100,10 +101,8 @@ fn takes_the_frames(options: &[&str]) -> bool {
     let published = format!("{HOST}:8080");
     let server = Server::tcp(&victim.space, "0.0.0.0:80");
     tcp(&street.host.outside, &published).seen_as();
-    let mac = victim.space.ok(&["cat", "/sys/class/net/eth0/address"]);
-    let mac =
-        if mac.is_empty() { known(&street.host.space, &victim.address.to_string(), "front") } else { mac };
-    attacker.space.ok(&["ip", "link", "set", "eth0", "address", mac.trim()]);
+    let mac = victim.space.ethernet_address("eth0");
+    attacker.space.ok(&["ip", "link", "set", "eth0", "address", &mac]);
     attacker.space.program(&["ping", "-c", "2", "-i", "0.3", "-W", "1", GATEWAYS[0]]);
     let before = server.clients().len();
     tcp(&street.host.outside, &published);

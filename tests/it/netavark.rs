@@ -63,7 +63,7 @@ fn containers_of_podman_come_and_go_with_their_network() {
     // Podman keeps a socket on each port that it publishes.
     let _conmon = Server::tcp(&host.space, "0.0.0.0:8080");
     let status = setup(0, "/run/netns/first").json();
-    let mac = first.ok(&["cat", "/sys/class/net/eth0/address"]);
+    let mac = first.ethernet_address("eth0");
     let expected = json!({ "podman": {
         "interfaces": { "eth0": { "mac_address": "02:42:0a:58:00:02", "subnets": [{ "ipnet": "10.88.0.2/16", "gateway": "10.88.0.1" }] } },
         "dns_server_ips": [], "dns_search_domains": [],

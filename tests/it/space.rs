@@ -100,6 +100,12 @@ impl Namespace {
         Program::new(command).run_in(self)
     }
 
+    /// The Ethernet address of `device` here; `/sys` tells those of the namespace that it was mounted in.
+    pub(crate) fn ethernet_address(&self, device: &str) -> String {
+        let link = self.ok(&["ip", "-br", "link", "show", "dev", device]);
+        link.split_whitespace().nth(2).expect("an Ethernet address").to_owned()
+    }
+
     /// The output of a program that must succeed.
     pub(crate) fn ok(&self, command: &[&str]) -> String {
         self.program(command).ok()
