@@ -142,6 +142,16 @@ pub fn boot_id() -> io::Result<&'static str> {
     Ok(KNOWN.get_or_init(|| id.trim_end().to_owned()))
 }
 
+/// When the host was started, in seconds since 1970, as its clock counts now.
+#[must_use]
+pub fn boot_time() -> Option<i64> {
+    static KNOWN: OnceLock<Option<i64>> = OnceLock::new();
+    *KNOWN.get_or_init(|| {
+        let stat = std::fs::read_to_string("/proc/stat").ok()?;
+        stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok())
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;

@@ -99,11 +99,12 @@ pub(super) fn clean_up(
     taken_down
 }
 
-/// The end of a container that nobody saw: `observed` tells why, and it counts from now, when it is found.
+/// The end of a container that nobody saw: `observed` tells why and, of an earlier boot, when at the latest. Otherwise it
+/// counts from now, when it is found.
 fn lost(observed: State, started: Option<DateTime<Utc>>) -> Exit {
     let finished = Some(Utc::now());
     match observed {
-        State::Exited(exit) => Exit { finished, ..exit },
+        State::Exited(exit) => Exit { finished: exit.finished.or(finished), ..exit },
         _ => {
             let error = Some("its supervisor was killed".to_owned());
             Exit { code: LOST, started, finished, error, out_of_memory: false }

@@ -297,24 +297,27 @@ impl State {
 
     /// The state as it is now, given the boot and which processes are alive.
     fn observed(&self, boot: &str, alive: impl Fn(Process) -> bool) -> Self {
-        let lost = |started, why: &str| {
+        let lost = |started, finished, why: &str| {
             Self::Exited(Exit {
                 code: LOST,
                 started,
-                finished: None,
+                finished,
                 error: Some(why.to_owned()),
                 out_of_memory: false,
             })
         };
+        // What ran in an earlier boot has ended by the time of this one, and nobody knows more. When a supervisor was
+        // killed in this one, nobody has seen yet.
+        let restarted = || process::boot_time().and_then(|seconds| DateTime::from_timestamp(seconds, 0));
         match self {
             Self::Starting { boot_id, .. } if boot_id != boot => {
-                lost(None, "the host was restarted before the container was")
+                lost(None, restarted(), "the host was restarted before the container was")
             }
             Self::Starting { supervisor, .. } if !alive(*supervisor) => {
-                lost(None, "its supervisor was killed before the container was started")
+                lost(None, None, "its supervisor was killed before the container was started")
             }
             Self::Running { boot_id, started, .. } if boot_id != boot => {
-                lost(Some(*started), "the host was restarted")
+                lost(Some(*started), restarted(), "the host was restarted")
             }
             Self::Restarting { boot_id, supervisor, exit } if boot_id != boot || !alive(*supervisor) => {
                 Self::Exited(exit.clone())
@@ -322,7 +325,7 @@ impl State {
             Self::Removing { remover, boot_id } if boot_id != boot || !alive(*remover) => Self::Dead,
             // While the supervisor lives, it is about to write how the container ended.
             Self::Running { init, supervisor, started, .. } if !alive(*init) && !alive(*supervisor) => {
-                lost(Some(*started), "its supervisor was killed")
+                lost(Some(*started), None, "its supervisor was killed")
             }
             other => other.clone(),
         }
@@ -651,6 +654,17 @@ mod tests {
             assert_eq!(restarting.is_orphaned(boot, known), !lives);
             assert_eq!(removing.observed(boot, known), if lives { removing.clone() } else { State::Dead });
             assert!(!removing.is_orphaned(boot, known));
+        }
+        // Of an earlier boot's it is known when it had ended, at the latest.
+        let finished = |state: State| match state {
+            State::Exited(exit) => exit.finished,
+            _ => None,
+        };
+        for state in [&running, &starting] {
+            let ended = finished(state.observed("later", both)).unwrap();
+            assert_eq!(Some(ended.timestamp()), process::boot_time());
+            assert!(ended < Utc::now());
+            assert_eq!(finished(state.observed("now", none)), None);
         }
         assert!(State::Dead.can_remove() && !removing.can_remove() && !removing.can_start());
         // A live init without a supervisor still runs, but a command has to clean up after it.

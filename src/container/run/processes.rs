@@ -91,12 +91,12 @@ struct Units {
 impl Units {
     fn of_this_host() -> Self {
         let value = |variable| sysconf(variable).ok().flatten().and_then(|value| u64::try_from(value).ok());
-        let stat = std::fs::read_to_string("/proc/stat").unwrap_or_default();
-        let boot = stat.lines().find_map(|line| line.strip_prefix("btime ")?.trim().parse().ok());
         Self {
             ticks: value(SysconfVar::CLK_TCK).filter(|&ticks| ticks > 0).unwrap_or(100),
             page: value(SysconfVar::PAGE_SIZE).unwrap_or(4096),
-            boot: boot.and_then(|seconds| DateTime::from_timestamp(seconds, 0)).unwrap_or_default(),
+            boot: process::boot_time()
+                .and_then(|seconds| DateTime::from_timestamp(seconds, 0))
+                .unwrap_or_default(),
         }
     }
 }
