@@ -37,8 +37,9 @@ impl<'a> Podman<'a> {
         for name in ["root", "run", "tmp", "networks"] {
             std::fs::create_dir(directory.join(name)).unwrap();
         }
+        // Where systemd runs, it would by itself write to a journal that these namespaces do not have.
         let settings = format!(
-            "[engine]\ncgroup_manager=\"cgroupfs\"\nevents_logger=\"none\"\n{engine}\n[network]\n{network}\n"
+            "[containers]\nlog_driver=\"k8s-file\"\n[engine]\ncgroup_manager=\"cgroupfs\"\nevents_logger=\"none\"\n{engine}\n[network]\n{network}\n"
         );
         std::fs::write(directory.join("containers.conf"), settings).unwrap();
         Self { host, directory }
