@@ -1,5 +1,7 @@
 //! `logs`: which part of a log is shown, how large it becomes, and that nothing is lost while it rotates.
 
+use std::path::{Path, PathBuf};
+
 use crate::host::Host;
 use crate::program::eventually;
 
@@ -183,10 +185,14 @@ fn following_goes_on_after_a_restart() {
     assert_eq!(follower.wait().code(), 0);
 }
 
-/// The names of the files of a container's log of the driver `local`, sorted.
-fn local_files(host: &Host, name: &str) -> Vec<String> {
+/// Where a container's log of the driver `local` is.
+fn local_log(host: &Host, name: &str) -> PathBuf {
     let beside = host.inspect(name)["HostnamePath"].as_str().expect("a path").to_owned();
-    let directory = std::path::Path::new(&beside).with_file_name("local-logs");
+    Path::new(&beside).with_file_name("local-logs")
+}
+
+/// The names of its files, sorted.
+fn local_files(directory: &Path) -> Vec<String> {
     let files = std::fs::read_dir(directory).expect("the log").flatten();
     let mut names: Vec<String> = files.map(|file| file.file_name().into_string().expect("a name")).collect();
     names.sort_unstable();
@@ -197,16 +203,18 @@ fn local_files(host: &Host, name: &str) -> Vec<String> {
 fn the_driver_local_compresses_what_is_full_and_loses_nothing() {
     let host = Host::new();
     let options = ["--log-driver", "local", "--log-opt", "max-size=2k", "--log-opt", "max-file=400"];
-    let count = "while ! test -e /tmp/go; do sleep 0.02; done; rm /tmp/go; seq $N 2 6000; echo end >&2; \
-                 while ! test -e /tmp/go; do sleep 0.02; done; rm /tmp/go";
+    // Nothing that is busy beside the compression: it stands back behind everything.
+    let count = "while ! test -e /tmp/go; do sleep 0.2; done; rm /tmp/go; seq $N 2 6000; echo end >&2; \
+                 while ! test -e /tmp/go; do sleep 0.2; done; rm /tmp/go";
     start(&host, "c", &[&options[..], &["-e", "N=1"]].concat(), count);
     let follower = host.start(&["logs", "-f", "c"]);
     host.let_go("c");
     follower.wait_for("5999\n");
     let expected: String = (1..6000).step_by(2).map(|n| format!("{n}\n")).collect();
+    let directory = local_log(&host, "c");
     // All but the one that is written.
     eventually("the compression", || {
-        let names = local_files(&host, "c");
+        let names = local_files(&directory);
         let plain = names.iter().filter(|name| !name.ends_with(".zst")).count();
         (names.len() > 20 && plain == 1).then_some(())
     });
@@ -254,11 +262,11 @@ fn the_driver_local_has_dockers_options() {
     );
     assert_eq!(inspect["LogPath"], "");
     assert_eq!(host.mydocker(&["logs", "c"]).ok(), "hello");
-    assert_eq!(local_files(&host, "c"), ["1"]);
+    assert_eq!(local_files(&local_log(&host, "c")), ["1"]);
     let few = ["--log-opt", "max-size=1k", "--log-opt", "max-file=3", "--log-opt", "compress=false"];
     start(&host, "d", &[&local[..], &few].concat(), "seq 1 500");
     ended(&host, "d");
-    let names = local_files(&host, "d");
+    let names = local_files(&local_log(&host, "d"));
     assert!(names.len() == 3 && names.iter().all(|name| name.parse::<u64>().is_ok()), "{names:?}");
     let shown = host.mydocker(&["logs", "d"]).ok();
     assert!(shown.ends_with("\n499\n500") && !shown.contains("\n100\n"), "{shown}");
