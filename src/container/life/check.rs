@@ -19,7 +19,7 @@ use nix::unistd::Pid;
 use crate::container::life::health::Outcome;
 use crate::container::request::config::{Argv, Config};
 use crate::container::request::health::HealthCheck;
-use crate::container::run::cgroup::{self, GroupPath, Hierarchy};
+use crate::container::run::cgroup::{self, CgroupError, GroupPath, Hierarchy};
 use crate::container::run::exec::{self, ExecRequest};
 use crate::container::run::runtime::{RuntimeError, Task};
 use crate::container::run::stdio::Streams;
@@ -48,7 +48,7 @@ pub fn run(id: &ContainerId, config: &Config, init: Process, check: &HealthCheck
         let failed = Outcome { start, end: Utc::now(), exit_code: -1, output: in_words(&error) };
         return (!cgroup::is_freezing(hierarchy, group)).then_some(failed);
     }
-    let (exit_code, output) = match begin(id, config, init, check) {
+    let (exit_code, output) = match begin(id, config, init, check, (hierarchy, group)) {
         Ok(running) => running.finish(hierarchy, group, (deadline, check.timeout()))?,
         Err(RuntimeError::NotRunning(_) | RuntimeError::Paused(_)) => return None,
         Err(_) if Instant::now() >= deadline && cgroup::is_freezing(hierarchy, group) => {
@@ -68,6 +68,7 @@ fn begin(
     config: &Config,
     init: Process,
     check: &HealthCheck,
+    (hierarchy, group): (&Hierarchy, &GroupPath),
 ) -> Result<Running, RuntimeError> {
     let command = check.command().and_then(|words| Argv::new(words).ok());
     let command = command.ok_or_else(|| RuntimeError::NotRunning(id.clone()))?;
@@ -84,12 +85,17 @@ fn begin(
         apart: Some(check.timeout()),
     };
     let Task { process, streams, mut start } = exec::exec(id, config, init, &request)?;
-    start.start()?;
     let outputs = match streams {
         Streams::Pipes { stdout, stderr, .. } => vec![File::from(stdout), File::from(stderr)],
         Streams::Terminal(master) => vec![File::from(master)],
     };
-    Ok(Running { init: process, outputs, output: Vec::new(), is_cut: false })
+    let running = Running { init: process, outputs, output: Vec::new(), is_cut: false };
+    if let Err(error) = start.start() {
+        // The time may have been over while the command began.
+        running.end(hierarchy, group).ok();
+        return Err(error);
+    }
+    Ok(running)
 }
 
 fn too_late(timeout: Duration, output: &str) -> String {
@@ -141,16 +147,15 @@ impl Running {
         self.read();
         let code = match seen {
             Seen::Ended(code) => code,
-            Seen::Alive | Seen::Stopped => {
-                // The init process reaps them: they are not to become zombies of the container's first process.
-                let ended = cgroup::end_apart(hierarchy, group, Some(self.init.pid));
-                if ended.is_err() && cgroup::is_freezing(hierarchy, group) {
+            Seen::Alive | Seen::Stopped => match self.end(hierarchy, group) {
+                Ok(code) => code,
+                Err(_) if cgroup::is_freezing(hierarchy, group) => {
                     // It was paused a moment ago. What was sent to them ends them when it goes on.
                     cgroup::kill_apart(hierarchy, group);
                     return None;
                 }
-                self.end_init()
-            }
+                Err(_) => -1,
+            },
         };
         let output = self.text();
         if seen == Seen::Alive {
@@ -192,21 +197,24 @@ impl Running {
         }
     }
 
-    /// Lets the init process end, which has nobody left to wait for. Returns the command's status.
-    fn end_init(&self) -> i32 {
+    /// Ends all of it. The init process ends by itself, as the last one: it reaps the others, which would otherwise become
+    /// zombies of the container's first process. Returns the command's status.
+    fn end(&self, hierarchy: &Hierarchy, group: &GroupPath) -> Result<i32, CgroupError> {
         let deadline = Instant::now() + PATIENCE;
         let pid = Pid::from_raw(self.init.pid);
         loop {
-            kill(pid, Signal::SIGCONT).ok();
+            // Again and again: it may be about to start the command.
+            cgroup::end_apart(hierarchy, group, Some(self.init.pid))?;
             if let Seen::Ended(code) = self.look() {
-                return code;
+                return Ok(code);
             }
             if Instant::now() >= deadline {
                 // A process of the container has stopped it, or it was paused a moment ago: then it ends when it goes on,
                 // and the next check clears up.
                 kill(pid, Signal::SIGKILL).ok();
-                return -1;
+                return Ok(-1);
             }
+            kill(pid, Signal::SIGCONT).ok();
             std::thread::sleep(Duration::from_millis(1));
         }
     }
