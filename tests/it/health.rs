@@ -199,7 +199,7 @@ fn a_paused_container_is_not_checked() {
 fn output_without_end_is_cut_and_holds_up_nothing() {
     let host = Host::new();
     let check = "while :; do echo 0123456789012345678901234567890123456789; done";
-    let times = ["--health-interval", "10ms", "--health-timeout", "200ms"];
+    let times = ["--health-interval", "10ms", "--health-timeout", "2s"];
     start(&host, "loud", &[&["--health-cmd", check][..], &times].concat());
     let output =
         eventually("a result", || health(&host, "loud")["Log"][0]["Output"].as_str().map(str::to_owned));
