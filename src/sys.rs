@@ -88,6 +88,20 @@ pub fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
+/// Has the kernel begin to write to the disk what was written to `file` from `from` on, `length` bytes of it, and does not
+/// wait for it. It says nothing of what is on the disk: that takes a sync.
+///
+/// # Errors
+/// It is no file on a file system (`ESPIPE`), or the disk is full or broken.
+pub fn start_writing(file: impl AsFd, from: u64, length: u64) -> io::Result<()> {
+    let [from, length] = [from, length].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+    let file = file.as_fd().as_raw_fd();
+    // SAFETY: sync_file_range(2) takes a descriptor and integers, and changes no memory.
+    let result = unsafe { libc::sync_file_range(file, from, length, libc::SYNC_FILE_RANGE_WRITE) };
+    nix::errno::Errno::result(result)?;
+    Ok(())
+}
+
 /// Leaves the last closing of a descriptor to the kernel: once the caller has closed its own, the kernel's collector of
 /// sockets that nobody can reach any more finds it, and whatever closing waits for is waited for there (Linux 6.8;
 /// before, at our own closing).

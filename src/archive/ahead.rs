@@ -1,4 +1,5 @@
-//! A stream that another thread decompresses meanwhile: that takes about as long as making files of it.
+//! A stream that another thread decompresses meanwhile, and that a third one looks at, as for its digest: each takes about
+//! as long as making files of it.
 
 use std::io::{self, Read};
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
@@ -20,15 +21,38 @@ pub struct Ahead {
     ended: bool,
 }
 
-/// Decompresses `stream`, if it is compressed, on a thread of its own while `take` reads it. That thread ends with the
-/// stream, or when `take` has returned and the stream gives its next bytes.
-pub fn decompress_ahead<T>(stream: impl Read + Send, take: impl FnOnce(Ahead) -> T) -> T {
-    let (filler, filled) = sync_channel(BUFFERS);
+/// Decompresses `stream`, if it is compressed, on a thread of its own while `take` reads it. `look` sees on another one what
+/// `take` is about to read. Both threads end with the stream, or when `take` has returned and the stream gives its next
+/// bytes.
+pub fn decompress_ahead<T>(
+    stream: impl Read + Send,
+    look: impl FnMut(&[u8]) + Send,
+    take: impl FnOnce(Ahead) -> T,
+) -> T {
+    let (filler, to_look_at) = sync_channel(BUFFERS);
+    let (passer, filled) = sync_channel(BUFFERS);
     let (empty, emptied) = channel();
     std::thread::scope(|scope| {
         scope.spawn(move || fill(stream, &filler, &emptied));
+        scope.spawn(move || look_at(to_look_at, look, &passer));
         take(Ahead { filled, empty, current: Vec::new(), read: 0, ended: false })
     })
+}
+
+/// Shows each buffer to `look` and passes it on.
+fn look_at(
+    filled: Receiver<io::Result<Vec<u8>>>,
+    mut look: impl FnMut(&[u8]),
+    seen: &SyncSender<io::Result<Vec<u8>>>,
+) {
+    for buffer in filled {
+        if let Ok(bytes) = &buffer {
+            look(bytes);
+        }
+        if seen.send(buffer).is_err() {
+            return;
+        }
+    }
 }
 
 /// Fills buffers until the stream ends, or nobody takes them any more.
@@ -90,7 +114,10 @@ mod tests {
 
     fn all(stream: impl Read + Send) -> Result<Vec<u8>, ArchiveError> {
         let mut bytes = Vec::new();
-        decompress_ahead(stream, |mut ahead| ahead.read_to_end(&mut bytes)).map_err(read_error)?;
+        let mut seen = Vec::new();
+        let look = |bytes: &[u8]| seen.extend_from_slice(bytes);
+        decompress_ahead(stream, look, |mut ahead| ahead.read_to_end(&mut bytes)).map_err(read_error)?;
+        assert!(seen == bytes, "what was seen is what was read");
         Ok(bytes)
     }
 
@@ -112,14 +139,22 @@ mod tests {
         assert!(matches!(cut, Err(ArchiveError::Compression { .. })), "{cut:?}");
         assert!(matches!(all(&b"BZh91AY&SY"[..]), Err(ArchiveError::UnknownCompression("bzip2"))));
         // Who has read enough waits for nobody, and the end is an end however often it is asked for.
-        let first = decompress_ahead(&text[..], |mut ahead| {
-            let mut first = [0; 4];
-            ahead.read_exact(&mut first).map(|()| first)
-        });
+        let first = decompress_ahead(
+            &text[..],
+            |_| (),
+            |mut ahead| {
+                let mut first = [0; 4];
+                ahead.read_exact(&mut first).map(|()| first)
+            },
+        );
         assert_eq!(&first.unwrap(), b"some");
-        decompress_ahead(&b"x"[..], |mut ahead| {
-            let mut one = [0; 2];
-            assert_eq!([(); 4].map(|()| ahead.read(&mut one).unwrap()), [1, 0, 0, 0]);
-        });
+        decompress_ahead(
+            &b"x"[..],
+            |_| (),
+            |mut ahead| {
+                let mut one = [0; 2];
+                assert_eq!([(); 4].map(|()| ahead.read(&mut one).unwrap()), [1, 0, 0, 0]);
+            },
+        );
     }
 }

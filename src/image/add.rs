@@ -77,6 +77,7 @@ pub struct WholeImage {
 pub struct Adding<'a> {
     images: &'a Images,
     wanted: PathBuf,
+    disk: layer::Disk,
 }
 
 /// The right to make a layer, which no other process has meanwhile.
@@ -100,6 +101,7 @@ impl Images {
     pub fn adding(&self, diffs: &[Digest]) -> Result<Adding<'_>, ImageError> {
         let directory = self.layout.image_wanted();
         layer::make_directory(&directory)?;
+        let disk = layer::Disk::open(&self.layout)?;
         let name = layer::temporary_path(&self.layout)?;
         let wanted = directory.join(name.file_name().unwrap_or_default());
         let text = serde_json::to_vec(diffs).map_err(std::io::Error::other);
@@ -107,7 +109,7 @@ impl Images {
         let _lock = self.lock()?;
         text.and_then(|text| store::write_atomic(&wanted, &text, Durability::Process))
             .map_err(FileError::of("write", &wanted))?;
-        Ok(Adding { images: self, wanted })
+        Ok(Adding { images: self, wanted, disk })
     }
 }
 
@@ -217,7 +219,7 @@ impl Adding<'_> {
         let diffs = &config.rootfs.diff_ids;
         let parked: Vec<&Digest> = diffs.iter().filter(|diff| !layout.image_layer(diff).exists()).collect();
         if !parked.is_empty() {
-            layer::sync(layout)?;
+            self.disk.sync()?;
         }
         let garbage;
         let result = {

@@ -112,7 +112,7 @@ pub(super) fn make_directory(path: &Path) -> Result<(), ImageError> {
 }
 
 /// Makes a layer of a tar stream, which may be compressed. `what` names the stream in errors. It is not yet on the
-/// disk: see [`sync`].
+/// disk: see [`Disk`].
 ///
 /// # Errors
 /// The stream is no archive, is damaged or hostile, or the disk is full; nothing is left behind.
@@ -120,14 +120,17 @@ pub(super) fn stage(layout: &Layout, stream: impl Read, what: &str) -> Result<St
     stage_with(layout, what, |diff, split| unpack(archive::decompress(stream)?, diff, split))
 }
 
-/// As [`stage`], of a stream that always gives more or ends: it is decompressed on a thread of its own.
+/// As [`stage`], of a stream that always gives more or ends: it is decompressed and hashed on threads of their own.
 pub(super) fn stage_ahead(
     layout: &Layout,
     stream: impl Read + Send,
     what: &str,
 ) -> Result<Staged, ImageError> {
     stage_with(layout, what, |diff, split| {
-        archive::decompress_ahead(stream, |stream| unpack(stream, diff, split))
+        let mut hash = Sha256::new();
+        let look = |bytes: &[u8]| hash.update(bytes);
+        let unpacked = archive::decompress_ahead(stream, look, |stream| unpack_all(stream, diff, split));
+        Ok((unpacked?.0, hash.finalize().into()))
     })
 }
 
@@ -162,15 +165,21 @@ fn stage_with(
 
 /// Unpacks a tar stream without compression, and hashes it.
 fn unpack(stream: impl Read, diff: &Path, split: &Split) -> Result<(Unpacked, [u8; 32]), ArchiveError> {
-    let mut reader = Reader::new(split.keep(Hashing { stream, hash: Sha256::new() }));
+    let (unpacked, stream) = unpack_all(Hashing { stream, hash: Sha256::new() }, diff, split)?;
+    Ok((unpacked, stream.hash.finalize().into()))
+}
+
+/// Unpacks a tar stream and gives it back, read to its end: the digest is that of the whole stream, with whatever follows
+/// the mark at the end.
+fn unpack_all<R: Read>(stream: R, diff: &Path, split: &Split) -> Result<(Unpacked, R), ArchiveError> {
+    let mut reader = Reader::new(split.keep(stream));
     let below = Below::open(diff).map_err(ArchiveError::Write)?;
     // A root directory that the archive does not mention.
     std::fs::set_permissions(diff, Permissions::from_mode(0o755)).map_err(ArchiveError::Write)?;
     let unpacked = archive::unpack_layer(&mut reader, &below, split)?;
-    // The digest is that of the whole stream, with whatever follows the mark at the end.
     let mut kept = reader.into_inner();
     archive::drain(&mut kept)?;
-    Ok((unpacked, kept.into_inner().hash.finalize().into()))
+    Ok((unpacked, kept.into_inner()))
 }
 
 fn write_record(directory: &Path, record: &Record, durability: Durability) -> Result<(), ImageError> {
@@ -181,10 +190,27 @@ fn write_record(directory: &Path, record: &Record, durability: Durability) -> Re
         .map_err(FileError::of("write", path))?)
 }
 
-/// Puts on the disk whatever was staged, in one go: syncing file by file would take as long as unpacking.
-pub(super) fn sync(layout: &Layout) -> Result<(), ImageError> {
-    let synced = File::open(layout.images()).and_then(|file| Ok(nix::unistd::syncfs(file)?));
-    Ok(synced.map_err(FileError::of("write to the disk what is in", layout.images()))?)
+/// The disk that layers are written to, opened before they are: the kernel writes some of them while others are made, and
+/// whoever syncs is told what it could not write since then.
+#[derive(Debug)]
+pub(super) struct Disk {
+    path: PathBuf,
+    directory: File,
+}
+
+impl Disk {
+    pub(super) fn open(layout: &Layout) -> Result<Self, ImageError> {
+        let path = layout.images();
+        make_directory(&path)?;
+        let directory = File::open(&path).map_err(FileError::of("open", &path))?;
+        Ok(Self { path, directory })
+    }
+
+    /// Puts on the disk whatever was staged, in one go: syncing file by file would take as long as unpacking.
+    pub(super) fn sync(&self) -> Result<(), ImageError> {
+        let synced = nix::unistd::syncfs(&self.directory).map_err(io::Error::from);
+        Ok(synced.map_err(FileError::of("write to the disk what is in", &self.path))?)
+    }
 }
 
 /// Puts a layer that is on the disk into its place, unless there is one of the same contents. Only to be called under

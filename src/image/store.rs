@@ -306,8 +306,9 @@ impl Images {
         new: NewImage,
         users: Users<'_>,
     ) -> Result<Digest, ImageError> {
+        let disk = layer::Disk::open(&self.layout)?;
         let staged = layer::stage(&self.layout, stream, what)?;
-        layer::sync(&self.layout)?;
+        disk.sync()?;
         let garbage;
         let id = {
             let _lock = self.lock()?;
