@@ -244,10 +244,11 @@ impl Supervisor {
                 self.drain();
                 return Ok(ended);
             }
+            // Before the wait: what was compressing may just have been reaped, and nothing else may happen for long.
+            self.compress_log();
             self.turn()?;
             self.stop_waiting_for_names();
             self.check_health();
-            self.compress_log();
             if self.kills_at.is_some_and(|at| at <= Instant::now()) {
                 self.kills_at = None;
                 self.kill();
