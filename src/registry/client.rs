@@ -12,10 +12,12 @@ use ureq::http::Response;
 use super::RegistryError;
 use super::auth::{Challenge, Tokens};
 use super::credentials::{Credentials, Files};
+use super::error::is_about_trust;
 use super::http::{Hosts, resolve};
 use super::proxy;
 use super::registries_conf::{self, Place};
 use super::resolver::is_loopback;
+use super::trust;
 use crate::names::Digest;
 
 /// How much of an answer that is an error is read.
@@ -315,6 +317,9 @@ impl Registry {
 
     /// What became of a connection.
     pub(super) fn broken(&self, action: String, source: ureq::Error) -> RegistryError {
+        if self.verify && is_about_trust(&source) && trust::is_without_roots() {
+            return RegistryError::NoRoots { host: self.host.clone() };
+        }
         let base = self.base.get().map_or_else(|| format!("https://{}", self.server), Clone::clone);
         let (host, proxy) = (self.host.clone(), proxy::variable_for(&base));
         RegistryError::Transport { action, host, cause: Box::new(source), proxy }

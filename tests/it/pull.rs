@@ -261,6 +261,14 @@ fn a_certificate_has_to_be_of_an_authority_that_is_trusted() {
     let refused = mydocker(&host, &["pull", &name]);
     refused.refused(&[1], &["certificate"]);
     assert!(refused.stderr.contains("hint: ") && refused.stderr.contains("certs.d"), "{refused}");
+    // A system that trusts nobody says so, and has the use of what is here without TLS.
+    host.space.ok(&["mount", "-t", "tmpfs", "tmpfs", "/etc/ssl"]);
+    let refused = mydocker(&host, &["pull", "-q", &name]);
+    refused.refused(&[1], &["trusts no certificate authority"]);
+    assert!(refused.stderr.contains("ca-certificates"), "{refused}");
+    mydocker(&host, &["pull", "-q", &open.image("one")]).ok();
+    host.space.ok(&["umount", "/etc/ssl"]);
+    clean(&host);
     mydocker(&host, &["pull", "-q", "--tls-verify=false", &name]).ok();
     clean(&host);
     // By the system's bundle, and by a file for this registry.
